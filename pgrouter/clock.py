@@ -1,0 +1,16 @@
+"""Time as an argument, so that tests own it."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Seconds that never go back; the zero point means nothing."""
+
+    def __call__(self) -> float:
+        """Give the present, in seconds."""
+
+
+monotonic: Clock = time.monotonic

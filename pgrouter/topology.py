@@ -1,0 +1,52 @@
+"""The cluster as data: members, roles, timelines and the view that routing works with. Frozen, no IO.
+
+Invariant, kept by `cluster.merge` and tested as a property: a view has at most one primary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What a server says of itself."""
+
+    PRIMARY = "primary"  # pg_is_in_recovery() is false
+    REPLICA = "replica"
+    UNKNOWN = "unknown"  # it has not answered (yet)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One PostgreSQL server as the router sees it now."""
+
+    name: str
+    host: str
+    port: int
+    role: Role = Role.UNKNOWN
+    leader: bool = False  # named by the DCS
+    writable: bool = False  # gets writes: at most one member of a view
+    readable: bool = False  # gets reads when it is not the primary
+    timeline: int = 0  # 0: unknown
+    lag_bytes: int | None = None  # replay position behind the leader's; None: unknown
+    state: str = ""  # Patroni's word: running, streaming, starting ...
+    reason: str = ""  # why it is (not) writable or readable, for people
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterView:
+    """One immutable, numbered picture of the cluster."""
+
+    number: int = 0
+    members: tuple[Member, ...] = ()
+    leader: str | None = None  # named by the DCS (static source: the member that says it is primary)
+    primary: str | None = None  # name of the one member that may be written to; None: writes are held
+    readers: tuple[str, ...] = field(default=())  # names of the replicas that may be read from, in a stable order
+    paused: bool = False  # Patroni's maintenance mode
+    reason: str = ""  # what made this view differ from the last one, for logs
+
+    def member(self, name: str) -> Member | None:
+        """Give the member of that name."""
+        return next((m for m in self.members if m.name == name), None)

@@ -1,0 +1,60 @@
+"""Build of the compiled rooms; everything else about the project is in pyproject.toml.
+
+The hot modules are ordinary Python files with a .pxd beside them: Cython compiles them, and without a compiler the
+same files run as they are, several times slower on the data path. PGROUTER_BUILD says which is wanted:
+auto (default: compile, and fall back with a loud word), require (fail without a compiler), skip (do not compile).
+"""
+
+import os
+import sys
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+HOT = [
+    "pgrouter/net/poller.py",
+    "pgrouter/net/stream.py",
+    "pgrouter/protocol/framing.py",
+    "pgrouter/protocol/outstanding.py",
+    "pgrouter/routing/fingerprint.py",
+]
+BUILD = os.environ.get("PGROUTER_BUILD", "auto")
+if BUILD not in ("auto", "require", "skip"):
+    sys.exit(f"PGROUTER_BUILD={BUILD}: expected auto, require or skip")
+
+
+class BuildHotRooms(build_ext):
+    """Compile the hot rooms; with PGROUTER_BUILD=auto a missing compiler is said loudly, not fatal."""
+
+    def run(self) -> None:
+        try:
+            super().run()
+        except Exception as error:
+            if BUILD == "require":
+                raise
+            self.extensions = []
+            print(  # noqa: T201  (pip -v and `make` show it)
+                "\n" + "*" * 100
+                + f"\n*** pgrouter: the hot rooms were NOT compiled ({error})."
+                + "\n*** pgrouter runs, correct but SLOW. Install a C compiler and Python's headers, then build again."
+                + "\n" + "*" * 100 + "\n",
+                file=sys.stderr,
+            )
+
+
+def extensions() -> list[Extension]:
+    """Give one extension a hot module, translated by Cython."""
+    if BUILD == "skip":
+        return []
+    from Cython.Build import cythonize
+
+    modules = [Extension(path[:-3].replace("/", "."), [path], extra_compile_args=["-O2"]) for path in HOT]
+    return cythonize(
+        modules,
+        build_dir="build/cython",
+        language_level=3,
+        compiler_directives={"boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False},
+    )
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildHotRooms})
