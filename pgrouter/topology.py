@@ -1,6 +1,9 @@
 """The cluster as data: members, roles, timelines and the view that routing works with. Frozen, no IO.
 
 Invariant, kept by `cluster.merge` and tested as a property: a view has at most one primary.
+
+A view's number rises with every change except that of a WAL position: `Member.lag_bytes` is refreshed under the same
+number.
 """
 
 from __future__ import annotations
@@ -46,6 +49,11 @@ class ClusterView:
     readers: tuple[str, ...] = field(default=())  # names of the replicas that may be read from, in a stable order
     paused: bool = False  # Patroni's maintenance mode
     reason: str = ""  # what made this view differ from the last one, for logs
+    last_leader: str | None = None  # the last name that the DCS gave; stays when the leader key goes
+    timeline: int = 0  # the newest on which a member of this system was ever writable: never goes back
+    system_id: str = ""  # of the cluster that this view is about; empty: not known yet
+    dcs_reachable: bool = True  # False: who leads is what was last known
+    no_primary: str = "nothing is known yet"  # why writes are held; empty: they are not
 
     def member(self, name: str) -> Member | None:
         """Give the member of that name."""

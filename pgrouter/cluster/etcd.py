@@ -1,0 +1,361 @@
+"""Source `etcd`: Patroni's keys in etcd v3, followed in one daemon thread.
+
+etcd3gw gives the requests, their errors and the TLS session; its own watch is not used: it dies without a word when
+etcd goes away, is compacted or cancels, has no time-out and knows one endpoint. So POST /v3/watch is read here.
+
+The rule that needs no resume logic: each session is a linearizable read of the prefix at revision R, then a watch from
+R + 1, then, on silence or on anything odd, a new session. Nothing is missed, nothing is stale for longer than
+`idle` plus the time-outs of one request, and compaction is no special case.
+
+Source: etcd docs, "gRPC gateway" and "API guarantees".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import random
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import etcd3gw
+import requests
+import urllib3
+
+from pgrouter.clock import monotonic
+from pgrouter.cluster.patroni_keys import Snapshot, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pgrouter.clock import Clock
+    from pgrouter.cluster.word import Probe
+    from pgrouter.config.settings import Etcd
+    from pgrouter.topology import ClusterView
+
+log = logging.getLogger("pgrouter.cluster")
+
+FIRST_BACKOFF_S = 0.05
+MOST_BACKOFF_S = 2.0
+STOP_MARGIN_S = 1.0
+LIVED_S = 1.0  # a watch that ends sooner counts as a failure of its endpoint, or a flapping one would spin
+UNREACHABLE = "etcd cannot be reached"
+
+
+class WatchLostError(Exception):
+    """The watch ended or cannot go on: read again and watch again."""
+
+
+class KeySpace:
+    """The keys of one cluster as etcd's messages leave them. No IO."""
+
+    def __init__(self, prefix: str) -> None:
+        self.range = {"key": _encode(prefix), "range_end": _encode(prefix[:-1] + "0")}  # "0" follows "/"
+        self.revision = 0
+        self._prefix = prefix
+        self._keys: dict[str, tuple[str, int]] = {}  # value and the revision that wrote it
+
+    def read(self, answer: dict[str, Any]) -> None:
+        """Take the answer to a range request for everything that there is."""
+        self.revision = int(answer["header"]["revision"])
+        self._keys = dict(self._entry(kv) for kv in answer.get("kvs", []))
+
+    def change(self, message: dict[str, Any]) -> bool:
+        """Apply one message of a watch; tell whether it changed anything.
+
+        Raises WatchLostError when the message says that the watch cannot go on: compacted, cancelled, no leader.
+        """
+        if "error" in message:
+            raise WatchLostError(str(message["error"].get("message", message["error"])))
+        result = message["result"]
+        if result.get("canceled"):
+            because = result.get("cancel_reason") or f"compacted at revision {result.get('compact_revision')}"
+            raise WatchLostError(f"watch cancelled: {because}")
+        for event in result.get("events", []):
+            key, entry = self._entry(event["kv"])
+            if event.get("type") == "DELETE":  # a PUT carries no type at all
+                self._keys.pop(key, None)
+            else:
+                self._keys[key] = entry
+        self.revision = max(self.revision, int(result["header"]["revision"]))
+        return bool(result.get("events"))
+
+    def snapshot(self) -> tuple[Snapshot, int]:
+        """Decode everything; the number is the revision that wrote the leader key, 0 without one."""
+        decoded = decode({key: value for key, (value, _) in self._keys.items()})
+        return replace(decoded, revision=self.revision), self._keys.get("leader", ("", 0))[1]
+
+    def _entry(self, kv: dict[str, str]) -> tuple[str, tuple[str, int]]:
+        key = _decode(kv["key"]).removeprefix(self._prefix)
+        return key, (_decode(kv.get("value", "")), int(kv.get("mod_revision", "0")))
+
+
+class EtcdSource:
+    """Follows one Patroni cluster's keys and gives the newest snapshot to the loop that started it."""
+
+    def __init__(self, settings: Etcd, clock: Clock = monotonic) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._snapshot: Snapshot | None = None
+        self._watcher: _Watcher | None = None
+        self._ended: asyncio.Future[None] | None = None
+
+    def start(self, on_change: Callable[[], None]) -> None:
+        """Start the thread."""
+        loop = asyncio.get_running_loop()
+        ended = self._ended = loop.create_future()
+
+        def take(snapshot: Snapshot) -> None:
+            if not ended.done() and self._watcher is not None:
+                self._snapshot = snapshot
+                on_change()
+
+        self._watcher = _Watcher(
+            self._settings,
+            self._clock,
+            deliver=lambda snapshot: _call(loop, take, snapshot),
+            ended=lambda: _call(loop, _resolve, ended),
+        )
+        self._watcher.start()
+
+    async def stop(self) -> None:
+        """End the thread, also one that is blocked in a read; a request under way may take until its time-out."""
+        watcher, self._watcher = self._watcher, None
+        if watcher is None or self._ended is None:
+            return
+        watcher.halt()
+        longest_s = self._settings.connect_timeout_s + self._settings.request_timeout_s + STOP_MARGIN_S
+        try:
+            async with asyncio.timeout(longest_s):
+                await self._ended
+        except TimeoutError:  # a resolver that hangs, say: a daemon thread does not hold up the process
+            log.warning("etcd: the watcher did not end within %.1f s and is left behind", longest_s)
+        else:
+            watcher.join()
+
+    def refresh(self) -> None:
+        """Read everything again now, from the next endpoint."""
+        if self._watcher is not None:
+            self._watcher.again()
+
+    def current(self, previous: ClusterView, probes: Mapping[str, Probe]) -> Snapshot | None:  # noqa: ARG002 - Source
+        """Give the newest snapshot; with `reachable` False it is what was last known."""
+        return self._snapshot
+
+
+class _Watcher(threading.Thread):
+    """The thread: sessions with one endpoint after the other until it is halted."""
+
+    def __init__(
+        self,
+        settings: Etcd,
+        clock: Clock,
+        *,
+        deliver: Callable[[Snapshot], object],
+        ended: Callable[[], object],
+    ) -> None:
+        super().__init__(name="pgrouter-etcd", daemon=True)
+        self._settings, self._clock, self._deliver, self._ended = settings, clock, deliver, ended
+        self._keys = KeySpace(prefix_of(settings))
+        self._clients = [_client(endpoint, settings) for endpoint in settings.endpoints]
+        self._turn = random.randrange(len(self._clients))  # noqa: S311 - spreads routers over the endpoints
+        self._unread = 0  # attempts in a row that read nothing
+        self._lost = 0  # attempts in a row without a watch that lived
+        self._last = Snapshot()
+        self._reign = 0  # revision of the leader key of self._last
+        self._told: dict[str, str] = {}  # trouble of each endpoint that is in the log already
+        self._lock = threading.Lock()  # guards _response
+        self._response: requests.Response | None = None
+        self._halted, self._hurried = threading.Event(), threading.Event()
+
+    # Called from the event loop.
+
+    def halt(self) -> None:
+        """Ask the thread to end."""
+        self._halted.set()
+        self._wake()
+
+    def again(self) -> None:
+        """Ask the thread for a new session."""
+        self._hurried.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        with self._lock:
+            if self._response is not None:
+                try:
+                    self._response.raw.shutdown()  # wakes a read that blocks in the other thread
+                except (OSError, ValueError, RuntimeError):  # it has ended by itself
+                    log.debug("etcd: the watch was over before it was shut down", exc_info=True)
+
+    # The thread.
+
+    def run(self) -> None:
+        """Keep a session going until halted."""
+        try:
+            while not self._halted.is_set():
+                self._attempt(self._clients[self._turn])
+        finally:
+            for client in self._clients:
+                client.session.close()
+            self._ended()
+
+    def _attempt(self, client: etcd3gw.Etcd3Client) -> None:
+        started_s = self._clock()
+        self._hurried.clear()
+        self._unread += 1
+        try:
+            self._session(client)
+        except etcd3gw.exceptions.Etcd3Exception as error:
+            trouble = getattr(error, "detail_text", None) or str(error) or type(error).__name__
+        except (WatchLostError, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            trouble = str(error) or type(error).__name__
+        except Exception as error:  # a watcher that dies is a router that is blind, and nobody notices
+            log.exception("etcd %s: unexpected answer", client.base_url)
+            trouble = repr(error)
+        else:
+            self._lost = 0
+            return
+        if self._halted.is_set():
+            return
+        client.session.headers.pop("Authorization", None)  # it may have expired, or died with its etcd
+        self._turn = (self._turn + 1) % len(self._clients)
+        if self._hurried.is_set():
+            return
+        self._lost = 0 if self._clock() - started_s >= LIVED_S and self._unread == 0 else self._lost + 1
+        self._report(client.base_url, trouble)
+        self._halted.wait(backoff_s(self._lost, len(self._clients)))
+
+    def _report(self, endpoint: str, trouble: str) -> None:
+        if self._told.get(endpoint) != trouble:
+            self._told[endpoint] = trouble
+            log.warning("etcd %s: %s", endpoint, trouble)
+        if self._last.reachable and self._unread >= max(2, len(self._clients)):
+            silent_s = self._clock() - self._last.heard_s if self._last.heard_s else 0.0
+            log.error("etcd cannot be reached, silent for %.1f s; going on from what was last known", silent_s)
+            self._last = replace(self._last, reachable=False, trouble=UNREACHABLE)
+            self._deliver(self._last)
+
+    def _session(self, client: etcd3gw.Etcd3Client) -> None:
+        """Read everything, then watch until silence; returns then, raises when the watch is lost."""
+        self._authenticate(client)
+        self._keys.read(client.post(client.get_url("/kv/range"), json=self._keys.range))
+        if not self._last.reachable:
+            log.warning("etcd %s: reachable again", client.base_url)
+        self._unread = 0
+        self._told.clear()
+        self._tell()
+        create: dict[str, Any] = {"create_request": {**self._keys.range, "start_revision": self._keys.revision + 1}}
+        with client.session.post(
+            client.get_url("/watch"),
+            json=create,
+            stream=True,
+            timeout=(self._settings.connect_timeout_s, self._settings.idle_s),
+            # Without it a member that is cut off from its quorum keeps the watch open and silent.
+            headers={"Grpc-Metadata-hasleader": "true"},
+        ) as response:
+            self._expose(response)
+            try:
+                self._follow(response)
+            finally:
+                self._expose(None)
+
+    def _authenticate(self, client: etcd3gw.Etcd3Client) -> None:
+        if self._settings.username and "Authorization" not in client.session.headers:
+            who = {"name": self._settings.username, "password": self._settings.password}
+            client.session.headers["Authorization"] = client.post(client.get_url("/auth/authenticate"), json=who)[
+                "token"
+            ]
+
+    def _expose(self, response: requests.Response | None) -> None:
+        with self._lock:
+            self._response = response
+
+    def _follow(self, response: requests.Response) -> None:
+        if response.status_code != requests.codes.ok:
+            raise WatchLostError(f"HTTP {response.status_code} {response.text[:200]}")
+        try:
+            if self._interrupted():
+                return
+            for line in response.iter_lines():
+                if self._interrupted():
+                    return
+                if line and self._keys.change(json.loads(line)):
+                    self._tell()
+        except requests.ConnectionError as error:
+            if error.args and isinstance(error.args[0], urllib3.exceptions.ReadTimeoutError):
+                return  # silence: the next read shows whether etcd is alive
+            raise
+        raise WatchLostError("etcd ended the watch")
+
+    def _interrupted(self) -> bool:
+        return self._halted.is_set() or self._hurried.is_set()
+
+    def _tell(self) -> None:
+        """Deliver what the keys say now."""
+        now_s = self._clock()
+        snapshot, reign = self._keys.snapshot()
+        goes_on = (snapshot.leader, reign) == (self._last.leader, self._reign)
+        self._reign = reign
+        self._last = replace(
+            snapshot,
+            heard_s=now_s,
+            leader_since_s=self._last.leader_since_s if goes_on or snapshot.leader is None else now_s,
+        )
+        self._deliver(self._last)
+
+
+def backoff_s(lost: int, endpoints: int) -> float:
+    """Give the pause after that many failed attempts in a row: none in the first round over all endpoints."""
+    if lost < endpoints:
+        return 0.0
+    longest_s = min(MOST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(lost - endpoints, 16))
+    return longest_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+
+
+def prefix_of(settings: Etcd) -> str:
+    """Give what all keys of the cluster begin with: `/<namespace>/<scope>/`, with one slash between all parts."""
+    parts = (*settings.namespace.split("/"), *settings.scope.split("/"))
+    return "/" + "".join(f"{part}/" for part in parts if part)
+
+
+def _client(endpoint: str, settings: Etcd) -> etcd3gw.Etcd3Client:
+    url = urlsplit(endpoint if "//" in endpoint else f"//{endpoint}")
+    tls = settings.tls
+    session = requests.Session()
+    session.trust_env = False  # or REQUESTS_CA_BUNDLE overrides `ca`, and *_PROXY sends us elsewhere
+    session.verify = str(tls.ca) if tls and tls.ca else True
+    if tls and tls.cert:
+        session.cert = (str(tls.cert), str(tls.key)) if tls.key else str(tls.cert)
+    return etcd3gw.Etcd3Client(
+        host=url.hostname or "127.0.0.1",
+        port=url.port or 2379,
+        protocol=url.scheme or ("https" if tls else "http"),
+        timeout=(settings.connect_timeout_s, settings.request_timeout_s),  # type: ignore[arg-type] # goes to requests
+        api_path="/v3/",  # served since etcd 3.4; saves the GET /version of a discovery
+        session=session,
+    )
+
+
+def _encode(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _decode(text: str) -> str:
+    return base64.b64decode(text).decode("utf-8", "replace")
+
+
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: object) -> None:
+    try:
+        loop.call_soon_threadsafe(function, *args)
+    except RuntimeError:  # the loop is closed: nobody is left to tell
+        log.debug("etcd: the event loop ended before the watcher", exc_info=True)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,215 @@
+"""The monitor: runs the source and the probes, merges what they say, publishes and logs each new view.
+
+Everything here runs in one event loop; the only thread is the one that watches etcd.
+
+How often a member is asked: every `interval` while all is well; every 0.05 s when it has been named leader and only
+its own word is missing; every 0.1 s while nobody is writable, for some seconds after a change of roles, and after a
+failure, with the pauses doubling up to `interval` for a member that goes on failing. A sign of trouble at one member
+has all of them asked at once. So a crash is seen within `interval` and 0.1 s (at once when `suspect` is called), a host
+that hangs after two time-outs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from pgrouter.clock import monotonic
+from pgrouter.cluster.etcd import EtcdSource
+from pgrouter.cluster.merge import merge
+from pgrouter.cluster.probe import Prober
+from pgrouter.cluster.static import StaticSource
+from pgrouter.cluster.word import Probe
+from pgrouter.topology import ClusterView, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pgrouter.clock import Clock
+    from pgrouter.cluster.source import Source
+    from pgrouter.config.settings import Cluster
+
+log = logging.getLogger("pgrouter.cluster")
+
+AWAITED_S = 0.05  # between two questions to a leader whose own word is missing
+ALERT_S = 0.1  # between two questions while something is going on
+ALERT_FOR_S = 3.0  # after the last change
+START_S = 3.0  # start() waits that long for a complete first view
+
+
+class Monitor:
+    """Follows one cluster; `on_view` is called in the loop with each new view.
+
+    A view that differs in WAL positions only keeps its number and comes at most once per `interval`.
+    """
+
+    def __init__(
+        self,
+        settings: Cluster,
+        on_view: Callable[[ClusterView], None],
+        clock: Clock = monotonic,
+        source: Source | None = None,
+    ) -> None:
+        self._settings, self._on_view, self._clock = settings, on_view, clock
+        self._source = source or source_of(settings, clock)
+        self._view = ClusterView()
+        self._probers: dict[str, Prober] = {}
+        self._probes: dict[str, Probe] = {}
+        self._retired: set[asyncio.Task[None]] = set()  # probers on their way out
+        self._alarms: frozenset[str] = frozenset()
+        self._changed_s = self._published_s = clock()
+        self._running = False
+        self._complete = asyncio.Event()
+
+    @property
+    def view(self) -> ClusterView:
+        """Give the newest view."""
+        return self._view
+
+    @property
+    def probes(self) -> Mapping[str, Probe]:
+        """Give what each member said last, with WAL positions and the moments of question and answer."""
+        return self._probes
+
+    async def start(self) -> None:
+        """Start to follow; returns when every member has been heard or has failed, or after START_S."""
+        self._running = True
+        self._source.start(self._update)
+        self._update()
+        try:
+            async with asyncio.timeout(START_S):
+                await self._complete.wait()
+        except TimeoutError:
+            log.warning("cluster: no complete view within %.0f s, going on without", START_S)
+
+    async def stop(self) -> None:
+        """Stop source and probes and close their connections."""
+        self._running = False
+        await self._source.stop()
+        probers, self._probers = list(self._probers.values()), {}
+        await asyncio.gather(*(prober.stop() for prober in probers), *self._retired)
+
+    def suspect(self, name: str) -> None:
+        """Have a member asked at once: somebody else has had trouble with it."""
+        prober = self._probers.get(name)
+        if prober is not None:
+            prober.hurry()
+
+    def _update(self) -> None:
+        """Merge what is known now and publish what is new."""
+        if not self._running:
+            return
+        snapshot = self._source.current(self._view, self._probes)
+        if snapshot is None:
+            return
+        before, self._view = self._view, merge(self._view, snapshot, self._probes)
+        self._follow_members()
+        if self._view.number != before.number:
+            log.info("cluster view %d: %s", self._view.number, self._view.reason)
+            self._publish()
+            if _roles(self._view) != _roles(before):
+                self._changed_s = self._clock()
+                self._hurry_all()
+        elif self._view is not before and self._clock() - self._published_s >= self._settings.monitor.interval_s:
+            self._publish()
+        self._alarm(snapshot.leader, snapshot.leader_since_s)
+        if all(member.name in self._probes for member in self._view.members):
+            self._complete.set()
+
+    def _publish(self) -> None:
+        self._published_s = self._clock()
+        try:
+            self._on_view(self._view)
+        except Exception:  # a consumer's bug must not blind the router
+            log.exception("cluster view %d: a consumer failed", self._view.number)
+
+    def _follow_members(self) -> None:
+        """Have exactly the members of the view probed, at the addresses that it gives."""
+        wanted = {member.name: (member.host, member.port) for member in self._view.members}
+        for name, prober in list(self._probers.items()):
+            if wanted.get(name) != prober.address:
+                del self._probers[name]
+                self._probes.pop(name, None)
+                self._retire(prober)
+        for name, address in wanted.items():
+            if name not in self._probers:
+                self._probers[name] = self._prober(name, address)
+                self._probers[name].start()
+
+    def _retire(self, prober: Prober) -> None:
+        task = asyncio.get_running_loop().create_task(prober.stop())
+        self._retired.add(task)
+        task.add_done_callback(self._retired.discard)
+
+    def _prober(self, name: str, address: tuple[str, int]) -> Prober:
+        def on_probe(probe: Probe) -> None:
+            if self._probers.get(name) is prober:
+                self._heard(name, probe)
+
+        prober = Prober(address, self._settings.monitor, on_probe, lambda: self._pace_s(name), self._clock)
+        return prober
+
+    def _heard(self, name: str, probe: Probe) -> None:
+        before = self._probes.get(name, Probe())
+        self._probes[name] = probe
+        if probe.failures == 1 or (probe.error and probe.error != before.error):
+            log.warning("cluster: probe of %s failed: %s", name, probe.error)
+        elif before.lost and not probe.failures:
+            log.info("cluster: %s answers again", name)
+        if probe.primary_since_s > before.primary_since_s and self._view.leader != name:
+            self._source.refresh()  # promoted, and we were not told: what was heard last may be old
+        self._update()
+        if (probe.failures, probe.unstreamed) in ((1, 0), (0, 1)):
+            self._hurry_all(but=name)
+
+    def _hurry_all(self, but: str = "") -> None:
+        for name, prober in self._probers.items():
+            if name != but:
+                prober.hurry()
+
+    def _pace_s(self, name: str) -> float:
+        view, probe = self._view, self._probes.get(name, Probe())
+        return pace_s(
+            self._settings.monitor.interval_s,
+            failures=probe.failures,
+            awaited=view.primary is None and view.leader == name,
+            alert=view.primary is None or self._clock() - self._changed_s < ALERT_FOR_S,
+        )
+
+    def _alarm(self, leader: str | None, since_s: float) -> None:
+        """Cry out, once each, about servers that say they are primary although another has been named since."""
+        now = frozenset(second_primaries(self._probes, leader, since_s))
+        for name in sorted(now - self._alarms):
+            log.error("cluster: ALARM: %s says it is primary while %s leads; it gets nothing", name, leader)
+        for name in sorted(self._alarms - now):
+            log.warning("cluster: %s is no second primary any more", name)
+        self._alarms = now
+
+
+def pace_s(interval_s: float, *, failures: int, awaited: bool, alert: bool) -> float:
+    """Give the pause before the next question to a member."""
+    if awaited:
+        return min(AWAITED_S, interval_s)
+    if failures:
+        return min(ALERT_S * 2.0 ** min(failures - 1, 16), interval_s)
+    return min(ALERT_S, interval_s) if alert else interval_s
+
+
+def _roles(view: ClusterView) -> tuple[object, ...]:
+    return view.leader, view.primary, view.readers, view.paused, len(view.members)
+
+
+def second_primaries(probes: Mapping[str, Probe], leader: str | None, since_s: float) -> list[str]:
+    """Name the servers that have said they are primary after another one was named leader."""
+    words = ((name, probe.said) for name, probe in probes.items() if leader not in (None, name))
+    return [name for name, word in words if word and word.role is Role.PRIMARY and word.asked_s > since_s]
+
+
+def source_of(settings: Cluster, clock: Clock = monotonic) -> Source:
+    """Build the source that the settings ask for."""
+    if settings.source == "etcd":
+        if settings.etcd is None:
+            raise ValueError("cluster.etcd is missing")
+        return EtcdSource(settings.etcd, clock)
+    return StaticSource(settings.members)

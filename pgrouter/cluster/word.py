@@ -1,0 +1,77 @@
+"""What a server says of itself, and how the monitor remembers it. Pure.
+
+A `Word` is one answer. A `Probe` is what is known of one member after any number of answers and failures: the last
+word, how often it has failed since, and the facts that only a sequence shows (on which timeline it has been seen
+streaming, since when it says that it is primary).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pgrouter.topology import Role
+
+LOST_AFTER = 2  # failures in a row; one alone changes nothing. Each has already tried a fresh connection
+UNSTREAMED_AFTER = 3  # answers in a row without a running WAL receiver: more than it takes to see its primary lost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """One answer of a server; times are the router's monotonic seconds."""
+
+    role: Role
+    system_id: str
+    timeline: int  # primary: of the WAL it writes; replica: of the WAL it receives, else of its control file
+    lsn: int = 0  # primary: written; replica: replayed
+    received_lsn: int = 0  # replica: received and flushed
+    streaming: bool = False  # replica: its WAL receiver streams now
+    asked_s: float = 0.0
+    answered_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What is known of one member."""
+
+    word: Word | None = None  # None: it has never answered
+    failures: int = 0  # in a row, since the last word
+    error: str = ""  # of the last failure, one line
+    unstreamed: int = 0  # answers as replica in a row without streaming
+    streamed_timeline: int = 0  # on which it streamed last; 0: never, or it has been primary since
+    primary_since_s: float = 0.0  # since when it has said primary, on this timeline, without a break
+
+    @property
+    def lost(self) -> bool:
+        """Whether it has failed often enough to count as gone."""
+        return self.failures >= LOST_AFTER
+
+    @property
+    def said(self) -> Word | None:
+        """Give its last word while that still counts."""
+        return None if self.lost else self.word
+
+    @property
+    def streams(self) -> bool:
+        """Whether it streams, with a short break forgiven."""
+        return self.streamed_timeline > 0 and self.unstreamed < UNSTREAMED_AFTER
+
+    @property
+    def timeline(self) -> int:
+        """Give the timeline it is on: a control file alone may still show the one before."""
+        return max(self.word.timeline if self.word else 0, self.streamed_timeline)
+
+    def answered(self, word: Word) -> Probe:
+        """Add an answer."""
+        last = self.word if self.word and self.word.system_id == word.system_id else None
+        if word.role is Role.PRIMARY:
+            goes_on = last is not None and (last.role, last.timeline) == (Role.PRIMARY, word.timeline)
+            return Probe(word=word, primary_since_s=self.primary_since_s if goes_on else word.asked_s)
+        if word.streaming:
+            return Probe(word=word, streamed_timeline=word.timeline)
+        if last is None:
+            return Probe(word=word, unstreamed=1)
+        return Probe(word=word, unstreamed=self.unstreamed + 1, streamed_timeline=self.streamed_timeline)
+
+    def failed(self, error: str) -> Probe:
+        """Add a failure."""
+        return replace(self, failures=self.failures + 1, error=error)
