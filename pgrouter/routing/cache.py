@@ -1,0 +1,160 @@
+# cython: annotation_typing=False
+"""Classified statements by key: what has been seen before never meets the parser again, whatever its literals are.
+
+Two generations: what is found in the old one moves to the young one, and when the young one has taken half of the
+bytes, the old one is dropped and the young one grows old. So a client that sends a million different statements pays
+for each of them, and the statements that others use meanwhile stay. Memory is bounded by `max_bytes` as estimated by
+`_cost`; the estimate is held against tracemalloc in the tests.
+
+The same file runs compiled (with cache.pxd) and as plain Python. Not to be shared by threads.
+"""
+
+import cython
+
+from pgrouter.routing.fingerprint import Fingerprinter
+from pgrouter.routing.statement import Effect, Reason, Statement, Target
+
+# A dict entry, a key's header, a Statement and the tuples and strings in it, as tracemalloc sees them.
+_ENTRY_BYTES = 450
+_NAME_BYTES = 64
+_SETTING_BYTES = 300
+_LEARNED = 10_000  # statements remembered because a replica refused them
+
+_STRICT = Statement(Target.PRIMARY, Reason.LEXING, effects=int(Effect.UNSEEN), literal_sensitive=True)
+_LONG = Statement(Target.PRIMARY, Reason.TOO_LONG, effects=int(Effect.OTHER_STATE | Effect.UNSEEN))
+_BY_TEXT = Statement(Target.PRIMARY, Reason.UNKNOWN_NODE, literal_sensitive=True)  # a marker, never handed out
+
+
+class StatementCache:
+    """Gives the `Statement` of a text. `classify` is asked once per key (bytes -> Statement)."""
+
+    def __init__(self, classify, max_bytes: int = 64 * 1024 * 1024, max_parsed_bytes: int = 1024 * 1024) -> None:
+        self._classify = classify
+        self._half_bytes = max_bytes // 2
+        self._max_parsed_bytes = max_parsed_bytes
+        self._fingerprinter = Fingerprinter()
+        self._young = {}
+        self._old = {}
+        self._learned = {}
+        self._young_bytes = 0
+        self._old_bytes = 0
+        self.hits = 0
+        self.misses = 0
+        self.evictions = 0
+
+    def lookup(self, buf: bytes, start: int, end: int, unusual_strings: bool = False) -> Statement:  # noqa: FBT
+        """Give the statement in buf[start:end]; parses it when its key is new.
+
+        `unusual_strings` says that the session's standard_conforming_strings is off or that its client_encoding may
+        hide a backslash or a quote inside a character (BIG5, GB18030, GBK, JOHAB, SJIS, UHC): where that could change
+        the meaning, the primary gets the statement unparsed.
+        """
+        if end - start > self._max_parsed_bytes:
+            return _LONG
+        if unusual_strings and self._is_ambiguous(buf, start, end):
+            return _STRICT
+        key = self._fingerprinter.key(buf, start, end)
+        statement = self._find(key)
+        if statement is _BY_TEXT:
+            key = b"\0" + buf[start:end]
+            statement = self._find(key)
+        if statement is not None:
+            self.hits += 1
+            return statement
+        self.misses += 1
+        return self._learn(key, buf[start:end])
+
+    def remember_refusal(self, buf: bytes, start: int, end: int) -> Statement:
+        """Note that a replica has refused this statement: from now on its key goes to the primary."""
+        known = self.lookup(buf, start, end)
+        key = self._fingerprinter.key(buf, start, end)
+        if known.literal_sensitive:
+            key = b"\0" + buf[start:end]
+        if len(self._learned) >= _LEARNED:
+            del self._learned[next(iter(self._learned))]
+        self._learned[key] = True
+        refused = self._refused(known)
+        self._store(key, refused)
+        return refused
+
+    def clear(self) -> None:
+        """Forget every class, as after a change of the catalog; what replicas refused stays remembered."""
+        self.evictions += len(self._young) + len(self._old)
+        self._young = {}
+        self._old = {}
+        self._young_bytes = 0
+        self._old_bytes = 0
+
+    @property
+    def size(self) -> int:
+        """Keys held."""
+        return len(self._young) + len(self._old)
+
+    @property
+    def used_bytes(self) -> int:
+        """Memory taken, as estimated."""
+        return self._young_bytes + self._old_bytes
+
+    def _find(self, key: bytes):
+        statement = self._young.get(key)
+        if statement is None and self._old:
+            statement = self._old.pop(key, None)
+            if statement is not None:
+                self._old_bytes -= self._cost(key, statement)
+                self._store(key, statement)
+        return statement
+
+    def _learn(self, key: bytes, text: bytes):
+        statement = self._classify(text)
+        if statement.literal_sensitive and key[:1] != b"\0":
+            # An error may hang on this literal alone; anything else sensitive is so with every literal.
+            if statement.target is not Target.ERROR:
+                self._store(key, _BY_TEXT)
+            key = b"\0" + text
+        if key in self._learned:
+            statement = self._refused(statement)
+        self._store(key, statement)
+        return statement
+
+    def _refused(self, known):
+        return Statement(
+            Target.PRIMARY,
+            Reason.LEARNED,
+            effects=known.effects,
+            tag=known.tag,
+            literal_sensitive=known.literal_sensitive,
+            functions=known.functions,
+            relations=known.relations,
+            settings=known.settings,
+        )
+
+    def _store(self, key: bytes, statement) -> None:
+        cost = self._cost(key, statement)
+        if cost > self._half_bytes // 8:
+            return  # one statement must not push out a thousand others
+        if self._young_bytes + cost > self._half_bytes:
+            self.evictions += len(self._old)
+            self._old = self._young
+            self._old_bytes = self._young_bytes
+            self._young = {}
+            self._young_bytes = 0
+        if self._young.get(key) is None:
+            self._young_bytes += cost
+        self._young[key] = statement
+
+    def _cost(self, key: bytes, statement) -> int:
+        names = len(statement.functions) + len(statement.relations)
+        return _ENTRY_BYTES + len(key) + names * _NAME_BYTES + len(statement.settings) * _SETTING_BYTES
+
+    def _is_ambiguous(self, buf: bytes, start: int, end: int) -> bool:
+        i = start
+        while i < end:
+            if buf[i] == 92 or buf[i] > 127:
+                return True
+            i += 1
+        return False
+
+
+def is_compiled() -> bool:
+    """Whether this module runs compiled."""
+    return cython.compiled

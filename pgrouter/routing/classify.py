@@ -1,0 +1,105 @@
+"""SQL text -> Statement, by PostgreSQL's own parser: the only module that meets pglast.
+
+Pure. A statement that the parser refuses is an ERROR, one that is not understood belongs to the primary: neither is
+ever a read. The parser is that of PostgreSQL 18 with standard_conforming_strings on; see `cache` for sessions where
+strings mean something else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from pglast.parser import ParseError, parse_sql_json
+
+from pgrouter.routing import hints
+from pgrouter.routing.catalog import UNKNOWN, Catalog
+from pgrouter.routing.commands import judge
+from pgrouter.routing.statement import Effect, Reason, Statement, Target, Tx
+
+_OPEN = (Tx.BEGIN, Tx.BEGIN_READ_ONLY, Tx.BEGIN_PRIMARY)
+_decode = msgspec.json.Decoder().decode
+
+
+def classify(sql: str | bytes, catalog: Catalog = UNKNOWN) -> Statement:
+    """Say where a statement may run and why; of several in one string, the whole string.
+
+    `sql` as bytes may be in any encoding that has ASCII's bytes for ASCII's characters and no others.
+    """
+    raw = sql.encode("utf-8", "replace") if isinstance(sql, str) else sql
+    return hints.apply(_parse(raw, catalog), hints.leading(raw))
+
+
+def _parse(raw: bytes, catalog: Catalog) -> Statement:
+    if b"\0" in raw:
+        return Statement(Target.ERROR, Reason.SYNTAX, "NUL", raw.index(b"\0"), literal_sensitive=True)
+    try:
+        # Bytes that are not UTF-8 only matter in names, and a name that is not UTF-8 is known to no catalog here.
+        json = parse_sql_json(raw.decode("utf-8", "replace"))
+        statements = _decode(json)["stmts"]
+        judged = [_one(statement["stmt"], catalog) for statement in statements]
+    except ParseError as error:
+        message, position = error.args
+        return Statement(Target.ERROR, Reason.SYNTAX, str(message), int(position), literal_sensitive=True)
+    except RecursionError:
+        return Statement(Target.PRIMARY, Reason.TOO_DEEP, effects=int(Effect.UNSEEN))
+    if not judged:
+        return Statement(Target.REPLICA, Reason.EMPTY)
+    return judged[0] if len(judged) == 1 else _together(judged)
+
+
+def _one(node: dict[str, Any], catalog: Catalog) -> Statement:
+    kind, content = next(iter(node.items()))
+    return judge(kind, content, catalog)
+
+
+# -- several statements in one string -------------------------------------------------------------------------------
+
+
+def _together(parts: list[Statement]) -> Statement:
+    """The string runs as one: the strictest part decides, and the transaction is what the last part leaves."""
+    tx = Tx.NONE
+    for part in parts:
+        tx = _after(tx, part.tx)
+    needs_primary = any(part.tx in (Tx.BEGIN_PRIMARY, Tx.SET_READ_WRITE) for part in parts)
+    if tx is Tx.BEGIN_READ_ONLY and any(
+        part.target is not Target.REPLICA and part.reason != Reason.TRANSACTION for part in parts
+    ):
+        tx = Tx.BEGIN_PRIMARY  # what stands beside it belongs to the session's own server
+    decisive = min(parts, key=_strictness)
+    effects = 0
+    for part in parts:
+        effects |= part.effects
+    return Statement(
+        Target.PRIMARY if needs_primary else decisive.target,
+        decisive.reason,
+        decisive.cause,
+        decisive.position,
+        effects=effects,
+        tx=tx,
+        tag=decisive.tag,
+        literal_sensitive=any(part.literal_sensitive for part in parts),
+        overridable=all(part.overridable or part.target is Target.REPLICA for part in parts),
+        functions=tuple(dict.fromkeys(name for part in parts for name in part.functions)),
+        relations=tuple(dict.fromkeys(name for part in parts for name in part.relations)),
+        settings=tuple(setting for part in parts for setting in part.settings),
+    )
+
+
+def _strictness(part: Statement) -> tuple[int, bool]:
+    return ((Target.PRIMARY, Target.ERROR, Target.SESSION, Target.REPLICA).index(part.target), part.overridable)
+
+
+def _after(before: Tx, tx: Tx) -> Tx:
+    """What remains of the transaction when `tx` follows `before`."""
+    if tx is Tx.NONE or (tx is Tx.INSIDE and before in _OPEN):
+        return before
+    if tx in (Tx.COMMIT, Tx.ROLLBACK) and before in _OPEN:
+        return Tx.NONE
+    if tx in (Tx.SET_READ_ONLY, Tx.SET_READ_WRITE, Tx.SET_OTHER) and before in _OPEN:
+        if tx is Tx.SET_READ_WRITE:
+            return Tx.BEGIN_PRIMARY
+        return Tx.BEGIN_READ_ONLY if tx is Tx.SET_READ_ONLY and before is Tx.BEGIN else before
+    if tx in _OPEN and before in _OPEN:
+        return before  # a warning, and the first one stays
+    return tx

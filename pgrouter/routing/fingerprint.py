@@ -1,0 +1,467 @@
+# cython: annotation_typing=False
+"""A statement's key: its text without literals, comments, white space and the case of unquoted words.
+
+One pass over the bytes by the rules of PostgreSQL's lexer (src/backend/parser/scan.l of version 18), without a parse.
+Two statements with the same key have the same tokens but for the contents of their literals, so they have one
+classification (`Statement.literal_sensitive` names the exceptions). The key is the normalized text itself, not a hash
+of it: there are no collisions.
+
+How a key is written, so that different token lists never look alike:
+
+- words are folded to lower case and parted by one space; quoted identifiers stay as they are;
+- an operator keeps its distance (`- -` is not `--`), everything else is put together;
+- a string of any kind is `'` (B', X' and N' for those), an integer that fits into four bytes 0, another number 9;
+- equal constants that follow each other directly inside `IN (...)` are one;
+- a hint in a leading comment is a first byte 1 (primary) or 2 (replica).
+
+What is rare or malformed (U& strings and names, 0x1f, 1_000, octal and Unicode escapes, an unclosed quote, a byte that
+SQL does not know) is not normalized at all: the key is then a zero byte and the whole text.
+
+The same file runs compiled (with fingerprint.pxd) and as plain Python. It never reads at or behind `end`; any bytes do.
+"""
+
+import cython
+
+_OTHER = 0
+_SPACE = 1
+_WORD = 2
+_DIGIT = 3
+_OPERATOR = 4
+_PUNCTUATION = 5
+_DOT = 6
+_QUOTE = 7
+_DOUBLE_QUOTE = 8
+_DOLLAR = 9
+
+NO_HINT = 0
+HINT_PRIMARY = 1
+HINT_REPLICA = 2
+
+_SCRATCH_BYTES = 4096
+_SCRATCH_KEPT_BYTES = 65536  # a scratch grown beyond this by one huge statement is given back
+
+
+def _classes() -> bytes:
+    table = bytearray(256)
+    for kind, members in (
+        (_SPACE, b" \t\n\r\f\v"),
+        (_WORD, b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_" + bytes(range(128, 256))),
+        (_DIGIT, b"0123456789"),
+        (_OPERATOR, b"+-*/<>=~!@#%^&|`?:"),
+        (_PUNCTUATION, b"()[],;"),
+        (_DOT, b"."),
+        (_QUOTE, b"'"),
+        (_DOUBLE_QUOTE, b'"'),
+        (_DOLLAR, b"$"),
+    ):
+        for byte in members:
+            table[byte] = kind
+    return bytes(table)
+
+
+_CLASS = _classes()
+
+
+def is_compiled() -> bool:
+    """Whether this module runs compiled."""
+    return cython.compiled
+
+
+def fingerprint(buf: bytes, start: int, end: int) -> bytes:
+    """Give the key of the statement in buf[start:end]."""
+    return Fingerprinter().key(buf, start, end)
+
+
+def leading_hint(buf: bytes, start: int, end: int) -> int:
+    """Give the first hint in the comments before the first token: NO_HINT, HINT_PRIMARY or HINT_REPLICA."""
+    return Fingerprinter().hint(buf, start, end)
+
+
+class Fingerprinter:
+    """Makes keys, one after the other, in a scratch buffer of its own; not to be shared by threads."""
+
+    def __init__(self) -> None:
+        self._scratch = bytearray(_SCRATCH_BYTES)
+        self._class = _CLASS
+
+    def key(self, buf: bytes, start: int, end: int) -> bytes:
+        """Give the key of the statement in buf[start:end] (see the module)."""
+        self._begin(buf, start, end)
+        while self._pos < end:
+            if not self._token():
+                return self._whole_text(start)
+        if cython.compiled:
+            return self._out[: self._n]
+        return bytes(self._out[: self._n])
+
+    def hint(self, buf: bytes, start: int, end: int) -> int:
+        """Give the hint that `key` would have seen."""
+        self._begin(buf, start, end)
+        while self._pos < end and self._n == 0:
+            if not self._token():
+                return 0
+        return self._hint
+
+    def _begin(self, buf: bytes, start: int, end: int) -> None:
+        # Twice: a space may be put between words that touch (a"b"), nothing else grows.
+        need = 2 * (end - start) + 2
+        if need > len(self._scratch) or len(self._scratch) > _SCRATCH_KEPT_BYTES:
+            self._scratch = bytearray(max(need, _SCRATCH_BYTES))
+        self._out = self._scratch
+        self._buf = buf
+        self._pos = start
+        self._end = end
+        self._n = 0
+        self._last = _PUNCTUATION
+        self._gap = False
+        self._in_list = False
+        self._hint = NO_HINT
+
+    def _whole_text(self, start: int) -> bytes:
+        return b"\0" + self._buf[start : self._end]
+
+    def _put(self, byte: int) -> None:
+        self._out[self._n] = byte
+        self._n += 1
+
+    def _token(self) -> bool:
+        """Take one token, space or comment; False: not to be normalized."""
+        c = self._buf[self._pos]
+        kind = self._class[c]
+        if kind == _WORD:
+            return self._word(c)
+        if kind == _SPACE:
+            self._gap = True
+            self._pos += 1
+            return True
+        if kind == _PUNCTUATION:
+            return self._punctuation(c)
+        if kind == _OPERATOR:
+            return self._operator(c)
+        if kind == _DIGIT:
+            return self._number()
+        if kind == _DOT:
+            return self._dot()
+        if kind == _QUOTE:
+            return self._string(False) and self._constant(39)
+        if kind == _DOLLAR:
+            return self._dollar()
+        if kind == _DOUBLE_QUOTE:
+            return self._quoted_name()
+        return False
+
+    # -- words ------------------------------------------------------------------------------------------------------
+
+    def _part_words(self) -> None:
+        if self._last == _WORD:
+            self._put(32)
+        self._last = _WORD
+        self._gap = False
+        self._in_list = False
+
+    def _word(self, c: int) -> bool:
+        i = self._pos + 1
+        if i < self._end and (self._buf[i] == 39 or self._buf[i] == 38) and self._is_prefix(c, i):
+            return self._prefixed_string(c)
+        self._part_words()
+        i = self._pos
+        n = self._n
+        while i < self._end:
+            c = self._buf[i]
+            if self._class[c] != _WORD and self._class[c] != _DIGIT and c != 36:  # $ may follow inside a word
+                break
+            self._out[n] = c + 32 if 65 <= c <= 90 else c
+            n += 1
+            i += 1
+        self._n = n
+        self._pos = i
+        return True
+
+    def _is_prefix(self, c: int, i: int) -> bool:
+        """Whether the letter `c` and the byte at `i` begin a string or name of a special kind."""
+        c |= 32
+        if self._buf[i] == 39:
+            return c == 101 or c == 98 or c == 120 or c == 110  # E B X N  # noqa: PLR1714 (C)
+        return c == 117 and i + 1 < self._end and (self._buf[i + 1] == 39 or self._buf[i + 1] == 34)  # U&' U&"
+
+    def _prefixed_string(self, c: int) -> bool:
+        c &= 0xDF
+        if c == 85:  # U: its escapes may be wrong, and UESCAPE is a literal that changes names
+            return False
+        self._pos += 1
+        if c == 69:
+            return self._string(True) and self._constant(39)
+        if not self._string(False):
+            return False
+        self._put(c)  # an upper-case letter: no word of a key has one
+        self._in_list = False
+        return self._constant(39)
+
+    def _quoted_name(self) -> bool:
+        self._part_words()
+        i = self._pos + 1
+        while i < self._end:
+            if self._buf[i] == 34:
+                if i + 1 == self._end or self._buf[i + 1] != 34:
+                    break
+                i += 1
+            i += 1
+        if i >= self._end:
+            return False
+        while self._pos <= i:
+            self._put(self._buf[self._pos])
+            self._pos += 1
+        return True
+
+    # -- operators and punctuation ----------------------------------------------------------------------------------
+
+    def _operator(self, c: int) -> bool:
+        i = self._pos + 1
+        if i < self._end:
+            if c == 45 and self._buf[i] == 45:
+                self._pos = self._line_end(i)
+                self._gap = True
+                return True
+            if c == 47 and self._buf[i] == 42:
+                return self._block_comment()
+        self._sign(c)
+        return True
+
+    def _sign(self, c: int) -> None:
+        if self._gap and self._last == _OPERATOR:
+            self._put(32)
+        self._put(c)
+        self._pos += 1
+        self._last = _OPERATOR
+        self._gap = False
+        self._in_list = False
+
+    def _dot(self) -> bool:
+        i = self._pos + 1
+        if i < self._end and self._class[self._buf[i]] == _DIGIT:
+            return self._number()
+        self._sign(46)
+        return True
+
+    def _punctuation(self, c: int) -> bool:
+        if c == 40:
+            self._in_list = self._after_in()
+        elif c != 44:
+            self._in_list = False
+        self._put(c)
+        self._pos += 1
+        self._last = _PUNCTUATION
+        self._gap = False
+        return True
+
+    def _after_in(self) -> bool:
+        n = self._n
+        if n < 3 or self._last != _WORD or self._out[n - 1] != 110 or self._out[n - 2] != 105:
+            return False
+        kind = self._class[self._out[n - 3]]
+        return kind != _WORD and kind != _DIGIT and kind != _DOLLAR  # noqa: PLR1714 (C)
+
+    # -- comments ---------------------------------------------------------------------------------------------------
+
+    def _line_end(self, i: int) -> int:
+        while i < self._end and self._buf[i] != 10 and self._buf[i] != 13:
+            i += 1
+        return i
+
+    def _block_comment(self) -> bool:
+        begin = self._pos + 2
+        i = begin
+        depth = 1
+        while i + 1 < self._end:
+            if self._buf[i] == 47 and self._buf[i + 1] == 42:
+                depth += 1
+                i += 2
+            elif self._buf[i] == 42 and self._buf[i + 1] == 47:
+                depth -= 1
+                i += 2
+                if depth == 0:
+                    break
+            else:
+                i += 1
+        if depth:
+            return False
+        if self._n == 0:
+            self._take_hint(begin, i - 2)
+        self._pos = i
+        self._gap = True
+        return True
+
+    def _take_hint(self, i: int, end: int) -> None:
+        """Keep the hint of a comment's body: `pgrouter: primary`, `pgrouter: replica`, `NO LOAD BALANCE`."""
+        i = self._skip_space(i, end)
+        if self._matches(i, end, b"no load balance"):
+            self._keep_hint(HINT_PRIMARY, i + 15, end)
+        elif self._matches(i, end, b"pgrouter"):
+            i = self._skip_space(i + 8, end)
+            if i < end and self._buf[i] == 58:
+                i = self._skip_space(i + 1, end)
+                if self._matches(i, end, b"primary"):
+                    self._keep_hint(HINT_PRIMARY, i + 7, end)
+                elif self._matches(i, end, b"replica"):
+                    self._keep_hint(HINT_REPLICA, i + 7, end)
+
+    def _keep_hint(self, hint: int, i: int, end: int) -> None:
+        if self._skip_space(i, end) == end:
+            self._hint = hint
+            self._put(hint)
+
+    def _skip_space(self, i: int, end: int) -> int:
+        while i < end and self._class[self._buf[i]] == _SPACE:
+            i += 1
+        return i
+
+    def _matches(self, i: int, end: int, words: bytes) -> bool:
+        n = len(words)
+        if end - i < n:
+            return False
+        for k in range(n):
+            c = self._buf[i + k]
+            if (c + 32 if 65 <= c <= 90 else c) != words[k]:
+                return False
+        return True
+
+    # -- literals ---------------------------------------------------------------------------------------------------
+
+    def _constant(self, byte: int) -> bool:
+        """Put a literal's placeholder, unless it repeats the one before it in an IN list."""
+        n = self._n
+        if self._in_list and n > 1 and self._out[n - 1] == 44 and self._out[n - 2] == byte:
+            self._n = n - 1
+        else:
+            self._put(byte)
+        self._last = _PUNCTUATION
+        self._gap = False
+        return True
+
+    def _string(self, escapes: bool) -> bool:
+        """Skip a quoted string and its continuations on following lines."""
+        i = self._pos + 1
+        while i < self._end:
+            c = self._buf[i]
+            if c == 39:
+                if i + 1 < self._end and self._buf[i + 1] == 39:
+                    i += 2
+                    continue
+                self._pos = i + 1
+                i = self._continuation(i + 1)
+                if i < 0:
+                    return True
+            elif c == 92 and escapes:
+                i += 1
+                if i < self._end and self._is_coded(self._buf[i]):
+                    return False
+            i += 1
+        return False
+
+    def _is_coded(self, c: int) -> bool:
+        """Whether a backslash and `c` begin an octal, hexadecimal or Unicode escape: those can be wrong."""
+        return 48 <= c <= 55 or c == 120 or c == 117 or c == 85  # noqa: PLR1714 (C)
+
+    def _continuation(self, i: int) -> int:
+        """Give the quote that goes on with a string: behind white space with a newline, else -1."""
+        newline = False
+        while i < self._end:
+            c = self._buf[i]
+            if c == 10 or c == 13:  # noqa: PLR1714 (C)
+                newline = True
+            elif c == 39:
+                return i if newline else -1
+            elif c == 45 and i + 1 < self._end and self._buf[i + 1] == 45:
+                i = self._line_end(i)
+                continue
+            elif self._class[c] != _SPACE:
+                return -1
+            i += 1
+        return -1
+
+    def _dollar(self) -> bool:
+        i = self._pos + 1
+        if i < self._end and self._class[self._buf[i]] == _DIGIT:
+            return self._parameter(i)
+        tag_end = i
+        if tag_end < self._end and self._class[self._buf[tag_end]] == _WORD:
+            while tag_end < self._end and (
+                self._class[self._buf[tag_end]] == _WORD or self._class[self._buf[tag_end]] == _DIGIT
+            ):
+                tag_end += 1
+        if tag_end == self._end or self._buf[tag_end] != 36:
+            return False
+        return self._dollar_quoted(tag_end + 1 - self._pos) and self._constant(39)
+
+    def _dollar_quoted(self, length: int) -> bool:
+        """Skip to behind the second of two equal tags of `length` bytes, dollars included."""
+        i = self._pos + length
+        while i + length <= self._end:
+            k = 0
+            while k < length and self._buf[i + k] == self._buf[self._pos + k]:
+                k += 1
+            if k == length:
+                self._pos = i + length
+                return True
+            i += 1
+        return False
+
+    def _parameter(self, i: int) -> bool:
+        i = self._digits(i)
+        if i < self._end and self._class[self._buf[i]] == _WORD:
+            return False
+        self._part_words()
+        while self._pos < i:
+            self._put(self._buf[self._pos])
+            self._pos += 1
+        return True
+
+    def _digits(self, i: int) -> int:
+        while i < self._end and self._class[self._buf[i]] == _DIGIT:
+            i += 1
+        return i
+
+    def _number(self) -> bool:
+        i = self._digits(self._pos)
+        whole = self._fits_int4(i)
+        if i < self._end and self._buf[i] == 46 and not (i + 1 < self._end and self._buf[i + 1] == 46):
+            whole = False
+            i = self._digits(i + 1)
+        if i < self._end and (self._buf[i] == 69 or self._buf[i] == 101):
+            k = i + 1
+            if k < self._end and (self._buf[k] == 43 or self._buf[k] == 45):
+                k += 1
+            if k < self._end and self._class[self._buf[k]] == _DIGIT:
+                whole = False
+                i = self._digits(k)
+        if (i < self._end and self._class[self._buf[i]] == _WORD) or self._is_precision():
+            return False
+        if self._last == _WORD:
+            self._put(32)
+        self._pos = i
+        self._constant(48 if whole else 57)
+        self._last = _WORD
+        return True
+
+    def _fits_int4(self, i: int) -> bool:
+        if i - self._pos <= 9:
+            return True
+        value = 0
+        for k in range(self._pos, i):
+            value = value * 10 + self._buf[k] - 48
+            if value > 2147483647:
+                return False
+        return True
+
+    def _is_precision(self) -> bool:
+        """Whether the number is float's precision: the grammar refuses some values."""
+        n = self._n
+        return (
+            n >= 6
+            and self._out[n - 1] == 40
+            and self._out[n - 2] == 116
+            and self._out[n - 3] == 97
+            and self._out[n - 4] == 111
+            and self._out[n - 5] == 108
+            and self._out[n - 6] == 102
+        )

@@ -1,0 +1,197 @@
+"""What is known of PostgreSQL's statements, functions, views and settings without a look at the catalog.
+
+Tables only; `classify` and `tree` read them. What is in none of them is never a read.
+
+Sources: PostgreSQL's gram.y and pg_proc.dat; statements that were run on a primary and on its standby.
+"""
+
+from __future__ import annotations
+
+from pgrouter.routing.statement import Effect, Reason
+
+# -- statements -----------------------------------------------------------------------------------------------------
+
+# Statements that always need the primary: node -> (command word, reason, effects). Statements that are not here have
+# a function of their own in `commands`.
+PRIMARY_COMMANDS: dict[str, tuple[str, str, int]] = {
+    "InsertStmt": ("INSERT", Reason.WRITE, 0),
+    "UpdateStmt": ("UPDATE", Reason.WRITE, 0),
+    "DeleteStmt": ("DELETE", Reason.WRITE, 0),
+    "MergeStmt": ("MERGE", Reason.WRITE, 0),
+    "TruncateStmt": ("TRUNCATE TABLE", Reason.WRITE, 0),
+    "RefreshMatViewStmt": ("REFRESH MATERIALIZED VIEW", Reason.WRITE, 0),
+    "DoStmt": ("DO", Reason.CODE, Effect.UNSEEN),
+    "CallStmt": ("CALL", Reason.CODE, Effect.UNSEEN),
+    "ListenStmt": ("LISTEN", Reason.NOTIFY, Effect.LISTEN),
+    "NotifyStmt": ("NOTIFY", Reason.NOTIFY, 0),
+    "LockStmt": ("LOCK TABLE", Reason.UTILITY, 0),
+    "LoadStmt": ("LOAD", Reason.UTILITY, Effect.OTHER_STATE),
+    "CheckPointStmt": ("CHECKPOINT", Reason.UTILITY, 0),
+    "AlterSystemStmt": ("ALTER SYSTEM", Reason.UTILITY, 0),
+    "VacuumStmt": ("VACUUM", Reason.UTILITY, 0),
+    "ClusterStmt": ("CLUSTER", Reason.UTILITY, 0),
+    "ReindexStmt": ("REINDEX", Reason.UTILITY, 0),
+    "SecLabelStmt": ("SECURITY LABEL", Reason.UTILITY, 0),
+    "CommentStmt": ("COMMENT", Reason.UTILITY, 0),
+    "PLAssignStmt": ("", Reason.UTILITY, Effect.OTHER_STATE),
+    "ReturnStmt": ("", Reason.UTILITY, Effect.OTHER_STATE),
+    "CreateTableAsStmt": ("CREATE TABLE AS", Reason.DDL, Effect.DDL),
+    "CreateStmt": ("CREATE TABLE", Reason.DDL, Effect.DDL),
+    "IndexStmt": ("CREATE INDEX", Reason.DDL, Effect.DDL),
+    "ViewStmt": ("CREATE VIEW", Reason.DDL, Effect.DDL),
+    "CreateFunctionStmt": ("CREATE FUNCTION", Reason.DDL, Effect.DDL),
+    "CreateSeqStmt": ("CREATE SEQUENCE", Reason.DDL, Effect.DDL),
+    "CreateTrigStmt": ("CREATE TRIGGER", Reason.DDL, Effect.DDL),
+    "CreateRoleStmt": ("CREATE ROLE", Reason.DDL, Effect.DDL),
+    "CreatedbStmt": ("CREATE DATABASE", Reason.DDL, Effect.DDL),
+    "DropdbStmt": ("DROP DATABASE", Reason.DDL, Effect.DDL),
+    "DropStmt": ("DROP", Reason.DDL, Effect.DDL),
+    "AlterTableStmt": ("ALTER TABLE", Reason.DDL, Effect.DDL),
+    "RenameStmt": ("ALTER", Reason.DDL, Effect.DDL),
+    "DefineStmt": ("CREATE", Reason.DDL, Effect.DDL),
+    "RuleStmt": ("CREATE RULE", Reason.DDL, Effect.DDL),
+    "GrantStmt": ("GRANT", Reason.DDL, Effect.DDL),
+    "GrantRoleStmt": ("GRANT ROLE", Reason.DDL, Effect.DDL),
+}
+
+# The rest of DDL: the command word is in the node's name.
+DDL_NODES: frozenset[str] = frozenset(
+    """
+AlterCollationStmt AlterDatabaseRefreshCollStmt AlterDatabaseSetStmt AlterDatabaseStmt AlterDefaultPrivilegesStmt
+AlterDomainStmt AlterEnumStmt AlterEventTrigStmt AlterExtensionContentsStmt AlterExtensionStmt AlterFdwStmt
+AlterForeignServerStmt AlterFunctionStmt AlterObjectDependsStmt AlterObjectSchemaStmt AlterOpFamilyStmt
+AlterOperatorStmt AlterOwnerStmt AlterPolicyStmt AlterPublicationStmt AlterRoleSetStmt AlterRoleStmt AlterSeqStmt
+AlterStatsStmt AlterSubscriptionStmt AlterTSConfigurationStmt AlterTSDictionaryStmt AlterTableMoveAllStmt
+AlterTableSpaceOptionsStmt AlterTypeStmt AlterUserMappingStmt CompositeTypeStmt CreateAmStmt CreateCastStmt
+CreateConversionStmt CreateDomainStmt CreateEnumStmt CreateEventTrigStmt CreateExtensionStmt CreateFdwStmt
+CreateForeignServerStmt CreateForeignTableStmt CreateOpClassStmt CreateOpFamilyStmt CreatePLangStmt CreatePolicyStmt
+CreatePublicationStmt CreateRangeStmt CreateSchemaStmt CreateStatsStmt CreateSubscriptionStmt CreateTableSpaceStmt
+CreateTransformStmt CreateUserMappingStmt DropOwnedStmt DropRoleStmt DropSubscriptionStmt DropTableSpaceStmt
+DropUserMappingStmt ImportForeignSchemaStmt ReassignOwnedStmt ReplicaIdentityStmt
+""".split()
+)
+
+# What may stand inside a read: any other node makes the statement one for the primary.
+READ_NODES: frozenset[str] = frozenset(
+    """
+SelectStmt ResTarget ColumnRef String Integer Float Boolean BitString A_Const A_Star A_Expr A_Indirection A_Indices
+A_ArrayExpr BoolExpr NullTest BooleanTest CaseExpr CaseWhen CoalesceExpr MinMaxExpr SubLink FuncCall NamedArgExpr
+RowExpr TypeCast TypeName CollateClause SQLValueFunction XmlExpr XmlSerialize GroupingFunc GroupingSet ParamRef RangeVar
+RangeSubselect RangeFunction RangeTableSample RangeTableFunc RangeTableFuncCol JoinExpr Alias SortBy WindowDef
+CommonTableExpr CTESearchClause CTECycleClause List DefElem ColumnDef JsonAggConstructor JsonArgument JsonArrayAgg
+JsonArrayConstructor JsonArrayQueryConstructor JsonBehavior JsonFormat JsonFuncExpr JsonIsPredicate JsonKeyValue
+JsonObjectAgg JsonObjectConstructor JsonOutput JsonParseExpr JsonReturning JsonScalarExpr JsonSerializeExpr JsonTable
+JsonTableColumn JsonTablePathSpec JsonValueExpr LockingClause SetToDefault
+""".split()
+)
+
+WRITING_NODES: dict[str, str] = {
+    "InsertStmt": "INSERT",
+    "UpdateStmt": "UPDATE",
+    "DeleteStmt": "DELETE",
+    "MergeStmt": "MERGE",
+}
+
+SAMPLE_METHODS: frozenset[str] = frozenset({"bernoulli", "system"})
+
+# -- functions ------------------------------------------------------------------------------------------------------
+
+# Volatile, and yet as good on a replica.
+SAFE_VOLATILE: frozenset[str] = frozenset(
+    """
+clock_timestamp timeofday random random_normal gen_random_uuid uuidv4 uuidv7 pg_sleep pg_sleep_for pg_sleep_until
+current_query pg_partition_tree pg_partition_ancestors pg_get_wal_resource_managers pg_get_wait_events array_sample
+array_shuffle
+""".split()
+)
+
+# Answered from the session's memory or changing it: only the session's own server is right.
+SESSION_FUNCTIONS: dict[str, int] = {
+    "currval": 0,
+    "lastval": 0,
+    "setseed": Effect.OTHER_STATE,
+    "set_config": 0,  # its effect hangs on its third argument
+    "pg_advisory_lock": Effect.ADVISORY_LOCK,
+    "pg_advisory_lock_shared": Effect.ADVISORY_LOCK,
+    "pg_try_advisory_lock": Effect.ADVISORY_LOCK,
+    "pg_try_advisory_lock_shared": Effect.ADVISORY_LOCK,
+    "pg_advisory_unlock": 0,
+    "pg_advisory_unlock_shared": 0,
+    "pg_advisory_unlock_all": 0,
+    "pg_advisory_xact_lock": 0,
+    "pg_advisory_xact_lock_shared": 0,
+    "pg_try_advisory_xact_lock": 0,
+    "pg_try_advisory_xact_lock_shared": 0,
+    "pg_my_temp_schema": 0,
+    "pg_is_other_temp_schema": 0,
+    "pg_prepared_statement": 0,
+    "pg_cursor": 0,
+    "pg_listening_channels": 0,
+    "pg_replication_origin_session_setup": Effect.OTHER_STATE,
+    "pg_replication_origin_session_reset": 0,
+    "pg_replication_origin_session_is_setup": 0,
+    "pg_replication_origin_session_progress": 0,
+    "pg_stat_clear_snapshot": 0,
+    "pg_stat_force_next_flush": 0,
+    "txid_current": 0,  # STABLE in pg_proc, and refused by a standby
+    "pg_current_xact_id": 0,
+    "txid_current_if_assigned": 0,
+    "pg_current_xact_id_if_assigned": 0,
+    "txid_current_snapshot": 0,
+    "pg_current_snapshot": 0,
+    "pg_export_snapshot": 0,
+}
+
+# Tell or change something of the server they run on, not of the database. Some prefixes are in SERVER_PREFIXES.
+SERVER_FUNCTIONS: frozenset[str] = frozenset(
+    """
+inet_client_addr inet_client_port inet_server_addr inet_server_port pg_available_wal_summaries pg_backend_pid
+pg_backup_start pg_backup_stop pg_blocking_pids pg_cancel_backend pg_collation_actual_version pg_conf_load_time
+pg_config pg_current_logfile pg_current_wal_flush_lsn pg_current_wal_insert_lsn pg_current_wal_lsn
+pg_database_collation_actual_version pg_database_size pg_get_backend_memory_contexts pg_get_multixact_members
+pg_get_replication_slots pg_get_shmem_allocations pg_get_shmem_allocations_numa pg_get_wal_replay_pause_state
+pg_get_wal_summarizer_state pg_get_aios pg_hba_file_rules pg_ident_file_mappings pg_indexes_size pg_is_in_backup
+pg_is_in_recovery pg_is_wal_replay_paused pg_isolation_test_session_is_blocked pg_jit_available pg_last_committed_xact
+pg_last_wal_receive_lsn pg_last_wal_replay_lsn pg_last_xact_replay_timestamp pg_lock_status
+pg_log_backend_memory_contexts pg_log_standby_snapshot pg_notification_queue_usage pg_numa_available
+pg_postmaster_start_time pg_prepared_xact pg_promote pg_relation_size pg_reload_conf pg_rotate_logfile
+pg_safe_snapshot_blocking_pids pg_sequence_last_value pg_get_sequence_data pg_show_all_file_settings
+pg_show_all_settings pg_show_replication_origin_status pg_stat_file pg_switch_wal pg_table_size pg_tablespace_databases
+pg_tablespace_location pg_tablespace_size pg_terminate_backend pg_total_relation_size pg_wal_replay_pause
+pg_wal_replay_resume pg_wal_summary_contents pg_walfile_name pg_walfile_name_offset pg_xact_commit_timestamp
+pg_xact_commit_timestamp_origin pg_xact_status txid_status
+""".split()
+)
+SERVER_PREFIXES = ("pg_stat_get_", "pg_stat_reset", "pg_control_", "pg_ls_", "pg_read_")
+
+# Run SQL that is handed over as a string or read whatever a view does.
+SQL_IN_STRING: frozenset[str] = frozenset(
+    """
+cursor_to_xml cursor_to_xmlschema database_to_xml database_to_xml_and_xmlschema database_to_xmlschema query_to_xml
+query_to_xml_and_xmlschema query_to_xmlschema schema_to_xml schema_to_xml_and_xmlschema schema_to_xmlschema
+table_to_xml table_to_xml_and_xmlschema table_to_xmlschema ts_stat ts_rewrite
+pg_input_is_valid pg_input_error_info jsonb_populate_record_valid
+""".split()
+)
+SAFE_WITH_ARGUMENTS: dict[str, int] = {"ts_rewrite": 3}  # (query, text) runs SQL, (query, query, query) does not
+
+# -- relations and settings -----------------------------------------------------------------------------------------
+
+SERVER_RELATIONS: frozenset[str] = frozenset(
+    """
+pg_aios pg_backend_memory_contexts pg_config pg_cursors pg_file_settings pg_hba_file_rules pg_ident_file_mappings
+pg_locks pg_prepared_statements pg_prepared_xacts pg_replication_origin_status pg_replication_slots pg_settings
+pg_shmem_allocations pg_shmem_allocations_numa
+""".split()
+)
+SERVER_RELATION_PREFIXES = ("pg_stat_", "pg_statio_")
+SEQUENCE_RELATIONS: frozenset[str] = frozenset({"pg_sequences"})
+
+# Settings of one transaction: SET of them is SET TRANSACTION.
+TRANSACTION_SETTINGS: frozenset[str] = frozenset(
+    {"transaction_read_only", "transaction_isolation", "transaction_deferrable"}
+)
+# Their values are lists of names: each is quoted on its own (GUC_LIST_QUOTE in guc_tables.c).
+NAME_LIST_SETTINGS: frozenset[str] = frozenset(
+    {"search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries"}
+)

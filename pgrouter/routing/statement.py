@@ -1,0 +1,121 @@
+"""What the router knows about a statement: where it may run, why, and what it leaves behind in the session.
+
+A `Statement` is made once by `classify` and then shared by every statement with the same key (see `fingerprint`), so it
+holds nothing that depends on a literal, unless `literal_sensitive` says that the whole text was the key. The one
+exception is `position`, which belongs to the text that was classified first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum, IntFlag
+
+
+class Target(IntEnum):
+    """Where a statement may run, judged by itself, outside a transaction."""
+
+    PRIMARY = 0
+    REPLICA = 1
+    SESSION = 2  # belongs to the session's state: on the linked server, else on the primary
+    ERROR = 3  # does not parse: the server's own error must come back
+
+
+class Effect(IntFlag):
+    """Session state that a statement may leave behind on its server, or take away."""
+
+    NONE = 0
+    SETTINGS = 1  # SET, RESET, set_config: `Statement.settings` says which, when it is plain
+    TEMP = 2  # a temporary object, or a search_path that would make the temporary schema
+    LISTEN = 4
+    HOLD_CURSOR = 8  # DECLARE ... WITH HOLD outlives its transaction
+    SQL_PREPARE = 16  # PREPARE name AS
+    ADVISORY_LOCK = 32  # held by the session, not by the transaction
+    DISCARD = 64  # DISCARD ALL takes everything away
+    DEALLOCATE = 128
+    OTHER_STATE = 256  # LOAD, setseed, currval's memory, a SET that cannot be followed
+    DDL = 512  # catalog facts may be out of date afterwards
+    UNSEEN = 1024  # DO, CALL and unknown functions: their bodies may do any of the above
+    UNLISTEN = 2048
+
+
+class Tx(IntEnum):
+    """What a statement does to the transaction; of several statements in one string, what remains afterwards."""
+
+    NONE = 0
+    BEGIN = 1
+    BEGIN_READ_ONLY = 2  # may run on a replica with its whole transaction
+    COMMIT = 3
+    ROLLBACK = 4
+    INSIDE = 5  # SAVEPOINT, RELEASE, ROLLBACK TO, ... AND CHAIN: the transaction goes on
+    SET_READ_ONLY = 6  # SET TRANSACTION READ ONLY
+    SET_READ_WRITE = 7  # SET TRANSACTION READ WRITE, or an isolation level that a standby refuses
+    BEGIN_PRIMARY = 8  # READ WRITE or SERIALIZABLE: a standby refuses it whatever the session's defaults are
+    SET_OTHER = 9  # SET TRANSACTION ISOLATION LEVEL (but SERIALIZABLE), DEFERRABLE
+
+
+class Reason:
+    """Why a statement goes where it goes: stable words, used as counter labels."""
+
+    READ = "read"
+    EMPTY = "empty"
+    WRITE = "write"
+    DDL = "ddl"
+    UTILITY = "utility command"
+    WRITING_CTE = "data-modifying CTE"
+    INTO = "select into"
+    ROW_LOCK = "row lock"
+    COPY = "copy into or outside the database"
+    CODE = "code block or procedure"
+    NOTIFY = "listen or notify"
+    WRITING_FUNCTION = "writing function"
+    SESSION_FUNCTION = "function of the session"
+    SERVER_FUNCTION = "function about the server"
+    SQL_IN_STRING = "function runs SQL from a string"
+    UNKNOWN_FUNCTION = "unknown function"
+    UNKNOWN_OPERATOR = "unknown operator"
+    UNKNOWN_TYPE = "unknown type"
+    UNKNOWN_NODE = "unknown syntax"
+    CATALOG = "catalog"
+    SERVER_RELATION = "relation about the server"
+    SEQUENCE = "sequence"
+    TEMPORARY = "temporary object"
+    SERVER_SETTING = "setting of the server"
+    SETTING = "setting"
+    TRANSACTION = "transaction control"
+    CURSOR = "cursor"
+    PREPARED = "prepared statement"
+    DISCARD = "discard"
+    SESSION_STATE = "session state"
+    SYNTAX = "does not parse"
+    TOO_LONG = "too long to parse"
+    TOO_DEEP = "too deeply nested"
+    LEXING = "unusual string rules"
+    HINT = "hint"
+    LEARNED = "refused by a replica before"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One SET or RESET as `set_config(name, value, is_local)` would take it; `value` None is RESET (name "all": all)."""
+
+    name: str
+    value: str | None
+    is_local: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A classified statement; of several in one string, the whole string."""
+
+    target: Target
+    reason: str
+    cause: str = ""  # what in the SQL: a function's name, a clause
+    position: int = -1  # byte offset of the cause in the text that was classified; -1: the whole statement
+    effects: int = 0  # Effect flags
+    tx: Tx = Tx.NONE
+    tag: str = ""  # command word, for logs: SELECT, INSERT, CREATE TABLE
+    literal_sensitive: bool = False  # another literal may change the class: the whole text is the key
+    overridable: bool = False  # on the primary by caution or meaning, not by writing syntax: a hint may move it
+    functions: tuple[str, ...] = ()  # names as written, folded by the parser: "f" or "schema.f"
+    relations: tuple[str, ...] = ()
+    settings: tuple[Setting, ...] = field(default=())

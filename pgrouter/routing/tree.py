@@ -1,0 +1,248 @@
+"""One walk over a parse tree that collects what speaks against a replica, and which names were used.
+
+The tree is libpg_query's JSON: an object with one capitalized key is a node; a field whose type is fixed holds the
+node's content without its name, so fields that tell a node apart (`funcname`, `relname`) are looked for as well.
+Zeroes and falses are left out of that JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pgrouter.routing import builtins, knowledge
+from pgrouter.routing.catalog import Catalog
+from pgrouter.routing.statement import Effect, Reason, Setting
+
+Node = dict[str, Any]
+
+
+class Findings:
+    """What one walk has found: objections to a replica, names, effects. Local to one classification."""
+
+    __slots__ = ("catalog", "effects", "functions", "literal_sensitive", "objections", "relations", "settings")
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self.objections: list[tuple[int, str, str, bool]] = []  # position, reason, cause, overridable
+        self.functions: dict[str, None] = {}
+        self.relations: dict[str, None] = {}
+        self.settings: list[Setting] = []
+        self.effects = 0
+        self.literal_sensitive = False
+
+    def object(self, node: Node, reason: str, cause: str, *, overridable: bool = False) -> None:
+        """Note why the primary is needed."""
+        self.objections.append((node.get("location", 0) if node else -1, reason, cause, overridable))
+
+    def first(self) -> tuple[int, str, str, bool]:
+        """The objection to tell: one that no hint can move before the others, then the first in the text."""
+        return min(self.objections, key=lambda found: (found[3], found[0]))
+
+
+def walk(root: Node, found: Findings) -> None:
+    """Look at every node below `root`."""
+    stack: list[Any] = [root]
+    while stack:
+        node = stack.pop()
+        if type(node) is list:
+            stack.extend(reversed(node))  # left to right: of two set_config of one name the last one stays
+            continue
+        for key, value in node.items():
+            kind = type(value)
+            if kind is not dict and kind is not list:
+                if key == "relname":
+                    _relation(node, found)
+                continue
+            look = _LOOKS.get(key)
+            if look is not None:
+                look(node, value, found)
+            elif key[0] < "a" and key not in knowledge.READ_NODES:
+                found.object(value, Reason.UNKNOWN_NODE, key)
+            stack.append(value)
+
+
+def names(parts: list[Node]) -> list[str]:
+    """Give the strings of a qualified name."""
+    return [part["String"].get("sval", "") for part in parts if "String" in part]
+
+
+def literal(node: Node) -> str | bool | None:
+    """Give the text of a constant (a string, also behind a cast; a boolean), None for anything else."""
+    if "TypeCast" in node:
+        return literal(node["TypeCast"].get("arg", {}))
+    constant = node.get("A_Const")
+    if constant is None or constant.get("isnull"):
+        return None
+    if "sval" in constant:
+        text: str = constant["sval"].get("sval", "")
+        return text
+    if "boolval" in constant:
+        return bool(constant["boolval"].get("boolval", False))
+    return None
+
+
+# -- functions ------------------------------------------------------------------------------------------------------
+
+
+def _function(node: Node, parts: list[Node], found: Findings) -> None:
+    path = names(parts)[-2:]
+    written = ".".join(path)
+    found.functions[written] = None
+    known = found.catalog.functions.get(written)
+    if known is not None:
+        if not known:
+            found.object(node, Reason.CATALOG, written, overridable=True)
+            found.effects |= Effect.UNSEEN
+        return
+    if len(path) > 1 and path[0] not in ("pg_catalog", "information_schema"):
+        _unknown_function(node, written, found)
+        return
+    _builtin(node, path[-1], written, found)
+
+
+def _builtin(node: Node, name: str, written: str, found: Findings) -> None:
+    if name in knowledge.SESSION_FUNCTIONS:
+        found.effects |= knowledge.SESSION_FUNCTIONS[name]
+        found.object(node, Reason.SESSION_FUNCTION, written, overridable=True)
+        if name == "set_config":
+            _set_config(node, found)
+    elif name in knowledge.SQL_IN_STRING:
+        if len(node.get("args", ())) != knowledge.SAFE_WITH_ARGUMENTS.get(name, -1):
+            found.effects |= Effect.UNSEEN
+            found.object(node, Reason.SQL_IN_STRING, written, overridable=True)
+    elif name in knowledge.SERVER_FUNCTIONS or name.startswith(knowledge.SERVER_PREFIXES):
+        found.object(node, Reason.SERVER_FUNCTION, written, overridable=True)
+    elif name == "current_setting":
+        _current_setting(node, written, found)
+    elif name in builtins.VOLATILE_FUNCTIONS and name not in knowledge.SAFE_VOLATILE:
+        found.object(node, Reason.WRITING_FUNCTION, written)
+    elif name not in builtins.STEADY_FUNCTIONS and name not in knowledge.SAFE_VOLATILE:
+        _unknown_function(node, written, found)
+
+
+def _unknown_function(node: Node, written: str, found: Findings) -> None:
+    found.effects |= Effect.UNSEEN
+    found.object(node, Reason.UNKNOWN_FUNCTION, written, overridable=True)
+
+
+def _set_config(node: Node, found: Findings) -> None:
+    """Follow set_config(name, value, is_local): the session must know what it set."""
+    found.literal_sensitive = True
+    name, value, is_local = ([literal(argument) for argument in node.get("args", ())] + [None] * 3)[:3]
+    if is_local in (True, "t", "true", "on", "1", "yes", "y"):
+        return
+    found.effects |= Effect.SETTINGS
+    if isinstance(name, str) and isinstance(value, str):
+        found.settings.append(Setting(name.lower(), value))
+    else:
+        found.effects |= Effect.OTHER_STATE
+
+
+def _current_setting(node: Node, written: str, found: Findings) -> None:
+    found.literal_sensitive = True
+    arguments = node.get("args", ())
+    name = literal(arguments[0]) if arguments else None
+    if not isinstance(name, str) or ("." not in name and name.lower() not in builtins.SESSION_SETTINGS):
+        found.object(node, Reason.SERVER_SETTING, written, overridable=True)
+
+
+def _sample_method(node: Node, parts: list[Node], found: Findings) -> None:
+    written = ".".join(names(parts))
+    if written not in knowledge.SAMPLE_METHODS:
+        _unknown_function(node, written, found)
+
+
+# -- operators and types --------------------------------------------------------------------------------------------
+
+
+def _expression(_: Node, node: Node, found: Findings) -> None:
+    if node.get("kind") in ("AEXPR_BETWEEN", "AEXPR_NOT_BETWEEN", "AEXPR_BETWEEN_SYM", "AEXPR_NOT_BETWEEN_SYM"):
+        return  # named BETWEEN; the operators behind it are the type's own <= and >=
+    _operator(node, node.get("name", []), found)
+
+
+def _operator(node: Node, parts: list[Node], found: Findings) -> None:
+    path = names(parts)[-2:]
+    if not path:
+        return
+    written = ".".join(path)
+    known = found.catalog.operators.get(written)
+    if known is not None:
+        if not known:
+            found.object(node, Reason.CATALOG, written, overridable=True)
+    elif path[-1] not in builtins.OPERATORS or (len(path) > 1 and path[0] != "pg_catalog"):
+        found.object(node, Reason.UNKNOWN_OPERATOR, written, overridable=True)
+        found.effects |= Effect.UNSEEN
+
+
+def _type(_: Node, node: Node, found: Findings) -> None:
+    path = names(node.get("names", []))[-2:]
+    if not path:
+        return
+    written = ".".join(path)
+    known = found.catalog.types.get(written)
+    if known is not None:
+        if not known:
+            found.object(node, Reason.CATALOG, written, overridable=True)
+    elif path[-1].lstrip("_") not in builtins.TYPES or (
+        len(path) > 1 and path[0] not in ("pg_catalog", "information_schema")
+    ):
+        found.object(node, Reason.UNKNOWN_TYPE, written, overridable=True)
+
+
+# -- relations and clauses ------------------------------------------------------------------------------------------
+
+
+def _relation(node: Node, found: Findings) -> None:
+    name = node["relname"]
+    schema = node.get("schemaname", "")
+    written = f"{schema}.{name}" if schema else name
+    found.relations[written] = None
+    if schema.startswith("pg_temp") or node.get("relpersistence") == "t":
+        found.object(node, Reason.TEMPORARY, written)
+        return
+    known = found.catalog.relations.get(written)
+    if known is not None:
+        if not known:
+            found.object(node, Reason.CATALOG, written, overridable=True)
+    elif schema in ("", "pg_catalog"):
+        if name in knowledge.SERVER_RELATIONS or name.startswith(knowledge.SERVER_RELATION_PREFIXES):
+            found.object(node, Reason.SERVER_RELATION, written, overridable=True)
+        elif name in knowledge.SEQUENCE_RELATIONS:
+            found.object(node, Reason.SEQUENCE, written, overridable=True)
+
+
+def _locking(_: Node, clauses: list[Node], found: Findings) -> None:
+    strength = clauses[0].get("LockingClause", {}).get("strength", "") if clauses else ""
+    words = {
+        "LCS_FORUPDATE": "FOR UPDATE",
+        "LCS_FORNOKEYUPDATE": "FOR NO KEY UPDATE",
+        "LCS_FORSHARE": "FOR SHARE",
+        "LCS_FORKEYSHARE": "FOR KEY SHARE",
+    }
+    found.object({}, Reason.ROW_LOCK, words.get(strength, strength))
+
+
+def _into(_: Node, clause: Node, found: Findings) -> None:
+    found.effects |= Effect.DDL
+    found.object(clause.get("rel", {}), Reason.INTO, "INTO")
+
+
+def _writing(node: Node, value: Node, found: Findings) -> None:
+    word = next(knowledge.WRITING_NODES[key] for key in node if key in knowledge.WRITING_NODES)
+    found.object(value.get("relation", {}), Reason.WRITING_CTE, word)
+
+
+_LOOKS: dict[str, Callable[[Node, Any, Findings], None]] = {
+    "funcname": _function,
+    "method": _sample_method,
+    "A_Expr": _expression,
+    "operName": _operator,
+    "useOp": _operator,
+    "typeName": _type,
+    "TypeName": _type,
+    "lockingClause": _locking,
+    "intoClause": _into,
+    **dict.fromkeys(knowledge.WRITING_NODES, _writing),
+}
