@@ -18,8 +18,8 @@ Everything else follows:
 - Another name: the old leader is out in the very view in which the new one is named, and the new one gets writes by its
   own word only, since it answers 25006 for the first 0.1-0.3 s of its reign.
 - A second server that says primary gets nothing. If its timeline is newer than the leader's, somebody has promoted it,
-  and the DCS must be heard again before the leader is believed: that catches a DCS out of reach, or a watch that
-  hangs, while another leader was elected.
+  and the DCS must name the leader again before that is believed: this catches a DCS out of reach, or a watch that
+  hangs, while another leader was elected, and a promotion by hand in a paused cluster.
 
 Reads go to replicas that stream, by their own word, on the primary's timeline. A former primary that comes back as a
 replica shows rows that never were until it is rewound (0.3-1.1 s, measured), and does not stream until then. While
@@ -81,9 +81,9 @@ def merge(previous: ClusterView, snapshot: Snapshot, probes: Mapping[str, Probe]
     keeps its number and reason.
     """
     case = _case(previous, snapshot, probes)
-    servers = _servers(case)
-    reign = _reign(case, {server.name for server in servers})
-    members = tuple(_member(server, case, reign) for server in servers)
+    reign = _reign(case, {server.name for server in _servers(case)})
+    case = replace(case, system_id=reign.system_id)  # a first primary tells who is a stranger
+    members = tuple(_member(server, case, reign) for server in _servers(case))
     view = ClusterView(
         members=members,
         leader=snapshot.leader,
@@ -179,23 +179,24 @@ def _objections_to_writes(name: str, probe: Probe, case: _Case) -> Iterator[str]
     if word is None:
         yield _unheard(probe)
         return
+    if case.is_stranger(word):
+        yield _stranger(word, case)
     if word.role is not Role.PRIMARY:
         standby = case.snapshot.config.standby_cluster
         yield "leads a standby cluster" if standby else "leads but is still in recovery"
-    if case.is_stranger(word):
-        yield _stranger(word, case)
     oldest = max(1, case.proven_timeline, case.snapshot.timeline)
     if word.timeline < oldest:
         yield f"is on timeline {word.timeline}, but {oldest} is in use"
     rival = _rival(name, word, case)
     if rival:
-        yield f"{rival} says it is primary on a newer timeline, and the DCS has not been heard since"
+        yield f"{rival} says it is primary on a newer timeline, and the DCS has not spoken since"
     if case.previous.primary != name and (probe.failures or word.asked_s < case.snapshot.leader_since_s):
         yield "leads, its own word is awaited"
 
 
 def _rival(name: str, word: Word, case: _Case) -> str:
-    """Name a member that was promoted past the candidate, as long as the DCS may not have told us yet."""
+    """Name a member that was promoted past the candidate, unless the DCS has named the candidate since."""
+    spoken_s = case.snapshot.heard_s if case.snapshot.leader == name else 0.0
     for other, probe in case.probes.items():
         theirs = probe.word  # also when it is lost: that it was promoted stays true
         if (
@@ -204,7 +205,7 @@ def _rival(name: str, word: Word, case: _Case) -> str:
             and theirs.role is Role.PRIMARY
             and theirs.system_id == word.system_id
             and theirs.timeline > word.timeline
-            and probe.primary_since_s > case.snapshot.heard_s
+            and probe.primary_since_s > spoken_s
         ):
             return other
     return ""
