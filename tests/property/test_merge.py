@@ -1,0 +1,152 @@
+"""No sequence of events, lost, repeated or reordered, yields two writable members or an older timeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pgrouter.cluster.merge import merge
+from pgrouter.cluster.patroni_keys import DcsConfig, DcsMember, Snapshot
+from pgrouter.cluster.static import elect
+from pgrouter.cluster.word import Probe, Word
+from pgrouter.topology import ClusterView, Role
+
+NAMES = ("pg0", "pg1", "pg2")
+MEMBERS = {name: DcsMember(name=name, host="127.0.0.1", port=5432 + i) for i, name in enumerate(NAMES)}
+SYSTEMS = ("7", "8")
+
+names = st.sampled_from(NAMES)
+leaders = st.none() | names
+moments = st.integers(0, 40).map(float)
+snapshots = st.builds(
+    Snapshot,
+    members=st.sets(names).map(lambda chosen: tuple(MEMBERS[name] for name in NAMES if name in chosen)),
+    leader=leaders,
+    system_id=st.sampled_from(("", *SYSTEMS)),
+    timeline=st.integers(0, 4),
+    config=st.builds(DcsConfig, paused=st.booleans()),
+    heard_s=moments,
+    leader_since_s=moments,
+    reachable=st.booleans(),
+)
+words = st.builds(
+    Word,
+    role=st.sampled_from((Role.PRIMARY, Role.REPLICA)),
+    system_id=st.sampled_from(SYSTEMS),
+    timeline=st.integers(0, 4),
+    lsn=st.integers(0, 3),
+    streaming=st.booleans(),
+    asked_s=moments,
+)
+answers = st.tuples(names, words | st.just("failed"))
+events = st.lists(snapshots | answers, max_size=40)
+
+
+@dataclass
+class World:
+    """Everything that has been heard, in the order in which it arrived."""
+
+    snapshot: Snapshot = field(default_factory=Snapshot)
+    probes: dict[str, Probe] = field(default_factory=dict)
+    view: ClusterView = field(default_factory=ClusterView)
+
+    def hear(self, event: Snapshot | tuple[str, Word | str]) -> None:
+        if isinstance(event, Snapshot):
+            self.snapshot = event
+            return
+        name, word = event
+        probe = self.probes.get(name, Probe())
+        self.probes[name] = probe.answered(word) if isinstance(word, Word) else probe.failed("refused")
+
+
+def check(before: ClusterView, world: World) -> None:
+    """The invariant, said once more in other words than merge's."""
+    view = world.view
+    writable = [member.name for member in view.members if member.writable]
+    assert writable == ([view.primary] if view.primary else [])
+    assert view.primary not in view.readers
+    if view.system_id == before.system_id:
+        assert view.timeline >= before.timeline
+    if view.primary is None:
+        return
+    probe = world.probes[view.primary]
+    assert probe.failures < 2
+    assert probe.word.role is Role.PRIMARY
+    assert probe.word.system_id == view.system_id
+    assert probe.word.timeline == view.timeline >= max(1, world.snapshot.timeline)
+    if world.snapshot.leader != view.primary:
+        assert world.snapshot.leader is None
+        assert world.snapshot.config.paused
+        assert before.last_leader == view.primary
+    if before.primary != view.primary:
+        assert probe.failures == 0
+        assert probe.word.asked_s >= world.snapshot.leader_since_s
+
+
+def check_readers(world: World) -> None:
+    for name in world.view.readers:
+        word = world.probes[name].word
+        assert world.probes[name].failures < 2
+        assert word.role is Role.REPLICA
+        assert world.probes[name].streamed_timeline > 0
+        if world.view.primary:
+            assert world.probes[name].timeline == world.view.timeline
+
+
+@given(events)
+@settings(max_examples=400, deadline=None)
+def test_at_most_one_writable_member_and_never_an_older_timeline(story: list[object]) -> None:
+    world = World()
+    for event in story:
+        world.hear(event)
+        before = world.view
+        world.view = merge(before, world.snapshot, world.probes)
+        check(before, world)
+        check_readers(world)
+
+
+@given(events, st.integers(1, 3))
+@settings(max_examples=200, deadline=None)
+def test_the_same_again_changes_nothing(story: list[object], repeats: int) -> None:
+    world = World()
+    for event in story:
+        world.hear(event)
+        world.view = merge(world.view, world.snapshot, world.probes)
+        for _ in range(repeats):
+            assert merge(world.view, world.snapshot, world.probes) is world.view
+
+
+@given(st.lists(answers, max_size=40))
+@settings(max_examples=300, deadline=None)
+def test_members_that_elect_by_their_own_words(story: list[object]) -> None:
+    world = World()
+    for event in story:
+        world.hear(event)
+        before = world.view
+        world.snapshot = elect(tuple(MEMBERS.values()), before, world.probes)
+        world.view = merge(before, world.snapshot, world.probes)
+        check(before, world)
+        again = elect(tuple(MEMBERS.values()), world.view, world.probes)
+        assert merge(world.view, again, world.probes) is world.view
+
+
+@given(events, snapshots, st.sampled_from(NAMES), st.integers(1, 9))
+@settings(max_examples=200, deadline=None)
+def test_a_healthy_cluster_always_comes_back(story: list[object], last: Snapshot, leader: str, timeline: int) -> None:
+    """Whatever happened before: once DCS and server agree, there is a primary again. Nothing gets stuck."""
+    world = World()
+    for event in story:
+        world.hear(event)
+        world.view = merge(world.view, world.snapshot, world.probes)
+    system_id = last.system_id or "9"
+    world.hear(
+        replace(
+            last, members=tuple(MEMBERS.values()), leader=leader, system_id=system_id, heard_s=90.0, leader_since_s=90.0
+        )
+    )
+    world.view = merge(world.view, world.snapshot, world.probes)
+    newest = max(world.view.timeline, last.timeline, timeline)
+    world.hear((leader, Word(role=Role.PRIMARY, system_id=system_id, timeline=newest, asked_s=91.0)))
+    assert merge(world.view, world.snapshot, world.probes).primary == leader
