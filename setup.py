@@ -12,11 +12,13 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 HOT = [
-    "pgrouter/net/poller.py",
     "pgrouter/net/stream.py",
     "pgrouter/protocol/framing.py",
     "pgrouter/protocol/outstanding.py",
     "pgrouter/routing/fingerprint.py",
+    "pgrouter/routing/cache.py",
+    "pgrouter/server/connection.py",
+    "pgrouter/proxy/client.py",
 ]
 BUILD = os.environ.get("PGROUTER_BUILD", "auto")
 if BUILD not in ("auto", "require", "skip"):

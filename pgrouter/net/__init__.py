@@ -1,0 +1,1 @@
+"""Sockets: one epoll set pumped by the event loop, streams with backpressure. Knows bytes, not PostgreSQL."""

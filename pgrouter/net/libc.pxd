@@ -1,0 +1,29 @@
+# The system calls that the compiled data plane makes itself: Python's own wrappers cost as much as the rest together.
+
+from libc.stdint cimport uint32_t, uint64_t
+
+cdef extern from "<sys/epoll.h>" nogil:
+    ctypedef union epoll_data_t:
+        void *ptr
+        int fd
+        uint32_t u32
+        uint64_t u64
+    cdef struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    int epoll_wait(int epfd, epoll_event *events, int maxevents, int timeout)
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t recv(int fd, void *buf, size_t n, int flags)
+    ssize_t send(int fd, const void *buf, size_t n, int flags)
+    int MSG_NOSIGNAL
+
+cdef extern from "<string.h>" nogil:
+    void *memcpy(void *to, const void *source, size_t n)
+
+cdef extern from "<errno.h>" nogil:
+    int c_errno "errno"
+
+cdef extern from "Python.h":
+    char *PyByteArray_AS_STRING(object o)
+    char *PyBytes_AS_STRING(object o)

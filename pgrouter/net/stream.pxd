@@ -1,0 +1,82 @@
+from pgrouter.net cimport libc
+
+cdef enum:
+    EVENTS_PER_ROUND = 256
+
+cdef unsigned int READ, WRITE, GONE
+cdef Py_ssize_t BUFFER, HEADROOM
+cdef int FEW, ROUNDS, AGAIN, FAILED, EAGAIN, EINTR
+
+cdef class Gather:
+    cdef const unsigned char *source
+    cdef object py_source
+    cdef Py_ssize_t start
+    cdef Py_ssize_t end
+    cdef bytearray scratch
+    cdef Py_ssize_t used
+
+    cdef inline void reset(self, const unsigned char *source)
+    cdef inline int add(self, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int spill(self, Py_ssize_t start, Py_ssize_t end) except -1
+    cpdef int add_bytes(self, bytes data) except -1
+    cdef inline Py_ssize_t length(self)
+    cdef int flush(self, Stream stream) except -2
+
+cdef class Poller:
+    cdef readonly object loop
+    cdef object epoll
+    cdef int epoll_fd
+    cdef list streams
+    cdef libc.epoll_event events[EVENTS_PER_ROUND]
+    cdef bytearray buffer
+    cdef unsigned char *memory
+    cdef readonly Py_ssize_t size
+    cdef readonly double now
+    cdef readonly object clock
+    cdef public object on_bug
+    cdef readonly Gather to_client
+    cdef readonly Gather to_server
+
+    cpdef pump(self)
+    cdef int dispatch(self, int fd, unsigned int mask) except -1
+
+cdef class Stream:
+    cdef readonly Poller poller
+    cdef readonly object sock
+    cdef readonly int fd
+    cdef unsigned int mask
+    cdef readonly bint closed
+    cdef readonly bint broken
+    cdef public object partial
+    cdef Py_ssize_t kept
+    cdef Py_ssize_t need
+    cdef bytearray pending
+    cdef Py_ssize_t pending_start
+    cdef readonly unsigned long long received
+    cdef readonly unsigned long long sent
+
+    cpdef int attach(self, object sock, unsigned int mask) except -1
+    cdef int want(self, unsigned int mask) except -1
+    cpdef int pause(self) except -1
+    cpdef int resume(self) except -1
+    cpdef int on_event(self, unsigned int mask) except -1
+    cdef int readable(self) except -1
+    cdef int take(self, Py_ssize_t n) except -1
+    cpdef int process_partial(self) except -1
+    cdef int keep(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef Py_ssize_t receive(self)
+    cdef Py_ssize_t transmit(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end)
+    cdef int send(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -2
+    cpdef int send_bytes(self, bytes data) except -2
+    cdef int defer(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int flush_pending(self) except -1
+    cdef inline bint congested(self)
+    cpdef int close(self) except -1
+
+    cdef Py_ssize_t on_data(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
+    cpdef int on_connected(self) except -1
+    cpdef int on_eof(self, str why) except -1
+    cpdef int on_drained(self) except -1
+
+cdef class PlainStream(Stream):
+    cpdef Py_ssize_t on_bytes(self, bytes data) except -1

@@ -1,0 +1,505 @@
+"""Poller, Stream and Gather: the whole of the data plane's IO, without a task, a future or an object per event.
+
+One epoll set holds every socket of the data plane and is itself watched by the event loop through one `add_reader`.
+When it becomes readable the poller asks it for up to 256 events and gives each to its stream: one recv into one shared
+buffer, one call of `on_data`, and whatever that sends goes out with one send. Only what a socket refuses is copied and
+waited for. The loop (uvloop) keeps everything else: dialling names, watchers, timers, signals.
+
+The buffer that `on_data` sees belongs to the poller: it is valid during the call only. What `on_data` does not use
+(it returns how far it came) is kept by the stream and comes again, in front of the next bytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import select
+import socket
+import time
+
+import cython
+
+log = logging.getLogger("pgrouter.net")
+
+READ = select.EPOLLIN
+WRITE = select.EPOLLOUT
+GONE = select.EPOLLHUP | select.EPOLLERR
+
+# 256 KiB: above it larger reads no longer made a 230 KB result cheaper; HAProxy and PgBouncer use 16 and 4 KiB.
+BUFFER = 256 * 1024
+# Room in front of what is received, for the incomplete frame that was kept from the last time.
+HEADROOM = 8 * 1024
+# A round that brings fewer events than this was not busy: look again when the loop says so.
+FEW = 8
+ROUNDS = 4
+
+AGAIN = -1
+FAILED = -2
+EAGAIN = errno.EAGAIN
+EINTR = errno.EINTR
+
+
+class Gather:
+    """The bytes of one send: pieces of one source and bytes of our own, copied only when they do not lie side by side."""
+
+    def __init__(self) -> None:
+        self.start = 0
+        self.end = 0
+        self.scratch = bytearray(BUFFER + HEADROOM)
+        self.used = 0
+
+    def reset(self, source) -> None:
+        """Begin anew with pieces of `source`, which must stay in place until `flush`."""
+        if cython.compiled:
+            self.source = source
+        else:
+            self.py_source = source
+        self.start = 0
+        self.end = 0
+        self.used = 0
+
+    def add(self, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
+        """Append source[start:end]."""
+        if self.used == 0:
+            if start == self.end:
+                self.end = end
+                return 0
+            if self.start == self.end:
+                self.start = start
+                self.end = end
+                return 0
+        return self.spill(start, end)
+
+    def spill(self, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
+        """Copy what was collected, then source[start:end], into the scratch buffer."""
+        size: cython.Py_ssize_t
+        if self.start < self.end:
+            first: cython.Py_ssize_t = self.start
+            last: cython.Py_ssize_t = self.end
+            self.start = 0
+            self.end = 0
+            self.spill(first, last)
+        size = end - start
+        if self.used + size > len(self.scratch):
+            self.scratch.extend(bytes(self.used + size - len(self.scratch)))
+        if cython.compiled:
+            libc.memcpy(  # noqa: F821
+                cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(self.scratch)) + self.used,  # noqa: F821
+                self.source + start,
+                size,
+            )
+        else:
+            self.scratch[self.used : self.used + size] = memoryview(self.py_source)[start:end]
+        self.used += size
+        return 0
+
+    def add_bytes(self, data: bytes) -> int:
+        """Append bytes that are not part of the source."""
+        size: cython.Py_ssize_t = len(data)
+        if self.start < self.end:
+            self.spill(0, 0)
+        if self.used + size > len(self.scratch):
+            self.scratch.extend(bytes(self.used + size - len(self.scratch)))
+        if cython.compiled:
+            libc.memcpy(  # noqa: F821
+                cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(self.scratch)) + self.used,  # noqa: F821
+                libc.PyBytes_AS_STRING(data),  # noqa: F821
+                size,
+            )
+        else:
+            self.scratch[self.used : self.used + size] = data
+        self.used += size
+        return 0
+
+    def length(self) -> cython.Py_ssize_t:
+        """How many bytes wait for `flush`."""
+        return self.used + self.end - self.start
+
+    def flush(self, stream: Stream) -> int:
+        """Send everything with one call; gives what `Stream.send` gives."""
+        result: cython.int = 0
+        if self.used:
+            if self.start < self.end:
+                self.spill(0, 0)
+            if cython.compiled:
+                result = stream.send(
+                    cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(self.scratch)),  # noqa: F821
+                    0,
+                    self.used,
+                )
+            else:
+                result = stream.send(self.scratch, 0, self.used)
+            if len(self.scratch) > 4 * BUFFER:  # one huge rewritten message must not stay in memory for ever
+                self.scratch = bytearray(BUFFER + HEADROOM)
+        elif self.start < self.end:
+            if cython.compiled:
+                result = stream.send(self.source, self.start, self.end)
+            else:
+                result = stream.send(self.py_source, self.start, self.end)
+        self.start = 0
+        self.end = 0
+        self.used = 0
+        return result
+
+
+class Poller:
+    """One epoll set for all streams, pumped by the event loop."""
+
+    def __init__(self, loop, *, clock=time.monotonic, on_bug=None) -> None:
+        self.loop = loop
+        self.clock = clock
+        self.on_bug = on_bug
+        self.epoll = select.epoll()
+        self.epoll_fd = self.epoll.fileno()
+        self.streams = []
+        self.size = HEADROOM + BUFFER
+        self.buffer = bytearray(self.size)
+        if cython.compiled:
+            self.memory = cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(self.buffer))  # noqa: F821
+        self.now = clock()  # seconds; one reading serves a whole round of events
+        self.to_client = Gather()
+        self.to_server = Gather()
+        loop.add_reader(self.epoll_fd, self.pump)
+
+    def close(self) -> None:
+        """Stop watching; streams that are still open are the owner's to close."""
+        self.loop.remove_reader(self.epoll_fd)
+        self.epoll.close()
+
+    def touch(self) -> float:
+        """Read the clock between events."""
+        self.now = self.clock()
+        return self.now
+
+    def pump(self):
+        """Handle what is ready, a bounded number of rounds, so that the loop's other work gets its turn."""
+        count: cython.int
+        i: cython.int
+        rounds: cython.int = 0
+        while rounds < ROUNDS:
+            rounds += 1
+            if cython.compiled:
+                count = libc.epoll_wait(self.epoll_fd, self.events, EVENTS_PER_ROUND, 0)  # noqa: F821
+                if count <= 0:
+                    return
+                self.now = self.clock()
+                for i in range(count):
+                    self.dispatch(self.events[i].data.fd, self.events[i].events)
+            else:
+                ready = self.epoll.poll(0, 256)
+                count = len(ready)
+                if not count:
+                    return
+                self.now = self.clock()
+                for fd, mask in ready:
+                    self.dispatch(fd, mask)
+            if count < FEW:
+                return
+
+    def dispatch(self, fd: cython.int, mask: cython.uint) -> int:
+        """Give one event to its stream; a bug in one connection ends that connection, never the router."""
+        stream: Stream = self.streams[fd] if fd < len(self.streams) else None
+        if stream is None:
+            return 0  # closed earlier in this round
+        try:
+            stream.on_event(mask)
+        except Exception as error:
+            log.exception("bug in the handler of a connection; it is closed")
+            if self.on_bug is not None:
+                self.on_bug(stream, error)
+            stream.close()
+        return 0
+
+    def register(self, stream: Stream, fd: int, mask: int) -> None:
+        """Put a stream's socket into the set."""
+        while len(self.streams) <= fd:
+            self.streams.append(None)
+        self.streams[fd] = stream
+        self.epoll.register(fd, mask)
+
+    def unregister(self, fd: int) -> None:
+        """Take a socket out; events of this round that still name it are dropped."""
+        self.streams[fd] = None
+        self.epoll.unregister(fd)
+
+    def modify(self, fd: int, mask: int) -> None:
+        """Change what a socket is watched for."""
+        self.epoll.modify(fd, mask)
+
+
+class Stream:
+    """A non-blocking socket with an input that is kept until it is used and an output that is never waited for.
+
+    Subclasses say what the bytes mean: `on_data` (how far it came), `on_connected`, `on_eof`, `on_drained`.
+    """
+
+    def __init__(self, poller: Poller) -> None:
+        self.poller = poller
+        self.sock = None
+        self.fd = -1
+        self.mask = 0
+        self.closed = False
+        self.broken = False
+        self.partial = None  # received, not yet used
+        self.kept = 0
+        self.need = 0  # with a large incomplete frame: do not look again before so many bytes are there
+        self.pending = None  # sent, not yet taken by the socket
+        self.pending_start = 0
+        self.received = 0
+        self.sent = 0
+
+    # -- the socket
+
+    def attach(self, sock, mask: cython.uint) -> int:
+        """Own `sock` from now on, watching it for `mask`."""
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.mask = mask
+        self.poller.register(self, self.fd, mask)
+        return 0
+
+    def want(self, mask: cython.uint) -> int:
+        """Watch for `mask`; costs a system call only when that is a change."""
+        if mask != self.mask and self.fd >= 0:
+            self.mask = mask
+            self.poller.modify(self.fd, mask)
+        return 0
+
+    def pause(self) -> int:
+        """Stop reading: whoever takes our bytes has no room."""
+        return self.want(self.mask & ~READ)
+
+    def resume(self) -> int:
+        """Read again."""
+        return self.want(self.mask | READ)
+
+    def close(self) -> int:
+        """Close the socket now; unsent bytes are lost. May be called twice."""
+        if not self.closed:
+            self.closed = True
+            if self.fd >= 0:
+                self.poller.unregister(self.fd)
+                self.sock.close()
+                self.fd = -1
+            self.partial = None
+            self.kept = 0
+            self.pending = None
+        return 0
+
+    # -- receiving
+
+    def on_event(self, mask: cython.uint) -> int:
+        """Handle one epoll event."""
+        if mask & WRITE:
+            self.flush_pending()
+        if mask & READ or (mask & GONE and not self.closed):
+            if self.fd >= 0:
+                self.readable()
+        return 0
+
+    def readable(self) -> int:
+        """One recv, one `on_data`."""
+        n: cython.Py_ssize_t = self.receive()
+        if n > 0:
+            self.received += n
+            self.take(n)
+        elif n == 0:
+            self.on_eof("connection closed by peer")
+        elif n == FAILED:
+            self.on_eof("connection reset by peer")
+        return 0
+
+    def take(self, n: cython.Py_ssize_t) -> int:
+        """Give n freshly received bytes, with what was kept before them, to `on_data`."""
+        begin: cython.Py_ssize_t = HEADROOM
+        used: cython.Py_ssize_t
+        if self.kept > HEADROOM:
+            self.partial += memoryview(self.poller.buffer)[HEADROOM : HEADROOM + n]
+            self.kept += n
+            if self.kept >= self.need:
+                self.process_partial()
+            return 0
+        if self.kept:
+            begin -= self.kept
+            if cython.compiled:
+                libc.memcpy(  # noqa: F821
+                    self.poller.memory + begin,
+                    libc.PyByteArray_AS_STRING(self.partial),  # noqa: F821
+                    self.kept,
+                )
+            else:
+                self.poller.buffer[begin:HEADROOM] = self.partial
+            self.partial = None
+            self.kept = 0
+        if cython.compiled:
+            used = self.on_data(self.poller.memory, begin, HEADROOM + n)
+            if used < HEADROOM + n and not self.closed:
+                self.keep(self.poller.memory, used, HEADROOM + n)
+        else:
+            used = self.on_data(self.poller.buffer, begin, HEADROOM + n)
+            if used < HEADROOM + n and not self.closed:
+                self.keep(self.poller.buffer, used, HEADROOM + n)
+        return 0
+
+    def keep(self, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
+        """Keep buf[start:end] for the next time."""
+        if cython.compiled:
+            self.partial = bytearray(buf[start:end])
+        else:
+            self.partial = bytearray(memoryview(buf)[start:end])
+        self.kept = end - start
+        return 0
+
+    def process_partial(self) -> int:
+        """Offer what was kept to `on_data` again (something else changed, or enough has come)."""
+        data: bytearray = self.partial
+        size: cython.Py_ssize_t = self.kept
+        used: cython.Py_ssize_t
+        if not size:
+            return 0
+        self.partial = None
+        self.kept = 0
+        self.need = 0
+        if cython.compiled:
+            memory: cython.p_uchar = cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(data))  # noqa: F821
+            used = self.on_data(memory, 0, size)
+        else:
+            used = self.on_data(data, 0, size)
+        if used < size and not self.closed:
+            del data[:used]
+            self.partial = data
+            self.kept = size - used
+        return 0
+
+    def receive(self) -> cython.Py_ssize_t:
+        """Read once into the poller's buffer behind the headroom; 0 at the end, AGAIN, or FAILED."""
+        if cython.compiled:
+            n: cython.Py_ssize_t = libc.recv(  # noqa: F821
+                self.fd, self.poller.memory + HEADROOM, self.poller.size - HEADROOM, 0
+            )
+            if n < 0:
+                return AGAIN if libc.c_errno in (EAGAIN, EINTR) else FAILED  # noqa: F821
+            return n
+        try:
+            return self.sock.recv_into(memoryview(self.poller.buffer)[HEADROOM:])
+        except (BlockingIOError, InterruptedError):
+            return AGAIN
+        except OSError:
+            return FAILED
+
+    # -- sending
+
+    def transmit(self, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Send once; gives how many bytes the socket took, or FAILED."""
+        if cython.compiled:
+            n: cython.Py_ssize_t = libc.send(self.fd, buf + start, end - start, libc.MSG_NOSIGNAL)  # noqa: F821
+            if n < 0:
+                return 0 if libc.c_errno in (EAGAIN, EINTR) else FAILED  # noqa: F821
+            return n
+        try:
+            return self.sock.send(memoryview(buf)[start:end], socket.MSG_NOSIGNAL)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError:
+            return FAILED
+
+    def send(self, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
+        """Send buf[start:end]: 0 all gone, 1 some is pending (stop feeding), -1 the peer is gone.
+
+        After -1 nothing is closed yet: the read side still holds the peer's last words and finds the end.
+        """
+        n: cython.Py_ssize_t
+        if self.closed or self.broken:
+            return -1
+        if self.pending is not None:
+            self.defer(buf, start, end)
+            return 1
+        n = self.transmit(buf, start, end)
+        if n == end - start:
+            self.sent += n
+            return 0
+        if n == FAILED:
+            self.broken = True
+            self.resume()
+            return -1
+        self.sent += n
+        self.defer(buf, start + n, end)
+        return 1
+
+    def send_bytes(self, data: bytes) -> int:
+        """Send bytes of our own."""
+        if cython.compiled:
+            return self.send(cython.cast(cython.p_uchar, libc.PyBytes_AS_STRING(data)), 0, len(data))  # noqa: F821
+        return self.send(data, 0, len(data))
+
+    def defer(self, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
+        """Copy what the socket did not take and ask to be told when it has room."""
+        if self.pending is None:
+            self.pending = bytearray()
+            self.pending_start = 0
+            self.want(self.mask | WRITE)
+        if cython.compiled:
+            self.pending += buf[start:end]
+        else:
+            self.pending += memoryview(buf)[start:end]
+        return 0
+
+    def flush_pending(self) -> int:
+        """The socket has room (or has just been connected)."""
+        n: cython.Py_ssize_t
+        size: cython.Py_ssize_t
+        if self.pending is None:
+            self.want(self.mask & ~WRITE)
+            return self.on_connected()
+        size = len(self.pending)
+        if cython.compiled:
+            memory: cython.p_uchar = cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(self.pending))  # noqa: F821
+            n = self.transmit(memory, self.pending_start, size)
+        else:
+            n = self.transmit(self.pending, self.pending_start, size)
+        if n == FAILED:
+            self.broken = True
+            self.pending = None
+            self.want((self.mask | READ) & ~WRITE)
+            return 0
+        self.sent += n
+        self.pending_start += n
+        if self.pending_start < size:
+            return 0
+        self.pending = None
+        self.want(self.mask & ~WRITE)
+        return self.on_drained()
+
+    def congested(self) -> bool:
+        """Whether bytes wait for the socket."""
+        return self.pending is not None
+
+    # -- what subclasses say
+
+    def on_data(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Use buf[pos:end]; give the offset of the first byte that was not used."""
+        raise NotImplementedError
+
+    def on_connected(self) -> int:
+        """A socket that was being connected became writable (also when it failed: ask SO_ERROR)."""
+        return 0
+
+    def on_eof(self, why: str) -> int:
+        """Handle the end of the peer's bytes."""
+        return self.close()
+
+    def on_drained(self) -> int:
+        """All pending bytes are gone: whoever was stopped for our sake may go on."""
+        return 0
+
+
+class PlainStream(Stream):
+    """A stream off the data path, for classes that are not compiled: `on_bytes` gets a copy of what came."""
+
+    def on_data(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Copy and hand over."""
+        return pos + self.on_bytes(bytes(buf[pos:end]))
+
+    def on_bytes(self, data: bytes) -> cython.Py_ssize_t:
+        """Use `data`; give how many of its bytes were used (the rest comes again with more)."""
+        raise NotImplementedError

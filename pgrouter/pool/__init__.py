@@ -1,0 +1,1 @@
+"""Which server connection serves whom: a pool per member, database and user, FIFO waiting, limits, the janitor."""

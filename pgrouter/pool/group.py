@@ -1,0 +1,281 @@
+"""The pools of one database and user over all members, and the clients that wait for one of their connections.
+
+Two queues, one for connections that may be written to and one for reads, each first in, first out: a connection that
+becomes free serves whoever has waited longest among those it may serve, in the same call. Nobody overtakes: a queue is
+only entered when nothing eligible is idle.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+from pgrouter.errors import NoServer, RouterError, ServerLost, WaitTimeout
+from pgrouter.pool.member import MemberPool
+from pgrouter.server.states import ACTIVE, IDLE_STATE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgrouter.pool.pools import Pools
+    from pgrouter.server.connection import Peer, ServerConnection
+    from pgrouter.topology import ClusterView, Member
+
+log = logging.getLogger("pgrouter.pool")
+
+# Refusals that another try cannot mend: authentication (28), no such database (3D), no privilege (42501)
+FINAL_CLASSES = ("28", "3D", "42")
+
+# What differs between members and would only confuse a client of the cluster
+CLUSTER_PARAMETERS = {"in_hot_standby": "off", "default_transaction_read_only": "off"}
+
+
+class Group:
+    """One database and user: a pool per member, the queues, and what a login is told."""
+
+    def __init__(self, pools: Pools, database: str, user: str, credential: object) -> None:
+        self.pools = pools
+        self.poller = pools.poller
+        self.settings = pools.settings
+        self.database = database
+        self.user = user
+        self.credential = credential
+        self.members: dict[str, MemberPool] = {}
+        self.writer: MemberPool | None = None
+        self.readers: list[MemberPool] = []
+        self.turn = 0
+        self.waiting_writes: deque[tuple[Peer, float]] = deque()
+        self.waiting_reads: deque[tuple[Peer, float]] = deque()
+        self.waiting_logins: deque[tuple[Peer, float]] = deque()
+        self.parameters: tuple[tuple[str, str], ...] | None = None
+        self.profiles: dict[tuple, object] = {}
+        self.wait_us = 0
+        self.apply(pools.view)
+
+    def __repr__(self) -> str:
+        return f"{self.database}/{self.user}"
+
+    # -- the cluster
+
+    def apply(self, view: ClusterView) -> None:
+        """Follow the cluster: who may be written to, who may be read from, whose connections must end."""
+        known = {member.name: member for member in view.members}
+        for name, pool in list(self.members.items()):
+            member = known.get(name)
+            if member is None or (member.host, member.port) != (pool.member.host, pool.member.port):
+                pool.retire("the member left the cluster")
+                del self.members[name]
+            else:
+                pool.member = member
+        old = self.writer
+        self.writer = self._pool(view.member(view.primary)) if view.primary else None
+        self.readers = [self._pool(known[name]) for name in view.readers if name in known]
+        if old is not None and view.leader not in (None, old.member.name):
+            old.cut(ServerLost("the server is no longer the leader", sqlstate="57P01"))
+        self.wake()
+
+    def _pool(self, member: Member) -> MemberPool:
+        pool = self.members.get(member.name)
+        if pool is None:
+            pool = self.members[member.name] = MemberPool(self, member)
+        return pool
+
+    def wake(self) -> None:
+        """Serve who can be served after a change, and dial for the others."""
+        for pool in self.eligible(reads=False) + self.eligible(reads=True):
+            while pool.idle and self._next_waiter(pool, pop=False):
+                self.give(pool.take())
+        self.grow()
+
+    def eligible(self, *, reads: bool) -> list[MemberPool]:
+        """Give the pools that may serve a read or a write now; reads fall back to the primary."""
+        writer = [self.writer] if self.writer is not None else []
+        if not reads:
+            return writer
+        if any(pool.servers or not pool.failures for pool in self.readers):
+            return self.readers
+        return self.readers + writer
+
+    # -- taking
+
+    def take(self, reads: bool) -> ServerConnection | None:  # noqa: FBT001  (positional on the hot path)
+        """Give a free connection, now ACTIVE, or None: then the caller waits (`wait`).
+
+        Reads go round the replicas; one that has nothing free is passed over for this time, and dialled.
+        """
+        if not (reads and self.readers):
+            writer = self.writer
+            return writer.take() if writer is not None else None
+        pools = self.readers
+        size = len(pools)
+        first = self.turn
+        self.turn = first + 1 if first + 1 < size else 0
+        pool = pools[first]
+        if pool.idle:
+            return pool.take()
+        if not pool.pending and pool.can_dial(self.poller.now):
+            pool.dial()
+        for step in range(1, size):
+            pool = pools[(first + step) % size]
+            if pool.idle:
+                return pool.take()
+        if self.writer is not None and all(pool.failures and not pool.servers for pool in pools):
+            return self.writer.take()
+        return None
+
+    def wait(self, peer: Peer, *, reads: bool) -> None:
+        """Queue a client until a connection is free: `on_served`, or `on_refused` when it took too long."""
+        (self.waiting_reads if reads else self.waiting_writes).append((peer, self.poller.now))
+        self.grow()
+
+    def wait_login(self, peer: Peer) -> None:
+        """Queue a client until `parameters` are known: `on_served` with no server, or `on_refused`."""
+        self.waiting_logins.append((peer, self.poller.now))
+        self.grow()
+
+    def forget(self, peer: Peer) -> None:
+        """Take a client that has gone out of the queues."""
+        for queue in (self.waiting_writes, self.waiting_reads, self.waiting_logins):
+            for entry in list(queue):
+                if entry[0] is peer:
+                    queue.remove(entry)
+
+    def grow(self) -> None:
+        """Dial as many connections as clients wait for, within the limits."""
+        now = self.poller.now
+        for queue, reads in ((self.waiting_writes, False), (self.waiting_reads, True), (self.waiting_logins, True)):
+            pools = self.eligible(reads=reads)
+            missing = len(queue) - sum(pool.pending for pool in pools)
+            if reads and queue is self.waiting_logins:
+                missing = min(missing, 1)
+            while missing > 0:
+                able = [pool for pool in pools if pool.can_dial(now)]
+                if not able:
+                    break
+                min(able, key=lambda pool: len(pool.servers)).dial()
+                missing -= 1
+
+    # -- giving
+
+    def give(self, server: ServerConnection) -> None:
+        """Take a connection back that owes nothing, is at a sync point and has no peer: the only way to be free."""
+        pool = server.owner
+        now = self.poller.now
+        if server.cancels:
+            return  # a cancel request may still hit it: `cancelled` gives it again
+        if server.dirty:
+            pool.reset(server)
+        elif server.doomed or now - server.created_at > self.settings.lifetime_s:
+            pool.close(server, "doomed" if server.doomed else "server_lifetime")
+            self.grow()
+        else:
+            waiter = self._next_waiter(pool, pop=True)
+            if waiter is None:
+                server.used_at = now
+                pool.move(server, IDLE_STATE)
+            else:
+                self.wait_us += int((now - waiter[1]) * 1e6)
+                waiter[0].on_served(server)
+
+    def cancelled(self, server: ServerConnection) -> None:
+        """A cancel request has arrived; if the connection became free meanwhile, it is free now."""
+        server.cancels -= 1
+        if not server.cancels and not server.closed and server.peer is None and server.state == ACTIVE:
+            self.give(server)
+
+    def _next_waiter(self, pool: MemberPool, *, pop: bool) -> tuple[Peer, float] | None:
+        """Give who has waited longest among those that this pool may serve."""
+        best = None
+        if pool is self.writer:
+            if self.waiting_writes:
+                best = self.waiting_writes
+            if self.waiting_reads and pool in self.eligible(reads=True):
+                best = self.waiting_reads if best is None or self.waiting_reads[0][1] < best[0][1] else best
+        elif self.waiting_reads and pool in self.readers:
+            best = self.waiting_reads
+        if best is None:
+            return None
+        return best.popleft() if pop else best[0]
+
+    # -- logins
+
+    def login(self) -> object:
+        """Begin a login conversation with a server."""
+        return self.pools.server_login(self.database, self.user, self.credential)
+
+    def welcome(self, server: ServerConnection) -> None:
+        """A server has told its parameters: clients can be told theirs."""
+        self.parameters = tuple((name, CLUSTER_PARAMETERS.get(name, value)) for name, value in server.hello.parameters)
+        while self.waiting_logins:
+            self.waiting_logins.popleft()[0].on_served(None)
+
+    # -- trouble
+
+    def dial_failed(self, pool: MemberPool, error: RouterError) -> None:
+        """A connection could not be made: final refusals go to who waits, the rest is tried again by the janitor."""
+        self.pools.suspect(pool.member.name)
+        if error.sqlstate[:2] in FINAL_CLASSES:
+            self.refuse_all(error)
+
+    def server_lost(self, pool: MemberPool) -> None:
+        """An established connection ended by itself: somebody should look at that member."""
+        self.pools.suspect(pool.member.name)
+        self.grow()
+
+    def refuse_all(self, error: RouterError) -> None:
+        """End every wait with an error."""
+        for queue in (self.waiting_writes, self.waiting_reads, self.waiting_logins):
+            waiting = list(queue)
+            queue.clear()
+            for peer, _ in waiting:
+                peer.on_refused(error)
+
+    # -- janitor
+
+    def tick(self, now: float) -> None:
+        """End waits that took too long; dial again where that is due."""
+        settings = self.settings
+        limits = [
+            (self.waiting_writes, settings.wait_timeout_s if self.writer else settings.no_leader_timeout_s),
+            (self.waiting_reads, settings.wait_timeout_s if self.eligible(reads=True) else settings.no_leader_timeout_s),
+            (self.waiting_logins, min(settings.connect_timeout_s, settings.login_timeout_s)),
+        ]
+        for queue, limit_s in limits:
+            while queue and now - queue[0][1] > limit_s:
+                queue.popleft()[0].on_refused(self._too_long(queue, limit_s))
+        if self.waiting_writes or self.waiting_reads or self.waiting_logins:
+            self.grow()
+
+    def _too_long(self, queue: deque, limit_s: float) -> RouterError:
+        if queue is self.waiting_writes and self.writer is None:
+            return NoServer(
+                "no primary is available",
+                detail=f"The cluster has had no leader that accepts writes for {limit_s:g} seconds.",
+                hint="Try again; the session and its settings are unharmed.",
+            )
+        if queue is self.waiting_logins or not self.eligible(reads=True):
+            return NoServer("no server is available", detail=f"None of the members could be reached in {limit_s:g} seconds.")
+        return WaitTimeout(
+            "canceling statement: no server connection became free in time",
+            detail=f"Waited {limit_s:g} seconds (pool.wait_timeout) for one of {self.settings.size} connections.",
+            hint="Increase pool.size, or look for long transactions with SHOW SERVERS.",
+        )
+
+    def sweep(self, now: float) -> None:
+        """Close what has been idle or alive too long, and dials that take too long."""
+        settings = self.settings
+        for pool in self.members.values():
+            for server in [s for s in pool.idle if now - s.used_at > settings.idle_timeout_s]:
+                if len(pool.servers) > settings.min_size:
+                    pool.close(server, "server_idle_timeout")
+            for server in [s for s in pool.idle if now - s.created_at > settings.lifetime_s]:
+                pool.close(server, "server_lifetime")
+            late = [s for s in pool.servers if s.login is not None and now - s.created_at > settings.connect_timeout_s]
+            for server in late:
+                server.lose(ServerLost(f"could not connect to server: timeout of {settings.connect_timeout_s:g} s"))
+
+    def servers(self) -> Iterator[ServerConnection]:
+        """Give every server connection, of all members."""
+        for pool in self.members.values():
+            yield from pool.servers

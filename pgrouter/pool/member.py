@@ -1,0 +1,150 @@
+"""The server connections to one member for one database and user, and the one function that moves them.
+
+Every connection is in `servers` from its dial to its end; those that are free are also in `idle`, the longest idle
+first. A connection is taken from and given back to the end (LIFO), so that a pool shrinks to what it needs.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from pgrouter.protocol.messages import TERMINATE, query
+from pgrouter.server.connection import ServerConnection
+from pgrouter.server.states import ACTIVE, CLOSED, DIALLING, IDLE_STATE, LOGGING_IN, RESETTING, STATE_NAMES
+
+if TYPE_CHECKING:
+    from pgrouter.errors import RouterError
+    from pgrouter.pool.group import Group
+    from pgrouter.topology import Member
+
+log = logging.getLogger("pgrouter.pool")
+
+# After a failed dial the next one waits, twice as long each time; the view usually changes sooner.
+FIRST_RETRY_S = 0.05
+LAST_RETRY_S = 1.0
+
+_RESET = query("DISCARD ALL")
+_ROLLBACK = query("ROLLBACK")
+IDLE_STATUS = ord("I")
+
+
+class MemberPool:
+    """Connections of one database and user to one member."""
+
+    __slots__ = ("failures", "group", "idle", "member", "pending", "retry_at", "servers")
+
+    def __init__(self, group: Group, member: Member) -> None:
+        self.group = group
+        self.member = member
+        self.servers: set[ServerConnection] = set()
+        self.idle: list[ServerConnection] = []
+        self.pending = 0  # dialling or logging in
+        self.failures = 0
+        self.retry_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"{self.member.name} {self.group}"
+
+    # -- states
+
+    def move(self, server: ServerConnection, state: int) -> None:
+        """Take a connection from the state it is in to another: the only place where that happens."""
+        old = server.state
+        if old == IDLE_STATE:
+            self.idle.remove(server)
+        elif old in (DIALLING, LOGGING_IN) and state not in (DIALLING, LOGGING_IN):
+            self.pending -= 1
+        server.state = state
+        if state == IDLE_STATE:
+            self.idle.append(server)
+        elif state == CLOSED:
+            self.servers.discard(server)
+
+    def count(self, state: int) -> int:
+        """How many connections are in a state."""
+        return sum(server.state == state for server in self.servers)
+
+    def take(self) -> ServerConnection | None:
+        """Give the connection that was used last, now ACTIVE; None when none is free."""
+        if not self.idle:
+            return None
+        server = self.idle.pop()
+        server.state = ACTIVE
+        return server
+
+    # -- growing
+
+    def can_dial(self, now: float) -> bool:
+        """Whether there is room for another connection, and the member is not one that has just failed."""
+        return len(self.servers) < self.group.settings.size and now >= self.retry_at
+
+    def dial(self) -> None:
+        """Begin a new connection; `server_ready` or `server_closed` follows."""
+        group = self.group
+        server = ServerConnection(group.poller, self, group.login())
+        self.servers.add(server)
+        self.pending += 1
+        group.pools.dial(self, server)
+
+    # -- what server connections report
+
+    def server_ready(self, server: ServerConnection) -> None:
+        """Logged in: the pool has one more."""
+        self.failures = 0
+        self.retry_at = 0.0
+        self.move(server, ACTIVE)
+        self.group.welcome(server)
+        self.group.give(server)
+
+    def server_closed(self, server: ServerConnection, error: RouterError) -> None:
+        """Gone, for whatever reason."""
+        was = server.state
+        self.move(server, CLOSED)
+        if was in (DIALLING, LOGGING_IN):
+            self.failures += 1
+            self.retry_at = self.group.poller.now + min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(self.failures, 10))
+            log.warning("S-%d %s: login failed: %s", server.connection_id, self, error.message)
+            self.group.dial_failed(self, error)
+        else:
+            log.info("S-%d %s: closed: %s (%s)", server.connection_id, self, error.message, STATE_NAMES[was])
+            if was != RESETTING:
+                self.group.server_lost(self)
+
+    def server_free(self, server: ServerConnection) -> None:
+        """A reset has ended."""
+        server.dirty = False
+        server.profile = None
+        server.prepared.clear()
+        self.move(server, ACTIVE)
+        self.group.give(server)
+
+    # -- giving back
+
+    def reset(self, server: ServerConnection) -> None:
+        """Wipe what the last client left, before anyone else gets it; `server_free` follows."""
+        self.move(server, RESETTING)
+        if server.status != IDLE_STATUS:
+            server.inject(_ROLLBACK)
+        server.inject(_RESET)
+
+    def close(self, server: ServerConnection, why: str) -> None:
+        """Say goodbye to a connection that owes nothing."""
+        log.debug("S-%d %s: closing: %s", server.connection_id, self, why)
+        server.send_bytes(TERMINATE)
+        self.move(server, CLOSED)
+        server.close()
+
+    def retire(self, why: str) -> None:
+        """Close what is free; the rest goes when it becomes free."""
+        for server in list(self.servers):
+            if server.state == IDLE_STATE:
+                self.close(server, why)
+            else:
+                server.doomed = True
+
+    def cut(self, error: RouterError) -> None:
+        """End every connection now: nothing may reach this member any more."""
+        for server in list(self.servers):
+            server.lose(error)
+

@@ -1,0 +1,140 @@
+"""All pools of one router: groups by database and user, the view they follow, and the janitor that looks after them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from pgrouter.auth.server import server_login
+from pgrouter.errors import ServerLost
+from pgrouter.pool.group import Group
+from pgrouter.pool.resolver import Resolver
+from pgrouter.protocol.messages import cancel_request
+from pgrouter.server.cancel import CancelConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pgrouter.config.settings import Pool
+    from pgrouter.net.stream import Poller
+    from pgrouter.pool.member import MemberPool
+    from pgrouter.server.connection import ServerConnection
+    from pgrouter.topology import ClusterView, Member
+
+log = logging.getLogger("pgrouter.pool")
+
+TICK_S = 0.1  # how late a deadline may be noticed
+SWEEP_TICKS = 10
+CANCEL_TIMEOUT_S = 10.0  # PgBouncer's cancel_wait_timeout
+
+
+class Pools:
+    """Groups by (database, user); created when first asked for."""
+
+    def __init__(
+        self, poller: Poller, settings: Pool, view: ClusterView, *, suspect: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self.poller = poller
+        self.settings = settings
+        self.view = view
+        self.suspect = suspect
+        self.groups: dict[tuple[str, str], Group] = {}
+        self.resolver = Resolver(poller.loop, poller.clock)
+        self._cancels: set[CancelConnection] = set()
+        self._janitor: asyncio.Task | None = None
+
+    def group(self, database: str, user: str, credential: object) -> Group:
+        """Give the pools of a database and user; the newest credential is what new connections log in with."""
+        group = self.groups.get((database, user))
+        if group is None:
+            group = self.groups[database, user] = Group(self, database, user, credential)
+        elif credential is not None:
+            group.credential = credential
+        return group
+
+    def apply(self, view: ClusterView) -> None:
+        """Follow the cluster."""
+        self.view = view
+        for group in list(self.groups.values()):
+            group.apply(view)
+
+    def reload(self, settings: Pool) -> None:
+        """Take new limits; they hold from now on."""
+        self.settings = settings
+        for group in self.groups.values():
+            group.settings = settings
+            group.wake()
+
+    # -- what groups need of the world
+
+    def server_login(self, database: str, user: str, credential: object) -> object:
+        """Begin a login conversation with a server."""
+        return server_login(user, database, (("application_name", "pgrouter"),), credential)
+
+    def dial(self, pool: MemberPool, server: ServerConnection) -> None:
+        """Connect `server` to the member of `pool`, asking for its address first where that is a name."""
+        member: Member = pool.member
+
+        def go(address: tuple | None, why: str) -> None:
+            if address is None:
+                server.lose(ServerLost(why))
+            elif not server.closed:
+                server.dial(*address)
+
+        address = self.resolver.known(member.host, member.port)
+        if address is not None:
+            go(address, "")
+        else:
+            self.resolver.ask(member.host, member.port, go)
+
+    def cancel(self, server: ServerConnection) -> None:
+        """Ask PostgreSQL to cancel what `server` runs; it is kept from others until that has been done."""
+        pool: MemberPool = server.owner
+        if server.hello is None:
+            return
+        server.cancels += 1
+
+        def then() -> None:
+            self._cancels.discard(connection)
+            pool.group.cancelled(server)
+
+        connection = CancelConnection(self.poller, cancel_request(server.hello.pid, server.hello.key), then)
+        self._cancels.add(connection)
+        connection.dial(server.sock.family, server.sock.getpeername())
+
+    # -- janitor
+
+    def start(self) -> None:
+        """Start the janitor."""
+        self._janitor = self.poller.loop.create_task(self._clean())
+
+    async def _clean(self) -> None:
+        ticks = 0
+        while True:
+            await asyncio.sleep(TICK_S)
+            ticks += 1
+            now = self.poller.touch()
+            for group in list(self.groups.values()):
+                group.tick(now)
+                if ticks % SWEEP_TICKS == 0:
+                    group.sweep(now)
+            for connection in [c for c in self._cancels if now - c.since > CANCEL_TIMEOUT_S]:
+                connection.on_eof("timeout")
+
+    async def stop(self) -> None:
+        """Close every server connection and stop the janitor."""
+        if self._janitor is not None:
+            self._janitor.cancel()
+            await asyncio.gather(self._janitor, return_exceptions=True)
+        self.resolver.close()
+        for connection in list(self._cancels):
+            connection.close()
+        for server in list(self.servers()):
+            server.peer = None
+            server.owner.close(server, "shutdown")
+
+    def servers(self) -> Iterator[ServerConnection]:
+        """Give every server connection."""
+        for group in self.groups.values():
+            yield from group.servers()

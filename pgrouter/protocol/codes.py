@@ -1,0 +1,60 @@
+"""Message types and request codes, as numbers, by their names in the protocol chapter."""
+
+from __future__ import annotations
+
+# Frontend messages
+BIND = ord("B")
+CLOSE = ord("C")
+COPY_DATA = ord("d")
+COPY_DONE = ord("c")
+COPY_FAIL = ord("f")
+DESCRIBE = ord("D")
+EXECUTE = ord("E")
+FLUSH = ord("H")
+FUNCTION_CALL = ord("F")
+PARSE = ord("P")
+PASSWORD = ord("p")  # also SASLInitialResponse, SASLResponse, GSSResponse
+QUERY = ord("Q")
+SYNC = ord("S")
+TERMINATE = ord("X")
+
+# Backend messages
+AUTHENTICATION = ord("R")
+BACKEND_KEY_DATA = ord("K")
+BIND_COMPLETE = ord("2")
+CLOSE_COMPLETE = ord("3")
+COMMAND_COMPLETE = ord("C")
+COPY_BOTH_RESPONSE = ord("W")
+COPY_IN_RESPONSE = ord("G")
+COPY_OUT_RESPONSE = ord("H")
+DATA_ROW = ord("D")
+EMPTY_QUERY_RESPONSE = ord("I")
+ERROR_RESPONSE = ord("E")
+FUNCTION_CALL_RESPONSE = ord("V")
+NEGOTIATE_PROTOCOL_VERSION = ord("v")
+NO_DATA = ord("n")
+NOTICE_RESPONSE = ord("N")
+NOTIFICATION_RESPONSE = ord("A")
+PARAMETER_DESCRIPTION = ord("t")
+PARAMETER_STATUS = ord("S")
+PARSE_COMPLETE = ord("1")
+PORTAL_SUSPENDED = ord("s")
+READY_FOR_QUERY = ord("Z")
+ROW_DESCRIPTION = ord("T")
+
+# Transaction status in ReadyForQuery
+IDLE = ord("I")
+IN_TRANSACTION = ord("T")
+FAILED_TRANSACTION = ord("E")
+
+# What a connection may begin with, in place of a protocol version
+CANCEL_REQUEST = 80877102
+SSL_REQUEST = 80877103
+GSSENC_REQUEST = 80877104
+PROTOCOL_3_0 = 196608
+PROTOCOL_3_2 = 196610  # PostgreSQL 18: longer cancel keys; 3.1 was skipped
+
+# PostgreSQL refuses larger ones too: MaxAllocSize, memutils.h
+MAX_MESSAGE = 0x3FFFFFFF
+# MAX_STARTUP_PACKET_LENGTH, pqcomm.h
+MAX_STARTUP_PACKET = 10000

@@ -1,0 +1,70 @@
+"""Frames: a type byte, a length that counts itself, a body. Everything here looks and nothing is copied."""
+
+from __future__ import annotations
+
+import cython
+
+from pgrouter.protocol.codes import (
+    BIND,
+    CLOSE,
+    COPY_DATA,
+    COPY_DONE,
+    COPY_FAIL,
+    DESCRIBE,
+    EXECUTE,
+    FLUSH,
+    FUNCTION_CALL,
+    PARSE,
+    QUERY,
+    SYNC,
+    TERMINATE,
+)
+
+# What a frontend message means for a batch: a frame that completes one, belongs to one, or stands outside.
+UNKNOWN, IN_BATCH, ENDS_BATCH, COPY, LAST = range(5)
+
+_KINDS = {
+    QUERY: ENDS_BATCH,
+    FUNCTION_CALL: ENDS_BATCH,
+    SYNC: ENDS_BATCH,
+    FLUSH: ENDS_BATCH,
+    PARSE: IN_BATCH,
+    BIND: IN_BATCH,
+    DESCRIBE: IN_BATCH,
+    EXECUTE: IN_BATCH,
+    CLOSE: IN_BATCH,
+    COPY_DATA: COPY,
+    COPY_DONE: COPY,
+    COPY_FAIL: COPY,
+    TERMINATE: LAST,
+}
+
+FRONTEND_KINDS = bytearray(_KINDS.get(code, UNKNOWN) for code in range(256))
+
+
+def is_compiled() -> bool:
+    """Whether this module, and with it the hot rooms, runs compiled."""
+    return cython.compiled
+
+
+def length_at(buf, pos: cython.Py_ssize_t) -> cython.uint:
+    """The big-endian 32-bit number at buf[pos:pos+4]."""
+    a: cython.uint = buf[pos]
+    b: cython.uint = buf[pos + 1]
+    c: cython.uint = buf[pos + 2]
+    d: cython.uint = buf[pos + 3]
+    return (a << 24) | (b << 16) | (c << 8) | d
+
+
+def end_of_string(buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+    """The offset of the first NUL in buf[pos:end]; -1 when there is none."""
+    while pos < end:
+        if buf[pos] == 0:
+            return pos
+        pos += 1
+    return -1
+
+
+def frontend_kind(code: cython.int) -> cython.int:
+    """What a frontend message of this type means for a batch: IN_BATCH, ENDS_BATCH, COPY, LAST or UNKNOWN."""
+    return FRONTEND_KINDS[code]

@@ -1,0 +1,171 @@
+"""Whole messages: building those that pgrouter itself sends, reading the few that it must understand.
+
+None of this is on the data path: what passes through is never built or taken apart.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from pgrouter.errors import ProtocolViolation
+from pgrouter.protocol import codes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pgrouter.errors import RouterError
+
+AUTHENTICATION_OK = b"R\x00\x00\x00\x08\x00\x00\x00\x00"
+PARSE_COMPLETE = b"1\x00\x00\x00\x04"
+BIND_COMPLETE = b"2\x00\x00\x00\x04"
+CLOSE_COMPLETE = b"3\x00\x00\x00\x04"
+NO_DATA = b"n\x00\x00\x00\x04"
+EMPTY_QUERY = b"I\x00\x00\x00\x04"
+SYNC = b"S\x00\x00\x00\x04"
+TERMINATE = b"X\x00\x00\x00\x04"
+READY_IDLE = b"Z\x00\x00\x00\x05I"
+READY_FAILED = b"Z\x00\x00\x00\x05E"
+
+TEXT_OID = 25
+
+
+def message(code: int, body: bytes) -> bytes:
+    """Frame a body."""
+    return struct.pack("!BI", code, len(body) + 4) + body
+
+
+def cstring(text: str | bytes) -> bytes:
+    """Give a NUL-terminated string."""
+    return (text.encode() if isinstance(text, str) else text) + b"\0"
+
+
+# -- building: backend messages
+
+
+def error_response(error: RouterError) -> bytes:
+    """Turn an error of ours into the message a client gets."""
+    return _fields(
+        codes.ERROR_RESPONSE, error.severity, error.sqlstate, error.message, detail=error.detail, hint=error.hint
+    )
+
+
+def notice_response(message_text: str, *, sqlstate: str = "00000", severity: str = "NOTICE") -> bytes:
+    """Build a NoticeResponse of ours."""
+    return _fields(codes.NOTICE_RESPONSE, severity, sqlstate, message_text)
+
+
+def _fields(code: int, severity: str, sqlstate: str, text: str, *, detail: str = "", hint: str = "") -> bytes:
+    fields = [("S", severity), ("V", severity), ("C", sqlstate), ("M", text), ("D", detail), ("H", hint)]
+    # R, the routine, tells whoever reads a log that the error is the router's, not the server's
+    fields.append(("R", "pgrouter"))
+    return message(code, b"".join(cstring(key + value) for key, value in fields if value) + b"\0")
+
+
+def parameter_status(name: str, value: str) -> bytes:
+    """Tell a client the value of a reported setting."""
+    return message(codes.PARAMETER_STATUS, cstring(name) + cstring(value))
+
+
+def backend_key_data(pid: int, key: bytes) -> bytes:
+    """Give a client the key with which it can cancel."""
+    return message(codes.BACKEND_KEY_DATA, struct.pack("!I", pid) + key)
+
+
+def negotiate_protocol_version(minor: int, options: Sequence[str]) -> bytes:
+    """Say the newest minor version we speak, and which `_pq_.` options we do not know."""
+    return message(
+        codes.NEGOTIATE_PROTOCOL_VERSION,
+        struct.pack("!II", minor, len(options)) + b"".join(cstring(option) for option in options),
+    )
+
+
+def row_description(columns: Iterable[str]) -> bytes:
+    """Describe columns of type text."""
+    names = list(columns)
+    body = struct.pack("!H", len(names))
+    for name in names:
+        body += cstring(name) + struct.pack("!IHIhih", 0, 0, TEXT_OID, -1, -1, 0)
+    return message(codes.ROW_DESCRIPTION, body)
+
+
+def data_row(values: Sequence[str | None]) -> bytes:
+    """Build a row of text values."""
+    body = struct.pack("!H", len(values))
+    for value in values:
+        if value is None:
+            body += struct.pack("!i", -1)
+        else:
+            raw = value.encode()
+            body += struct.pack("!i", len(raw)) + raw
+    return message(codes.DATA_ROW, body)
+
+
+def command_complete(tag: str) -> bytes:
+    """End a command's answer."""
+    return message(codes.COMMAND_COMPLETE, cstring(tag))
+
+
+# -- building: frontend messages
+
+
+def query(sql: str | bytes) -> bytes:
+    """Build a simple Query."""
+    return message(codes.QUERY, cstring(sql))
+
+
+def cancel_request(pid: int, key: bytes) -> bytes:
+    """Build a CancelRequest, the only message of its connection."""
+    return struct.pack("!III", 12 + len(key), codes.CANCEL_REQUEST, pid) + key
+
+
+# -- reading
+
+
+class StartupMessage(NamedTuple):
+    """What a client asks for when it connects."""
+
+    protocol: int  # as sent: major << 16 | minor
+    parameters: tuple[tuple[str, str], ...]  # without the _pq_. options, in the client's order
+    options: tuple[str, ...]  # names of protocol options (_pq_.*)
+
+    def get(self, name: str, default: str = "") -> str:
+        """Give a parameter; the last one counts, as in PostgreSQL."""
+        return next((value for key, value in reversed(self.parameters) if key == name), default)
+
+
+def read_startup(body: bytes) -> StartupMessage:
+    """Take a startup packet apart (without its length).
+
+    Raises:
+        ProtocolViolation: 08P01, it is not name/value pairs ending in a NUL, or is not valid UTF-8.
+
+    """
+    protocol = struct.unpack_from("!I", body)[0]
+    parts = body[4:].split(b"\0")
+    # name NUL value NUL ... NUL: an even number of strings, then two empty pieces
+    if len(parts) < 2 or parts[-1] or parts[-2] or len(parts) % 2:
+        raise ProtocolViolation("invalid startup packet layout: expected terminator as last byte")
+    try:
+        words = [part.decode() for part in parts[:-2]]
+    except UnicodeDecodeError:
+        raise ProtocolViolation("invalid startup packet: not UTF-8") from None
+    pairs = tuple(zip(words[::2], words[1::2], strict=True))
+    if any(not name for name, _ in pairs):
+        raise ProtocolViolation("invalid startup packet layout: empty parameter name")
+    return StartupMessage(
+        protocol,
+        tuple(pair for pair in pairs if not pair[0].startswith("_pq_.")),
+        tuple(name for name, _ in pairs if name.startswith("_pq_.")),
+    )
+
+
+def read_parameter_status(body: bytes) -> tuple[str, str]:
+    """Give name and value."""
+    name, value, *_ = body.split(b"\0")
+    return name.decode("utf-8", "replace"), value.decode("utf-8", "replace")
+
+
+def read_error(body: bytes) -> dict[str, str]:
+    """Give the fields of an ErrorResponse or NoticeResponse by their letters."""
+    return {chr(part[0]): part[1:].decode("utf-8", "replace") for part in body.split(b"\0") if part}

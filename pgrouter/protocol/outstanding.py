@@ -1,0 +1,252 @@
+"""The answers that a server owes, oldest first, each with what to do with it.
+
+Every request that goes to a server is entered here with one of three actions: FORWARD its answer to the client, SKIP it
+(the request was ours: a SET or a Parse put in front of a client's batch), or FAKE it (the request was never sent, since
+its answer is known: a Parse of a statement that this server already has). `answer` is told the type of every message
+that the server sends and says what to do with it; a server with nothing owed and status 'I' is free for the next client.
+
+The table ANSWERS is the whole state machine: which messages belong to the answer of a request and which end it. What is
+not in it means that we and the server no longer agree (OUT_OF_SYNC), and the connection must not be used again.
+
+Source: protocol chapter, "Message Flow"; the three actions are PgBouncer's (server.c, prepare.c).
+"""
+
+from __future__ import annotations
+
+from array import array
+
+import cython
+
+from pgrouter.protocol.codes import (
+    BIND_COMPLETE,
+    CLOSE_COMPLETE,
+    COMMAND_COMPLETE,
+    COPY_DATA,
+    COPY_DONE,
+    COPY_IN_RESPONSE,
+    COPY_OUT_RESPONSE,
+    DATA_ROW,
+    EMPTY_QUERY_RESPONSE,
+    ERROR_RESPONSE,
+    FUNCTION_CALL_RESPONSE,
+    NO_DATA,
+    PARAMETER_DESCRIPTION,
+    PARSE_COMPLETE,
+    PORTAL_SUSPENDED,
+    READY_FOR_QUERY,
+    ROW_DESCRIPTION,
+)
+
+# What to do with an answer
+FORWARD, SKIP, FAKE = range(3)
+OUT_OF_SYNC = -1
+
+# Requests. PARSE_NAMED: of a named statement of the client or one put in front; its fate is reported in `events`.
+NOTHING, QUERY, FUNCTION, PARSE, PARSE_NAMED, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, COPY_END = range(11)
+
+# What a message means for the request at the front
+WRONG, PART, ENDS, ABORTS = range(4)
+
+_COPY = (COPY_IN_RESPONSE, COPY_OUT_RESPONSE, COPY_DATA, COPY_DONE)
+_ROWS = (ROW_DESCRIPTION, DATA_ROW, COMMAND_COMPLETE, EMPTY_QUERY_RESPONSE, ERROR_RESPONSE)
+
+# An ErrorResponse in the extended protocol ends its request and, unanswered, all that follow up to the Sync.
+ANSWERS: dict[int, dict[int, tuple[int, ...]]] = {
+    QUERY: {PART: (*_ROWS, *_COPY), ENDS: (READY_FOR_QUERY,)},
+    FUNCTION: {PART: (FUNCTION_CALL_RESPONSE, ERROR_RESPONSE), ENDS: (READY_FOR_QUERY,)},
+    PARSE: {ENDS: (PARSE_COMPLETE,), ABORTS: (ERROR_RESPONSE,)},
+    PARSE_NAMED: {ENDS: (PARSE_COMPLETE,), ABORTS: (ERROR_RESPONSE,)},
+    BIND: {ENDS: (BIND_COMPLETE,), ABORTS: (ERROR_RESPONSE,)},
+    DESCRIBE: {PART: (PARAMETER_DESCRIPTION,), ENDS: (ROW_DESCRIPTION, NO_DATA), ABORTS: (ERROR_RESPONSE,)},
+    EXECUTE: {
+        PART: (DATA_ROW, *_COPY),
+        ENDS: (COMMAND_COMPLETE, EMPTY_QUERY_RESPONSE, PORTAL_SUSPENDED),
+        ABORTS: (ERROR_RESPONSE,),
+    },
+    CLOSE: {ENDS: (CLOSE_COMPLETE,), ABORTS: (ERROR_RESPONSE,)},
+    SYNC: {PART: (ERROR_RESPONSE,), ENDS: (READY_FOR_QUERY,)},  # an error here: the commit of an implicit transaction
+    COPY_END: {},  # CopyDone and CopyFail have no answer of their own
+}
+
+VERDICTS = bytearray(16 * 256)
+for _request, _meanings in ANSWERS.items():
+    for _meaning, _codes in _meanings.items():
+        for _code in _codes:
+            VERDICTS[_request * 256 + _code] = _meaning
+
+SHIFT = 2  # an entry is request << SHIFT | action
+
+
+class Outstanding:
+    """A ring of owed answers.
+
+    `events` collects what became of named statements, in order, for the owner to take: (PARSE_NAMED, id, True) parsed,
+    (PARSE_NAMED, id, False) not parsed because of an error at or before it, (CLOSE, id, False) not closed.
+    `uncertain`: an error during COPY left it open whether a Sync was read; the server must not be used again.
+    """
+
+    def __init__(self) -> None:
+        self.entries = bytearray(32)
+        self.ids = array("I", bytes(32 * 4))
+        self.mask = 31
+        self.head = 0
+        self.count = 0
+        self.copying = False
+        self.skipping = False
+        self.uncertain = False
+        self.fakes = 0
+        self.events = []
+
+    def push(self, kind: cython.int, action: cython.int, ident: cython.uint = 0) -> int:
+        """Enter a request; `ident` is the shared statement that a named Parse or Close is about."""
+        at: cython.Py_ssize_t
+        if kind == COPY_END and self.count == 0:
+            return 0  # nothing is being copied: the server ignores it, and so do we
+        if self.skipping:
+            if kind != SYNC:
+                return self.lose(kind, ident)
+            self.skipping = False
+        if self.count > self.mask:
+            self.grow()
+        at = (self.head + self.count) & self.mask
+        self.entries[at] = (kind << SHIFT) | action
+        self.ids[at] = ident
+        self.count += 1
+        if action == FAKE:
+            self.fakes += 1
+        return 0
+
+    def grow(self) -> int:
+        """Double the ring, its head at 0 again."""
+        size: cython.Py_ssize_t = self.mask + 1
+        entries = bytearray(2 * size)
+        ids = array("I", bytes(2 * size * 4))
+        i: cython.Py_ssize_t
+        for i in range(size):
+            entries[i] = self.entries[(self.head + i) & self.mask]
+            ids[i] = self.ids[(self.head + i) & self.mask]
+        self.entries = entries
+        self.ids = ids
+        self.head = 0
+        self.mask = 2 * size - 1
+        return 0
+
+    def front(self) -> int:
+        """The oldest request, 0 when nothing is owed."""
+        if self.count == 0:
+            return 0
+        return self.entries[self.head] >> SHIFT
+
+    def pop(self) -> int:
+        """Take the oldest entry off."""
+        if self.entries[self.head] & 3 == FAKE:
+            self.fakes -= 1
+        self.head = (self.head + 1) & self.mask
+        self.count -= 1
+        return 0
+
+    def answer(self, code: cython.int) -> int:
+        """Account for one message of the server: FORWARD or SKIP it; OUT_OF_SYNC when nobody asked for it."""
+        entry: cython.int
+        verdict: cython.int
+        if self.count == 0:
+            return OUT_OF_SYNC
+        entry = self.entries[self.head]
+        verdict = VERDICTS[((entry >> SHIFT) << 8) + code]
+        if verdict == PART:
+            if code == COPY_IN_RESPONSE:
+                self.copying = True
+        elif verdict == ENDS:
+            self.end_front()
+        elif verdict == ABORTS:
+            self.abort()
+            return FORWARD  # also when the request was ours: the client waits for the end of its batch
+        else:
+            return OUT_OF_SYNC
+        return entry & 3
+
+    def end_front(self) -> int:
+        """The oldest request has its answer."""
+        kind: cython.int = self.entries[self.head] >> SHIFT
+        if kind == PARSE_NAMED:
+            self.events.append((kind, self.ids[self.head], True))
+        self.pop()
+        if self.copying:
+            self.copying = False
+            if kind == EXECUTE:
+                self.drop_copy()
+        while self.count and self.entries[self.head] >> SHIFT == COPY_END:
+            self.pop()
+        return 0
+
+    def drop_copy(self) -> int:
+        """Drop what a COPY FROM STDIN has read: its end, and any Sync before it, which PostgreSQL ignores there.
+
+        Source: copyfromparse.c CopyGetData(). libpq sends such a Sync when it did not know that it sends a COPY.
+        """
+        i: cython.Py_ssize_t
+        for i in range(self.count):
+            if self.entries[(self.head + i) & self.mask] >> SHIFT == COPY_END:
+                while self.entries[self.head] >> SHIFT != COPY_END:
+                    self.pop()
+                self.pop()
+                return 0
+        return 0
+
+    def abort(self) -> int:
+        """An error: the request and all behind it up to the next Sync get no answer."""
+        kind: cython.int
+        if self.copying:
+            self.copying = False
+            self.pop()
+            while self.count and self.entries[self.head] >> SHIFT == SYNC:
+                self.uncertain = True  # read by the COPY, almost certainly; nobody can know
+                self.pop()
+        while self.count:
+            kind = self.entries[self.head] >> SHIFT
+            if kind == SYNC:
+                return 0
+            self.lose(kind, self.ids[self.head])
+            self.pop()
+        self.skipping = True  # the Sync is still to come: the server ignores all before it
+        return 0
+
+    def lose(self, kind: cython.int, ident: cython.uint) -> int:
+        """A request that the server ignores; the owner hears of it where a named statement is concerned."""
+        if kind == PARSE_NAMED or ident:
+            self.events.append((kind, ident, False))
+        return 0
+
+    def take_fake(self) -> int:
+        """Take the oldest request off if its answer is to be forged; gives it, or 0."""
+        kind: cython.int
+        if self.fakes == 0 or self.count == 0 or self.entries[self.head] & 3 != FAKE:
+            return 0
+        kind = self.entries[self.head] >> SHIFT
+        if kind == PARSE_NAMED:
+            self.events.append((kind, self.ids[self.head], True))
+        self.pop()
+        return kind
+
+    def take_events(self) -> list:
+        """Give what became of named statements since the last call."""
+        events: list = self.events
+        self.events = []
+        return events
+
+    def clear(self) -> int:
+        """Forget everything: the connection is gone."""
+        self.head = 0
+        self.count = 0
+        self.fakes = 0
+        self.copying = False
+        self.skipping = False
+        self.events = []
+        return 0
+
+    def pending(self) -> list[tuple[int, int]]:
+        """Give the owed requests with their actions, oldest first (for tests and logs)."""
+        return [
+            (self.entries[(self.head + i) & self.mask] >> SHIFT, self.entries[(self.head + i) & self.mask] & 3)
+            for i in range(self.count)
+        ]

@@ -1,0 +1,65 @@
+from pgrouter.net.stream cimport Gather, Poller, Stream
+from pgrouter.protocol.framing cimport end_of_string, frontend_kind, length_at
+from pgrouter.protocol.outstanding cimport Outstanding
+from pgrouter.routing.cache cimport StatementCache
+from pgrouter.server.connection cimport Peer, ServerConnection
+
+cdef int PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, FLUSH, QUERY, FUNCTION_CALL
+cdef int COPY_DATA, COPY_DONE, COPY_FAIL, TERMINATE
+cdef unsigned int MAX_MESSAGE
+cdef int UNKNOWN, IN_BATCH, ENDS_BATCH, COPY, LAST
+cdef int FORWARD, SKIP, FAKE
+cdef int R_QUERY, R_FUNCTION, R_PARSE, R_PARSE_NAMED, R_BIND, R_DESCRIBE, R_EXECUTE, R_CLOSE, R_SYNC, R_COPY_END
+cdef int IDLE, FAILED_TRANSACTION
+cdef int REPLICA, BEGIN_READ_ONLY
+cdef int SPLIT, ONLY_PRIMARY, ONLY_REPLICA
+cdef Py_ssize_t MAX_BATCH, AHEAD
+cdef int STATE_EFFECTS, DISCARD
+
+cdef class ClientConnection(Peer):
+    cdef readonly object hub
+    cdef public object group
+    cdef public object conversation
+    cdef public StatementCache cache
+    cdef public object profile
+    cdef public object startup_profile
+    cdef public dict prepared
+    cdef list unconfirmed
+    cdef object unnamed_statement
+    cdef bytes unnamed_parse
+    cdef public int mode
+    cdef public bint waiting
+    cdef public bint reads
+    cdef public str reason
+    cdef public int effects
+    cdef public str pin
+    cdef Py_ssize_t body_left
+    cdef Py_ssize_t examined
+    cdef readonly object client_id
+    cdef public object key
+    cdef public object info
+    cdef public double since
+
+    cdef Py_ssize_t begin(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
+    cdef int examine(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
+    cdef int account(self, object statement) except -1
+    cdef object statement_of(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop)
+    cdef int count_route(self) except -1
+    cdef int take_server(self) except -1
+    cpdef int link(self, ServerConnection server) except -1
+    cpdef int unlink(self) except -1
+    cdef Py_ssize_t forward(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
+    cdef int request(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
+    cdef int stream_body(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Py_ssize_t end, Gather out) except -1
+    cdef int stream_extended(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Py_ssize_t end, Gather out) except -1
+    cdef int parse_in_error(self, bytes name, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
+    cdef int evict(self, Gather out) except -1
+    cdef int apply_profile(self, Gather out) except -1
+    cdef int on_parse(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
+    cdef int on_bind(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
+    cdef int on_describe_or_close(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
+    cdef int ensure(self, object shared, Gather out) except -1
+    cdef int ensure_unnamed(self, Gather out) except -1
+    cdef Py_ssize_t converse(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
+    cpdef int violation(self, object error) except -1
+    cpdef int leave(self) except -1

@@ -1,0 +1,79 @@
+"""Conversations: what answers a client in place of a server. Python at its ease, off the data path."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgrouter.errors import ProtocolViolation
+from pgrouter.protocol import codes, framing
+
+if TYPE_CHECKING:
+    from pgrouter.errors import RouterError
+    from pgrouter.proxy.client import ClientConnection
+    from pgrouter.server.connection import ServerConnection
+    from pgrouter.session.limbo import Limbo
+
+# A conversation understands its messages, so it keeps them whole; none of ours needs more.
+MAX_MESSAGE = 1024 * 1024
+
+
+class Conversation:
+    """Gets the client's bytes, and what the pool has to say, until it ends itself with `end`."""
+
+    def __init__(self, client: ClientConnection) -> None:
+        self.client = client
+
+    def on_bytes(self, data: bytes) -> int:
+        """Use whole messages of `data`; give how many bytes that were."""
+        used = 0
+        while self.client.conversation is self and not self.client.closed and len(data) - used >= 5:
+            code = data[used]
+            length = int.from_bytes(data[used + 1 : used + 5], "big")
+            if length < 4 or length > MAX_MESSAGE or not self.knows(code):
+                self.client.violation(ProtocolViolation(f"invalid frontend message type {code} or length {length}"))
+                return len(data)
+            if len(data) - used < length + 1:
+                break
+            self.on_message(code, data[used + 5 : used + 1 + length])
+            used += length + 1
+        return used
+
+    def knows(self, code: int) -> bool:
+        """Whether a message of this type may come at all."""
+        return framing.frontend_kind(code) != framing.UNKNOWN
+
+    def on_message(self, code: int, body: bytes) -> None:
+        """Answer one message."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Give the client back to the data path."""
+        self.client.conversation = None
+
+    def served(self, server: ServerConnection | None) -> None:
+        """Get a server that was waited for."""
+
+    def refused(self, error: RouterError) -> None:
+        """Get no server."""
+
+    def ready(self, server: ServerConnection) -> None:
+        """Hear that the linked server owes nothing."""
+
+
+class LimboConversation(Conversation):
+    """A session without a server: see `session.limbo`."""
+
+    def __init__(self, client: ClientConnection, limbo: Limbo) -> None:
+        super().__init__(client)
+        self.limbo = limbo
+
+    def on_message(self, code: int, body: bytes) -> None:
+        """Refuse, or end the lost transaction."""
+        if code == codes.TERMINATE:
+            self.client.leave()
+            return
+        answer = self.limbo.on_message(code, body)
+        if answer:
+            self.client.send_bytes(answer)
+        if self.limbo.over:
+            self.end()

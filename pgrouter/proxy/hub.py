@@ -1,0 +1,264 @@
+"""What all clients of a router share, and what happens to a client off the data path.
+
+The hub knows every client; it admits them, finds their pools, decides what a transaction has left behind (`settle`),
+what a lost server means (`server_lost`), and how a server is cleaned after its client (`left`).
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pgrouter.errors import RouterError, ServerLost
+from pgrouter.protocol import codes, messages, outstanding
+from pgrouter.proxy.conversation import LimboConversation
+from pgrouter.routing.statement import Effect, Tx
+from pgrouter.session.limbo import Limbo, after_loss
+from pgrouter.session.prepared import SharedStatements
+from pgrouter.session.settings import Profiles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgrouter.auth.users import UserStore
+    from pgrouter.config.settings import Settings
+    from pgrouter.pool.group import Group
+    from pgrouter.pool.pools import Pools
+    from pgrouter.proxy.client import ClientConnection
+    from pgrouter.routing.cache import StatementCache
+    from pgrouter.server.connection import ServerConnection
+
+log = logging.getLogger("pgrouter.client")
+
+IDLE = ord("I")
+
+# What keeps a client on its server, in the words of SHOW CLIENTS
+PINS = (
+    (Effect.TEMP, "temporary object"),
+    (Effect.LISTEN, "LISTEN"),
+    (Effect.HOLD_CURSOR, "WITH HOLD cursor"),
+    (Effect.SQL_PREPARE, "PREPARE"),
+    (Effect.ADVISORY_LOCK, "advisory lock"),
+    (Effect.SETTINGS, "SET"),
+    (Effect.OTHER_STATE, "session state"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientInfo:
+    """Who a client is."""
+
+    user: str
+    database: str
+    address: str
+    port: int
+    application_name: str
+
+    def __str__(self) -> str:
+        return f"{self.database}/{self.user}@{self.address}:{self.port}"
+
+
+class Hub:
+    """All clients and what they share."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        pools: Pools,
+        statements: StatementCache,
+        users: UserStore,
+        open_console: Callable[[ClientConnection], None],
+    ) -> None:
+        self.settings = settings
+        self.pools = pools
+        self.statements = statements
+        self.users = users
+        self.open_console = open_console
+        self.shared = SharedStatements()
+        self.profiles = Profiles()
+        self.clients: dict[int, ClientConnection] = {}
+        self.logging_in: dict[int, ClientConnection] = {}
+        self.routes: dict[tuple[str, str], int] = {}
+        self.lost = 0  # servers lost under a client
+        self.draining = False
+
+    # -- coming
+
+    def arrived(self, client: ClientConnection) -> None:
+        """A connection was accepted; it has until the login timeout to say who it is."""
+        self.logging_in[client.client_id] = client
+
+    def admit(self, client: ClientConnection) -> bool:
+        """Count a client in, if there is room."""
+        if len(self.clients) >= self.settings.pool.max_clients:
+            return False
+        self.clients[client.client_id] = client
+        return True
+
+    def client_info(self, client: ClientConnection, user: str, database: str, startup: messages.StartupMessage) -> ClientInfo:
+        """Describe a client that has said who it is."""
+        peer = client.sock.getpeername()
+        address, port = peer[:2] if isinstance(peer, tuple) else ("unix", 0)
+        return ClientInfo(user, database, address, port, startup.get("application_name"))
+
+    def logged_in(self, client: ClientConnection) -> None:
+        """A login is complete."""
+        self.logging_in.pop(client.client_id, None)
+        if self.settings.log.connections:
+            self.log(client, logging.INFO, "login")
+
+    def is_console(self, database: str) -> bool:
+        """Whether this database name is the console."""
+        return database in self.settings.admin.databases
+
+    def group(self, database: str, user: str, identity: object) -> Group:
+        """Give the pools of a client: its own credential logs in to servers, where there is one."""
+        return self.pools.group(database, user, self.users.credential(user, identity))
+
+    # -- after a transaction that may have left something behind
+
+    def settle(self, client: ClientConnection, server: ServerConnection) -> None:
+        """Pin the client if its transaction left session state on the server; unpin it after DISCARD ALL."""
+        effects = client.effects
+        client.effects = 0
+        if effects & Effect.DISCARD:
+            client.forget_statements()
+            server.prepared.clear()
+            server.profile = self.profiles.empty
+            server.dirty = False
+            client.profile = client.startup_profile
+            client.pin = None
+        if effects & Effect.DEALLOCATE:
+            server.prepared.clear()
+            server.dirty = True
+        for effect, words in PINS:
+            if effects & effect:
+                if client.pin is None:
+                    self.log(client, logging.DEBUG, f"pinned to {server!r}: {words}")
+                    client.pin = words
+                server.dirty = True
+                return
+
+    # -- trouble
+
+    def refuse(self, client: ClientConnection, error: RouterError) -> None:
+        """Answer the batch that waits with an error; the session goes on."""
+        if error.closes_client or client.group.parameters is None:
+            client.violation(error)
+        else:
+            client.conversation = LimboConversation(client, Limbo(error))
+
+    def server_lost(self, client: ClientConnection, server: ServerConnection, error: RouterError) -> None:
+        """Tell a client what its lost server means for it."""
+        self.lost += 1
+        if client.pin is not None or server.mid_frame:
+            lost = "a message was cut in the middle" if server.mid_frame else f"its session state ({client.pin})"
+            self.log(client, logging.WARNING, f"closed with its server: {lost}: {error.message}")
+            client.pin = None
+            client.violation(_told(error, f"The session cannot go on without it: {lost}.", severity="FATAL"))
+            return
+        failed = server.status != IDLE
+        detail = "The transaction was lost with it." if failed else "It is unknown whether the statement took effect."
+        if client.reads and not failed:
+            detail = "The statement was only a read; it can be repeated."
+        told = _told(error, detail)
+        owed = [(_ending(kind), action != outstanding.SKIP) for kind, action in server.owed.pending()]
+        answer, said, skipping = after_loss(owed, told, failed=failed, skipping=server.owed.skipping)
+        if answer:
+            client.send_bytes(answer)
+        client.forget_unconfirmed()
+        client.effects = 0
+        if failed or skipping:
+            limbo = Limbo(
+                None if said or server.owed.skipping else told, skipping=skipping, failed=failed, ends=self._ends(client)
+            )
+            client.conversation = LimboConversation(client, limbo)
+        self.log(client, logging.WARNING, f"lost {server!r}: {error.message}")
+
+    def _ends(self, client: ClientConnection) -> Callable[[int, bytes], bool]:
+        def ends(code: int, body: bytes) -> bool:
+            if code == codes.BIND:
+                name = body.split(b"\0", 2)[1]
+                shared = client.prepared.get(name)
+                statement = shared.statement if shared is not None else None
+            else:
+                text = body if code == codes.QUERY else body.split(b"\0", 1)[1]
+                text = text.split(b"\0", 1)[0]
+                statement = self.statements.lookup(text, 0, len(text))
+            return statement is not None and statement.tx in (Tx.COMMIT, Tx.ROLLBACK)
+
+        return ends
+
+    # -- cancel
+
+    def cancel(self, client_id: int, key: bytes) -> None:
+        """Act on a CancelRequest; a wrong key does nothing, as in PostgreSQL."""
+        client = self.clients.get(client_id)
+        if client is None or not client.key or not hmac.compare_digest(client.key, key):
+            log.info("cancel request with a wrong key for C-%d", client_id)
+            return
+        if client.waiting:
+            client.group.forget(client)
+            client.on_refused(RouterError("canceling statement due to user request", sqlstate="57014"))
+        elif client.server is not None and client.server.owed.count:
+            self.pools.cancel(client.server)
+
+    # -- going
+
+    def left(self, client: ClientConnection, server: ServerConnection | None) -> None:
+        """Clean up after a client: its server is reset and kept where that is safe and cheap, else closed."""
+        known = self.clients.pop(client.client_id, None) is not None
+        self.logging_in.pop(client.client_id, None)
+        if client.group is not None:
+            client.group.forget(client)
+        client.forget_statements()
+        if server is not None:
+            self._take_back(client, server)
+        if known and self.settings.log.connections and client.info is not None:
+            self.log(client, logging.INFO, "logout")
+
+    def _take_back(self, client: ClientConnection, server: ServerConnection) -> None:
+        client.server = None
+        server.peer = None
+        if client.effects or client.pin is not None:
+            server.dirty = True
+        if server.owed.count or client.streams:
+            # It still works for a client that nobody hears: stop that, do not wait for it.
+            if server.owed.count:
+                self.pools.cancel(server)
+            server.owner.close(server, "client disconnect while server was not ready")
+            server.owner.group.grow()
+        elif server.status != IDLE or not server.at_sync:
+            server.owner.reset(server)
+        else:
+            server.owner.group.give(server)
+
+    def tick(self, now: float) -> None:
+        """End logins that take too long."""
+        limit_s = self.settings.pool.login_timeout_s
+        for client in [c for c in self.logging_in.values() if now - c.since > limit_s]:
+            client.violation(
+                RouterError("canceling authentication due to timeout", sqlstate="57014", severity="FATAL")
+            )
+
+    def log(self, client: ClientConnection, level: int, text: str) -> None:
+        """Write a line of a client's connection: its id, who it is, what happened."""
+        log.log(level, "C-%d %s: %s", client.client_id, client.info or "-", text)
+
+
+def _ending(kind: int) -> int:
+    if kind in (outstanding.QUERY, outstanding.FUNCTION):
+        return 1
+    return 2 if kind == outstanding.SYNC else 0
+
+
+def _told(error: RouterError, detail: str, severity: str = "ERROR") -> ServerLost:
+    return ServerLost(
+        f"server connection was lost: {error.message}",
+        detail=" ".join(filter(None, (error.detail, detail))),
+        hint="The client's own connection is intact." if severity == "ERROR" else "",
+        sqlstate=error.sqlstate,
+        severity=severity,
+    )

@@ -1,0 +1,64 @@
+"""A CancelRequest on its way to a server: a connection of its own that says one thing and is closed by the server."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import TYPE_CHECKING
+
+from pgrouter.net.stream import PlainStream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgrouter.net.stream import Poller
+
+log = logging.getLogger("pgrouter.server")
+
+
+class CancelConnection(PlainStream):
+    """Sends one CancelRequest; `then` is called exactly once, when the server has closed (or nothing will come).
+
+    PostgreSQL closes the connection after the signal was sent, so whoever waits for `then` before giving the server
+    connection to somebody else cannot cancel that somebody's query. Source: postmaster.c processCancelRequest().
+    """
+
+    def __init__(self, poller: Poller, packet: bytes, then: Callable[[], None]) -> None:
+        PlainStream.__init__(self, poller)
+        self._packet = packet
+        self._then = then
+        self.since = poller.now
+
+    def dial(self, family: int, address: object) -> None:
+        """Begin to connect."""
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        try:
+            sock.connect(address)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            sock.close()
+            self.on_eof(str(error))
+            return
+        self.attach(sock, 5)  # EPOLLIN | EPOLLOUT
+
+    def on_connected(self) -> int:
+        """Say it."""
+        packet, self._packet = self._packet, b""
+        if packet:
+            self.send_bytes(packet)
+        return 0
+
+    def on_bytes(self, data: bytes) -> int:
+        """Ignore anything but the end."""
+        return len(data)
+
+    def on_eof(self, why: str) -> int:
+        """The server has acted, or never will."""
+        log.debug("cancel request: %s", why)
+        self.close()
+        then, self._then = self._then, None
+        if then is not None:
+            then()
+        return 0

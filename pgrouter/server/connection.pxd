@@ -1,0 +1,53 @@
+from pgrouter.net.stream cimport Gather, Poller, Stream
+from pgrouter.protocol.framing cimport end_of_string, frontend_kind, length_at
+from pgrouter.protocol.outstanding cimport Outstanding
+
+cdef int COPY_DATA, DATA_ROW, ERROR_RESPONSE, NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS, READY_FOR_QUERY
+cdef int FORWARD, SKIP, FAKE, OUT_OF_SYNC
+cdef int QUERY, SYNC, PARSE_NAMED
+cdef int IDLE, DIALLING, LOGGING_IN, RESETTING
+cdef Py_ssize_t WHOLE
+
+cdef class Peer(Stream):
+    cdef public ServerConnection server
+
+    cpdef int on_served(self, ServerConnection server) except -1
+    cpdef int on_refused(self, object error) except -1
+    cpdef int on_ready(self) except -1
+    cpdef int on_server_lost(self, object error) except -1
+    cpdef int on_named(self, list events) except -1
+
+cdef class ServerConnection(Stream):
+    cdef readonly object owner
+    cdef readonly Outstanding owed
+    cdef public Peer peer
+    cdef public object login
+    cdef public int state
+    cdef readonly int status
+    cdef Py_ssize_t body_left
+    cdef bint body_forward
+    cdef readonly bint mid_frame
+    cdef public bint at_sync
+    cdef public bint doomed
+    cdef public bint dirty
+    cdef public int cancels
+    cdef public dict prepared
+    cdef public object profile
+    cdef public object collector
+    cdef public object hello
+    cdef public object unnamed
+    cdef public object last_error
+    cdef public double created_at
+    cdef public double used_at
+    cdef public unsigned long long xacts
+    cdef public unsigned long long queries
+    cdef readonly object connection_id
+
+    cdef Py_ssize_t look(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end, Gather out) except -1
+    cdef int message(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
+    cdef int fakes(self, Gather out) except -1
+    cpdef int flush_fakes(self) except -1
+    cpdef int end_chunk(self, Gather out) except -1
+    cdef Py_ssize_t login_data(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
+    cpdef int inject(self, bytes sql_message) except -1
+    cpdef int lose(self, object error) except -1

@@ -1,0 +1,333 @@
+"""A connection to one PostgreSQL server, and the way of its answers back to the client that it is linked to.
+
+What arrives is looked at frame by frame, but only at the headers: rows and copied data stream through, also in pieces,
+and everything that one recv brought goes out with one send. Whose answer a message is, and whether the client may see
+it, is `Outstanding`'s knowledge. At a sync point with nothing owed the peer is told (`on_ready`) and lets go.
+
+A server's dying words (FATAL) are not forwarded: the client's own connection lives on, and `on_server_lost` tells it
+what happened in words that say so.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from itertools import count
+
+import cython
+
+from pgrouter.errors import RouterError, ServerLost
+from pgrouter.net.stream import Poller, Stream
+from pgrouter.protocol import messages
+from pgrouter.protocol.codes import (
+    COPY_DATA,
+    DATA_ROW,
+    ERROR_RESPONSE,
+    IDLE,
+    MAX_MESSAGE,
+    NOTICE_RESPONSE,
+    NOTIFICATION_RESPONSE,
+    PARAMETER_STATUS,
+    READY_FOR_QUERY,
+)
+from pgrouter.protocol.framing import length_at
+from pgrouter.protocol.outstanding import (
+    FAKE,
+    FORWARD,
+    OUT_OF_SYNC,
+    PARSE_NAMED,
+    QUERY,
+    SKIP,
+    SYNC,
+    Outstanding,
+)
+from pgrouter.server.states import DIALLING, LOGGING_IN, RESETTING, STATE_NAMES
+
+log = logging.getLogger("pgrouter.server")
+
+# Messages that we read ourselves are awaited whole up to this size; larger ones stream through unread.
+WHOLE = 256 * 1024
+
+# The server tells the truth about itself, which is not the cluster's: a client of the router is never on a standby.
+HIDDEN_PARAMETERS = frozenset({"in_hot_standby"})
+
+_ids = count(1)
+
+
+class Peer(Stream):
+    """Whoever a server connection works for: a client connection, as far as the floors below it need to know."""
+
+    def on_served(self, server: ServerConnection) -> int:
+        """A server connection has become free for us, after waiting."""
+        raise NotImplementedError
+
+    def on_refused(self, error: RouterError) -> int:
+        """Waiting for a server has ended without one."""
+        raise NotImplementedError
+
+    def on_ready(self) -> int:
+        """The linked server owes nothing and is at a sync point."""
+        raise NotImplementedError
+
+    def on_server_lost(self, error: RouterError) -> int:
+        """The linked server is gone; `error` says how."""
+        raise NotImplementedError
+
+    def on_named(self, events: list) -> int:
+        """Hear what became of named statements: (request, statement id, done) in order."""
+        return 0
+
+
+class ServerConnection(Stream):
+    """A stream to PostgreSQL with what it owes, what it holds (settings, prepared statements) and whom it serves."""
+
+    def __init__(self, poller: Poller, owner, login) -> None:
+        Stream.__init__(self, poller)
+        self.owner = owner  # a MemberPool: told of ready and closed
+        self.login = login  # the login conversation, a generator; None once it is over
+        self.owed = Outstanding()
+        self.peer = None
+        self.state = DIALLING
+        self.status = IDLE
+        self.body_left = 0  # bytes of a frame that streams through
+        self.body_forward = False
+        self.mid_frame = False  # the client has a part of a message
+        self.at_sync = True  # the last request was answered with ReadyForQuery
+        self.doomed = False  # closed when it becomes free
+        self.dirty = False  # holds session state of its last client
+        self.cancels = 0  # cancel requests on their way: must not reach the next client's query
+        self.prepared = {}  # ids of shared statements it holds, least recently used first
+        self.profile = None  # settings that differ from the server's own defaults
+        self.collector = None  # list that takes (code, body) of skipped answers, for who asked
+        self.hello = None  # what the server said at login
+        self.unnamed = None  # the Parse message of its unnamed statement
+        self.last_error = None  # fields of the FATAL that came before the end
+        self.created_at = poller.now
+        self.used_at = poller.now
+        self.xacts = 0
+        self.queries = 0
+        self.connection_id = next(_ids)
+
+    # -- dialling and login
+
+    def dial(self, family: int, address) -> int:
+        """Begin to connect; `on_connected` or `lose` follows."""
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        if family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        try:
+            sock.connect(address)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            sock.close()
+            return self.lose(ServerLost(f"could not connect to server: {error.strerror or error}"))
+        self.attach(sock, 5)  # EPOLLIN | EPOLLOUT
+        return 0
+
+    def on_connected(self) -> int:
+        """The socket is connected, or is not."""
+        if self.state != DIALLING:
+            return 0
+        problem = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if problem:
+            return self.lose(ServerLost(f"could not connect to server: {os.strerror(problem)}"))
+        self.owner.move(self, LOGGING_IN)
+        self.send_bytes(next(self.login))
+        return 0
+
+    def login_data(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Feed whole messages to the login conversation; gives how far it came."""
+        length: cython.Py_ssize_t
+        while end - pos >= 5 and self.login is not None:
+            length = length_at(buf, pos + 1)
+            if length < 4 or length > WHOLE:
+                self.lose(ServerLost("the server does not speak PostgreSQL's protocol", sqlstate="08P01"))
+                return end
+            if end - pos < length + 1:
+                return pos
+            body = bytes(buf[pos + 5 : pos + 1 + length])
+            try:
+                answer = self.login.send((buf[pos], body))
+            except StopIteration as over:
+                self.login = None
+                self.hello = over.value
+                self.owner.server_ready(self)
+            except RouterError as error:
+                self.lose(error)
+            else:
+                if answer:
+                    self.send_bytes(answer)
+            if self.closed:
+                return end
+            pos += length + 1
+        return pos
+
+    # -- the data path
+
+    def on_data(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Look at what the server sent, and pass it on with one send."""
+        out: Gather = self.poller.to_client
+        if self.login is not None:
+            return self.login_data(buf, pos, end)
+        out.reset(buf)
+        pos = self.look(buf, pos, end, out)
+        if self.closed:
+            return end
+        self.end_chunk(out)
+        return pos
+
+    def look(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t, out: Gather) -> cython.Py_ssize_t:
+        """Walk over the frames in buf[pos:end]; gives the offset of the first that must wait for more bytes."""
+        code: cython.int
+        action: cython.int
+        length: cython.Py_ssize_t
+        stop: cython.Py_ssize_t
+        if self.body_left:
+            length = min(self.body_left, end - pos)
+            if self.body_forward:
+                out.add(pos, pos + length)
+            self.body_left -= length
+            pos += length
+        while end - pos >= 5:
+            code = buf[pos]
+            length = length_at(buf, pos + 1)
+            stop = pos + 1 + length
+            if length < 4 or length > MAX_MESSAGE:
+                return self.lose(ServerLost("the server sent an impossible message length", sqlstate="08P01"))
+            if code == DATA_ROW or code == COPY_DATA:
+                action = self.owed.answer(code)
+            elif stop > end and length <= WHOLE and code in (READY_FOR_QUERY, ERROR_RESPONSE, PARAMETER_STATUS):
+                return pos
+            elif stop <= end:
+                action = self.message(code, buf, pos, stop, out)
+                if action == FAKE:  # done with, whatever it was
+                    pos = stop
+                    continue
+            else:
+                action = self.owed.answer(code)
+            if action == OUT_OF_SYNC:
+                return self.lose(ServerLost(f"the server sent an unexpected message of type {chr(code)!r}"))
+            if stop > end:
+                self.body_left = stop - end
+                self.body_forward = action == FORWARD
+                stop = end
+            if action == FORWARD:
+                out.add(pos, stop)
+            if self.owed.fakes:
+                self.fakes(out)
+            pos = stop
+        return pos
+
+    def message(
+        self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: Gather
+    ) -> cython.int:
+        """Account for a whole message that is no row; gives what to do with it, FAKE when nothing is left to do."""
+        action: cython.int
+        if code == READY_FOR_QUERY:
+            self.status = buf[pos + 5]
+            action = self.owed.answer(code)
+            self.at_sync = self.owed.count == 0
+            return action
+        if code in (NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS):
+            # They come at any time and answer nothing.
+            action = SKIP if self.owed.count and self.owed.entries[self.owed.head] & 3 == SKIP else FORWARD
+            if code == PARAMETER_STATUS:
+                body = bytes(buf[pos + 5 : stop])
+                if action == SKIP and self.collector is not None:
+                    self.collector.append((code, body))
+                if messages.read_parameter_status(body)[0] in HIDDEN_PARAMETERS:
+                    action = SKIP
+            return action
+        if code == ERROR_RESPONSE:
+            body = bytes(buf[pos + 5 : stop])
+            fields = messages.read_error(body)
+            if fields.get("V", fields.get("S", "")) in ("FATAL", "PANIC"):
+                self.last_error = fields
+                return FAKE
+            action = self.owed.answer(code)
+            if action == SKIP and self.collector is not None:
+                self.collector.append((code, body))
+            return action
+        return self.owed.answer(code)
+
+    def fakes(self, out: Gather) -> int:
+        """Forge the answers that are due now."""
+        kind: cython.int
+        while True:
+            kind = self.owed.take_fake()
+            if kind == 0:
+                return 0
+            out.add_bytes(messages.PARSE_COMPLETE if kind == PARSE_NAMED else messages.CLOSE_COMPLETE)
+
+    def flush_fakes(self) -> int:
+        """Send the forged answers that nothing stands in front of."""
+        out: Gather = self.poller.to_client
+        if self.owed.fakes:
+            out.reset(cython.NULL if cython.compiled else None)
+            self.fakes(out)
+            self.end_chunk(out)
+        return 0
+
+    def end_chunk(self, out: Gather) -> int:
+        """Send what was collected; tell the peer of named statements and of a sync point."""
+        peer: Peer = self.peer
+        if out.length():
+            self.mid_frame = self.body_left > 0 and self.body_forward
+            if peer is not None:
+                if out.flush(peer) == 1:
+                    self.pause()  # until the peer has drained
+        if self.owed.events and peer is not None:
+            peer.on_named(self.owed.take_events())
+        if self.at_sync and self.owed.count == 0:
+            if peer is not None:
+                peer.on_ready()
+            elif self.state == RESETTING:
+                self.owner.server_free(self)
+        return 0
+
+    # -- our own requests
+
+    def inject(self, sql_message: bytes) -> int:
+        """Send a simple Query of our own; its answer is skipped (or collected)."""
+        self.owed.push(QUERY, SKIP)
+        self.at_sync = False
+        self.send_bytes(sql_message)
+        return 0
+
+    # -- the end
+
+    def on_eof(self, why: str) -> int:
+        """The server closed the connection."""
+        fields = self.last_error
+        if fields is not None:
+            error = ServerLost(fields.get("M", why), sqlstate=fields.get("C", ""), detail=fields.get("D", ""))
+        else:
+            error = ServerLost("server closed the connection unexpectedly", detail=why)
+        return self.lose(error)
+
+    def on_drained(self) -> int:
+        """The server takes bytes again: its client may send."""
+        if self.peer is not None:
+            self.peer.resume()
+        return 0
+
+    def lose(self, error: RouterError) -> int:
+        """Close the connection and tell the pool, then the peer."""
+        peer: Peer = self.peer
+        if self.closed:
+            return 0
+        self.close()
+        self.owner.server_closed(self, error)
+        if peer is not None:
+            self.peer = None
+            peer.on_server_lost(error)
+        return 0
+
+    def __repr__(self) -> str:
+        return f"<S-{self.connection_id} {self.owner} {STATE_NAMES[self.state]}>"
+
+

@@ -1,0 +1,125 @@
+"""What a session says while it has no server to speak for it: its server was lost, or none could be had.
+
+The client gets one error, in the place where an answer was owed, and the session goes on. If the server was lost inside
+a transaction, the session is in a failed transaction, exactly as after any other error: whatever the client sends until
+ROLLBACK or COMMIT is refused with 25P02, so that the rest of its transaction can never run on its own somewhere else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgrouter.errors import InFailedTransaction
+from pgrouter.protocol import codes, messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pgrouter.errors import RouterError
+
+_ABORTED = InFailedTransaction("current transaction is aborted, commands ignored until end of transaction block")
+_ROLLED_BACK = messages.command_complete("ROLLBACK")
+_NO_PARAMETERS = messages.message(codes.PARAMETER_DESCRIPTION, b"\0\0")
+
+# Extended-protocol answers when the statement is the end of the failed transaction
+_ENDING = {
+    codes.PARSE: messages.PARSE_COMPLETE,
+    codes.BIND: messages.BIND_COMPLETE,
+    codes.CLOSE: messages.CLOSE_COMPLETE,
+    codes.EXECUTE: _ROLLED_BACK,
+}
+
+
+class Limbo:
+    """A session without a server, fed with the client's messages until `over`.
+
+    `error` is what the next statement gets (None: it has been sent); `skipping`: nothing is answered before a Sync;
+    `failed`: a transaction was lost. `ends` says of a Query, Parse or Bind whether it ends a transaction.
+    """
+
+    def __init__(
+        self,
+        error: RouterError | None,
+        *,
+        skipping: bool = False,
+        failed: bool = False,
+        ends: Callable[[int, bytes], bool] = lambda _code, _body: False,
+    ) -> None:
+        self.error = error
+        self.skipping = skipping
+        self.failed = failed
+        self.over = False
+        self._ends = ends
+        self._ending = False
+
+    def on_message(self, code: int, body: bytes) -> bytes:
+        """Give the answer to one frontend message."""
+        if code in (codes.QUERY, codes.FUNCTION_CALL) and not self.skipping:
+            return self._simple(code, body)
+        if code == codes.SYNC:
+            self.skipping = False
+            return self._ready()
+        if self.skipping or code == codes.FLUSH or code not in _ENDING | {codes.DESCRIBE: b""}:
+            return b""
+        return self._extended(code, body)
+
+    def _simple(self, code: int, body: bytes) -> bytes:
+        if self.failed and self.error is None and code == codes.QUERY and self._ends(code, body):
+            self.failed = False
+            return _ROLLED_BACK + self._ready()
+        return self._refusal() + self._ready()
+
+    def _extended(self, code: int, body: bytes) -> bytes:
+        if self.failed and self.error is None and code in (codes.PARSE, codes.BIND) and self._ends(code, body):
+            self._ending = True
+        if code == codes.CLOSE:
+            return messages.CLOSE_COMPLETE
+        if not self._ending:
+            self.skipping = True
+            return self._refusal()
+        if code == codes.DESCRIBE:
+            return (_NO_PARAMETERS if body[:1] == b"S" else b"") + messages.NO_DATA
+        if code == codes.EXECUTE:
+            self.failed = False
+        return _ENDING[code]
+
+    def _refusal(self) -> bytes:
+        error, self.error = self.error, None
+        return messages.error_response(error or _ABORTED)
+
+    def _ready(self) -> bytes:
+        self._ending = False
+        self.over = not self.failed and self.error is None
+        return messages.READY_FAILED if self.failed else messages.READY_IDLE
+
+
+def after_loss(
+    owed: Sequence[tuple[int, bool]], error: RouterError, *, failed: bool, skipping: bool
+) -> tuple[bytes, bool, bool]:
+    """Answer what a lost server still owed.
+
+    `owed` has, oldest first, for each request: whether it ends with ReadyForQuery by itself (Query, FunctionCall: 1),
+    is a Sync (2) or another extended message (0), and whether the client waits for it at all. `skipping`: an error has
+    been answered already and the Sync is still to come.
+
+    Gives the bytes, whether the error has been told, and whether the client's Sync is still to come.
+    """
+    out = b""
+    told = False
+    ready = messages.READY_FAILED if failed else messages.READY_IDLE
+    for kind, expected in owed:
+        if not expected:
+            continue
+        if kind == 0:
+            if not skipping:
+                out += messages.error_response(error)
+                told = skipping = True
+            continue
+        if not skipping:
+            out += messages.error_response(error)
+            told = True
+        if kind == 2 or not skipping:
+            out += ready
+        if kind == 2:
+            skipping = False
+    return out, told, skipping

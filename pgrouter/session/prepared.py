@@ -1,0 +1,77 @@
+"""Prepared statements of many clients over many servers.
+
+A client's name stands for a shared statement: one for each query text with parameter types. On servers a shared
+statement has a name of ours, so that clients cannot collide, and a server that has parsed it for one client serves the
+next without parsing. Source of the idea: PgBouncer's prepare.c.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from itertools import count
+
+PREFIX = b"pgrouter_"
+
+# Statements that no client holds any more stay known, so that clients that come and go find them parsed.
+UNUSED_KEPT = 5000
+
+
+class SharedStatement:
+    """A query text with parameter types that clients have prepared under some names."""
+
+    __slots__ = ("body", "ident", "name", "parse", "statement", "users")
+
+    def __init__(self, ident: int, body: bytes, statement: object) -> None:
+        self.ident = ident
+        self.name = PREFIX + b"%d" % ident  # on servers
+        self.body = body  # of a Parse message behind its name: query NUL, parameter types
+        self.statement = statement  # its class
+        self.users = 0  # clients' names that stand for it
+        wire = self.name + b"\0" + body
+        self.parse = b"P" + (len(wire) + 4).to_bytes(4, "big") + wire
+
+    def close(self) -> bytes:
+        """Build the Close message that makes a server forget it."""
+        wire = b"S" + self.name + b"\0"
+        return b"C" + (len(wire) + 4).to_bytes(4, "big") + wire
+
+    def __repr__(self) -> str:
+        return f"<statement {self.ident} users={self.users}>"
+
+
+class SharedStatements:
+    """All shared statements of a router, by the body of their Parse message."""
+
+    def __init__(self) -> None:
+        self._by_body: dict[bytes, SharedStatement] = {}
+        self._by_ident: dict[int, SharedStatement] = {}
+        self._unused: OrderedDict[int, SharedStatement] = OrderedDict()
+        self._idents = count(1)
+
+    def __len__(self) -> int:
+        return len(self._by_body)
+
+    def take(self, body: bytes, statement: object) -> SharedStatement:
+        """Give the shared statement of this body to a client's name."""
+        shared = self._by_body.get(body)
+        if shared is None:
+            shared = SharedStatement(next(self._idents), body, statement)
+            self._by_body[body] = shared
+            self._by_ident[shared.ident] = shared
+        self._unused.pop(shared.ident, None)
+        shared.users += 1
+        return shared
+
+    def give(self, shared: SharedStatement) -> None:
+        """A client's name stands for it no longer."""
+        shared.users -= 1
+        if shared.users == 0:
+            self._unused[shared.ident] = shared
+            if len(self._unused) > UNUSED_KEPT:
+                _, oldest = self._unused.popitem(last=False)
+                del self._by_body[oldest.body]
+                del self._by_ident[oldest.ident]
+
+    def by_ident(self, ident: int) -> SharedStatement | None:
+        """Give a statement by its number."""
+        return self._by_ident.get(ident)

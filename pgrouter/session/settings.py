@@ -1,0 +1,120 @@
+"""A session's settings as a value: which settings differ from the server's own defaults, and how to get there.
+
+Two sessions with the same differences share one `Profile`, so that "has this server my settings?" is one comparison of
+identity on the data path. Names are lower case, values as `set_config()` takes them.
+"""
+
+from __future__ import annotations
+
+import re
+from weakref import WeakValueDictionary
+
+from pgrouter.errors import InvalidAuthorization
+
+# Startup parameters that are not settings
+NOT_SETTINGS = frozenset({"user", "database", "options", "replication"})
+
+
+class Profile:
+    """Settings that differ from the server's defaults; immutable, one object per content (see `Profiles`)."""
+
+    __slots__ = ("__weakref__", "reported", "values")
+
+    def __init__(self, values: tuple[tuple[str, str], ...]) -> None:
+        self.values = values
+        # ParameterStatus values that PostgreSQL reported when it was first applied; None: not applied yet
+        self.reported: tuple[tuple[str, str], ...] | None = None if needs_server(values) else values
+
+    def __repr__(self) -> str:
+        return f"Profile({dict(self.values)})"
+
+
+class Profiles:
+    """Interns profiles; those that nobody uses go away."""
+
+    def __init__(self) -> None:
+        self._known: WeakValueDictionary[tuple, Profile] = WeakValueDictionary()
+        self.empty = self.of({})
+
+    def of(self, values: dict[str, str]) -> Profile:
+        """Give the one profile with these values."""
+        key = tuple(sorted(values.items()))
+        profile = self._known.get(key)
+        if profile is None:
+            profile = self._known[key] = Profile(key)
+        return profile
+
+
+def needs_server(values: tuple[tuple[str, str], ...]) -> bool:
+    """Whether only PostgreSQL can say if the values are valid and how they read: all but application_name."""
+    return any(name != "application_name" for name, _ in values)
+
+
+def from_startup(parameters: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Give the settings that a startup packet asks for: by name, and in `options` as command-line switches.
+
+    Raises:
+        InvalidAuthorization: 28000, `options` holds a switch that a client may not give.
+
+    """
+    values: dict[str, str] = {}
+    for name, value in parameters:
+        if name == "options":
+            values.update(_switches(value))
+    for name, value in parameters:
+        if name not in NOT_SETTINGS:
+            values[name.lower()] = _clean_name(value) if name == "application_name" else value
+    return values
+
+
+def _clean_name(value: str) -> str:
+    # PostgreSQL: pg_clean_ascii(), then NAMEDATALEN - 1
+    return "".join(char if " " <= char <= "~" else "".join(f"\\x{b:02x}" for b in char.encode()) for char in value)[:63]
+
+
+def _switches(options: str) -> dict[str, str]:
+    # Separated by spaces that no backslash precedes: postinit.c process_startup_options(), pg_split_opts()
+    values = {}
+    words = [re.sub(r"\\(.)", r"\1", word) for word in re.findall(r"(?:\\.|[^\s\\])+", options)]
+    while words:
+        word = words.pop(0)
+        if word in ("-c", "--") and words:
+            assignment = words.pop(0)
+        elif word.startswith("-c"):
+            assignment = word[2:]
+        elif word.startswith("--"):
+            assignment = word[2:]
+        else:
+            raise InvalidAuthorization(f"invalid command-line argument for server process: {word}")
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise InvalidAuthorization(f"-c {name} requires a value")
+        values[name.replace("-", "_").lower()] = value
+    return values
+
+
+def transition(old: Profile | None, new: Profile) -> str:
+    """Give the SQL that brings a server with profile `old` (None: its defaults) to `new`; "" when nothing differs.
+
+    `set_config()` takes the value as a configuration file would, lists included, where SET would quote it once more.
+    """
+    before = dict(old.values) if old is not None else {}
+    after = dict(new.values)
+    resets = [f"RESET {_identifier(name)}" for name in before if name not in after]
+    changes = [
+        f"pg_catalog.set_config({literal(name)}, {literal(value)}, false)"
+        for name, value in after.items()
+        if before.get(name) != value
+    ]
+    if changes:
+        resets.append("SELECT " + ", ".join(changes))
+    return "; ".join(resets)
+
+
+def literal(text: str) -> str:
+    """Quote a string so that it reads the same whatever standard_conforming_strings says."""
+    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def _identifier(name: str) -> str:
+    return ".".join('"' + part.replace('"', '""') + '"' for part in name.split("."))
