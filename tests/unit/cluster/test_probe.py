@@ -1,0 +1,37 @@
+"""Answers to the monitor's question, and the text of failures."""
+
+from __future__ import annotations
+
+import pytest
+
+from pgrouter.cluster.probe import ProbeError, one_line, read_row
+from pgrouter.topology import Role
+
+
+def test_a_primary() -> None:
+    word = read_row(["f", "7710441312518985579", "3", "22095256", None, None], 1.0, 2.0)
+    assert (word.role, word.system_id, word.timeline, word.lsn) == (Role.PRIMARY, "7710441312518985579", 3, 22095256)
+    assert (word.received_lsn, word.streaming, word.asked_s, word.answered_s) == (0, False, 1.0, 2.0)
+
+
+def test_a_replica() -> None:
+    word = read_row(["t", "7", "2", "100", "120", "t"], 1.0, 2.0)
+    assert (word.role, word.lsn, word.received_lsn, word.streaming) == (Role.REPLICA, 100, 120, True)
+
+
+def test_a_replica_without_a_receiver_has_replayed_nothing_yet() -> None:
+    word = read_row(["t", "7", "2", None, None, None], 1.0, 2.0)
+    assert (word.lsn, word.streaming) == (0, False)
+
+
+@pytest.mark.parametrize(
+    "row", [[], ["t"], ["x", "7", "1", "1", "1", "t"], [None] * 6, ["t", "7", "one", "1", "1", "t"]]
+)
+def test_nonsense(row: list[str | None]) -> None:
+    with pytest.raises(ProbeError, match="makes no sense"):
+        read_row(row, 1.0, 2.0)
+
+
+def test_libpq_messages_become_one_line() -> None:
+    text = 'connection to server at "127.0.0.1", port 1 failed: Connection refused\n\tIs the server running?\n'
+    assert one_line(text).endswith("Connection refused Is the server running?")
