@@ -125,8 +125,8 @@ class Log(_Section):
 class Settings(_Section):
     """The whole file."""
 
-    listen: tuple[Listen, ...] = (Listen(),)
     cluster: Cluster
+    listen: tuple[Listen, ...] = (Listen(),)
     auth: Auth = field(default_factory=Auth)
     pool: Pool = field(default_factory=Pool)
     routing: Routing = field(default_factory=Routing)

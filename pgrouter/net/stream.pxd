@@ -48,7 +48,7 @@ cdef class Stream:
     cdef readonly bint closed
     cdef readonly bint broken
     cdef public object partial
-    cdef Py_ssize_t kept
+    cdef readonly Py_ssize_t kept
     cdef Py_ssize_t need
     cdef bytearray pending
     cdef Py_ssize_t pending_start

@@ -93,6 +93,7 @@ class MemberPool:
         """Logged in: the pool has one more."""
         self.failures = 0
         self.retry_at = 0.0
+        server.profile = self.group.pools.profiles.empty
         self.move(server, ACTIVE)
         self.group.welcome(server)
         self.group.give(server)
@@ -114,7 +115,7 @@ class MemberPool:
     def server_free(self, server: ServerConnection) -> None:
         """A reset has ended."""
         server.dirty = False
-        server.profile = None
+        server.profile = self.group.pools.profiles.empty
         server.prepared.clear()
         self.move(server, ACTIVE)
         self.group.give(server)

@@ -12,6 +12,7 @@ from pgrouter.pool.group import Group
 from pgrouter.pool.resolver import Resolver
 from pgrouter.protocol.messages import cancel_request
 from pgrouter.server.cancel import CancelConnection
+from pgrouter.session.settings import Profiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,6 +39,7 @@ class Pools:
         self.poller = poller
         self.settings = settings
         self.view = view
+        self.profiles = Profiles()
         self.suspect = suspect
         self.groups: dict[tuple[str, str], Group] = {}
         self.resolver = Resolver(poller.loop, poller.clock)
@@ -70,7 +72,7 @@ class Pools:
 
     def server_login(self, database: str, user: str, credential: object) -> object:
         """Begin a login conversation with a server."""
-        return server_login(user, database, (("application_name", "pgrouter"),), credential)
+        return server_login(user, database, (), credential)
 
     def dial(self, pool: MemberPool, server: ServerConnection) -> None:
         """Connect `server` to the member of `pool`, asking for its address first where that is a name."""

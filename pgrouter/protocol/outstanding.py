@@ -36,13 +36,21 @@ from pgrouter.protocol.codes import (
     READY_FOR_QUERY,
     ROW_DESCRIPTION,
 )
-
-# What to do with an answer
-FORWARD, SKIP, FAKE = range(3)
-OUT_OF_SYNC = -1
-
-# Requests. PARSE_NAMED: of a named statement of the client or one put in front; its fate is reported in `events`.
-NOTHING, QUERY, FUNCTION, PARSE, PARSE_NAMED, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, COPY_END = range(11)
+from pgrouter.protocol.requests import (
+    BIND,
+    CLOSE,
+    COPY_END,
+    DESCRIBE,
+    EXECUTE,
+    FAKE,
+    FORWARD,
+    FUNCTION,
+    OUT_OF_SYNC,
+    PARSE,
+    PARSE_NAMED,
+    QUERY,
+    SYNC,
+)
 
 # What a message means for the request at the front
 WRONG, PART, ENDS, ABORTS = range(4)

@@ -24,6 +24,7 @@ cdef class ClientConnection(Peer):
     cdef public object profile
     cdef public object startup_profile
     cdef public dict prepared
+    cdef dict parsed
     cdef list unconfirmed
     cdef object unnamed_statement
     cdef bytes unnamed_parse
@@ -44,6 +45,7 @@ cdef class ClientConnection(Peer):
     cdef int examine(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
     cdef int account(self, object statement) except -1
     cdef object statement_of(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop)
+    cdef object statement_parsed(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t finish, Py_ssize_t stop)
     cdef int count_route(self) except -1
     cdef int take_server(self) except -1
     cpdef int link(self, ServerConnection server) except -1

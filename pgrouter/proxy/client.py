@@ -38,17 +38,18 @@ from pgrouter.protocol.codes import (
     TERMINATE,
 )
 from pgrouter.protocol.framing import COPY, ENDS_BATCH, LAST, UNKNOWN, end_of_string, frontend_kind, length_at
-from pgrouter.protocol.outstanding import BIND as R_BIND
-from pgrouter.protocol.outstanding import CLOSE as R_CLOSE
-from pgrouter.protocol.outstanding import COPY_END as R_COPY_END
-from pgrouter.protocol.outstanding import DESCRIBE as R_DESCRIBE
-from pgrouter.protocol.outstanding import EXECUTE as R_EXECUTE
-from pgrouter.protocol.outstanding import FAKE, FORWARD, SKIP, Outstanding
-from pgrouter.protocol.outstanding import FUNCTION as R_FUNCTION
-from pgrouter.protocol.outstanding import PARSE as R_PARSE
-from pgrouter.protocol.outstanding import PARSE_NAMED as R_PARSE_NAMED
-from pgrouter.protocol.outstanding import QUERY as R_QUERY
-from pgrouter.protocol.outstanding import SYNC as R_SYNC
+from pgrouter.protocol.outstanding import Outstanding
+from pgrouter.protocol.requests import BIND as R_BIND
+from pgrouter.protocol.requests import CLOSE as R_CLOSE
+from pgrouter.protocol.requests import COPY_END as R_COPY_END
+from pgrouter.protocol.requests import DESCRIBE as R_DESCRIBE
+from pgrouter.protocol.requests import EXECUTE as R_EXECUTE
+from pgrouter.protocol.requests import FAKE, FORWARD, SKIP
+from pgrouter.protocol.requests import FUNCTION as R_FUNCTION
+from pgrouter.protocol.requests import PARSE as R_PARSE
+from pgrouter.protocol.requests import PARSE_NAMED as R_PARSE_NAMED
+from pgrouter.protocol.requests import QUERY as R_QUERY
+from pgrouter.protocol.requests import SYNC as R_SYNC
 from pgrouter.routing.statement import Effect, Target, Tx
 from pgrouter.server.connection import Peer, ServerConnection
 from pgrouter.session.settings import transition
@@ -95,6 +96,7 @@ class ClientConnection(Peer):
         self.profile = None
         self.startup_profile = None
         self.prepared = {}  # name -> SharedStatement
+        self.parsed = {}  # name -> class, of the batch at hand
         self.unconfirmed = []  # names whose Parse has no answer yet, oldest first
         self.unnamed_statement = None  # class of the unnamed statement
         self.unnamed_parse = None  # its Parse message, for servers that do not have it
@@ -150,6 +152,8 @@ class ClientConnection(Peer):
             return pos + length
         self.reads = self.mode != ONLY_PRIMARY
         self.reason = ""
+        if self.parsed:
+            self.parsed = {}
         while True:
             if end - at < 5:
                 return pos
@@ -201,6 +205,8 @@ class ClientConnection(Peer):
 
     def account(self, statement) -> int:
         """Account for one statement of a batch; None: unknown, the server will say so."""
+        if statement is _NOTHING:
+            return 0
         if statement is None:
             self.reads = self.mode == ONLY_REPLICA
             self.reason = "unknown statement"
@@ -229,17 +235,30 @@ class ClientConnection(Peer):
             if finish < 0:
                 return None
             if code == PARSE:
-                start = finish + 1
-                finish = end_of_string(buf, start, stop)
-                return self.cache.lookup(buf, start, finish) if finish >= 0 else None
+                return self.statement_parsed(buf, start, finish, stop)
             start = finish + 1
         finish = end_of_string(buf, start, stop)
         if finish == start:
             return self.unnamed_statement if self.unnamed_statement is not None else _NOTHING
         if finish < 0:
             return None
-        shared = self.prepared.get(bytes(buf[start:finish]))
-        return shared.statement if shared is not None else None
+        name = bytes(buf[start:finish])
+        shared = self.prepared.get(name)
+        return shared.statement if shared is not None else self.parsed.get(name)
+
+    def statement_parsed(
+        self, buf, start: cython.Py_ssize_t, finish: cython.Py_ssize_t, stop: cython.Py_ssize_t
+    ):
+        """Give the class of a Parse whose name is buf[start:finish]; Binds behind it in its batch ask for it."""
+        end: cython.Py_ssize_t = end_of_string(buf, finish + 1, stop)
+        if end < 0:
+            return None
+        statement = self.cache.lookup(buf, finish + 1, end)
+        if finish == start:
+            self.unnamed_statement = statement
+        else:
+            self.parsed[bytes(buf[start:finish])] = statement
+        return statement
 
     def count_route(self) -> int:
         """Count the batch under its target and reason, for SHOW ROUTES."""
@@ -276,7 +295,7 @@ class ClientConnection(Peer):
         self.group.give(server)
         return 0
 
-    def on_served(self, server: ServerConnection) -> int:
+    def on_served(self, server: ServerConnection | None) -> int:
         """A server is free for us: send it what waits."""
         if self.conversation is not None:
             self.conversation.served(server)
@@ -449,7 +468,6 @@ class ClientConnection(Peer):
         finish: cython.Py_ssize_t = end_of_string(buf, pos + 5, stop)
         if finish <= pos + 5:
             self.unnamed_parse = bytes(buf[pos:stop])
-            self.unnamed_statement = self.statement_of(PARSE, buf, pos, stop)
             server.unnamed = self.unnamed_parse
             server.owed.push(R_PARSE, FORWARD)
             out.add(pos, stop)
@@ -636,15 +654,8 @@ class ClientConnection(Peer):
         return f"C-{self.client_id} {self.info or ''}"
 
 
-class _Nothing:
-    """The class of what needs no server of its own: it follows the rest of its batch."""
-
-    target = Target.REPLICA
-    tx = Tx.NONE
-    effects = 0
-
-
-_NOTHING = _Nothing()
+# In place of a statement: what needs no server of its own, and follows the rest of its batch
+_NOTHING = object()
 
 
 def _bad_frame(code: int, length: int) -> ProtocolViolation:

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pgrouter.errors import RouterError, ServerLost
-from pgrouter.protocol import codes, messages, outstanding
+from pgrouter.protocol import codes, messages, requests
 from pgrouter.proxy.conversation import LimboConversation
 from pgrouter.routing.statement import Effect, Tx
 from pgrouter.session.limbo import Limbo, after_loss
 from pgrouter.session.prepared import SharedStatements
-from pgrouter.session.settings import Profiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +76,7 @@ class Hub:
         self.users = users
         self.open_console = open_console
         self.shared = SharedStatements()
-        self.profiles = Profiles()
+        self.profiles = pools.profiles
         self.clients: dict[int, ClientConnection] = {}
         self.logging_in: dict[int, ClientConnection] = {}
         self.routes: dict[tuple[str, str], int] = {}
@@ -164,7 +163,7 @@ class Hub:
         if client.reads and not failed:
             detail = "The statement was only a read; it can be repeated."
         told = _told(error, detail)
-        owed = [(_ending(kind), action != outstanding.SKIP) for kind, action in server.owed.pending()]
+        owed = [(_ending(kind), action != requests.SKIP) for kind, action in server.owed.pending()]
         answer, said, skipping = after_loss(owed, told, failed=failed, skipping=server.owed.skipping)
         if answer:
             client.send_bytes(answer)
@@ -249,9 +248,9 @@ class Hub:
 
 
 def _ending(kind: int) -> int:
-    if kind in (outstanding.QUERY, outstanding.FUNCTION):
+    if kind in (requests.QUERY, requests.FUNCTION):
         return 1
-    return 2 if kind == outstanding.SYNC else 0
+    return 2 if kind == requests.SYNC else 0
 
 
 def _told(error: RouterError, detail: str, severity: str = "ERROR") -> ServerLost:

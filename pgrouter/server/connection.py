@@ -32,16 +32,8 @@ from pgrouter.protocol.codes import (
     READY_FOR_QUERY,
 )
 from pgrouter.protocol.framing import length_at
-from pgrouter.protocol.outstanding import (
-    FAKE,
-    FORWARD,
-    OUT_OF_SYNC,
-    PARSE_NAMED,
-    QUERY,
-    SKIP,
-    SYNC,
-    Outstanding,
-)
+from pgrouter.protocol.outstanding import Outstanding
+from pgrouter.protocol.requests import FAKE, FORWARD, OUT_OF_SYNC, PARSE_NAMED, QUERY, SKIP
 from pgrouter.server.states import DIALLING, LOGGING_IN, RESETTING, STATE_NAMES
 
 log = logging.getLogger("pgrouter.server")
@@ -58,7 +50,7 @@ _ids = count(1)
 class Peer(Stream):
     """Whoever a server connection works for: a client connection, as far as the floors below it need to know."""
 
-    def on_served(self, server: ServerConnection) -> int:
+    def on_served(self, server: ServerConnection | None) -> int:
         """A server connection has become free for us, after waiting."""
         raise NotImplementedError
 

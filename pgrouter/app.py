@@ -1,0 +1,155 @@
+"""The composition root: settings in, a running router out; reload, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pgrouter.admin.console import Console
+from pgrouter.auth.users import UserStore
+from pgrouter.cluster.monitor import Monitor
+from pgrouter.config.load import load
+from pgrouter.errors import ConfigError, RouterError, ShuttingDown
+from pgrouter.net.stream import Poller
+from pgrouter.pool.pools import Pools
+from pgrouter.proxy.hub import Hub
+from pgrouter.proxy.listener import Listener
+from pgrouter.routing.cache import StatementCache
+from pgrouter.routing.classify import classify
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pgrouter.config.settings import Settings
+    from pgrouter.topology import ClusterView
+
+log = logging.getLogger("pgrouter.app")
+
+TICK_S = 0.25
+
+
+class App:
+    """One running router."""
+
+    def __init__(self, config_path: Path, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+        self.config_path = config_path
+        self.settings = settings
+        self.poller = Poller(loop, on_bug=self._bug)
+        self.monitor = Monitor(settings.cluster, self._view)
+        users = UserStore.load(settings.auth.users_file) if settings.auth.users_file else UserStore.empty()
+        statements = StatementCache(classify, settings.routing.cache_bytes, settings.routing.max_parsed_bytes)
+        self.pools = Pools(self.poller, settings.pool, self.monitor.view, suspect=self.monitor.suspect)
+        self.hub = Hub(settings, self.pools, statements, users, partial(Console.open, self))
+        self.listeners: list[Listener] = []
+        self._stopping = asyncio.Event()
+        self._ticker: asyncio.Task | None = None
+
+    # -- life
+
+    async def start(self) -> None:
+        """Learn the cluster, then listen."""
+        self.listeners = [Listener(self.poller, self.hub, listen) for listen in self.settings.listen]
+        await self.monitor.start()
+        self.pools.apply(self.monitor.view)
+        self.pools.start()
+        self._ticker = asyncio.create_task(self._tick())
+        for listener in self.listeners:
+            listener.start()
+
+    async def drain(self) -> None:
+        """Accept no more clients, let running transactions end (up to pool.drain_timeout), then stop."""
+        for listener in self.listeners:
+            listener.close()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.settings.pool.drain_timeout_s
+        goodbye = ShuttingDown("terminating connection because pgrouter is shutting down")
+        while self.hub.clients and loop.time() < deadline:
+            for client in list(self.hub.clients.values()):
+                if client.server is None and not client.waiting:
+                    client.violation(goodbye)
+            await asyncio.sleep(0.05)
+        for client in [*self.hub.clients.values(), *self.hub.logging_in.values()]:
+            client.violation(goodbye)
+
+    async def stop(self) -> None:
+        """Close everything."""
+        for listener in self.listeners:
+            listener.close()
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.gather(self._ticker, return_exceptions=True)
+        await self.pools.stop()
+        await self.monitor.stop()
+        self.poller.close()
+
+    def request_stop(self) -> None:
+        """Begin to drain (SIGTERM, SIGINT, SHUTDOWN); a second time: at once."""
+        if self._stopping.is_set():
+            self.settings = None
+        self._stopping.set()
+
+    async def wait(self) -> None:
+        """Until somebody asks to stop."""
+        await self._stopping.wait()
+
+    def reload(self) -> str:
+        """Read the file again and take what can be taken while running; gives what happened, for people."""
+        try:
+            settings = load(self.config_path)
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("reload: %s: %s", self.config_path, problem)
+            raise RouterError("the configuration was not reloaded", detail=str(error), sqlstate="F0000") from error
+        if settings.auth.users_file:
+            self.hub.users = UserStore.load(settings.auth.users_file)
+        self.settings = settings
+        self.hub.settings = settings
+        self.pools.reload(settings.pool)
+        logging.getLogger("pgrouter").setLevel(settings.log.level.upper())
+        log.info("configuration reloaded")
+        return "RELOAD"
+
+    # -- events
+
+    def _view(self, view: ClusterView) -> None:
+        self.pools.apply(view)
+
+    def _bug(self, stream: object, error: Exception) -> None:
+        leave = getattr(stream, "leave", None)
+        if leave is not None:
+            stream.violation(RouterError("internal error", detail=type(error).__name__, severity="FATAL"))
+        elif hasattr(stream, "lose"):
+            stream.lose(RouterError("internal error", detail=type(error).__name__))
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.hub.tick(self.poller.touch())
+
+
+async def serve(config_path: Path, settings: Settings) -> int:
+    """Run a router until SIGTERM or SIGINT; gives the exit code."""
+    loop = asyncio.get_running_loop()
+    app = App(config_path, settings, loop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, app.request_stop)
+    loop.add_signal_handler(signal.SIGHUP, _reload_by_signal, app)
+    await app.start()
+    for listener in app.listeners:
+        host = f"[{listener.host}]" if ":" in listener.host else listener.host
+        print(f"pgrouter ready: {host}:{listener.port}", flush=True)  # noqa: T201  (scripts wait for this line)
+    await app.wait()
+    log.info("draining")
+    await app.drain()
+    await app.stop()
+    return 0
+
+
+def _reload_by_signal(app: App) -> None:
+    try:
+        app.reload()
+    except RouterError as error:
+        log.error("%s", error)  # noqa: TRY400  (the problems were logged)
