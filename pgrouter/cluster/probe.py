@@ -45,6 +45,7 @@ FROM pg_is_in_recovery() AS recovering
 
 
 LEAST_PAUSE_S = 0.01  # a thousand clients that suspect a member do not make a thousand questions
+RETRY_S = 0.05  # after a failure, so that two of them are no single hiccup
 
 
 class ProbeError(Exception):
@@ -96,7 +97,7 @@ class Prober:
 
     async def _pause(self) -> None:
         """Wait for hurry() or for the pace, whichever comes first, but always a little."""
-        await asyncio.sleep(LEAST_PAUSE_S)
+        await asyncio.sleep(RETRY_S if self._probe.failures else LEAST_PAUSE_S)
         loop = asyncio.get_running_loop()
         timer = loop.call_later(self._pace_s(), self._wanted.set)
         try:

@@ -1,0 +1,356 @@
+"""The monitor over real sockets: servers that hang, refuse, lie and get promoted, told by a scripted PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import struct
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uvloop
+
+from pgrouter.cluster.monitor import Monitor
+from pgrouter.config.settings import Cluster, MemberAddress
+from pgrouter.config.settings import Monitor as MonitorSettings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+    from pgrouter.topology import ClusterView
+
+SSL_REQUEST = 80877103
+
+
+def message(kind: bytes, body: bytes) -> bytes:
+    return kind + struct.pack("!i", len(body) + 4) + body
+
+
+class ScriptedServer:
+    """Answers like a PostgreSQL that says what the test wants, as far as a monitor asks."""
+
+    def __init__(self) -> None:
+        self.recovering, self.timeline, self.system_id, self.streaming = True, 1, "7", True
+        self.password_is_wrong = False
+        self.answers = asyncio.Event()  # cleared: questions are read and never answered
+        self.answers.set()
+        self.greeting = b""  # instead of an answer to the startup packet
+        self.logins = self.questions = 0
+        self.application_name = ""
+        self.port = 0
+        self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.StreamWriter] = set()
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Die: open connections break, new ones are refused."""
+        if self._server is not None:
+            self._server.close()
+            for writer in list(self._clients):
+                writer.close()
+            await self._server.wait_closed()
+            self._server = None
+
+    def terminate(self) -> None:
+        """Cut the connections, as pg_terminate_backend does."""
+        for writer in list(self._clients):
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients.add(writer)
+        try:
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                if await self._login(reader, writer):
+                    await self._talk(reader, writer)
+        finally:
+            self._clients.discard(writer)
+            writer.close()
+
+    async def _login(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        while True:
+            length = struct.unpack("!i", await reader.readexactly(4))[0]
+            body = await reader.readexactly(length - 4)
+            if struct.unpack("!i", body[:4])[0] != SSL_REQUEST:
+                break
+            writer.write(b"N")
+        self.logins += 1
+        await self.answers.wait()
+        if self.greeting:
+            writer.write(self.greeting)
+            return False
+        if self.password_is_wrong:
+            error = b"SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed\0\0"
+            writer.write(message(b"E", error))
+            return False
+        parts = body[4:].split(b"\0")
+        self.application_name = dict(zip(parts[::2], parts[1::2], strict=False))[b"application_name"].decode()
+        settings = {"client_encoding": "UTF8", "server_version": "15.0", "standard_conforming_strings": "on"}
+        writer.write(message(b"R", struct.pack("!i", 0)))
+        for name, value in settings.items():
+            writer.write(message(b"S", f"{name}\0{value}\0".encode()))
+        writer.write(message(b"Z", b"I"))
+        return True
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            kind, length = struct.unpack("!ci", await reader.readexactly(5))
+            await reader.readexactly(length - 4)
+            if kind == b"X":
+                return
+            self.questions += 1
+            await self.answers.wait()
+            writer.write(self._answer())
+
+    def _answer(self) -> bytes:
+        values = ["t" if self.recovering else "f", self.system_id, str(self.timeline), "1000"]
+        values += ["1000", "t"] if self.recovering and self.streaming else ["", ""]
+        columns = b"".join(b"c\0" + struct.pack("!ihihih", 0, 0, 25, -1, -1, 0) for _ in values)
+        row = b"".join(struct.pack("!i", len(value)) + value.encode() for value in values)
+        head = struct.pack("!h", len(values))
+        parts = (
+            message(b"T", head + columns),
+            message(b"D", head + row),
+            message(b"C", b"SELECT 1\0"),
+            message(b"Z", b"I"),
+        )
+        return b"".join(parts)
+
+
+class Watched:
+    """Three scripted servers and the monitor that watches them: pg0 is primary, the others stream."""
+
+    def __init__(self) -> None:
+        self.servers = [ScriptedServer() for _ in range(3)]
+        self.servers[0].recovering = False
+        self.views: list[tuple[float, ClusterView]] = []
+        self.changed = asyncio.Event()
+        self.monitor: Monitor
+
+    def take(self, view: ClusterView) -> None:
+        self.changed.set()
+        self.views.append((time.monotonic(), view))
+
+    @property
+    def view(self) -> ClusterView:
+        return self.monitor.view
+
+    async def until(self, true: Callable[[ClusterView], bool], within_s: float) -> float:
+        """Wait for a view; gives the seconds that it took."""
+        start_s = time.monotonic()
+        async with asyncio.timeout(within_s):
+            while not true(self.view):
+                self.changed.clear()
+                await self.changed.wait()
+        return time.monotonic() - start_s
+
+
+@contextlib.asynccontextmanager
+async def watched(prepare: Callable[[Watched], None] = lambda _: None, **settings: Any) -> AsyncIterator[Watched]:
+    world = Watched()
+    prepare(world)
+    for server in world.servers:
+        await server.start()
+    addresses = tuple(
+        MemberAddress(name=f"pg{number}", host="127.0.0.1", port=server.port)
+        for number, server in enumerate(world.servers)
+    )
+    cluster = Cluster(source="static", members=addresses, monitor=MonitorSettings(**{"timeout_s": 0.3, **settings}))
+    world.monitor = Monitor(cluster, world.take)
+    await world.monitor.start()
+    try:
+        yield world
+    finally:
+        await world.monitor.stop()
+        for server in world.servers:
+            server.answers.set()
+            await server.stop()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.wait(others, timeout=1) if others else None
+        assert not [task for task in others if not task.done()], "something was left running"
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]], None]:
+    return asyncio.run if request.param == "asyncio" else uvloop.run
+
+
+Run = "Callable[[Coroutine[Any, Any, None]], None]"
+
+
+def test_start_gives_a_complete_view(run: Run) -> None:
+    async def story() -> None:
+        async with watched() as world:
+            assert (world.view.primary, world.view.readers) == ("pg0", ("pg1", "pg2"))
+            assert world.views[-1][1] is world.view
+            assert [view.number for _, view in world.views] == list(range(1, len(world.views) + 1))
+            assert {server.application_name for server in world.servers} == {"pgrouter monitor"}
+
+    run(story())
+
+
+def test_one_kept_connection_and_no_news_is_no_view(run: Run) -> None:
+    async def story() -> None:
+        async with watched(interval_s=0.02) as world:
+            said = len(world.views)
+            before = world.view
+            await asyncio.sleep(0.5)
+            assert world.servers[1].questions > 5
+            assert [server.logins for server in world.servers] == [1, 1, 1]
+            assert len(world.views) == said
+            assert world.view is before
+
+    run(story())
+
+
+def test_a_terminated_connection_is_no_failure(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        async with watched(interval_s=0.05) as world:
+            before = world.view
+            for server in world.servers:
+                server.terminate()
+            await asyncio.sleep(0.3)
+            assert [server.logins for server in world.servers] == [2, 2, 2]
+            assert world.view is before
+
+    run(story())
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+def test_promotion_is_seen_at_once_while_nobody_is_writable(run: Run) -> None:
+    async def story() -> None:
+        async with watched() as world:
+            await world.servers[0].stop()
+            world.monitor.suspect("pg0")
+            assert await world.until(lambda view: view.primary is None, 1) < 0.5
+            assert world.view.readers == ("pg1", "pg2")
+            await asyncio.sleep(0.2)
+            world.servers[1].recovering, world.servers[1].timeline = False, 2
+            assert await world.until(lambda view: view.primary == "pg1", 1) < 0.2
+            assert world.view.readers == ()
+            world.servers[2].timeline = 2
+            await world.until(lambda view: view.readers == ("pg2",), 1)
+            world.servers[0].recovering = False
+            await world.servers[0].start()  # the old one comes back and says that it is primary
+            await world.until(
+                lambda view: view.member("pg0").timeline == 1 and "gets nothing" in view.members[0].reason, 3
+            )
+            assert world.view.primary == "pg1"
+
+    run(story())
+
+
+def test_a_server_that_hangs_delays_nobody(run: Run) -> None:
+    async def story() -> None:
+        async with watched(interval_s=0.05) as world:
+            world.servers[1].answers.clear()
+            asked = world.servers[2].questions
+            took_s = await world.until(lambda view: view.readers == ("pg2",), 3)
+            assert 0.5 < took_s < 1.5  # two time-outs of 0.3 s, one alone changes nothing
+            assert world.servers[2].questions - asked > 3
+            assert world.view.primary == "pg0"
+            assert "no answer within 0.3 s" in world.view.member("pg1").reason
+            world.servers[1].answers.set()
+            await world.until(lambda view: view.readers == ("pg1", "pg2"), 2)
+
+    run(story())
+
+
+def test_start_does_not_wait_for_ever(run: Run) -> None:
+    async def story() -> None:
+        start_s = time.monotonic()
+        async with watched(lambda world: world.servers[2].answers.clear()) as world:
+            assert time.monotonic() - start_s < 2
+            assert (world.view.primary, world.view.readers) == ("pg0", ("pg1",))
+
+    run(story())
+
+
+def test_stop_cuts_a_question_short(run: Run) -> None:
+    async def story() -> None:
+        async with watched(timeout_s=30, interval_s=0.02) as world:
+            world.servers[0].answers.clear()
+            await asyncio.sleep(0.1)
+            start_s = time.monotonic()
+            await world.monitor.stop()
+            assert time.monotonic() - start_s < 0.5
+
+    run(story())
+
+
+def test_a_wrong_password_is_said_once_and_retried(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(world: Watched) -> None:
+        for server in world.servers:
+            server.password_is_wrong = True
+
+    async def story() -> None:
+        async with watched(refuse, interval_s=0.05) as world:
+            await asyncio.sleep(0.3)
+            assert (world.view.primary, world.view.readers) == (None, ())
+            assert "password authentication failed" in world.view.member("pg1").reason
+            for server in world.servers:
+                server.password_is_wrong = False
+            await world.until(lambda view: view.primary == "pg0" and len(view.readers) == 2, 2)
+
+    run(story())
+    said = [record for record in caplog.records if "probe of pg1 failed" in record.getMessage()]
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("greeting", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0" * 100, b"R\xff\xff\xff\xff"])
+def test_something_that_is_not_postgresql(run: Run, greeting: bytes) -> None:
+    def replace(world: Watched) -> None:
+        world.servers[2].greeting = greeting
+
+    async def story() -> None:
+        async with watched(replace) as world:
+            await world.until(lambda view: view.member("pg2").reason.startswith("does not answer"), 3)
+            assert (world.view.primary, world.view.readers) == ("pg0", ("pg1",))
+
+    run(story())
+
+
+def test_answers_that_make_no_sense(run: Run) -> None:
+    async def story() -> None:
+        async with watched(interval_s=0.05) as world:
+            world.servers[1].timeline = "x"
+            await world.until(lambda view: "makes no sense" in view.member("pg1").reason, 2)
+
+    run(story())
+
+
+def test_a_consumer_that_fails_blinds_nobody(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        async with watched() as world:
+            world.views = None  # its append() raises from now on
+            await world.servers[2].stop()
+            await world.until(lambda view: view.readers == ("pg1",), 3)
+
+    run(story())
+    assert "a consumer failed" in caplog.text
+
+
+def test_suspicion_of_a_stranger_is_nothing(run: Run) -> None:
+    async def story() -> None:
+        async with watched() as world:
+            world.monitor.suspect("pg9")
+
+    run(story())
+
+
+def test_a_thousand_suspicions_are_few_questions(run: Run) -> None:
+    async def story() -> None:
+        async with watched(interval_s=30) as world:
+            await asyncio.sleep(0.1)
+            asked = world.servers[1].questions
+            for _ in range(1000):
+                world.monitor.suspect("pg1")
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.1)
+            assert 0 < world.servers[1].questions - asked < 30
+
+    run(story())
