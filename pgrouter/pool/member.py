@@ -29,10 +29,29 @@ _ROLLBACK = query("ROLLBACK")
 IDLE_STATUS = ord("I")
 
 
+class Totals:
+    """Counters of server connections that are closed; `add` takes a connection's in."""
+
+    __slots__ = ("queries", "query_s", "received", "sent", "xact_s", "xacts")
+
+    def __init__(self) -> None:
+        self.xacts = 0
+        self.queries = 0
+        self.received = 0  # bytes from the server
+        self.sent = 0
+        self.xact_s = 0.0  # linked to a client
+        self.query_s = 0.0  # owing an answer
+
+    def add(self, server: ServerConnection | Totals) -> None:
+        """Add what another has counted."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(server, name))
+
+
 class MemberPool:
     """Connections of one database and user to one member."""
 
-    __slots__ = ("failures", "group", "idle", "member", "pending", "retry_at", "servers")
+    __slots__ = ("closed", "failures", "group", "idle", "member", "pending", "retry_at", "servers")
 
     def __init__(self, group: Group, member: Member) -> None:
         self.group = group
@@ -42,6 +61,7 @@ class MemberPool:
         self.pending = 0  # dialling or logging in
         self.failures = 0
         self.retry_at = 0.0
+        self.closed = Totals()
 
     def __repr__(self) -> str:
         return f"{self.member.name} {self.group}"
@@ -60,6 +80,7 @@ class MemberPool:
             self.idle.append(server)
         elif state == CLOSED:
             self.servers.discard(server)
+            self.closed.add(server)
 
     def count(self, state: int) -> int:
         """How many connections are in a state."""

@@ -284,6 +284,7 @@ class ClientConnection(Peer):
         self.server = server
         server.peer = self
         server.xacts += 1
+        server.linked_at = self.poller.now
         return 0
 
     def unlink(self) -> int:
@@ -291,6 +292,7 @@ class ClientConnection(Peer):
         server: ServerConnection = self.server
         self.server = None
         server.peer = None
+        server.xact_s += self.poller.now - server.linked_at
         self.effects = 0
         self.group.give(server)
         return 0
@@ -350,6 +352,8 @@ class ClientConnection(Peer):
         server: ServerConnection = self.server
         out: Gather = self.poller.to_server
         out.reset(buf)
+        if server.owed.count == 0:
+            server.asked_at = self.poller.now
         if server.profile is not self.profile and self.pin is None:
             self.apply_profile(out)
         if self.body_left:

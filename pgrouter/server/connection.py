@@ -99,6 +99,10 @@ class ServerConnection(Stream):
         self.used_at = poller.now
         self.xacts = 0
         self.queries = 0
+        self.xact_s = 0.0  # time linked to clients
+        self.query_s = 0.0  # time with answers owed
+        self.linked_at = 0.0
+        self.asked_at = 0.0
         self.connection_id = next(_ids)
 
     # -- dialling and login
@@ -222,7 +226,9 @@ class ServerConnection(Stream):
         if code == READY_FOR_QUERY:
             self.status = buf[pos + 5]
             action = self.owed.answer(code)
-            self.at_sync = self.owed.count == 0
+            if self.owed.count == 0:
+                self.at_sync = True
+                self.query_s += self.poller.now - self.asked_at
             return action
         if code in (NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS):
             # They come at any time and answer nothing.
