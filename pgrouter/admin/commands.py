@@ -1,0 +1,215 @@
+"""The console's language: a text becomes commands, each with its columns known before it runs.
+
+Words are case-insensitive, comments are spaces, `;` ends a command. What is not in a table here is a syntax error.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pgrouter.admin.probes import HARMLESS, SELECTS, SETTINGS
+from pgrouter.admin.table import TEXT, Column, columns
+from pgrouter.admin.views import VIEWS, View
+from pgrouter.errors import FeatureNotSupported, RouterError, ShuttingDown, UndefinedObject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from pgrouter.admin.scene import Scene
+    from pgrouter.admin.table import Row
+
+_TOKEN = re.compile(
+    r"""(?P<space> \s+ | --[^\n]* | /\*.*?\*/ )
+      | (?P<end> ; )
+      | (?P<text> '(?:[^']|'')*' | "(?:[^"]|"")*" | [^\s;'"/-]+ | . )""",
+    re.DOTALL | re.VERBOSE,
+)
+
+SHOWN_IN_ERRORS = 60  # characters of an unknown command
+
+ALL_STATEMENTS = "ALL"
+
+
+def _nothing(_scene: Scene) -> tuple[Row, ...]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command, ready to run; `columns` None: it gives no rows."""
+
+    tag: str
+    run: Callable[[Scene], Iterable[Row]] = _nothing
+    columns: tuple[Column, ...] | None = None
+    admin: bool = False  # needs more than a stats user
+    status: bytes = b""  # transaction status afterwards; empty: as before
+    closes: str = ""  # prepared statement that it forgets, or ALL_STATEMENTS
+
+
+# -- text -> commands
+
+
+def parse(text: str) -> list[Command]:
+    """Read the commands in a text, none when it is empty.
+
+    Raises:
+        RouterError: 42601, one of them is not a command of the console; 0A000, it is one of PgBouncer's that is not
+            supported; then none of them may run, as in PostgreSQL.
+
+    """
+    return [_command(words) for words in split(text)]
+
+
+def split(text: str) -> list[list[str]]:
+    """Cut a text into commands, and those into words; comments and empty commands vanish."""
+    pieces = [""]
+    for token in _TOKEN.finditer(text):
+        if token.lastgroup == "end":
+            pieces.append("")
+        else:
+            pieces[-1] += " " if token.lastgroup == "space" else token.group()
+    return [words for words in (piece.split() for piece in pieces) if words]
+
+
+def _command(words: list[str]) -> Command:
+    verb = words[0].upper()
+    if verb in _VERBS:
+        return _VERBS[verb](words)
+    if verb in HARMLESS:
+        return Command(HARMLESS[verb])
+    if verb in UNSUPPORTED:
+        raise FeatureNotSupported(f"{verb} is not supported by this console", hint="SHOW HELP lists what is.")
+    raise _unknown(words)
+
+
+def _unknown(words: list[str]) -> RouterError:
+    shown = " ".join(words)
+    if len(shown) > SHOWN_IN_ERRORS:
+        shown = shown[:SHOWN_IN_ERRORS] + "..."
+    return RouterError(
+        f'the console knows no such command: "{shown}"',
+        detail="This database is the router itself: it holds no tables and runs no SQL.",
+        hint="SHOW HELP",
+        sqlstate="42601",
+    )
+
+
+# -- one function per verb
+
+
+def _show(words: list[str]) -> Command:
+    name = " ".join(words[1:])
+    view = _SHOW.get(name.upper())
+    if view is not None:
+        return Command("SHOW", view.rows, view.columns)
+    value = SETTINGS.get(name.lower())
+    if value is None:
+        raise _unknown(words)
+    return Command("SHOW", lambda _: [(value,)], (Column(name.lower().replace(" ", "_"), TEXT),))
+
+
+def _select(words: list[str]) -> Command:
+    probe = SELECTS.get(" ".join(words[1:]).lower().removeprefix("pg_catalog."))
+    if probe is None:
+        raise _unknown(words)
+    return Command("SELECT 1", lambda scene: [(probe.value(scene),)], (probe.column,))
+
+
+def _begin(words: list[str]) -> Command:
+    return Command("BEGIN" if words[0].upper() == "BEGIN" else "START TRANSACTION", status=b"T")
+
+
+def _commit(_words: list[str]) -> Command:
+    return Command("COMMIT", status=b"I")
+
+
+def _rollback(words: list[str]) -> Command:
+    return Command("ROLLBACK", status=b"" if "TO" in map(str.upper, words) else b"I")
+
+
+def _deallocate(words: list[str]) -> Command:
+    name = words[-1]
+    if name.upper() == ALL_STATEMENTS:
+        return Command("DEALLOCATE ALL", closes=ALL_STATEMENTS)
+    return Command("DEALLOCATE", closes=name[1:-1].replace('""', '"') if name[0] == '"' else name.lower())
+
+
+def _reload(words: list[str]) -> Command:
+    if len(words) > 1:
+        raise _unknown(words)
+    return Command("RELOAD", _run_reload, admin=True)
+
+
+def _run_reload(scene: Scene) -> tuple[Row, ...]:
+    scene.app.reload()
+    return ()
+
+
+def _shutdown(words: list[str]) -> Command:
+    # PgBouncer's ways to wait are what a drain does anyway.
+    if [word.upper() for word in words[1:]] not in ([], ["WAIT_FOR_CLIENTS"], ["WAIT_FOR_SERVERS"]):
+        raise _unknown(words)
+    return Command("SHUTDOWN", _run_shutdown, admin=True)
+
+
+def _run_shutdown(scene: Scene) -> tuple[Row, ...]:
+    scene.app.request_stop()
+    return ()
+
+
+def _kill_client(words: list[str]) -> Command:
+    ident = "".join(words[1:]).strip("'").upper().removeprefix("C-")
+    if not ident.isdecimal():
+        raise RouterError(
+            "KILL_CLIENT needs the id of one client",
+            hint="SHOW CLIENTS has it in its column id.",
+            sqlstate="42601",
+        )
+
+    def run(scene: Scene) -> tuple[Row, ...]:
+        hub = scene.app.hub
+        client = hub.clients.get(int(ident)) or hub.logging_in.get(int(ident))
+        if client is None:
+            raise UndefinedObject(f"client {ident} does not exist")
+        client.violation(ShuttingDown("terminating connection due to administrator command"))
+        return ()
+
+    return Command("KILL_CLIENT", run, admin=True)
+
+
+_VERBS: dict[str, Callable[[list[str]], Command]] = {
+    "SHOW": _show,
+    "SELECT": _select,
+    "RELOAD": _reload,
+    "SHUTDOWN": _shutdown,
+    "KILL_CLIENT": _kill_client,
+    "BEGIN": _begin,
+    "START": _begin,
+    "COMMIT": _commit,
+    "END": _commit,
+    "ROLLBACK": _rollback,
+    "ABORT": _rollback,
+    "DEALLOCATE": _deallocate,
+}
+
+# PgBouncer's other commands
+UNSUPPORTED = frozenset({"PAUSE", "RESUME", "DISABLE", "ENABLE", "RECONNECT", "KILL", "SUSPEND", "WAIT_CLOSE"})
+
+# -- help
+
+_ACTIONS = {
+    "RELOAD": "read the configuration file again",
+    "SHUTDOWN": "let running transactions end, then stop; a second time: stop at once",
+    "KILL_CLIENT id": "end the connection of a client",
+}
+
+
+def _help(_scene: Scene) -> Iterator[Row]:
+    for name, view in _SHOW.items():
+        yield f"SHOW {name}", view.about
+    yield from _ACTIONS.items()
+
+
+_SHOW = VIEWS | {"HELP": View(columns("command about"), _help, "this list")}

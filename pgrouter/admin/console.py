@@ -1,0 +1,128 @@
+"""The console's conversation: who may, what a login is told, and each command run on the router as it is now.
+
+Everything is synchronous and in memory, so a command is answered in the call that read it. A client that asks and does
+not read is closed: answers are not kept without limit.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from pgrouter.admin.dialogue import Dialogue
+from pgrouter.admin.probes import PARAMETERS
+from pgrouter.admin.scene import Scene
+from pgrouter.errors import InvalidAuthorization, RouterError
+from pgrouter.protocol import codes, messages
+from pgrouter.proxy.conversation import Conversation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pgrouter.admin.commands import Command
+    from pgrouter.admin.table import Row
+    from pgrouter.app import App
+    from pgrouter.config.settings import Admin
+    from pgrouter.proxy.client import ClientConnection
+
+# SHOW CLIENTS of 1000 clients is about 0.25 MB.
+MAX_UNREAD = 16 * 1024 * 1024
+CHUNK = 64 * 1024
+
+# BackendKeyData needs a key; this one cancels nothing, as a console never waits.
+NO_KEY = bytes(4)
+
+
+class Console(Conversation):
+    """A client's session with the router itself."""
+
+    def __init__(self, app: App, client: ClientConnection, *, may_command: bool) -> None:
+        super().__init__(client)
+        self._app = app
+        self._may_command = may_command
+        self._dialogue = Dialogue(self._execute)
+        self._out = bytearray()
+        self._queued = client.sent  # bytes ever given to the stream
+
+    @classmethod
+    def open(cls, app: App, client: ClientConnection) -> None:
+        """Let a client in that has proved who it is.
+
+        Raises:
+            InvalidAuthorization: 28000, its user is none of admin.admin_users and admin.stats_users.
+
+        """
+        user = client.info.user
+        access = allowed(user, app.hub.settings.admin)
+        if access is None:
+            raise InvalidAuthorization(
+                f'user "{user}" may not use the console',
+                hint="admin.admin_users and admin.stats_users in the configuration file list who may.",
+            )
+        client.conversation = console = cls(app, client, may_command=access)
+        console._send(_welcome(client.client_id, user))
+        app.hub.logged_in(client)
+
+    # -- bytes
+
+    def on_bytes(self, data: bytes) -> int:
+        """Answer whole messages, with one send for all."""
+        used = super().on_bytes(data)
+        self._flush()
+        return used
+
+    def on_message(self, code: int, body: bytes) -> None:
+        """Answer one message."""
+        if code == codes.TERMINATE:
+            self._flush()
+            self.client.leave()
+            return
+        self._out += self._dialogue.on_message(code, body)
+        if len(self._out) >= CHUNK:
+            self._flush()
+
+    def _flush(self) -> None:
+        out, self._out = bytes(self._out), bytearray()
+        if out:
+            self._send(out)
+        if self._queued - self.client.sent > MAX_UNREAD and not self.client.closed:
+            self.client.violation(
+                RouterError("the console's client does not read its answers", sqlstate="54000", severity="FATAL")
+            )
+
+    def _send(self, data: bytes) -> None:
+        if not self.client.closed:
+            self._queued += len(data)
+            self.client.send_bytes(data)
+
+    # -- commands
+
+    def _execute(self, command: Command) -> Iterable[Row]:
+        if command.admin:
+            if not self._may_command:
+                raise RouterError(f"permission denied for {command.tag}", sqlstate="42501")
+            self._app.hub.log(self.client, logging.INFO, f"console: {command.tag}")
+        return command.run(Scene(self._app, self.client, self._app.poller.now, time.time()))
+
+
+def allowed(user: str, admin: Admin) -> bool | None:
+    """Say what a user may do: everything (True), only SHOW (False), or nothing (None).
+
+    With no admin_users everyone that could log in is one, but for those that are named as stats_users.
+    """
+    if user in admin.admin_users:
+        return True
+    if user in admin.stats_users:
+        return False
+    return None if admin.admin_users else True
+
+
+def _welcome(client_id: int, user: str) -> bytes:
+    parameters = (*PARAMETERS, ("session_authorization", user))
+    return (
+        messages.AUTHENTICATION_OK
+        + b"".join(messages.parameter_status(name, value) for name, value in parameters)
+        + messages.backend_key_data(client_id, NO_KEY)
+        + messages.READY_IDLE
+    )

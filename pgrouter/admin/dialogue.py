@@ -1,0 +1,242 @@
+"""A server's side of the protocol without IO: messages of a console's client in, bytes out.
+
+Both query protocols: a simple Query with any number of commands, and Parse, Bind, Describe, Execute, Close with named
+statements and portals, row limits and result formats; an error is followed by silence up to Sync. A transaction is
+remembered for ReadyForQuery's sake only: there is nothing to roll back, so an error does not fail it.
+
+Source: protocol chapter, "Message Flow".
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pgrouter.admin import commands
+from pgrouter.admin.table import BINARY_FORMAT, data_row, expand_formats, row_description
+from pgrouter.errors import FeatureNotSupported, RouterError
+from pgrouter.protocol import codes, messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from pgrouter.admin.commands import Command
+    from pgrouter.admin.table import Row
+
+# A driver keeps hundreds at most (psycopg 100, asyncpg 100, JDBC 256).
+MAX_STATEMENTS = 1000
+
+_READY_AFTER = frozenset({codes.QUERY, codes.FUNCTION_CALL, codes.SYNC})
+_PORTAL_SUSPENDED = messages.message(codes.PORTAL_SUSPENDED, b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A Parse: its command (None: an empty text) and the parameter types it declared."""
+
+    command: Command | None
+    oids: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class Portal:
+    """A Bind: a command with result formats, and the rows that are still to be sent once it has run."""
+
+    command: Command | None
+    formats: tuple[int, ...] = ()
+    rows: Iterator[Row] | None = field(default=None)
+
+
+class Body:
+    """Reads a message's body from left to right."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._pos = 0
+
+    def string(self) -> str:
+        """Read up to a NUL."""
+        end = self._data.find(b"\0", self._pos)
+        if end < 0:
+            raise _malformed()
+        raw, self._pos = self._data[self._pos : end], end + 1
+        return raw.decode("utf-8", "replace")
+
+    def number(self, form: str) -> int:
+        """Read one number, `form` as in struct."""
+        try:
+            (value,) = struct.unpack_from(form, self._data, self._pos)
+        except struct.error:
+            raise _malformed() from None
+        self._pos += struct.calcsize(form)
+        return value
+
+    def numbers(self, form: str) -> tuple[int, ...]:
+        """Read an int16 count and so many numbers."""
+        return tuple(self.number(form) for _ in range(self.number("!H")))
+
+    def skip_value(self) -> None:
+        """Pass over a parameter."""
+        size = self.number("!i")
+        if size > len(self._data) - self._pos:
+            raise _malformed()
+        self._pos += max(0, size)
+
+
+class Dialogue:
+    """One client's session with the console. `execute` runs a command and gives its rows."""
+
+    def __init__(self, execute: Callable[[Command], Iterable[Row]]) -> None:
+        self._execute = execute
+        self._statements: dict[str, Statement] = {}
+        self._portals: dict[str, Portal] = {}
+        self._skipping = False
+        self._status = b"I"
+        self._answers: dict[int, Callable[[Body], bytes]] = {
+            codes.PARSE: self._parse,
+            codes.BIND: self._bind,
+            codes.DESCRIBE: self._describe,
+            codes.EXECUTE: self._run_portal,
+            codes.CLOSE: self._close,
+            codes.QUERY: self._query,
+            codes.FUNCTION_CALL: self._function_call,
+            codes.SYNC: lambda _: b"",
+        }
+
+    def on_message(self, code: int, body: bytes) -> bytes:
+        """Give the answer to one frontend message; Terminate is the caller's."""
+        if code == codes.SYNC:
+            self._skipping = False
+        answer = self._answers.get(code)
+        if self._skipping or answer is None:  # Flush, and CopyData that nobody asked for: PostgreSQL ignores them too
+            return b""
+        try:
+            out = answer(Body(body))
+        except RouterError as error:
+            out = messages.error_response(error)
+            self._skipping = code not in _READY_AFTER
+        return out + self._ready() if code in _READY_AFTER else out
+
+    def _ready(self) -> bytes:
+        if self._status == b"I":
+            self._portals.clear()  # they end with their transaction
+        return messages.message(codes.READY_FOR_QUERY, self._status)
+
+    # -- simple protocol
+
+    def _query(self, body: Body) -> bytes:
+        out = b""
+        try:
+            found = commands.parse(body.string())
+            if not found:
+                return messages.EMPTY_QUERY
+            for command in found:
+                rows = self._run(command)
+                if command.columns is not None:
+                    out += row_description(command.columns)
+                    out += b"".join([data_row(command.columns, row) for row in rows])
+                out += messages.command_complete(command.tag)
+        except RouterError as error:
+            out += messages.error_response(error)
+        return out
+
+    def _function_call(self, _body: Body) -> bytes:
+        raise FeatureNotSupported("the console has no functions")
+
+    def _run(self, command: Command) -> list[Row]:
+        rows = list(self._execute(command))
+        self._status = command.status or self._status
+        if command.closes == commands.ALL_STATEMENTS:
+            self._statements.clear()
+        else:
+            self._statements.pop(command.closes or None, None)
+        return rows
+
+    # -- extended protocol
+
+    def _parse(self, body: Body) -> bytes:
+        name = body.string()
+        found = commands.parse(body.string())
+        if len(found) > 1:
+            raise RouterError("cannot insert multiple commands into a prepared statement", sqlstate="42601")
+        if name not in self._statements and len(self._statements) >= MAX_STATEMENTS:
+            raise RouterError(f"more than {MAX_STATEMENTS} prepared statements", sqlstate="53400")
+        self._statements[name] = Statement(found[0] if found else None, body.numbers("!I"))
+        return messages.PARSE_COMPLETE
+
+    def _bind(self, body: Body) -> bytes:
+        portal = body.string()
+        command = self._statement(body.string()).command
+        body.numbers("!h")
+        for _ in range(body.number("!H")):  # values: no command takes any
+            body.skip_value()
+        described = command.columns if command is not None and command.columns is not None else ()
+        wanted = body.numbers("!h")
+        formats = expand_formats(wanted, len(described))
+        if formats is None:
+            raise RouterError(
+                f"bind message has {len(wanted)} result formats but query has {len(described)} columns",
+                sqlstate="08P01",
+            )
+        if any(number not in (0, BINARY_FORMAT) for number in formats):
+            raise RouterError("unsupported format code", sqlstate="22023")
+        if portal not in self._portals and len(self._portals) >= MAX_STATEMENTS:
+            raise RouterError(f"more than {MAX_STATEMENTS} portals", sqlstate="53400")
+        self._portals[portal] = Portal(command, formats)
+        return messages.BIND_COMPLETE
+
+    def _describe(self, body: Body) -> bytes:
+        kind, name = chr(body.number("!B")), body.string()
+        if kind == "P":
+            portal = self._portal(name)
+            return _described(portal.command, portal.formats)
+        statement = self._statement(name)
+        oids = struct.pack(f"!H{len(statement.oids)}I", len(statement.oids), *statement.oids)
+        return messages.message(codes.PARAMETER_DESCRIPTION, oids) + _described(statement.command, ())
+
+    def _run_portal(self, body: Body) -> bytes:
+        name, limit = body.string(), body.number("!i")
+        portal = self._portal(name)
+        command = portal.command
+        if command is None:
+            return messages.EMPTY_QUERY
+        if portal.rows is None:
+            portal.rows = iter(self._run(command))
+        elif command.columns is None:
+            raise RouterError(f'portal "{name}" cannot be run anymore', sqlstate="55000")
+        out = []
+        if command.columns is not None:
+            for row in portal.rows:
+                out.append(data_row(command.columns, row, portal.formats))
+                if len(out) == limit:
+                    return b"".join(out) + _PORTAL_SUSPENDED
+        return b"".join(out) + messages.command_complete(command.tag)
+
+    def _close(self, body: Body) -> bytes:
+        kind, name = chr(body.number("!B")), body.string()
+        closed = self._portals if kind == "P" else self._statements
+        closed.pop(name, None)
+        return messages.CLOSE_COMPLETE
+
+    def _statement(self, name: str) -> Statement:
+        statement = self._statements.get(name)
+        if statement is None:
+            raise RouterError(f'prepared statement "{name}" does not exist', sqlstate="26000")
+        return statement
+
+    def _portal(self, name: str) -> Portal:
+        portal = self._portals.get(name)
+        if portal is None:
+            raise RouterError(f'portal "{name}" does not exist', sqlstate="34000")
+        return portal
+
+
+def _described(command: Command | None, formats: tuple[int, ...]) -> bytes:
+    if command is None or command.columns is None:
+        return messages.NO_DATA
+    return row_description(command.columns, formats)
+
+
+def _malformed() -> RouterError:
+    return RouterError("invalid message format", sqlstate="08P01")

@@ -1,0 +1,83 @@
+"""What drivers ask of any server before and between the commands of their users, and what the console answers.
+
+None of it means anything here; it is answered so that every driver can be used with its defaults.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import pgrouter
+from pgrouter.admin.table import BOOL, INT, TEXT, Column
+from pgrouter.admin.views.router import PGBOUNCER_VERSION, version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgrouter.admin.scene import Scene
+    from pgrouter.admin.table import Value
+
+# A number first, as libpq and asyncpg read it; PgBouncer's has the same form.
+SERVER_VERSION = f"{PGBOUNCER_VERSION}/pgrouter {pgrouter.__version__}"
+
+# Reported at login. libpq, JDBC and asyncpg insist on the encodings, integer_datetimes and the conforming strings.
+PARAMETERS = (
+    ("server_version", SERVER_VERSION),
+    ("server_encoding", "UTF8"),
+    ("client_encoding", "UTF8"),
+    ("DateStyle", "ISO, MDY"),
+    ("IntervalStyle", "postgres"),
+    ("TimeZone", "UTC"),
+    ("integer_datetimes", "on"),
+    ("standard_conforming_strings", "on"),
+    ("is_superuser", "off"),
+    ("default_transaction_read_only", "off"),
+    ("in_hot_standby", "off"),
+)
+
+# SHOW of a setting, by its name in lower case
+SETTINGS = {name.lower(): value for name, value in PARAMETERS} | {
+    "transaction_read_only": "off",
+    "transaction_isolation": "read committed",
+    "transaction isolation level": "read committed",
+    "search_path": "",
+    "application_name": "",
+    "max_identifier_length": "63",
+}
+
+# First words of statements that change nothing here -> command tag
+HARMLESS = {
+    "SET": "SET",
+    "RESET": "RESET",
+    "DISCARD": "DISCARD ALL",
+    "UNLISTEN": "UNLISTEN",
+    "LISTEN": "LISTEN",
+    "CLOSE": "CLOSE CURSOR ALL",
+    "SAVEPOINT": "SAVEPOINT",
+    "RELEASE": "RELEASE",
+}
+
+
+class Probe(NamedTuple):
+    """A SELECT that is answered with one value."""
+
+    column: Column
+    value: Callable[[Scene], Value]
+
+
+def _user(scene: Scene) -> str:
+    return scene.client.info.user
+
+
+SELECTS = {
+    "1": Probe(Column("?column?", INT), lambda _: 1),
+    "version()": Probe(Column("version", TEXT), lambda scene: next(iter(version(scene)))[0]),
+    "current_database()": Probe(Column("current_database", TEXT), lambda scene: scene.client.info.database),
+    "current_schema()": Probe(Column("current_schema", TEXT), lambda _: None),
+    "current_user": Probe(Column("current_user", TEXT), _user),
+    "session_user": Probe(Column("session_user", TEXT), _user),
+    "user": Probe(Column("user", TEXT), _user),
+    "pg_backend_pid()": Probe(Column("pg_backend_pid", INT), lambda scene: scene.client.client_id),
+    "pg_is_in_recovery()": Probe(Column("pg_is_in_recovery", BOOL), lambda _: False),
+    "pg_advisory_unlock_all()": Probe(Column("pg_advisory_unlock_all", TEXT), lambda _: ""),
+}

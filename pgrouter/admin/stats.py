@@ -1,0 +1,135 @@
+"""Counters per database and their averages, by PgBouncer's names and meanings.
+
+Totals only ever grow: what a closed server connection had counted stays in its pool. Averages are taken between now and
+the last but one sample, so they cover the last one to two periods, or the time since the start when that is shorter.
+
+Source: PgBouncer stats.c.
+"""
+
+from __future__ import annotations
+
+from operator import add, sub
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pgrouter.pool.group import Group
+    from pgrouter.pool.member import MemberPool
+    from pgrouter.pool.pools import Pools
+
+PERIOD_S = 60.0  # PgBouncer's stats_period
+
+
+class Counters(NamedTuple):
+    """What one database has done; times in microseconds."""
+
+    server_assignment_count: int = 0
+    xact_count: int = 0
+    query_count: int = 0
+    received: int = 0  # bytes from clients
+    sent: int = 0  # bytes to clients
+    xact_time: int = 0
+    query_time: int = 0
+    wait_time: int = 0
+    client_parse_count: int = 0
+    server_parse_count: int = 0
+    bind_count: int = 0
+
+    def plus(self, other: Counters) -> Counters:
+        """Add counter by counter."""
+        return Counters(*map(add, self, other))
+
+    def minus(self, other: Counters) -> Counters:
+        """Subtract counter by counter."""
+        return Counters(*map(sub, self, other))
+
+
+# Averages are per second, but for these: per one of what they last
+PER = {"xact_time": "xact_count", "query_time": "query_count"}
+
+
+def member_totals(pool: MemberPool) -> Counters:
+    """Sum up the server connections of one pool, closed ones included."""
+    total = Counters()
+    closed = getattr(pool, "closed", None)
+    if closed is not None:
+        total = Counters(
+            closed.xacts, closed.xacts, closed.queries, closed.sent, closed.received, closed.xact_us, closed.query_us
+        )
+    for server in pool.servers:
+        # What a server gets has come from clients, and the other way round.
+        total = total.plus(
+            Counters(
+                server.xacts,
+                server.xacts,
+                server.queries,
+                server.sent,
+                server.received,
+                int(getattr(server, "xact_s", 0) * 1e6),
+                int(getattr(server, "query_s", 0) * 1e6),
+            )
+        )
+    return total
+
+
+def group_totals(group: Group) -> Counters:
+    """Sum up the pools of one database and user."""
+    total = Counters(wait_time=group.wait_us)
+    for pool in group.members.values():
+        total = total.plus(member_totals(pool))
+    return total
+
+
+def totals(groups: Iterable[Group]) -> dict[str, Counters]:
+    """Sum up by database."""
+    result: dict[str, Counters] = {}
+    for group in groups:
+        result[group.database] = result.get(group.database, Counters()).plus(group_totals(group))
+    return result
+
+
+def average(done: Counters, span_s: float) -> Counters:
+    """Average what was done in a span of time: rates per second, and times per transaction or query."""
+    if span_s <= 0:
+        return Counters()
+    return Counters(
+        *(
+            value // max(1, getattr(done, PER[name])) if name in PER else int(value / span_s)
+            for name, value in zip(Counters._fields, done, strict=True)
+        )
+    )
+
+
+class Sample(NamedTuple):
+    """The totals at a moment."""
+
+    at: float
+    totals: dict[str, Counters]
+
+
+class Sampler:
+    """Remembers the totals of the last two periods."""
+
+    def __init__(self, pools: Pools, now: float, period_s: float = PERIOD_S) -> None:
+        self._pools = pools
+        self._period_s = period_s
+        self._older = self._newer = Sample(now, {})
+
+    def tick(self, now: float) -> None:
+        """Take a sample when a period is over."""
+        if now - self._newer.at >= self._period_s:
+            self._older = self._newer
+            self._newer = Sample(now, totals(self._pools.groups.values()))
+
+    def totals(self) -> dict[str, Counters]:
+        """Give the totals of every database, as of now."""
+        return totals(self._pools.groups.values())
+
+    def averages(self, now: float) -> dict[str, Counters]:
+        """Give the averages of every database."""
+        older = self._older
+        return {
+            database: average(total.minus(older.totals.get(database, Counters())), now - older.at)
+            for database, total in self.totals().items()
+        }

@@ -1,0 +1,85 @@
+"""Tables of the console: typed columns, and rows as PostgreSQL's messages in text or binary format.
+
+Numbers are int8 and truth is bool, so that drivers give them as such; everything else is text. PgBouncer's console has
+int4, int8 and numeric for numbers; every client of it that we know reads them by value, not by width.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from pgrouter.protocol import codes
+from pgrouter.protocol.messages import cstring, message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+Value = str | int | bool | None
+Row = tuple[Value, ...]
+
+TEXT_FORMAT, BINARY_FORMAT = range(2)
+
+
+class Type(NamedTuple):
+    """A PostgreSQL type: its oid and length in pg_type, and its value as bytes in both formats."""
+
+    oid: int
+    size: int
+    text: Callable[[Value], bytes]
+    binary: Callable[[Value], bytes]
+
+
+def _utf8(value: Value) -> bytes:
+    return str(value).encode("utf-8", "replace")
+
+
+TEXT = Type(25, -1, _utf8, _utf8)
+INT = Type(20, 8, lambda value: b"%d" % value, struct.Struct("!q").pack)
+BOOL = Type(16, 1, lambda value: b"t" if value else b"f", lambda value: b"\1" if value else b"\0")
+
+_TYPES = {"": TEXT, "int": INT, "bool": BOOL}
+
+
+class Column(NamedTuple):
+    """A column's name and type."""
+
+    name: str
+    type: Type
+
+
+def columns(words: str) -> tuple[Column, ...]:
+    """Read a list of columns: names between spaces, `name:int` or `name:bool` when it is not text."""
+    pairs = (word.partition(":") for word in words.split())
+    return tuple(Column(name, _TYPES[kind]) for name, _, kind in pairs)
+
+
+def row_description(described: Sequence[Column], formats: Sequence[int] = ()) -> bytes:
+    """Build a RowDescription; `formats` is expanded (see `expand_formats`), or empty: all text."""
+    body = struct.pack("!H", len(described))
+    for index, column in enumerate(described):
+        number = formats[index] if formats else TEXT_FORMAT
+        body += cstring(column.name) + struct.pack("!IHIhih", 0, 0, column.type.oid, column.type.size, -1, number)
+    return message(codes.ROW_DESCRIPTION, body)
+
+
+def data_row(described: Sequence[Column], row: Row, formats: Sequence[int] = ()) -> bytes:
+    """Build a DataRow."""
+    pieces = [struct.pack("!H", len(row))]
+    for index, (column, value) in enumerate(zip(described, row, strict=True)):
+        if value is None:
+            pieces.append(b"\xff\xff\xff\xff")
+            continue
+        in_binary = formats and formats[index] == BINARY_FORMAT
+        raw = column.type.binary(value) if in_binary else column.type.text(value)
+        pieces.append(struct.pack("!i", len(raw)) + raw)
+    return message(codes.DATA_ROW, b"".join(pieces))
+
+
+def expand_formats(formats: Sequence[int], count: int) -> tuple[int, ...] | None:
+    """Give one format per column as Bind means it: none is all text, one is for all; None when the number is wrong."""
+    if not formats:
+        return (TEXT_FORMAT,) * count
+    if len(formats) == 1:
+        return (formats[0],) * count
+    return tuple(formats) if len(formats) == count else None

@@ -1,0 +1,42 @@
+"""What SHOW shows: the table of all views. PgBouncer's columns come first and keep their names, ours come after."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from pgrouter.admin.views import cluster, config, connections, pools, router, stats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pgrouter.admin.scene import Scene
+    from pgrouter.admin.table import Column, Row
+
+
+class View(NamedTuple):
+    """Columns, the function that gives the rows, and what it is about."""
+
+    columns: tuple[Column, ...]
+    rows: Callable[[Scene], Iterable[Row]]
+    about: str
+
+
+VIEWS = {
+    "CLUSTER": View(cluster.CLUSTER, cluster.cluster, "the members, who leads, who gets writes and reads, and why"),
+    "POOLS": View(pools.POOLS, pools.pools, "clients and server connections per database and user"),
+    "CLIENTS": View(connections.CLIENTS, connections.clients, "client connections"),
+    "SERVERS": View(connections.SERVERS, connections.servers, "server connections"),
+    "STATS": View(stats.STATS, stats.stats, "totals and averages per database, times in microseconds"),
+    "STATS_TOTALS": View(stats.STATS_TOTALS, stats.stats_totals, "totals per database since the start"),
+    "STATS_AVERAGES": View(stats.STATS_AVERAGES, stats.stats_averages, "averages per database of the last minutes"),
+    "ROUTES": View(router.ROUTES, router.routes, "how many batches went where, and why"),
+    "CACHE": View(router.CACHE, router.cache, "the cache of classified statements"),
+    "PREPARED": View(router.PREPARED, router.prepared, "prepared statements that clients share"),
+    "DATABASES": View(pools.DATABASES, pools.databases, "databases that have pools"),
+    "USERS": View(pools.USERS, pools.users, "users that have pools or clients"),
+    "LISTS": View(pools.LISTS, pools.lists, "how many of everything"),
+    "CONFIG": View(config.CONFIG, config.config, "settings, their defaults, and whether RELOAD takes them"),
+    "MEM": View(router.MEM, router.mem, "memory that the caches take"),
+    "STATE": View(router.STATE, router.state, "whether clients are served"),
+    "VERSION": View(router.VERSION, router.version, "the program's version"),
+}

@@ -1,0 +1,54 @@
+"""SHOW CLUSTER: the members as the router sees them now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgrouter.admin.stats import Counters, member_totals
+from pgrouter.admin.table import columns
+from pgrouter.server.states import ACTIVE, DIALLING, IDLE_STATE, LOGGING_IN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgrouter.admin.scene import Scene
+    from pgrouter.admin.table import Row
+    from pgrouter.topology import Member
+
+CLUSTER = columns(
+    "name host port:int role leader:bool writable:bool readable:bool timeline:int lag_bytes:int state "
+    "xact_count:int query_count:int sv_active:int sv_idle:int sv_login:int tags reason"
+)
+
+
+def cluster(scene: Scene) -> Iterator[Row]:
+    """Give a row per member, in the view's order."""
+    for member in scene.app.monitor.view.members:
+        yield _row(scene, member)
+
+
+def _row(scene: Scene, member: Member) -> Row:
+    pools = [group.members[member.name] for group in scene.app.pools.groups.values() if member.name in group.members]
+    done = Counters()
+    for pool in pools:
+        done = done.plus(member_totals(pool))
+    states = [server.state for pool in pools for server in pool.servers]
+    return (
+        member.name,
+        member.host,
+        member.port,
+        str(member.role),
+        member.leader,
+        member.writable,
+        member.readable,
+        member.timeline or None,
+        member.lag_bytes,
+        member.state,
+        done.xact_count,
+        done.query_count,
+        states.count(ACTIVE),
+        states.count(IDLE_STATE),
+        states.count(DIALLING) + states.count(LOGGING_IN),
+        " ".join(f"{name}={value}" for name, value in member.tags),
+        member.reason,
+    )

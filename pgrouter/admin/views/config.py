@@ -1,0 +1,95 @@
+"""SHOW CONFIG: every setting with its value and default, by its path in the file; secrets are never shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from pgrouter.admin.table import columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgrouter.admin.scene import Scene
+    from pgrouter.admin.table import Row
+
+CONFIG = columns("key value default changeable")
+
+# Sections that RELOAD takes; the others need a restart
+CHANGEABLE = frozenset({"pool", "auth", "admin", "log"})
+SECRETS = frozenset({"password"})
+HIDDEN = "********"
+
+# PgBouncer's names for what we have too: its tools read them here
+ALIASES = {
+    "max_client_conn": "pool.max_clients",
+    "default_pool_size": "pool.size",
+    "min_pool_size": "pool.min_size",
+    "pool_mode": "pool.mode",
+    "query_wait_timeout": "pool.wait_timeout",
+    "server_idle_timeout": "pool.idle_timeout",
+    "server_lifetime": "pool.lifetime",
+    "server_connect_timeout": "pool.connect_timeout",
+    "client_login_timeout": "pool.login_timeout",
+    "max_prepared_statements": "pool.prepared_statements",
+    "auth_type": "auth.type",
+    "auth_file": "auth.users_file",
+    "admin_users": "admin.admin_users",
+    "stats_users": "admin.stats_users",
+    "log_connections": "log.connections",
+}
+
+
+class Setting(NamedTuple):
+    """One line of the view."""
+
+    key: str
+    value: str
+    default: str | None
+
+
+def config(scene: Scene) -> Iterator[Row]:
+    """Give a row per setting in the file's order, then PgBouncer's names."""
+    settings = {setting.key: setting for setting in walk(scene.app.hub.settings, "")}
+    for setting in settings.values():
+        yield *setting, _changeable(setting.key)
+    for name, key in ALIASES.items():
+        yield name, settings[key].value, settings[key].default, _changeable(key)
+
+
+def _changeable(key: str) -> str:
+    return "yes" if key.partition(".")[0] in CHANGEABLE else "no"
+
+
+def walk(section: msgspec.Struct, prefix: str) -> Iterator[Setting]:
+    """Give the settings of a section and of those within it."""
+    for field in msgspec.structs.fields(section):
+        value = getattr(section, field.name)
+        key = prefix + field.encode_name
+        if isinstance(value, msgspec.Struct):
+            yield from walk(value, key + ".")
+        elif field.name in SECRETS:
+            yield Setting(key, HIDDEN if value else "", "")
+        else:
+            yield Setting(key, show(value), _default(field))
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str | None:
+    if field.default is not msgspec.NODEFAULT:
+        return show(field.default)
+    return show(field.default_factory()) if field.default_factory is not msgspec.NODEFAULT else None
+
+
+def show(value: object) -> str:
+    """Write a value as a person would."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(map(show, value))
+    if isinstance(value, msgspec.Struct):
+        pairs = ((field.encode_name, field.name) for field in msgspec.structs.fields(value))
+        return " ".join(f"{key}={HIDDEN if name in SECRETS else show(getattr(value, name))}" for key, name in pairs)
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,144 @@
+"""SHOW CLIENTS and SHOW SERVERS: one row per connection, also for one that is only half there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgrouter.admin.table import columns
+from pgrouter.server.states import ACTIVE, STATE_NAMES
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterable, Iterator
+
+    from pgrouter.admin.scene import Scene
+    from pgrouter.admin.table import Row
+    from pgrouter.pool.group import Group
+    from pgrouter.proxy.client import ClientConnection
+    from pgrouter.server.connection import ServerConnection
+
+_PGBOUNCER = (
+    "type user database replication state addr port:int local_addr local_port:int connect_time request_time "
+    "wait:int wait_us:int close_needed:int ptr link remote_pid:int tls application_name prepared_statements:int id:int "
+)
+CLIENTS = columns(_PGBOUNCER + "pin route")
+SERVERS = columns(_PGBOUNCER + "member")
+
+
+def clients(scene: Scene) -> Iterator[Row]:
+    """Give a row per client, those that are logging in and the console's own included."""
+    hub = scene.app.hub
+    since = waiting_since(scene.app.pools.groups.values())
+    for client in [*hub.clients.values(), *(c for i, c in hub.logging_in.items() if i not in hub.clients)]:
+        yield _client(scene, client, since.get(id(client)))
+
+
+def _client(scene: Scene, client: ClientConnection, since: float | None) -> Row:
+    info = client.info
+    wait, wait_us = split_us(scene.now - since) if since is not None else (0, 0)
+    server = client.server
+    return (
+        "C",
+        info.user if info else None,
+        info.database if info else None,
+        "none",
+        client_state(scene, client),
+        info.address if info else None,
+        info.port if info else None,
+        *_local(client.sock),
+        scene.time(client.since),
+        scene.time(since) if since is not None else None,
+        wait,
+        wait_us,
+        0,
+        f"C-{client.client_id}",
+        f"S-{server.connection_id}" if server is not None else "",
+        _pid(server) if server is not None else None,
+        "",
+        info.application_name if info else "",
+        len(client.prepared),
+        client.client_id,
+        client.pin or "",
+        f"{'replica' if client.reads else 'primary'}: {client.reason}" if client.reason else "",
+    )
+
+
+def client_state(scene: Scene, client: ClientConnection) -> str:
+    """Say in PgBouncer's words what a client does; `login` is ours."""
+    if client.client_id in scene.app.hub.logging_in:
+        return "login"
+    if client.waiting:
+        return "waiting"
+    return "active" if client.server is not None or client is scene.client else "idle"
+
+
+def waiting_since(groups: Iterable[Group]) -> dict[int, float]:
+    """Give since when each waiting client waits, by the identity of the client."""
+    return {
+        id(peer): since
+        for group in groups
+        for queue in (group.waiting_logins, group.waiting_reads, group.waiting_writes)
+        for peer, since in queue
+    }
+
+
+def servers(scene: Scene) -> Iterator[Row]:
+    """Give a row per server connection."""
+    for group in list(scene.app.pools.groups.values()):
+        for server in sorted(group.servers(), key=lambda server: server.connection_id):
+            yield _server(scene, group, server)
+
+
+def _server(scene: Scene, group: Group, server: ServerConnection) -> Row:
+    client = server.peer
+    info = client.info if client is not None else None
+    member = server.owner.member
+    return (
+        "S",
+        group.user,
+        group.database,
+        "none",
+        server_state(server),
+        member.host,
+        member.port,
+        *_local(server.sock),
+        scene.time(server.created_at),
+        scene.time(server.used_at),
+        0,
+        0,
+        int(server.doomed),
+        f"S-{server.connection_id}",
+        f"C-{client.client_id}" if client is not None else "",
+        _pid(server),
+        "",
+        info.application_name if info is not None else "",
+        len(server.prepared),
+        server.connection_id,
+        member.name,
+    )
+
+
+def server_state(server: ServerConnection) -> str:
+    """Say in PgBouncer's words what a server connection does."""
+    if server.state == ACTIVE and server.peer is None and server.cancels:
+        return "being_canceled"
+    return STATE_NAMES[server.state]
+
+
+def split_us(span_s: float) -> tuple[int, int]:
+    """Split a span into whole seconds and the microseconds that remain, as PgBouncer's two columns have it."""
+    return divmod(max(0, int(span_s * 1e6)), 1_000_000)
+
+
+def _pid(server: ServerConnection) -> int | None:
+    return server.hello.pid if server.hello is not None else None
+
+
+def _local(sock: socket.socket | None) -> tuple[str | None, int | None]:
+    try:
+        name = sock.getsockname() if sock is not None else None
+    except OSError:  # closed meanwhile
+        return None, None
+    if isinstance(name, tuple):
+        return name[0], name[1]
+    return ("unix", 0) if name is not None else (None, None)

@@ -1,0 +1,134 @@
+"""SHOW POOLS, DATABASES, USERS and LISTS: what is counted per database and user."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from pgrouter.admin.table import columns
+from pgrouter.admin.views.connections import server_state, split_us
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgrouter.admin.scene import Scene
+    from pgrouter.admin.table import Row
+    from pgrouter.pool.group import Group
+
+POOLS = columns(
+    "database user cl_active:int cl_waiting:int cl_active_cancel_req:int cl_waiting_cancel_req:int "
+    "sv_active:int sv_active_cancel:int sv_being_canceled:int sv_idle:int sv_used:int sv_tested:int sv_login:int "
+    "maxwait:int maxwait_us:int pool_mode load_balance_hosts"
+)
+DATABASES = columns(
+    "name host port:int database force_user pool_size:int min_pool_size:int reserve_pool_size:int server_lifetime:int "
+    "pool_mode load_balance_hosts max_connections:int current_connections:int max_client_connections:int "
+    "current_client_connections:int paused:int disabled:int"
+)
+USERS = columns(
+    "name pool_size:int reserve_pool_size:int pool_mode max_user_connections:int current_connections:int "
+    "max_user_client_connections:int current_client_connections:int"
+)
+LISTS = columns("list items:int")
+
+BALANCE = "round-robin"  # PgBouncer's word for what the router does with reads
+
+
+def pools(scene: Scene) -> Iterator[Row]:
+    """Give a row per database and user; maxwait is how long the oldest waiting client has waited."""
+    linked: Counter[int] = Counter()
+    for client in scene.app.hub.clients.values():
+        if client.group is not None and not client.waiting:
+            linked[id(client.group)] += 1
+    for _, group in sorted(scene.app.pools.groups.items()):
+        yield _pool(scene, group, linked[id(group)])
+
+
+def _pool(scene: Scene, group: Group, cl_active: int) -> Row:
+    queues = (group.waiting_logins, group.waiting_reads, group.waiting_writes)
+    states = Counter(server_state(server) for server in group.servers())
+    oldest = min((queue[0][1] for queue in queues if queue), default=scene.now)
+    return (
+        group.database,
+        group.user,
+        cl_active - len(group.waiting_logins),
+        sum(len(queue) for queue in queues),
+        0,
+        0,
+        states["active"],
+        0,
+        states["being_canceled"],
+        states["idle"],
+        0,
+        states["tested"],
+        states["new"] + states["login"],
+        *split_us(scene.now - oldest),
+        group.settings.mode,
+        BALANCE,
+    )
+
+
+def databases(scene: Scene) -> Iterator[Row]:
+    """Give a row per database that was asked for, with the primary's address, and one for the console."""
+    app = scene.app
+    settings = app.hub.settings.pool
+    clients = Counter(client.info.database for client in app.hub.clients.values() if client.info is not None)
+    view = app.monitor.view
+    primary = view.member(view.primary) if view.primary else None
+    for name in sorted({group.database for group in app.pools.groups.values()}):
+        connections = sum(len(list(g.servers())) for g in app.pools.groups.values() if g.database == name)
+        yield (
+            name,
+            primary.host if primary else None,
+            primary.port if primary else None,
+            name,
+            None,
+            settings.size,
+            settings.min_size,
+            0,
+            int(settings.lifetime_s),
+            settings.mode,
+            BALANCE,
+            0,
+            connections,
+            0,
+            clients[name],
+            0,
+            0,
+        )
+    for name in app.hub.settings.admin.databases:
+        yield (name, None, None, name, name, 0, 0, 0, 0, "statement", None, 0, 0, 0, clients[name], 0, 0)
+
+
+def users(scene: Scene) -> Iterator[Row]:
+    """Give a row per user that has pools or clients."""
+    app = scene.app
+    settings = app.hub.settings.pool
+    clients = Counter(client.info.user for client in app.hub.clients.values() if client.info is not None)
+    connections: Counter[str] = Counter()
+    for group in app.pools.groups.values():
+        connections[group.user] += len(list(group.servers()))
+    for name in sorted({*clients, *connections}):
+        yield (name, settings.size, 0, settings.mode, 0, connections[name], 0, clients[name])
+
+
+def lists(scene: Scene) -> Iterator[Row]:
+    """Count what there is, under PgBouncer's names; `members` and `prepared_statements` are ours."""
+    hub, groups = scene.app.hub, scene.app.pools.groups.values()
+    states = Counter(server_state(server) for group in groups for server in group.servers())
+    yield "databases", len({group.database for group in groups})
+    yield "users", len({group.user for group in groups})
+    yield "peers", 0
+    yield "pools", len(groups)
+    yield "peer_pools", 0
+    yield "free_clients", 0
+    yield "used_clients", len(hub.clients)
+    yield "login_clients", len(hub.logging_in)
+    yield "free_servers", states["idle"]
+    yield "used_servers", states.total() - states["idle"]
+    yield "dns_names", 0
+    yield "dns_zones", 0
+    yield "dns_queries", 0
+    yield "dns_pending", 0
+    yield "members", len(scene.app.monitor.view.members)
+    yield "prepared_statements", len(hub.shared)

@@ -1,0 +1,48 @@
+"""SHOW STATS, STATS_TOTALS and STATS_AVERAGES: counters per database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgrouter.admin.stats import PERIOD_S, Counters, Sampler
+from pgrouter.admin.table import columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgrouter.admin.scene import Scene
+    from pgrouter.admin.table import Row
+
+# PgBouncer's only irregular name
+_AVERAGE_NAMES = {"received": "recv"}
+
+_TOTALS = " ".join(f"total_{name}:int" for name in Counters._fields)
+_AVERAGES = " ".join(f"avg_{_AVERAGE_NAMES.get(name, name)}:int" for name in Counters._fields)
+
+STATS = columns(f"database {_TOTALS} {_AVERAGES}")
+STATS_TOTALS = columns(f"database {_TOTALS}")
+STATS_AVERAGES = columns(f"database {_AVERAGES}")
+
+
+def stats(scene: Scene) -> Iterator[Row]:
+    """Give totals and averages."""
+    averages = _sampler(scene).averages(scene.now)
+    for database, total in sorted(_sampler(scene).totals().items()):
+        yield database, *total, *averages[database]
+
+
+def stats_totals(scene: Scene) -> Iterator[Row]:
+    """Give what was done since the start."""
+    for database, total in sorted(_sampler(scene).totals().items()):
+        yield database, *total
+
+
+def stats_averages(scene: Scene) -> Iterator[Row]:
+    """Give what was done lately, per second or per transaction."""
+    for database, average in sorted(_sampler(scene).averages(scene.now).items()):
+        yield database, *average
+
+
+def _sampler(scene: Scene) -> Sampler:
+    # Until the router keeps one: everything counts as done in the last period.
+    return getattr(scene.app, "sampler", None) or Sampler(scene.app.pools, scene.now - PERIOD_S)
