@@ -1,0 +1,14 @@
+"""A real cluster on loopback: etcd, PostgreSQL, Patroni. For `pgrouter demo`, the tests and the benchmarks.
+
+    binaries   finds PostgreSQL's and etcd's programs on this machine
+    reaper     ends everything of a work directory when its owner is gone, however it went
+    processes  starts programs (as an ordinary user when we are root) and knows them by pid and start time
+    workdir    a directory in memory, its reserved ports, its reaper
+    postgres   one PostgreSQL server: data directory from a cached template, start, stop, kill, freeze
+    etcd       one or three etcd nodes
+    streaming  a primary and its standbys without Patroni, up in half a second
+    patroni    etcd and Patroni members
+    turbo      Patroni without its lower bounds, for failovers in 5 s
+
+Nothing here is meant for data anybody wants to keep: fsync is off and the password is "postgres".
+"""

@@ -1,0 +1,164 @@
+"""etcd on loopback: one node, or three that elect a leader among themselves."""
+
+from __future__ import annotations
+
+import base64
+import json
+import signal
+import urllib.error
+import urllib.request
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+from pgrouter.demo.binaries import find_etcd
+from pgrouter.demo.processes import Process, make_directory, spawn, until
+from pgrouter.demo.workdir import Workdir
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+# Loopback: a faster election than the default 1000 ms; the shortest lease granted is 1.5 election timeouts.
+HEARTBEAT_MS, ELECTION_MS = 50, 500
+
+
+class EtcdCluster:
+    """One to three etcd nodes. A context manager: up inside, nothing left outside."""
+
+    def __init__(self, nodes: int = 1, *, ports: tuple[int, ...] | None = None, workdir: Workdir | None = None) -> None:
+        """Reserve the ports (the client ports may be told); `workdir` is lent by the cluster that this is a part of."""
+        self._owned = workdir is None
+        self._workdir = workdir or Workdir("etcd")
+        self.ports = self._workdir.ports(ports or nodes)
+        self._peer_ports = self._workdir.ports(nodes)
+        self._directory = make_directory(self._workdir.path / "etcd", 0o755)
+        self._processes: list[Process | None] = [None] * nodes
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Give HOST:PORT of each node's client side."""
+        return tuple(f"127.0.0.1:{port}" for port in self.ports)
+
+    def start(self) -> None:
+        """Start all nodes and wait until each of them knows a leader (0.2 s)."""
+        # One after the other: a starting node asks each peer for its member list and waits 1 s for a peer whose port
+        # listens but is not served yet. Started together, three wait for one another for 2 s.
+        for node in range(len(self.ports)):
+            self.launch(node)
+            until(partial(self._serves_peers, node), 20, f"etcd{node} serves its peers, see {self.log(node)}")
+        for node in range(len(self.ports)):
+            self.wait_ready(node)
+
+    def stop(self) -> None:
+        """End all nodes at once (SIGTERM to all would take 3 s, for handing over leadership)."""
+        for node in range(len(self.ports)):
+            self.kill(node)
+        if self._owned:
+            self._workdir.remove()
+
+    def __enter__(self) -> Self:
+        """Start."""
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """Stop."""
+        self.stop()
+
+    def log(self, node: int) -> Path:
+        """Name a node's log."""
+        return self._directory / f"etcd{node}.log"
+
+    def launch(self, node: int) -> None:
+        """Start a node (again) and return at once."""
+        self._processes[node] = spawn(self._command(node), self._workdir.path, self.log(node))
+
+    def wait_ready(self, node: int = 0, timeout_s: float = 20) -> None:
+        """Wait until a node knows a leader."""
+        # Not GET /health: a linearizable read that meets a leader's first moment stalls for seconds.
+        until(partial(self._has_leader, node), timeout_s, f"etcd{node} has a leader, see {self.log(node)}")
+
+    def kill(self, node: int = 0) -> None:
+        """End a node with SIGKILL; its data stay."""
+        if process := self._processes[node]:
+            process.kill()
+
+    def freeze(self, node: int = 0) -> None:
+        """Stop a node without closing its sockets (SIGSTOP)."""
+        if process := self._processes[node]:
+            process.signal(signal.SIGSTOP)
+
+    def thaw(self, node: int = 0) -> None:
+        """End a freeze."""
+        if process := self._processes[node]:
+            process.signal(signal.SIGCONT)
+
+    def heal(self) -> None:
+        """Thaw what is frozen, start what is down, and wait until all know a leader."""
+        for node, process in enumerate(self._processes):
+            self.thaw(node)
+            if process is None or not process.alive:
+                self.launch(node)
+        for node in range(len(self.ports)):
+            self.wait_ready(node)
+
+    def put(self, key: str, value: str, lease_id: int = 0, node: int = 0) -> None:
+        """Write a key, as Patroni would; with a lease it goes when the lease ends."""
+        self.call("/v3/kv/put", {"key": b64(key), "value": b64(value), "lease": str(lease_id)}, node)
+
+    def get(self, key: str, node: int = 0) -> str | None:
+        """Read a key."""
+        found = self.call("/v3/kv/range", {"key": b64(key)}, node).get("kvs")
+        return base64.b64decode(found[0]["value"]).decode() if found else None
+
+    def delete(self, key: str, node: int = 0) -> None:
+        """Delete a key."""
+        self.call("/v3/kv/deleterange", {"key": b64(key)}, node)
+
+    def grant(self, ttl_s: int, node: int = 0) -> int:
+        """Give the id of a new lease."""
+        return int(self.call("/v3/lease/grant", {"TTL": ttl_s}, node)["ID"])
+
+    def call(self, path: str, body: dict[str, Any], node: int = 0, timeout_s: float = 2.0) -> dict[str, Any]:
+        """Call etcd's JSON gateway."""
+        request = urllib.request.Request(f"http://{self.endpoints[node]}{path}", json.dumps(body).encode())
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
+            return json.load(answer)  # type: ignore[no-any-return]
+
+    def _has_leader(self, node: int) -> bool:
+        try:
+            return bool(self.call("/v3/maintenance/status", {}, node, 1.0).get("leader", "0") != "0")
+        except (OSError, ValueError):
+            return False
+
+    def _serves_peers(self, node: int) -> bool:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{self._peer_ports[node]}/members", timeout=1).close()
+        except urllib.error.HTTPError as refused:
+            refused.close()  # any answer will do
+        except OSError:
+            return False
+        return True
+
+    def _command(self, node: int) -> list[str | Path]:
+        client, peer = f"http://127.0.0.1:{self.ports[node]}", f"http://127.0.0.1:{self._peer_ports[node]}"
+        members = ",".join(f"etcd{i}=http://127.0.0.1:{port}" for i, port in enumerate(self._peer_ports))
+        options = {
+            "name": f"etcd{node}", "data-dir": str(self._directory / f"etcd{node}"),
+            "listen-client-urls": client, "advertise-client-urls": client,
+            "listen-peer-urls": peer, "initial-advertise-peer-urls": peer,
+            "initial-cluster": members, "initial-cluster-state": "new",
+            "initial-cluster-token": self._workdir.path.name,
+            "heartbeat-interval": str(HEARTBEAT_MS), "election-timeout": str(ELECTION_MS),
+            "logger": "zap", "log-level": "warn",
+        }  # fmt: skip
+        return [find_etcd(), *(f"--{name}={value}" for name, value in options.items())]
+
+
+def b64(text: str) -> str:
+    """Encode a key or value as the JSON gateway wants it."""
+    return base64.b64encode(text.encode()).decode()

@@ -1,0 +1,331 @@
+"""The real thing on loopback: etcd and PostgreSQL members under Patroni.
+
+Members start from copies of one template with standby.signal: Patroni adopts them, the first to take the leader key
+promotes and the others follow, without initdb or pg_basebackup. Patroni detaches its postmaster, so a member's two
+processes are found apart: Patroni by what was started, the postmaster by its data directory.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pgrouter.demo import turbo
+from pgrouter.demo.binaries import PostgresBinaries, find_postgres
+from pgrouter.demo.etcd import EtcdCluster
+from pgrouter.demo.postgres import PASSWORD, USER, Server, ServerOptions, postmaster, template
+from pgrouter.demo.processes import DemoError, Process, spawn, until, write_file
+from pgrouter.demo.workdir import Workdir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+
+Profile = Literal["default", "fast", "turbo"]
+
+# (ttl, loop_wait, retry_timeout) in seconds; Patroni's defaults, the least it accepts, and the least that works.
+PROFILES: dict[Profile, tuple[int, int, int]] = {"default": (30, 10, 10), "fast": (20, 1, 3), "turbo": (5, 1, 2)}
+
+
+@dataclass(frozen=True, slots=True)
+class MemberStatus:
+    """A line of `patronictl list`."""
+
+    name: str
+    role: str  # leader, replica, sync_standby
+    state: str  # running, streaming, stopped, ...
+    timeline: int | None
+    lag_bytes: int | None  # None: not known, or the leader's own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatroniOptions:
+    """What a cluster under Patroni is made of."""
+
+    members: int = 3
+    etcd_nodes: int = 1
+    profile: Profile = "turbo"
+    scope: str = "demo"
+    server: ServerOptions = field(default_factory=ServerOptions)
+    dcs: dict[str, Any] = field(default_factory=dict)  # more of Patroni's dynamic configuration, e.g. failsafe_mode
+
+
+class Member(Server):
+    """A PostgreSQL server under Patroni."""
+
+    def __init__(
+        self, name: str, binaries: PostgresBinaries, workdir: Path, ports: tuple[int, int], cluster: PatroniCluster
+    ) -> None:
+        super().__init__(name, binaries, workdir, ports[0], cluster.options.server)
+        self.rest_port = ports[1]
+        self.patroni_log = workdir / f"{name}.patroni.log"
+        self._cluster = cluster
+        self._patroni: Process | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the postmaster runs."""
+        return postmaster(self.data) is not None
+
+    @property
+    def patroni_alive(self) -> bool:
+        """Whether Patroni runs."""
+        return self._patroni is not None and self._patroni.alive
+
+    def create(self, primary_port: int | None = None) -> None:
+        """Make the data directory anew; nobody is primary until the leader key says so."""
+        super().create(primary_port)
+        write_file(self.data / "standby.signal", "")
+
+    def launch(self) -> None:
+        """Start Patroni, which starts PostgreSQL, and return at once."""
+        config = write_file(self._workdir / f"{self.name}.yml", json.dumps(self._configuration(), indent=1))
+        turbo_file = turbo.__file__
+        program = ["-P", turbo_file] if self._cluster.options.profile == "turbo" else ["-m", "patroni"]
+        self._patroni = spawn([sys.executable, *program, config], self._workdir, self.patroni_log)
+
+    def wait_ready(self, timeout_s: float = 60) -> None:
+        """Wait until Patroni counts it as leader or streaming."""
+        until(lambda: self._cluster.is_healthy(self.name), timeout_s, f"{self.name} runs, see {self.patroni_log}", 0.05)
+
+    def kill(self) -> None:
+        """End Patroni and PostgreSQL at once (SIGKILL), as when the host dies."""
+        self.kill_patroni()
+        self.kill_postgres()
+
+    def kill_patroni(self) -> None:
+        """End Patroni alone; PostgreSQL goes on, a primary accepts writes until it is demoted by nobody."""
+        if self._patroni is not None and self._patroni.alive:
+            self._patroni.signal(signal.SIGKILL)
+            self._patroni.wait_gone(10)
+
+    def kill_postgres(self) -> None:
+        """End the postmaster and its backends; Patroni stays and starts it again or fails over."""
+        if server := postmaster(self.data):
+            server.kill()
+
+    def freeze(self, *, postgres: bool = True) -> None:
+        """Stop Patroni and PostgreSQL (or Patroni alone) with SIGSTOP, as a host that hangs."""
+        self._signal(signal.SIGSTOP, postgres=postgres)
+
+    def thaw(self) -> None:
+        """End a freeze."""
+        self._signal(signal.SIGCONT, postgres=True)
+
+    def _signal(self, number: int, *, postgres: bool) -> None:
+        if self._patroni is not None:
+            self._patroni.signal(number)
+        if postgres and (server := postmaster(self.data)):
+            server.signal(number, descendants=True)
+
+    def stop(self, mode: str = "fast", timeout_s: float = 30) -> None:  # noqa: ARG002  (Patroni knows one way)
+        """End Patroni with SIGTERM: it stops PostgreSQL and, as the leader, hands over first."""
+        if self._patroni is not None:
+            self._patroni.signal(signal.SIGTERM)
+            self._patroni.wait_gone(timeout_s)
+
+    def api(self, path: str, body: dict[str, Any] | None = None, method: str = "GET") -> tuple[int, str]:
+        """Call Patroni's REST API: (HTTP status, text)."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://127.0.0.1:{self.rest_port}{path}", data, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code, refused.read().decode()
+
+    def _configuration(self) -> dict[str, Any]:
+        """Give patroni.yml; JSON is YAML."""
+        options = self._cluster.options
+        ttl_s, loop_wait_s, retry_timeout_s = PROFILES[options.profile]
+        login = {"username": USER, "password": PASSWORD}
+        rest, sql = f"127.0.0.1:{self.rest_port}", f"127.0.0.1:{self.port}"
+        shared = {name: options.server.settings()[name] for name in ("max_connections", "max_wal_senders")}
+        dynamic = {
+            "ttl": ttl_s, "loop_wait": loop_wait_s, "retry_timeout": retry_timeout_s,
+            "maximum_lag_on_failover": 1048576,
+            "postgresql": {"use_pg_rewind": True, "use_slots": True, "parameters": shared},
+        }  # fmt: skip
+        return {
+            "scope": options.scope, "namespace": "/service/", "name": self.name,
+            "restapi": {"listen": rest, "connect_address": rest},
+            "etcd3": {"hosts": list(self._cluster.etcd.endpoints)},
+            "bootstrap": {"dcs": dynamic | options.dcs},
+            "postgresql": {
+                "listen": sql, "connect_address": sql, "use_unix_socket": False,
+                "data_dir": str(self.data), "bin_dir": str(self._binaries.directory),
+                "pgpass": str(self._workdir / f"{self.name}.pgpass"),
+                "authentication": {"superuser": login, "replication": login, "rewind": login},
+                "pg_hba": options.server.hba_lines(),
+                "parameters": options.server.settings(),
+                "create_replica_methods": ["basebackup"],
+                "basebackup": [{"checkpoint": "fast"}, "no-sync"],
+            },
+        }  # fmt: skip
+
+
+class PatroniCluster:
+    """etcd and members pg0, pg1, ... under Patroni. A context manager: up inside, nothing left outside."""
+
+    def __init__(
+        self, options: PatroniOptions | None = None, *, progress: Callable[[str], None] = lambda _text: None
+    ) -> None:
+        """Find the programs and reserve ports; `progress` hears a few words at each step of the start."""
+        self.options = options or PatroniOptions()
+        self.binaries = find_postgres()
+        self._progress = progress
+        self._workdir = Workdir("patroni")
+        self.etcd = EtcdCluster(self.options.etcd_nodes, workdir=self._workdir)
+        self.members: list[Member] = []
+        for _ in range(self.options.members):
+            self._new_member()
+
+    @property
+    def workdir(self) -> Path:
+        """Where data, configurations and logs are."""
+        return self._workdir.path
+
+    def _new_member(self) -> Member:
+        rest_port, port = self._workdir.ports(2)
+        member = Member(f"pg{len(self.members)}", self.binaries, self._workdir.path, (port, rest_port), self)
+        self.members.append(member)
+        return member
+
+    def start(self) -> None:
+        """Start etcd and all members and wait until one leads and the others stream (3-4 s on idle cores)."""
+        self._progress("starting etcd")
+        self.etcd.start()
+        self._progress(f"preparing {len(self.members)} data directories (PostgreSQL {self.binaries.version})")
+        template(self.binaries, self.options.server.auth)
+        with ThreadPoolExecutor(len(self.members)) as pool:
+            list(pool.map(Member.create, self.members))
+        self._progress(f"starting {len(self.members)} members under Patroni")
+        for member in self.members:
+            member.launch()
+        until(self.leader, 60, f"a leader, see {self.workdir}/*.log", 0.05)
+        self._progress(f"{self.require_leader().name} leads, waiting for its replicas")
+        self.wait_healthy()
+
+    def stop(self) -> None:
+        """End everything at once and remove the data."""
+        self._workdir.remove()
+
+    def __enter__(self) -> Self:
+        """Start."""
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """Stop."""
+        self.stop()
+
+    def status(self) -> tuple[MemberStatus, ...]:
+        """Ask the first member that answers for the whole cluster; empty if none does."""
+        for member in self.members:
+            try:
+                code, text = member.api("/cluster") if member.patroni_alive else (0, "")
+            except OSError:
+                continue
+            if code == 200:  # noqa: PLR2004
+                return tuple(decode_status(line) for line in json.loads(text)["members"])
+        return ()
+
+    def leader(self) -> Member | None:
+        """Give the member that holds the leader key and runs as a primary."""
+        leading = [s.name for s in self.status() if s.role == "leader" and s.state == "running"]
+        return self.member(leading[0]) if leading else None
+
+    def require_leader(self) -> Member:
+        """Give the leader; DemoError if there is none now."""
+        if member := self.leader():
+            return member
+        raise DemoError("nobody leads the cluster")
+
+    def replicas(self) -> list[Member]:
+        """Give the members that stream."""
+        return [self.member(s.name) for s in self.status() if s.role != "leader" and s.state == "streaming"]
+
+    def member(self, name: str) -> Member:
+        """Find a member by name."""
+        return next(member for member in self.members if member.name == name)
+
+    def is_healthy(self, name: str) -> bool:
+        """Tell whether Patroni shows a member as the running leader or as streaming."""
+        good = ("running",), ("streaming",)
+        return any(s.name == name and s.state in good[s.role != "leader"] for s in self.status())
+
+    def wait_healthy(self, timeout_s: float = 60) -> None:
+        """Wait until one member leads and all others stream."""
+        until(self._all_healthy, timeout_s, f"a leader and streaming replicas, see {self.workdir}/*.log", 0.05)
+
+    def _all_healthy(self) -> bool:
+        states = sorted((s.role == "leader", s.state) for s in self.status())
+        return states == [(False, "streaming")] * (len(self.members) - 1) + [(True, "running")]
+
+    def add_member(self) -> Member:
+        """Start one more member, which clones itself from the leader (pg_basebackup), and wait until it streams."""
+        member = self._new_member()
+        member.launch()
+        member.wait_ready()
+        return member
+
+    def remove_member(self, member: Member) -> None:
+        """Kill a member for good; its keys go when its lease ends."""
+        member.kill()
+        self.members.remove(member)
+
+    def switchover(self, to: Member | None = None, timeout_s: float = 30) -> Member:
+        """Hand leadership over as `patronictl switchover` does (2.8 s) and give the new leader."""
+        old = self.require_leader()
+        wanted = {"leader": old.name} | ({"candidate": to.name} if to else {})
+        status, text = old.api("/switchover", wanted, "POST")
+        if status != 200:  # noqa: PLR2004
+            raise DemoError(f"switchover refused ({status}): {text}")
+        return self.wait_leader_other_than(old, timeout_s)
+
+    def wait_leader_other_than(self, old: Member, timeout_s: float = 60) -> Member:
+        """Wait until another member leads and accepts writes."""
+        until(lambda: (now := self.leader()) and now is not old, timeout_s, f"a leader other than {old.name}", 0.02)
+        new = self.require_leader()
+        until(lambda: not new.in_recovery, timeout_s, f"{new.name} accepts writes", 0.02)
+        return new
+
+    def heal(self) -> None:
+        """Bring everything back: etcd, frozen and killed members, no pause; wait until all is healthy.
+
+        A member that is still broken after 30 s is made anew from the leader.
+        """
+        self.etcd.heal()
+        for member in self.members:
+            member.thaw()
+            if not member.patroni_alive:
+                member.launch()
+        until(self.leader, 60, "a leader", 0.05)
+        self.require_leader().api("/config", {"pause": None}, "PATCH")
+        try:
+            self.wait_healthy(30)
+        except TimeoutError:
+            for status in self.status():
+                if not self.is_healthy(status.name):
+                    self.member(status.name).api("/reinitialize", {"force": True}, "POST")
+            self.wait_healthy()
+
+
+def decode_status(line: dict[str, Any]) -> MemberStatus:
+    """Read a member of GET /cluster."""
+    lag = line.get("lag")
+    return MemberStatus(
+        line["name"], line["role"], line["state"], line.get("timeline"), lag if isinstance(lag, int) else None
+    )
