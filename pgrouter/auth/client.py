@@ -1,0 +1,179 @@
+"""A client's login to the router, as a generator.
+
+It yields what to send to the client and is sent the client's next message, `(type, body)`; it returns who the client
+is. AuthenticationOk is not part of it: the proxy sends that, after `ClientIdentity.final`, when a server was found.
+
+Which exchange a user gets hangs on auth.type and on what is known of the password (`EXCHANGES`), as in PostgreSQL and
+PgBouncer: md5 becomes SCRAM where only a SCRAM secret is known. A failed login always reads the same to the client;
+the reason goes to the log.
+
+Source: protocol chapter, "Start-up" and "SASL Authentication"; backend/libpq/auth.c, auth-sasl.c, auth-scram.c.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import secrets
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from types import MappingProxyType, NoneType
+
+from pgrouter.auth import md5, scram, wire
+from pgrouter.auth.secret import Credential, Md5Secret, PlainSecret, ScramSecret, scram_secret
+from pgrouter.errors import AuthenticationFailed, ProtocolViolation
+
+log = logging.getLogger("pgrouter.auth")
+
+INT_BYTES = 4
+ABSENT = b"\xff" * INT_BYTES  # -1: no initial response
+
+StoredSecret = PlainSecret | Md5Secret | ScramSecret
+
+
+@dataclass(frozen=True, slots=True)
+class ClientIdentity:
+    """Who a client is, and what its login left us to log in to servers with."""
+
+    user: str
+    credential: Credential | None = None  # None: see UserStore.credential
+    final: bytes = b""  # the server's last word of SASL: to be sent before AuthenticationOk, nothing answers it
+
+
+Exchange = Generator[bytes, tuple[int, bytes], ClientIdentity]
+
+
+def client_login(auth_type: str, user: str, secret: StoredSecret | None) -> Exchange:
+    """Find out whether a client is `user`, who is known by `secret`; None is an unknown user.
+
+    Every value that it yields is one whole message, for which it wants the client's next message.
+
+    Raises:
+        AuthenticationFailed: 28P01, wrong password or unknown user.
+        ProtocolViolation: 08P01, the client sent something else than the exchange has at that place.
+
+    """
+    if auth_type == "trust":
+        return ClientIdentity(user)
+    return (yield from EXCHANGES[auth_type, type(secret)](user, secret))
+
+
+def _failed(user: str, why: str) -> AuthenticationFailed:
+    log.info('login of user "%s" failed: %s', user, why)
+    return AuthenticationFailed(f'password authentication failed for user "{user}"')
+
+
+def _why(secret: StoredSecret | None, wrong: str = "wrong password") -> str:
+    if secret is None:
+        return "the users file does not have the user"
+    if isinstance(secret, PlainSecret) and not secret.password:
+        return "the user's password in the users file is empty"
+    return wrong
+
+
+# -- password and md5
+
+
+def _cleartext(user: str, secret: StoredSecret | None) -> Exchange:
+    answer = yield wire.authentication(wire.AUTH_CLEARTEXT)
+    password = wire.as_text(_password(answer))
+    proven = (scram_secret(user, None) if secret is None else secret).proves(user, password)
+    if proven is None:
+        raise _failed(user, _why(secret))
+    return ClientIdentity(user, proven)
+
+
+def _md5(user: str, secret: PlainSecret | Md5Secret | None) -> Exchange:
+    salt = secrets.token_bytes(md5.SALT_BYTES)
+    answer = yield wire.authentication(wire.AUTH_MD5, salt)
+    if isinstance(secret, Md5Secret):
+        digest = secret.digest
+    elif isinstance(secret, PlainSecret) and secret.password:
+        digest = md5.password_digest(secret.password, user)
+    else:
+        digest = secrets.token_hex(16)
+    if not hmac.compare_digest(_password(answer), md5.response(digest, salt)):
+        raise _failed(user, _why(secret))
+    return ClientIdentity(user, secret)
+
+
+def _password(answer: tuple[int, bytes]) -> bytes:
+    body = _body(answer, "password", wire.MAX_PASSWORD_BYTES)
+    if body.find(b"\0") != len(body) - 1:
+        raise ProtocolViolation("invalid password packet size")
+    if len(body) == 1:
+        raise AuthenticationFailed("empty password returned by client")
+    return body[:-1]
+
+
+def _body(answer: tuple[int, bytes], what: str, limit: int) -> bytes:
+    code, body = answer
+    if code != wire.PASSWORD:
+        raise ProtocolViolation(f"expected {what} response, got message type {code}")
+    if len(body) > limit:
+        raise ProtocolViolation("invalid message length", detail=f"A {what} response has at most {limit} bytes.")
+    return body
+
+
+# -- SCRAM
+
+
+def _scram(user: str, secret: StoredSecret | None) -> Exchange:
+    known = scram_secret(user, secret)
+    try:
+        initial = yield wire.authentication(wire.AUTH_SASL, wire.MECHANISM + b"\0\0")
+        message = _initial_response(_body(initial, "SASL", wire.MAX_SASL_BYTES))
+        if message is None:  # PostgreSQL too asks for it with an empty challenge
+            message = _body((yield wire.authentication(wire.AUTH_SASL_CONTINUE)), "SASL", wire.MAX_SASL_BYTES)
+        first = scram.read_client_first(message)
+        challenge = scram.server_first(first, scram.new_nonce(), known.salt, known.iterations)
+        answer = yield wire.authentication(wire.AUTH_SASL_CONTINUE, challenge.message)
+        response = _body(answer, "SASL", wire.MAX_SASL_BYTES)
+        proof = scram.read_client_final(response, first, challenge, known.stored_key)
+    except scram.ScramError as error:
+        raise ProtocolViolation("malformed SCRAM message", detail=str(error)) from None
+    if not proof.holds(known.stored_key):
+        usable = not isinstance(secret, Md5Secret)
+        raise _failed(user, _why(secret, "wrong password" if usable else "an md5 secret cannot serve SCRAM"))
+    final = wire.authentication(wire.AUTH_SASL_FINAL, scram.server_final(proof, known.server_key))
+    return ClientIdentity(user, _proven(secret, known, proof), final)
+
+
+def _proven(secret: StoredSecret | None, known: ScramSecret, proof: scram.Proof) -> Credential:
+    if isinstance(secret, PlainSecret):
+        return secret
+    return scram.ScramKeys(known.salt, known.iterations, proof.client_key, known.server_key)
+
+
+def _initial_response(body: bytes) -> bytes | None:
+    """Give the client's first SCRAM message, None if it sent only the mechanism's name."""
+    mechanism, end, rest = body.partition(b"\0")
+    length, message = rest[:INT_BYTES], rest[INT_BYTES:]
+    if not end or len(length) < INT_BYTES:
+        raise ProtocolViolation("invalid SASL initial response: insufficient data left in message")
+    if mechanism != wire.MECHANISM:
+        raise ProtocolViolation("client selected an invalid SASL authentication mechanism")
+    if length == ABSENT and not message:
+        return None
+    if int.from_bytes(length, "big") != len(message):
+        raise ProtocolViolation("invalid SASL initial response: wrong length")
+    return message
+
+
+EXCHANGES: MappingProxyType[tuple[str, type], Callable[[str, StoredSecret | None], Exchange]] = MappingProxyType(
+    {
+        ("password", PlainSecret): _cleartext,
+        ("password", Md5Secret): _cleartext,
+        ("password", ScramSecret): _cleartext,
+        ("password", NoneType): _cleartext,
+        ("md5", PlainSecret): _md5,
+        ("md5", Md5Secret): _md5,
+        ("md5", ScramSecret): _scram,
+        ("md5", NoneType): _md5,
+        ("scram-sha-256", PlainSecret): _scram,
+        ("scram-sha-256", Md5Secret): _scram,  # always fails, and does not say that the user is known
+        ("scram-sha-256", ScramSecret): _scram,
+        ("scram-sha-256", NoneType): _scram,
+    }
+)
+"""The exchange for an auth.type and what is known of the password; an absent entry is no such auth.type."""

@@ -1,0 +1,26 @@
+"""PostgreSQL's md5 password exchange: a digest of password and user name, salted once per login.
+
+Source: protocol chapter, "AuthenticationMD5Password".
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from pgrouter.auth.wire import as_bytes
+
+SALT_BYTES = 4
+
+
+def password_digest(password: str, user: str) -> str:
+    """Give the 32 hex digits that PostgreSQL keeps (after the word md5) for a password."""
+    return _md5(as_bytes(password) + as_bytes(user))
+
+
+def response(digest: str, salt: bytes) -> bytes:
+    """Give what a client answers to a salt, without the final NUL."""
+    return b"md5" + _md5(digest.encode() + salt).encode()
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()

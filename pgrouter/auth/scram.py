@@ -1,0 +1,284 @@
+"""SCRAM-SHA-256: its mathematics and its four messages, both sides, as pure functions on bytes.
+
+scramp prepares passwords (SASLprep). Its exchange classes do not fit PostgreSQL: they refuse the empty user name that
+libpq sends, iteration counts below 4096 and passwords that SASLprep prohibits (PostgreSQL takes those as they are), and
+they repeat PBKDF2 at every login. So the messages are here, and what is expensive is one function, `derive`, whose
+result the secrets remember.
+
+Channel binding is neither offered nor accepted. Messages, in order, by their names in the RFC: client-first,
+server-first, client-final, server-final.
+
+Source: RFC 5802 sections 3, 5 and 7; RFC 7677; backend/libpq/auth-scram.c; common/saslprep.c.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass
+
+from scramp import ScramException
+from scramp.utils import saslprep
+
+from pgrouter.auth.wire import as_bytes
+
+ITERATIONS = 4096  # PostgreSQL's default, scram_iterations
+SALT_BYTES = 16  # SCRAM_DEFAULT_SALT_LEN, scram-common.h
+KEY_BYTES = 32
+
+# A quarter of a second of one core. PostgreSQL sets no limit, but a server that asks for more would stop everybody.
+MAX_ITERATIONS = 1_000_000
+
+# SCRAM_RAW_NONCE_LEN, scram-common.h: 24 characters in base64
+NONCE_BYTES = 18
+
+_NONCE = re.compile(rb"[\x21-\x2b\x2d-\x7e]+")  # printable ASCII but the comma
+_ATTRIBUTE = re.compile(rb"[A-Za-z]=")
+_COUNT = re.compile(rb"[1-9][0-9]{0,9}")
+
+# The key of salts that nobody chose; PostgreSQL keeps one in pg_control (mock_authentication_nonce).
+_SALT_KEY = secrets.token_bytes(KEY_BYTES)
+
+
+class ScramError(Exception):
+    """The peer's message is not what the RFC has at this place; the text says how, without any secret."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ScramKeys:
+    """What logs in with SCRAM in a password's place, to servers that keep the same salt and iteration count."""
+
+    salt: bytes
+    iterations: int
+    client_key: bytes
+    server_key: bytes
+
+    @property
+    def stored_key(self) -> bytes:
+        """What a server keeps of the client's key."""
+        return hashlib.sha256(self.client_key).digest()
+
+    def __repr__(self) -> str:
+        return "<ScramKeys>"
+
+
+# -- mathematics
+
+
+def prepare(password: str) -> bytes:
+    """Give the bytes of a password that are hashed: SASLprep's, or the password as it is where that prohibits it."""
+    if not password.isascii():
+        try:
+            return as_bytes(saslprep(password) or password)
+        except ScramException:
+            pass
+    return as_bytes(password)
+
+
+def derive(password: str, salt: bytes, iterations: int) -> ScramKeys:
+    """Run PBKDF2 over a password: about a millisecond for 4096 iterations, the only expensive step of a login."""
+    salted = hashlib.pbkdf2_hmac("sha256", prepare(password), salt, iterations)
+    return ScramKeys(salt, iterations, _hmac(salted, b"Client Key"), _hmac(salted, b"Server Key"))
+
+
+def salt_for(user: str) -> bytes:
+    """Give the salt of a user without a SCRAM secret, known or unknown: the same one as long as the process lives."""
+    return _hmac(_SALT_KEY, as_bytes(user))[:SALT_BYTES]
+
+
+def new_nonce() -> bytes:
+    """Give the random part that a side adds to the nonce."""
+    return encode(secrets.token_bytes(NONCE_BYTES))
+
+
+def encode(raw: bytes) -> bytes:
+    """Give base64 without a line end."""
+    return binascii.b2a_base64(raw, newline=False)
+
+
+def decode(text: bytes, what: str) -> bytes:
+    """Give the bytes behind base64.
+
+    Raises:
+        ScramError: it is not base64; `what` says what it should have been.
+
+    """
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except binascii.Error:
+        raise ScramError(f"{what} is not valid base64.") from None
+
+
+def _hmac(key: bytes, data: bytes) -> bytes:
+    return hmac.digest(key, data, "sha256")
+
+
+def _xor(left: bytes, right: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(left, right, strict=True))
+
+
+# -- client-first
+
+
+@dataclass(frozen=True, slots=True)
+class ClientFirst:
+    """The first message of an exchange, apart: what is signed later, and what must come back."""
+
+    gs2_header: bytes
+    bare: bytes
+    nonce: bytes
+
+    @property
+    def message(self) -> bytes:
+        """The whole message."""
+        return self.gs2_header + self.bare
+
+
+def client_first(nonce: bytes, user: bytes = b"") -> ClientFirst:
+    """Begin an exchange; PostgreSQL takes the user from the startup packet, so the name may be empty, as libpq's is."""
+    return ClientFirst(b"n,,", b"n=" + user + b",r=" + nonce, nonce)
+
+
+def read_client_first(message: bytes) -> ClientFirst:
+    """Take a client's first message apart.
+
+    Raises:
+        ScramError: malformed, or it asks for channel binding, another identity or an extension.
+
+    """
+    flag, _, rest = message.partition(b",")
+    identity, comma, bare = rest.partition(b",")
+    if flag.startswith(b"p="):
+        raise ScramError("The client requires channel binding, which SCRAM-SHA-256 does not have.")
+    if flag not in (b"n", b"y") or not comma:
+        raise ScramError("Unexpected channel-binding flag.")
+    if identity:
+        raise ScramError("The client uses an authorization identity, which is not supported.")
+    if bare.startswith(b"m="):
+        raise ScramError("The client requires an unsupported SCRAM extension.")
+    name, _, rest = bare.partition(b",")
+    _value(name, b"n")
+    nonce = _value(rest.partition(b",")[0], b"r")
+    if not _NONCE.fullmatch(nonce):
+        raise ScramError("Non-printable characters in SCRAM nonce.")
+    return ClientFirst(flag + b",,", bare, nonce)
+
+
+def _value(part: bytes, name: bytes) -> bytes:
+    if not _ATTRIBUTE.match(part) or part[:1] != name:
+        raise ScramError(f'Expected attribute "{name.decode()}".')
+    return part[2:]
+
+
+# -- server-first
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFirst:
+    """A server's challenge."""
+
+    message: bytes
+    nonce: bytes
+    salt: bytes
+    iterations: int
+
+
+def server_first(first: ClientFirst, nonce: bytes, salt: bytes, iterations: int) -> ServerFirst:
+    """Challenge a client: its nonce with ours behind it, and how its password was hashed."""
+    whole = first.nonce + nonce
+    return ServerFirst(b"r=%b,s=%b,i=%d" % (whole, encode(salt), iterations), whole, salt, iterations)
+
+
+def read_server_first(message: bytes, first: ClientFirst) -> ServerFirst:
+    """Take a server's challenge apart.
+
+    Raises:
+        ScramError: malformed, it is not about our nonce, or it asks for more than MAX_ITERATIONS.
+
+    """
+    head, _, rest = message.partition(b",")
+    middle, _, rest = rest.partition(b",")
+    nonce = _value(head, b"r")
+    if not nonce.startswith(first.nonce) or len(nonce) == len(first.nonce) or not _NONCE.fullmatch(nonce):
+        raise ScramError("Nonce does not match.")
+    salt = decode(_value(middle, b"s"), "The salt")
+    count = _value(rest.partition(b",")[0], b"i")
+    if not salt or not _COUNT.fullmatch(count):
+        raise ScramError("Malformed salt or iteration count.")
+    if int(count) > MAX_ITERATIONS:
+        raise ScramError(f"{int(count)} iterations are more than {MAX_ITERATIONS}.")
+    return ServerFirst(message, nonce, salt, int(count))
+
+
+# -- client-final
+
+
+def client_final(keys: ScramKeys, first: ClientFirst, challenge: ServerFirst) -> tuple[bytes, bytes]:
+    """Prove the knowledge of the keys; gives the message, and the signature with which the server must answer."""
+    unproven = b"c=" + encode(first.gs2_header) + b",r=" + challenge.nonce
+    signed = _signed(first, challenge, unproven)
+    proof = _xor(keys.client_key, _hmac(keys.stored_key, signed))
+    return unproven + b",p=" + encode(proof), _hmac(keys.server_key, signed)
+
+
+def _signed(first: ClientFirst, challenge: ServerFirst, unproven: bytes) -> bytes:
+    return b",".join((first.bare, challenge.message, unproven))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Proof:
+    """A proof that may be right: the key that it is made of, if it is, and what was signed."""
+
+    client_key: bytes
+    signed: bytes
+
+    def holds(self, stored_key: bytes) -> bool:
+        """Whether the client knows the password, in constant time."""
+        return hmac.compare_digest(hashlib.sha256(self.client_key).digest(), stored_key)
+
+
+def read_client_final(message: bytes, first: ClientFirst, challenge: ServerFirst, stored_key: bytes) -> Proof:
+    """Take a client's proof apart; whether it holds is asked of the result.
+
+    Raises:
+        ScramError: malformed, or about another header or nonce.
+
+    """
+    unproven, found, last = message.rpartition(b",p=")
+    binding, _, rest = unproven.partition(b",")
+    if not found:
+        raise ScramError("The proof is missing.")
+    if _value(binding, b"c") != encode(first.gs2_header):
+        raise ScramError("Unexpected SCRAM channel-binding attribute in client-final-message.")
+    if not hmac.compare_digest(_value(rest.partition(b",")[0], b"r"), challenge.nonce):
+        raise ScramError("Nonce does not match.")
+    proof = decode(last, "The proof")
+    if len(proof) != KEY_BYTES:
+        raise ScramError("Malformed proof in client-final-message.")
+    signed = _signed(first, challenge, unproven)
+    return Proof(_xor(proof, _hmac(stored_key, signed)), signed)
+
+
+# -- server-final
+
+
+def server_final(proof: Proof, server_key: bytes) -> bytes:
+    """Prove to a client that we know its secret too."""
+    return b"v=" + encode(_hmac(server_key, proof.signed))
+
+
+def check_server_final(message: bytes, signature: bytes) -> None:
+    """Check the server's proof.
+
+    Raises:
+        ScramError: it has none, or a wrong one: it does not know the password.
+
+    """
+    if message.startswith(b"e="):
+        raise ScramError(f"The server reports {message[2:66].decode('ascii', 'replace')}.")
+    given = decode(_value(message.partition(b",")[0], b"v"), "The server's signature")
+    if not hmac.compare_digest(given, signature):
+        raise ScramError("Incorrect server signature.")
