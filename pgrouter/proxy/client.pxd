@@ -14,7 +14,6 @@ cdef int IDLE, FAILED_TRANSACTION
 cdef int REPLICA, BEGIN_READ_ONLY
 cdef int SPLIT, ONLY_PRIMARY, ONLY_REPLICA
 cdef Py_ssize_t MAX_BATCH, AHEAD
-cdef int STATE_EFFECTS, DISCARD
 
 cdef class ClientConnection(Peer):
     cdef readonly object hub
@@ -33,6 +32,7 @@ cdef class ClientConnection(Peer):
     cdef public bint reads
     cdef public str reason
     cdef public int effects
+    cdef public object touched
     cdef public str pin
     cdef Py_ssize_t body_left
     cdef Py_ssize_t examined
@@ -44,6 +44,7 @@ cdef class ClientConnection(Peer):
     cdef Py_ssize_t begin(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
     cdef int examine(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
     cdef int account(self, object statement) except -1
+    cdef int touch(self, object settings) except -1
     cdef object statement_of(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop)
     cdef object statement_parsed(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t finish, Py_ssize_t stop)
     cdef int count_route(self) except -1

@@ -52,6 +52,7 @@ from pgrouter.protocol.requests import QUERY as R_QUERY
 from pgrouter.protocol.requests import SYNC as R_SYNC
 from pgrouter.routing.statement import Effect, Target, Tx
 from pgrouter.server.connection import Peer, ServerConnection
+from pgrouter.session.harvest import Touched
 from pgrouter.session.settings import transition
 
 log = logging.getLogger("pgrouter.client")
@@ -66,18 +67,6 @@ SPLIT, ONLY_PRIMARY, ONLY_REPLICA = range(3)
 
 REPLICA = int(Target.REPLICA)
 BEGIN_READ_ONLY = int(Tx.BEGIN_READ_ONLY)
-DISCARD = int(Effect.DISCARD)
-
-# Session state that is lost with the server: whoever made it keeps its server
-STATE_EFFECTS = int(
-    Effect.SETTINGS
-    | Effect.TEMP
-    | Effect.LISTEN
-    | Effect.HOLD_CURSOR
-    | Effect.SQL_PREPARE
-    | Effect.ADVISORY_LOCK
-    | Effect.OTHER_STATE
-)
 
 _ids = count(1)
 
@@ -103,6 +92,7 @@ class ClientConnection(Peer):
         self.waiting = False
         self.reads = False  # the last batch was one for a replica
         self.reason = ""  # and why
+        self.touched = None  # settings that the transaction may have changed
         self.effects = 0  # what the statements since the link may leave behind
         self.pin = None  # why the server is kept past the transaction
         self.body_left = 0  # bytes of a frame that streams through
@@ -120,9 +110,9 @@ class ClientConnection(Peer):
         while pos < end and not self.closed:
             if self.conversation is not None:
                 used = self.converse(buf, pos, end)
-            elif self.server is not None:
+            elif self.server is not None and self.server.collector is None:
                 return self.forward(buf, pos, end)
-            elif self.waiting:
+            elif self.waiting or self.server is not None:  # or its settings are being read back
                 if end - pos > AHEAD:
                     self.pause()
                 return pos
@@ -218,6 +208,15 @@ class ClientConnection(Peer):
             self.reason = statement.reason
         if statement.effects:
             self.effects |= statement.effects
+            if statement.settings:
+                self.touch(statement.settings)
+        return 0
+
+    def touch(self, settings) -> int:
+        """Note the settings that a statement may change; they are read back at the end of the transaction."""
+        if self.touched is None:
+            self.touched = Touched()
+        self.touched.note(settings)
         return 0
 
     def statement_of(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t):
@@ -325,8 +324,12 @@ class ClientConnection(Peer):
             return 0
         if server.status != IDLE:
             return 0
+        if server.collector is not None:
+            self.hub.harvested(self, server)
         if self.effects:
             self.hub.settle(self, server)
+            if server.owed.count:
+                return 0  # the settings are being read back
         if self.pin is not None:
             return 0
         self.unlink()

@@ -15,6 +15,7 @@ from pgrouter.errors import RouterError, ServerLost
 from pgrouter.protocol import codes, messages, requests
 from pgrouter.proxy.conversation import LimboConversation
 from pgrouter.routing.statement import Effect, Tx
+from pgrouter.session import harvest
 from pgrouter.session.limbo import Limbo, after_loss
 from pgrouter.session.prepared import SharedStatements
 
@@ -40,7 +41,6 @@ PINS = (
     (Effect.HOLD_CURSOR, "WITH HOLD cursor"),
     (Effect.SQL_PREPARE, "PREPARE"),
     (Effect.ADVISORY_LOCK, "advisory lock"),
-    (Effect.SETTINGS, "SET"),
     (Effect.OTHER_STATE, "session state"),
 )
 
@@ -129,6 +129,7 @@ class Hub:
             server.dirty = False
             client.profile = client.startup_profile
             client.pin = None
+            client.touched = None
         if effects & Effect.DEALLOCATE:
             server.prepared.clear()
             server.dirty = True
@@ -138,7 +139,24 @@ class Hub:
                     self.log(client, logging.DEBUG, f"pinned to {server!r}: {words}")
                     client.pin = words
                 server.dirty = True
-                return
+                break
+        if client.touched is not None:
+            server.collector = []
+            server.inject(messages.query(client.touched.question(dict(client.profile.values))))
+
+    def harvested(self, client: ClientConnection, server: ServerConnection) -> None:
+        """The settings were read back: the client's profile follows, and so does the server's."""
+        collected, server.collector = server.collector, None
+        touched, client.touched = client.touched, None
+        rows = harvest.read_rows(collected)
+        if rows is None:
+            server.doomed = True  # it cannot say what it has
+            return
+        client_values, server_values = harvest.follow(
+            touched, rows, dict(client.profile.values), dict(client.startup_profile.values)
+        )
+        client.profile = self.profiles.of(client_values)
+        server.profile = self.profiles.of(server_values)
 
     # -- trouble
 
@@ -169,6 +187,7 @@ class Hub:
             client.send_bytes(answer)
         client.forget_unconfirmed()
         client.effects = 0
+        client.touched = None
         if failed or skipping:
             limbo = Limbo(
                 None if said or server.owed.skipping else told, skipping=skipping, failed=failed, ends=self._ends(client)

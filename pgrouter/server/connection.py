@@ -196,10 +196,16 @@ class ServerConnection(Stream):
                 return self.lose(ServerLost("the server sent an impossible message length", sqlstate="08P01"))
             if code == DATA_ROW or code == COPY_DATA:
                 action = self.owed.answer(code)
+                if action == SKIP and self.collector is not None:
+                    if stop > end:
+                        return pos
+                    self.collector.append((code, bytes(buf[pos + 5 : stop])))
             elif stop > end and length <= WHOLE and code in (READY_FOR_QUERY, ERROR_RESPONSE, PARAMETER_STATUS):
                 return pos
             elif stop <= end:
                 action = self.message(code, buf, pos, stop, out)
+                if self.closed:
+                    return end
                 if action == FAKE:  # done with, whatever it was
                     pos = stop
                     continue
@@ -249,6 +255,10 @@ class ServerConnection(Stream):
             action = self.owed.answer(code)
             if action == SKIP and self.collector is not None:
                 self.collector.append((code, body))
+            elif action == SKIP:
+                # A statement of ours failed, with the client's batch behind it: never let that run as if it had not.
+                self.lose(ServerLost(f"could not prepare the session: {fields.get('M', '')}", sqlstate=fields.get("C", "")))
+                return FAKE
             return action
         return self.owed.answer(code)
 
