@@ -71,6 +71,7 @@ class Group:
         old = self.writer
         self.writer = self._pool(view.member(view.primary)) if view.primary else None
         self.readers = [self._pool(known[name]) for name in view.readers if name in known]
+        self.turn = self.turn % len(self.readers) if self.readers else 0
         if old is not None and view.leader not in (None, old.member.name):
             old.cut(ServerLost("the server is no longer the leader", sqlstate="57P01"))
         self.wake()
