@@ -91,7 +91,7 @@ def merge(previous: ClusterView, snapshot: Snapshot, probes: Mapping[str, Probe]
         readers=tuple(member.name for member in members if member.readable),
         paused=snapshot.config.paused,
         last_leader=snapshot.leader or previous.last_leader,
-        timeline=max(case.proven_timeline, reign.timeline),
+        timeline=reign.timeline,
         system_id=reign.system_id,
         dcs_reachable=snapshot.reachable,
         no_primary=reign.objection,
@@ -248,10 +248,8 @@ def _objections_to_reads(server: DcsMember, probe: Probe, case: _Case, reign: _R
     if is_set(server.tags, "noloadbalance"):
         yield "tagged noloadbalance"
     if reign.primary is None:
-        if probe.timeline < reign.timeline:
-            yield f"is on timeline {probe.timeline}, older than {reign.timeline}"
         if probe.streamed_timeline < max(1, reign.timeline):
-            yield "has not been seen to stream"
+            yield f"has not been seen to stream on timeline {reign.timeline}" if reign.timeline else "does not stream"
     else:
         if probe.timeline != reign.timeline:
             yield f"is on timeline {probe.timeline}, the primary on {reign.timeline}"
