@@ -2,48 +2,51 @@
 
 Durations are written in YAML as `15s`, `200ms`, `10m`, `1h` or a plain number of seconds, and are seconds here; the
 Python name then carries the unit (`wait_timeout` in YAML, `wait_timeout_s` here). Nothing here is global: settings are
-built once by `config.load` and passed to constructors; a reload builds new ones.
+built once by `config.load` and passed to constructors; a reload builds new ones, and `config.diff` says which changes
+it can take. docs/configuration.md and configs/full.yml have every setting too; a test compares them.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path  # noqa: TC003  (msgspec reads the annotations)
 from typing import Literal
 
 from msgspec import Struct, field
+
+from pgrouter.config.types import Count, CountOrNone, ListenPort, Name, Port, Seconds, Secret
 
 
 class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A part of the file: immutable, and an unknown key is an error."""
 
 
-class Listen(_Section):
+class Listen(_Section, kw_only=True):
     """One address that clients connect to."""
 
-    host: str = "127.0.0.1"
-    port: int = 6432  # 0: the kernel picks one (tests)
+    host: Name = "127.0.0.1"
+    port: ListenPort = 6432  # 0: the kernel picks one (tests)
     mode: Literal["split", "primary", "replica"] = "split"  # split: each statement by its class
 
 
-class MemberAddress(_Section):
+class MemberAddress(_Section, kw_only=True):
     """One PostgreSQL server of a static cluster."""
 
-    name: str
-    host: str
-    port: int = 5432
+    name: Name
+    host: Name  # an absolute path is the directory of a Unix socket
+    port: Port = 5432
 
 
-class Monitor(_Section):
+class Monitor(_Section, kw_only=True):
     """How the router itself logs in to the members, for probes and the catalog."""
 
-    user: str = "postgres"
-    password: str = ""
-    database: str = "postgres"
-    interval_s: float = field(default=1.0, name="interval")  # between two probes of a member
-    timeout_s: float = field(default=3.0, name="timeout")  # connect and answer of one probe
+    user: Name = "postgres"
+    password: Secret = Secret("")
+    database: Name = "postgres"
+    interval_s: Seconds = field(default=1.0, name="interval")  # between two probes of a member
+    timeout_s: Seconds = field(default=3.0, name="timeout")  # connect and answer of one probe
 
 
-class EtcdTls(_Section):
+class EtcdTls(_Section, kw_only=True):
     """Certificates towards etcd."""
 
     ca: Path | None = None
@@ -51,22 +54,22 @@ class EtcdTls(_Section):
     key: Path | None = None
 
 
-class Etcd(_Section):
+class Etcd(_Section, kw_only=True):
     """Where Patroni keeps the cluster's keys: /<namespace>/<scope>/."""
 
-    endpoints: tuple[str, ...]
-    scope: str
-    namespace: str = "/service"
+    endpoints: tuple[str, ...]  # host:port, http://host:port or https://host:port
+    scope: Name
+    namespace: Name = "/service"
     username: str = ""
-    password: str = ""
+    password: Secret = Secret("")
     tls: EtcdTls | None = None
-    connect_timeout_s: float = field(default=1.0, name="connect_timeout")
-    request_timeout_s: float = field(default=2.0, name="request_timeout")
-    idle_s: float = field(default=5.0, name="idle")  # silence on a watch after which everything is read again
+    connect_timeout_s: Seconds = field(default=1.0, name="connect_timeout")
+    request_timeout_s: Seconds = field(default=2.0, name="request_timeout")
+    idle_s: Seconds = field(default=5.0, name="idle")  # silence on a watch after which everything is read again
 
 
-class Cluster(_Section):
-    """Who the members are and who says which of them leads."""
+class Cluster(_Section, kw_only=True):
+    """Who the members are and who says which of them leads; what the source does not name is not read."""
 
     source: Literal["static", "etcd"]
     members: tuple[MemberAddress, ...] = ()  # source: static
@@ -74,59 +77,59 @@ class Cluster(_Section):
     monitor: Monitor = field(default_factory=Monitor)
 
 
-class Auth(_Section):
+class Auth(_Section, kw_only=True):
     """How clients prove who they are, and the passwords with which the router logs in to servers."""
 
     type: Literal["trust", "password", "md5", "scram-sha-256"] = "scram-sha-256"
-    users_file: Path | None = None  # PgBouncer's userlist.txt
+    users_file: Path | None = None  # PgBouncer's userlist.txt; only type trust can do without
 
 
-class Pool(_Section):
+class Pool(_Section, kw_only=True):
     """Server connections: a pool per member, database and user."""
 
     mode: Literal["transaction", "session", "statement"] = "transaction"
-    size: int = 20  # server connections per member, database and user
-    min_size: int = 0
-    max_clients: int = 1000  # client connections in all
-    wait_timeout_s: float = field(default=120.0, name="wait_timeout")  # for a server connection; then 57014
-    no_leader_timeout_s: float = field(default=30.0, name="no_leader_timeout")  # held while nobody leads; then 57P03
-    idle_timeout_s: float = field(default=600.0, name="idle_timeout")  # an unused server connection is closed
-    lifetime_s: float = field(default=3600.0, name="lifetime")  # an older one is closed once it is free
-    connect_timeout_s: float = field(default=15.0, name="connect_timeout")  # dial and login to a server
-    login_timeout_s: float = field(default=60.0, name="login_timeout")  # a client's login
-    drain_timeout_s: float = field(default=30.0, name="drain_timeout")  # SIGTERM: running transactions may finish
-    prepared_statements: int = 200  # kept per server connection; the least recently used is closed
+    size: Count = 20  # server connections per member, database and user
+    min_size: CountOrNone = 0
+    max_clients: Count = 1000  # client connections in all
+    wait_timeout_s: Seconds = field(default=120.0, name="wait_timeout")  # for a server connection; then 57014
+    no_leader_timeout_s: Seconds = field(default=30.0, name="no_leader_timeout")  # held while nobody leads; then 57P03
+    idle_timeout_s: Seconds = field(default=600.0, name="idle_timeout")  # an unused server connection is closed
+    lifetime_s: Seconds = field(default=3600.0, name="lifetime")  # an older one is closed once it is free
+    connect_timeout_s: Seconds = field(default=15.0, name="connect_timeout")  # dial and login to a server
+    login_timeout_s: Seconds = field(default=60.0, name="login_timeout")  # a client's login
+    drain_timeout_s: Seconds = field(default=30.0, name="drain_timeout")  # SIGTERM: running transactions may finish
+    prepared_statements: CountOrNone = 200  # kept per server connection; the least recently used is closed
 
 
-class Routing(_Section):
+class Routing(_Section, kw_only=True):
     """Which statement goes where."""
 
-    cache_bytes: int = 64 * 1024 * 1024  # memory for classified statements
-    read_only_functions: tuple[str, ...] = ()  # taken as reads whatever pg_proc says; name or schema.name
-    write_functions: tuple[str, ...] = ()  # taken as writes whatever pg_proc says
-    max_parsed_bytes: int = 1024 * 1024  # a longer statement is not parsed: it goes to the primary
+    cache_bytes: CountOrNone = 64 * 1024 * 1024  # memory for classified statements
+    read_only_functions: tuple[Name, ...] = ()  # taken as reads whatever pg_proc says; name or schema.name
+    write_functions: tuple[Name, ...] = ()  # taken as writes whatever pg_proc says
+    max_parsed_bytes: CountOrNone = 1024 * 1024  # a longer statement is not parsed: it goes to the primary
 
 
-class Admin(_Section):
+class Admin(_Section, kw_only=True):
     """The console: the database names that open it, and who may."""
 
-    databases: tuple[str, ...] = ("pgrouter", "pgbouncer")
-    admin_users: tuple[str, ...] = ()  # all commands; empty: every user that can log in
-    stats_users: tuple[str, ...] = ()  # SHOW only
+    databases: tuple[Name, ...] = ("pgrouter", "pgbouncer")
+    admin_users: tuple[Name, ...] = ()  # all commands; empty: every user that can log in
+    stats_users: tuple[Name, ...] = ()  # SHOW only
 
 
-class Log(_Section):
+class Log(_Section, kw_only=True):
     """What is written to stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     connections: bool = True  # a line per login and logout
 
 
-class Settings(_Section):
+class Settings(_Section, kw_only=True):
     """The whole file."""
 
-    cluster: Cluster
     listen: tuple[Listen, ...] = (Listen(),)
+    cluster: Cluster
     auth: Auth = field(default_factory=Auth)
     pool: Pool = field(default_factory=Pool)
     routing: Routing = field(default_factory=Routing)

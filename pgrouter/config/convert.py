@@ -1,0 +1,159 @@
+"""Plain data to frozen structs, collecting every problem by its path in place of stopping at the first.
+
+msgspec converts and checks the single values; the walk over sections and lists is here, because msgspec's own stops at
+the first problem and speaks of types where people think of keys.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Literal, TypeVar, Union, get_args, get_origin
+
+import msgspec
+
+from pgrouter.config.types import DURATION, Secret, duration_s
+
+Problems = list[str]
+Section = TypeVar("Section", bound=msgspec.Struct)
+
+YAML_NAMES = {dict: "a mapping", list: "a list", NoneType: "nothing"}
+
+# Known to PostgreSQL or planned, so that "unknown" would be the wrong word
+NOT_YET = {
+    ("cluster.source", "patroni"): "patroni (its REST interface) is not supported yet; use etcd or static",
+    ("auth.type", "cert"): "cert is not supported yet; use scram-sha-256",
+    ("auth.type", "hba"): "hba is not supported yet; use scram-sha-256",
+}
+
+
+class _Wrong(Exception):  # noqa: N818  (never leaves this file)
+    """A value was put on the list of problems."""
+
+
+class Converter:
+    """One conversion: where relative paths begin, and the problems so far."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.problems: Problems = []
+
+    def section(self, kind: type[Section], data: object, path: str = "") -> Section:
+        """Build a section from a mapping; nothing at all is an empty mapping (every key may be commented out)."""
+        if data is None:
+            data = {}
+        if not isinstance(data, dict):
+            raise self._wrong(path, f"expected a mapping, got {_name(data)}")
+        fields = {entry.encode_name: entry for entry in msgspec.structs.fields(kind)}
+        before = len(self.problems)
+        for key in data:
+            if key not in fields:
+                self._wrong(_join(path, key), f"unknown key{_hint(key, fields)}")
+        values = {}
+        for key, entry in fields.items():
+            if key in data:
+                with contextlib.suppress(_Wrong):
+                    values[entry.name] = self.value(entry.type, data[key], _join(path, key))
+            elif entry.required:
+                self._wrong(_join(path, key), "required")
+        if len(self.problems) > before:
+            raise _Wrong
+        return kind(**values)
+
+    def value(self, kind: object, data: object, path: str) -> object:
+        """Convert one value of any type that a setting has."""
+        if get_origin(kind) in (Union, UnionType):  # only ever `X | None`
+            if data is None:
+                return None
+            kind = next(part for part in get_args(kind) if part is not NoneType)
+        if _is_section(kind):
+            return self.section(kind, data, path)
+        if get_origin(kind) is tuple:
+            return self._list(get_args(kind)[0], data, path)
+        if get_origin(kind) is Literal:
+            return self._choice(get_args(kind), data, path)
+        return self._scalar(kind, data, path)
+
+    def _list(self, kind: object, data: object, path: str) -> tuple:
+        if not isinstance(data, list):
+            raise self._wrong(path, f"expected a list, got {_name(data)}")
+        items = []
+        for number, item in enumerate(data):
+            with contextlib.suppress(_Wrong):
+                items.append(self.value(kind, item, f"{path}[{number}]"))
+        if len(items) < len(data):
+            raise _Wrong
+        return tuple(items)
+
+    def _choice(self, choices: tuple[str, ...], data: object, path: str) -> str:
+        if data in choices:
+            return data
+        if isinstance(data, str) and (path, data) in NOT_YET:
+            raise self._wrong(path, NOT_YET[path, data])
+        raise self._wrong(path, f"expected one of {', '.join(choices)}; got {data!r}")
+
+    def _scalar(self, kind: object, data: object, path: str) -> object:
+        try:
+            if isinstance(data, str) and _is_duration(kind):
+                data = duration_s(data)
+            if kind is Path:
+                return self.directory / Path(msgspec.convert(data, str)).expanduser()
+            if kind is Secret:
+                return Secret(msgspec.convert(data, str))
+            return msgspec.convert(data, kind)
+        except msgspec.ValidationError as error:
+            raise self._wrong(path, _words(error, data)) from None
+        except ValueError as error:
+            raise self._wrong(path, str(error)) from None
+
+    def _wrong(self, path: str, what: str) -> _Wrong:
+        self.problems.append(f"{path}: {what}" if path else what)
+        return _Wrong()
+
+
+def convert(kind: type[Section], data: object, directory: Path) -> tuple[Section | None, Problems]:
+    """Build a struct from plain data, or say everything that is wrong with it as `path.to.key: what is wrong`.
+
+    Relative paths begin at `directory`.
+    """
+    converter = Converter(directory)
+    try:
+        return converter.section(kind, data), []
+    except _Wrong:
+        return None, converter.problems
+
+
+def _join(path: str, key: object) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def _hint(key: object, known: object) -> str:
+    close = difflib.get_close_matches(str(key), known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _name(data: object) -> str:
+    return YAML_NAMES.get(type(data), type(data).__name__)
+
+
+def _is_section(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _is_duration(kind: object) -> bool:
+    if get_origin(kind) is not Annotated:
+        return False
+    return any((meta.extra_json_schema or {}).get("format") == DURATION for meta in kind.__metadata__)
+
+
+def _words(error: msgspec.ValidationError, data: object) -> str:
+    """Turn msgspec's words into ours; what was given is repeated only where it can be no secret."""
+    text = str(error).replace("`", "").replace(" float", " number").replace("1000000000.0", "1e9")
+    text = text[:1].lower() + text[1:]
+    if isinstance(data, int | float) and "got" not in text:
+        return f"{text}, got {data:g}"
+    if "expected str, got" in text and not isinstance(data, dict | list | NoneType):
+        return f"{text} (put it in quotes)"
+    return text

@@ -1,0 +1,55 @@
+"""What a reload changes: which settings differ, which of them a running router takes, and which wait for a restart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgrouter.config.settings import Settings
+
+# Settings, and all below them, that are read once when the router starts; a reload takes all others.
+NEEDS_RESTART = (
+    "listen",  # sockets are bound once
+    "cluster",  # the source and the monitor are built once: who leads is never in doubt because of a reload
+    "routing",  # the cache holds what was decided under the old rules
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The settings that differ, by their paths, in the order of the file."""
+
+    now: tuple[str, ...] = ()  # a reload applies them
+    restart: tuple[str, ...] = ()  # they go on as they were until a restart
+
+    def __bool__(self) -> bool:
+        return bool(self.now or self.restart)
+
+
+def diff(old: Settings, new: Settings) -> Changes:
+    """Say which settings differ; a list counts as one setting, and values are not repeated (they may be secret)."""
+    paths = tuple(_changed(old, new, ""))
+    return Changes(
+        tuple(path for path in paths if not needs_restart(path)),
+        tuple(path for path in paths if needs_restart(path)),
+    )
+
+
+def needs_restart(path: str) -> bool:
+    """Whether the setting at this path is read only at the start."""
+    return any(path == root or path.startswith((f"{root}.", f"{root}[")) for root in NEEDS_RESTART)
+
+
+def _changed(old: msgspec.Struct, new: msgspec.Struct, prefix: str) -> Iterator[str]:
+    for entry in msgspec.structs.fields(old):
+        before, after = getattr(old, entry.name), getattr(new, entry.name)
+        path = f"{prefix}{entry.encode_name}"
+        if isinstance(before, msgspec.Struct) and isinstance(after, msgspec.Struct):
+            yield from _changed(before, after, f"{path}.")
+        elif before != after:
+            yield path

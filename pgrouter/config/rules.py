@@ -1,0 +1,118 @@
+"""What must hold between settings, and between settings and the machine: one function per rule, all of them run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Iterator
+    from pathlib import Path
+
+    from pgrouter.config.settings import Etcd, Settings
+
+
+def broken_rules(settings: Settings) -> list[str]:
+    """Give a line `path.to.key: what is wrong` for every rule that does not hold."""
+    return [problem for rule in RULES for problem in rule(settings)]
+
+
+def _listen(settings: Settings) -> Iterator[str]:
+    if not settings.listen:
+        yield "listen: at least one address is required"
+    addresses = (f"{listen.host}:{listen.port}" for listen in settings.listen if listen.port)
+    for address in _repeated(addresses):
+        yield f"listen: {address} is given twice"
+
+
+def _source(settings: Settings) -> Iterator[str]:
+    cluster = settings.cluster
+    if cluster.source == "etcd":
+        if cluster.etcd is None:
+            yield "cluster.etcd: required when source is etcd"
+    elif not cluster.members:
+        yield "cluster.members: required when source is static"
+    for name in _repeated(member.name for member in cluster.members):
+        yield f"cluster.members: the name {name} is given twice"
+    for address in _repeated(f"{member.host}:{member.port}" for member in cluster.members):
+        yield f"cluster.members: {address} is given twice"
+
+
+def _etcd(settings: Settings) -> Iterator[str]:
+    etcd = settings.cluster.etcd
+    if etcd is None:
+        return
+    if not etcd.endpoints:
+        yield "cluster.etcd.endpoints: at least one endpoint is required"
+    for number, endpoint in enumerate(etcd.endpoints):
+        problem = endpoint_problem(endpoint)
+        if problem:
+            yield f"cluster.etcd.endpoints[{number}]: {problem}"
+    if etcd.password and not etcd.username:
+        yield "cluster.etcd.username: required with a password"
+    yield from _etcd_tls(etcd)
+
+
+def _etcd_tls(etcd: Etcd) -> Iterator[str]:
+    if etcd.tls is None:
+        return
+    if etcd.tls.key and not etcd.tls.cert:
+        yield "cluster.etcd.tls.cert: required with a key"
+    for key, path in (("ca", etcd.tls.ca), ("cert", etcd.tls.cert), ("key", etcd.tls.key)):
+        yield from _file(f"cluster.etcd.tls.{key}", path)
+
+
+def endpoint_problem(endpoint: str) -> str:
+    """Say what is wrong with an endpoint of etcd ("" when nothing is)."""
+    expected = f"expected host:port, http://host:port or https://host:port, got {endpoint!r}"
+    try:
+        url = urlsplit(endpoint if "//" in endpoint else f"//{endpoint}")
+        port = url.port
+    except ValueError:
+        return expected
+    if url.username or url.password:
+        return "expected no user or password here; there are cluster.etcd.username and password"
+    address = url.hostname and port and url.scheme in ("", "http", "https")
+    return "" if address and url.path in ("", "/") and not url.query else expected
+
+
+def _monitor(settings: Settings) -> Iterator[str]:
+    if not settings.cluster.monitor.interval_s:
+        yield "cluster.monitor.interval: expected more than 0"
+    if not settings.cluster.monitor.timeout_s:
+        yield "cluster.monitor.timeout: expected more than 0"
+
+
+def _auth(settings: Settings) -> Iterator[str]:
+    auth = settings.auth
+    if auth.users_file is None and auth.type != "trust":
+        yield f"auth.users_file: required when type is {auth.type}"
+    yield from _file("auth.users_file", auth.users_file)
+
+
+def _pool(settings: Settings) -> Iterator[str]:
+    if settings.pool.min_size > settings.pool.size:
+        yield f"pool.min_size: expected at most pool.size ({settings.pool.size}), got {settings.pool.min_size}"
+
+
+def _functions(settings: Settings) -> Iterator[str]:
+    both = set(settings.routing.read_only_functions) & set(settings.routing.write_functions)
+    for name in sorted(both):
+        yield f"routing.write_functions: {name} is in routing.read_only_functions too"
+
+
+def _file(key: str, path: Path | None) -> Iterator[str]:
+    if path is None:
+        return
+    if not path.exists():
+        yield f"{key}: not found: {path}"
+    elif not path.is_file():
+        yield f"{key}: not a file: {path}"
+
+
+def _repeated(values: Iterable[Hashable]) -> list[Hashable]:
+    return [value for value, count in Counter(values).items() if count > 1]
+
+
+RULES = (_listen, _source, _etcd, _monitor, _auth, _pool, _functions)
