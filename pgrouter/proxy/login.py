@@ -14,6 +14,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from pgrouter.auth.client import client_login
+from pgrouter.auth.server import ServerRefused
 from pgrouter.errors import (
     FeatureNotSupported,
     InvalidAuthorization,
@@ -59,6 +60,8 @@ class Login(Conversation):
                     return used
                 self._first_packet(data[used + 4 : used + length])
                 used += length
+            if self.startup is not None and self.exchange is None:
+                return used  # sent ahead of the end of the login: it has to wait
             return used + super().on_bytes(data[used:])
         except RouterError as error:
             self._fail(error)
@@ -70,8 +73,11 @@ class Login(Conversation):
 
     def _fail(self, error: RouterError) -> None:
         if not self.client.closed:
-            error.severity = "FATAL"
-            self.client.send_bytes(messages.error_response(error))
+            if isinstance(error, ServerRefused):  # PostgreSQL's own words
+                self.client.send_bytes(messages.message(codes.ERROR_RESPONSE, error.body))
+            else:
+                error.severity = "FATAL"
+                self.client.send_bytes(messages.error_response(error))
             self.hub.log(self.client, logging.INFO, f"login failed: {error.message}")
             self.client.leave()
 
