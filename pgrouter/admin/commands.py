@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from pgrouter.admin.table import Row
 
 _TOKEN = re.compile(
-    r"""(?P<space> \s+ | --[^\n]* | /\*.*?\*/ )
+    r"""(?P<space> \s+ | --[^\n]* | /\*.*?(?:\*/|\Z) )
       | (?P<end> ; )
       | (?P<text> '(?:[^']|'')*' | "(?:[^"]|"")*" | [^\s;'"/-]+ | . )""",
     re.DOTALL | re.VERBOSE,
 )
 
+MAX_TEXT = 16 * 1024  # characters; a driver's longest small talk has a few hundred
 SHOWN_IN_ERRORS = 60  # characters of an unknown command
 
 ALL_STATEMENTS = "ALL"
@@ -56,9 +57,11 @@ def parse(text: str) -> list[Command]:
 
     Raises:
         RouterError: 42601, one of them is not a command of the console; 0A000, it is one of PgBouncer's that is not
-            supported; then none of them may run, as in PostgreSQL.
+            supported; 54000, the text is too long. Then none of them may run, as in PostgreSQL.
 
     """
+    if len(text) > MAX_TEXT:
+        raise RouterError(f"a console command has at most {MAX_TEXT} characters", sqlstate="54000")
     return [_command(words) for words in split(text)]
 
 

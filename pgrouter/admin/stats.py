@@ -11,6 +11,8 @@ from __future__ import annotations
 from operator import add, sub
 from typing import TYPE_CHECKING, NamedTuple
 
+from pgrouter.pool.member import Totals
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -51,26 +53,19 @@ PER = {"xact_time": "xact_count", "query_time": "query_count"}
 
 def member_totals(pool: MemberPool) -> Counters:
     """Sum up the server connections of one pool, closed ones included."""
-    total = Counters()
-    closed = getattr(pool, "closed", None)
-    if closed is not None:
-        total = Counters(
-            closed.xacts, closed.xacts, closed.queries, closed.sent, closed.received, closed.xact_us, closed.query_us
-        )
+    total = Totals()
+    total.add(pool.closed)
     for server in pool.servers:
-        # What a server gets has come from clients, and the other way round.
-        total = total.plus(
-            Counters(
-                server.xacts,
-                server.xacts,
-                server.queries,
-                server.sent,
-                server.received,
-                int(getattr(server, "xact_s", 0) * 1e6),
-                int(getattr(server, "query_s", 0) * 1e6),
-            )
-        )
-    return total
+        total.add(server)
+    return Counters(
+        server_assignment_count=total.xacts,
+        xact_count=total.xacts,
+        query_count=total.queries,
+        received=total.sent,  # what servers were sent had come from clients, and the other way round
+        sent=total.received,
+        xact_time=int(total.xact_s * 1e6),
+        query_time=int(total.query_s * 1e6),
+    )
 
 
 def group_totals(group: Group) -> Counters:

@@ -37,6 +37,7 @@ def _client(scene: Scene, client: ClientConnection, since: float | None) -> Row:
     info = client.info
     wait, wait_us = split_us(scene.now - since) if since is not None else (0, 0)
     server = client.server
+    asked = server.linked_at if server is not None else since
     return (
         "C",
         info.user if info else None,
@@ -47,7 +48,7 @@ def _client(scene: Scene, client: ClientConnection, since: float | None) -> Row:
         info.port if info else None,
         *_local(client.sock),
         scene.time(client.since),
-        scene.time(since) if since is not None else None,
+        scene.time(asked) if asked is not None else None,
         wait,
         wait_us,
         0,
@@ -103,7 +104,7 @@ def _server(scene: Scene, group: Group, server: ServerConnection) -> Row:
         member.port,
         *_local(server.sock),
         scene.time(server.created_at),
-        scene.time(server.used_at),
+        scene.time(server.asked_at) if server.asked_at else None,
         0,
         0,
         int(server.doomed),

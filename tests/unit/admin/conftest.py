@@ -1,0 +1,137 @@
+"""A router without sockets: real hub, pools and connections around a clock that the test owns."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pgrouter.admin.scene import Scene
+from pgrouter.admin.stats import Sampler
+from pgrouter.auth.users import UserStore
+from pgrouter.config.settings import Cluster, MemberAddress, Monitor, Settings
+from pgrouter.net.stream import Poller
+from pgrouter.pool.pools import Pools
+from pgrouter.proxy.client import ClientConnection
+from pgrouter.proxy.hub import ClientInfo, Hub
+from pgrouter.routing.cache import StatementCache
+from pgrouter.routing.classify import classify
+from pgrouter.server.connection import ServerConnection
+from pgrouter.server.states import IDLE_STATE
+from pgrouter.topology import ClusterView, Member, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgrouter.pool.group import Group
+
+SECRET = "s3" + "cret"
+WALL = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
+
+VIEW = ClusterView(
+    number=7,
+    members=(
+        Member(name="pg1", host="10.0.0.1", port=5432, role=Role.PRIMARY, leader=True, writable=True, timeline=3),
+        Member(
+            name="pg2",
+            host="10.0.0.2",
+            port=5433,
+            role=Role.REPLICA,
+            readable=True,
+            timeline=3,
+            lag_bytes=4096,
+            state="streaming",
+            tags=(("zone", "b"), ("clonefrom", "true")),
+        ),
+        Member(name="pg3", host="10.0.0.3", port=5432, reason="it does not answer"),
+    ),
+    leader="pg1",
+    primary="pg1",
+    readers=("pg2",),
+    no_primary="",
+)
+
+
+@dataclass
+class Watch:
+    """The monitor, as far as the console asks it."""
+
+    view: ClusterView = VIEW
+
+
+@dataclass
+class Desk:
+    """The application, as far as the console asks it."""
+
+    poller: Poller
+    pools: Pools
+    hub: Hub
+    sampler: Sampler
+    seconds: list[float]  # the clock
+    monitor: Watch = field(default_factory=Watch)
+    reloads: int = 0
+    stops: int = 0
+
+    def reload(self) -> str:
+        """Count reloads."""
+        self.reloads += 1
+        return "RELOAD"
+
+    def request_stop(self) -> None:
+        """Count stops."""
+        self.stops += 1
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.seconds[0] += seconds
+        self.poller.touch()
+
+    def scene(self, client: ClientConnection | None = None) -> Scene:
+        """Look at it now."""
+        return Scene(self, client, self.poller.now, WALL)
+
+    def client(self, user: str = "alice", database: str = "app", *, console: bool = False) -> ClientConnection:
+        """Log a client in."""
+        client = ClientConnection(self.poller, self.hub, 0)
+        client.info = ClientInfo(user, database, "192.0.2.7", 40000, "psql")
+        if not console:
+            client.group = self.pools.group(database, user, None)
+        self.hub.admit(client)
+        return client
+
+    def stranger(self) -> ClientConnection:
+        """Accept a client that has not said a word."""
+        client = ClientConnection(self.poller, self.hub, 0)
+        self.hub.arrived(client)
+        return client
+
+    def server(self, group: Group, member: str, state: int = IDLE_STATE) -> ServerConnection:
+        """Add a server connection to a pool."""
+        pool = group.members[member]
+        server = ServerConnection(self.poller, pool, None)
+        pool.servers.add(server)
+        pool.pending += 1
+        pool.move(server, state)
+        return server
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    """Give a router with nobody in it."""
+    seconds = [1000.0]
+    loop = asyncio.new_event_loop()
+    poller = Poller(loop, clock=lambda: seconds[0])
+    settings = Settings(
+        cluster=Cluster(
+            source="static",
+            members=(MemberAddress(name="pg1", host="10.0.0.1"),),
+            monitor=Monitor(password=SECRET),
+        )
+    )
+    pools = Pools(poller, settings.pool, VIEW)
+    hub = Hub(settings, pools, StatementCache(classify), UserStore.empty(), lambda _client: None)
+    yield Desk(poller, pools, hub, Sampler(pools, poller.now), seconds)
+    poller.close()
+    loop.close()
