@@ -8,6 +8,7 @@
     etcd       one or three etcd nodes
     streaming  a primary and its standbys without Patroni, up in half a second
     patroni    etcd and Patroni members
+    router     `pgrouter run` in front of one of them
     turbo      Patroni without its lower bounds, for failovers in 5 s
 
 Nothing here is meant for data anybody wants to keep: fsync is off and the password is "postgres".

@@ -119,6 +119,11 @@ class EtcdCluster:
         """Delete a key."""
         self.call("/v3/kv/deleterange", {"key": b64(key)}, node)
 
+    def clear(self) -> None:
+        """Delete all keys."""
+        everything = base64.b64encode(b"\0").decode()
+        self.call("/v3/kv/deleterange", {"key": everything, "range_end": everything})
+
     def grant(self, ttl_s: int, node: int = 0) -> int:
         """Give the id of a new lease."""
         return int(self.call("/v3/lease/grant", {"TTL": ttl_s}, node)["ID"])

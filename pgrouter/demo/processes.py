@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -125,17 +126,24 @@ def write_file(path: Path, text: str, mode: int = 0o600) -> Path:
 def spawn(
     argv: Sequence[str | Path], workdir: Path, log: Path, env: Mapping[str, str] | None = None
 ) -> Process:
-    """Start a program that logs to a file (appended), in a session of its own so that Ctrl-C does not reach it."""
-    with log.open("ab") as out:
-        own(log)
+    """Start a server, never as root; it logs to a file (appended)."""
+    log.touch()
+    own(log)
+    return spawn_as_self(command(argv), output=log, errors=log, env=environment(workdir, env))
+
+
+def spawn_as_self(
+    argv: Sequence[str | Path], *, output: Path, errors: Path, env: Mapping[str, str]
+) -> Process:
+    """Start a program as the user that we are, in a session of its own so that Ctrl-C does not reach it."""
+    with output.open("ab") as out, errors.open("ab") as err:
         child = subprocess.Popen(  # noqa: S603  (our own programs)
-            command(argv), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-            cwd="/", env=environment(workdir, env), start_new_session=True,
+            argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd="/", env=env, start_new_session=True
         )
     child.returncode = 0  # Process reaps it; Popen must not complain about a running child
     started = start_time(child.pid)
     if started is None:
-        raise DemoError(f"{argv[0]} ended at once, see {log}")
+        raise DemoError(f"{argv[0]} ended at once, see {errors}")
     return Process(child.pid, started)
 
 
@@ -153,17 +161,23 @@ def run(
 
 
 def environment(workdir: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Give the environment of a started program: ours without other clusters' settings, with the reaper's mark."""
-    mine = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "PATRONI", "ETCD"))}
-    mine |= {"HOME": str(workdir), "LC_ALL": "C.UTF-8", "TZ": "UTC", MARK: str(workdir)}
+    """Give the environment of a server: the service user's, without the settings of other clusters."""
+    servers = own_environment(workdir) | {"HOME": str(workdir), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
     if user := service_user():
-        mine |= {"USER": user.pw_name, "LOGNAME": user.pw_name}
-    return mine | dict(extra or {})
+        servers |= {"USER": user.pw_name, "LOGNAME": user.pw_name}
+    return servers | dict(extra or {})
+
+
+def own_environment(workdir: Path) -> dict[str, str]:
+    """Give our environment with the reaper's mark, without the settings of other clusters."""
+    foreign = re.compile(r"PG(?!ROUTER_)|PATRONI|ETCD")  # libpq's, Patroni's and etcd's variables
+    return {k: v for k, v in os.environ.items() if not foreign.match(k)} | {MARK: str(workdir)}
 
 
 def command(argv: Sequence[str | Path]) -> list[str]:
     """Put in front of a command what drops root; `setpriv` execs, so the pid is the program's."""
-    plain = [str(a) for a in argv]
+    name = str(argv[0])
+    plain = [shutil.which(name) or name, *(str(a) for a in argv[1:])]
     user = service_user()
     if user is None:
         return plain

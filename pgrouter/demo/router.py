@@ -1,0 +1,76 @@
+"""`pgrouter run` as a process of its own, known to accept clients."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from pathlib import Path
+
+import pgrouter
+from pgrouter.demo.processes import DemoError, Process, own_environment, spawn_as_self, until
+
+CODE = Path(pgrouter.__file__).parent.parent  # the router that is started is the one that we are, installed or not
+READY = re.compile(r"^pgrouter ready: (\S+):(\d+)$", re.MULTILINE)
+
+
+class RouterProcess:
+    """One router: started from a file of settings, stopped by SIGTERM."""
+
+    def __init__(self, config: Path, workdir: Path) -> None:
+        self.config = config
+        self.output = config.with_suffix(".out")
+        self.log = config.with_suffix(".log")
+        self._workdir = workdir
+        self._process: Process | None = None
+
+    def start(self, timeout_s: float = 20) -> None:
+        """Start it and wait for its ready line; DemoError with its last words if it ends instead."""
+        program = "import sys; from pgrouter.cli.main import main; sys.exit(main())"
+        self._process = spawn_as_self(
+            [sys.executable, "-c", program, "run", "--config", self.config],
+            output=self.output, errors=self.log, env=own_environment(self._workdir) | {"PYTHONPATH": str(CODE)},
+        )  # fmt: skip
+        until(self._is_ready, timeout_s, f"pgrouter ready, see {self.log}")
+
+    def _is_ready(self) -> bool:
+        if not self.alive:
+            raise DemoError("pgrouter ended:\n" + "\n".join(self.log.read_text().splitlines()[-20:]))
+        return bool(self.ports)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None and self._process.alive
+
+    @property
+    def pid(self) -> int:
+        """Its process id; DemoError if it was never started."""
+        if self._process is None:
+            raise DemoError("pgrouter was not started")
+        return self._process.pid
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The ports on which it accepts clients, in the order of `listen`."""
+        return tuple(int(port) for _host, port in READY.findall(self.output.read_text()))
+
+    def reload(self) -> None:
+        """Make it read its file again (SIGHUP)."""
+        if self._process is not None:
+            self._process.signal(signal.SIGHUP)
+
+    def stop(self, timeout_s: float = 10) -> None:
+        """Let it drain and end (SIGTERM); what does not end in time is killed, and TimeoutError says so."""
+        if self._process is None or not self._process.alive:
+            return
+        self._process.signal(signal.SIGTERM)
+        try:
+            self._process.wait_gone(timeout_s)
+        finally:
+            self._process.kill()
+
+    def kill(self) -> None:
+        """End it with SIGKILL."""
+        if self._process is not None:
+            self._process.kill()
