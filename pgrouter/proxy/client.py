@@ -357,7 +357,7 @@ class ClientConnection(Peer):
         out.reset(buf)
         if server.owed.count == 0:
             server.asked_at = self.poller.now
-        if server.profile is not self.profile and self.pin is None:
+        if server.profile is not self.profile:
             self.apply_profile(out)
         if self.body_left:
             length = min(self.body_left, end - pos)
@@ -597,6 +597,11 @@ class ClientConnection(Peer):
                 else:
                     server.prepared.pop(ident, None)
         return 0
+
+    def keep_to_primary(self) -> None:
+        """Send everything to the primary, unless the listener is for replicas."""
+        if self.mode == SPLIT:
+            self.mode = ONLY_PRIMARY
 
     def forget_statements(self) -> None:
         """Let go of all prepared statements."""

@@ -103,7 +103,10 @@ class Hub:
         return ClientInfo(user, database, address, port, startup.get("application_name"))
 
     def logged_in(self, client: ClientConnection) -> None:
-        """A login is complete."""
+        """A login is complete. In session pooling the client keeps its first server, which must take its writes."""
+        if client.group is not None and self.settings.pool.mode == "session":
+            client.pin = "session pooling"
+            client.keep_to_primary()
         self.logging_in.pop(client.client_id, None)
         if self.settings.log.connections:
             self.log(client, logging.INFO, "login")
@@ -128,7 +131,7 @@ class Hub:
             server.profile = self.profiles.empty
             server.dirty = False
             client.profile = client.startup_profile
-            client.pin = None
+            client.pin = None if self.settings.pool.mode != "session" else client.pin
             client.touched = None
         if effects & Effect.DEALLOCATE:
             server.prepared.clear()
