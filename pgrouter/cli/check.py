@@ -1,0 +1,49 @@
+"""`pgrouter check --config FILE`: exit code 0 and `FILE: ok`, or 1 and `FILE: path.to.key: what is wrong` lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pgrouter.auth.users import UserStore
+from pgrouter.config.load import load
+from pgrouter.errors import ConfigError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from pgrouter.config.settings import Settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--config", "-c", type=Path, required=True, metavar="FILE", help="the configuration file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check a configuration and everything that it names."""
+    if checked(args.config) is None:
+        return 1
+    print(f"{args.config}: ok")  # noqa: T201  (the contract)
+    return 0
+
+
+def checked(path: Path) -> Settings | None:
+    """Give the settings of a file; None when it cannot be used: then every problem was printed, one a line."""
+    try:
+        settings = load(path)
+        _read_users(settings)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"{path}: {problem}", flush=True)  # noqa: T201  (the contract)
+        return None
+    return settings
+
+
+def _read_users(settings: Settings) -> None:
+    if settings.auth.users_file is None:
+        return
+    try:
+        UserStore.load(settings.auth.users_file)
+    except ConfigError as error:
+        raise ConfigError([f"auth.users_file: {problem}" for problem in error.problems]) from error

@@ -1,0 +1,74 @@
+"""The command `pgrouter`: finds the subcommand and runs it.
+
+A subcommand's module is imported only when it was asked for: `--version` is fast, and one broken room does not take
+the commands that never enter it along.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import pgrouter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = {
+    "run": "run the router in the foreground",
+    "demo": "start a real cluster on this machine with a router in front of it",
+    "check": "say everything that is wrong with a configuration file",
+    "explain": "say where a statement goes, and why",
+    "classify": "read statements as JSON lines and say where each goes",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the subcommand that the arguments name (`sys.argv` without them); gives the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    args = _parser(words).parse_args(words)
+    if args.version:
+        print(version())  # noqa: T201  (what was asked for)
+        return 0
+    return args.run(args)
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="pgrouter", description="One address in front of a PostgreSQL cluster.")
+    parser.add_argument("--version", action="store_true", help="print versions and whether the hot rooms are compiled")
+    wanted = next((word for word in words if not word.startswith("-")), "")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required="--version" not in words)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if name == wanted:
+            module = import_module(f"pgrouter.cli.{name}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    return parser
+
+
+def version() -> str:
+    """Give the versions of everything that decides how the router behaves, one a line."""
+    return "\n".join(
+        (
+            f"pgrouter {pgrouter.__version__}",
+            f"compiled: {'yes' if pgrouter.COMPILED else 'no (plain Python, slow)'}",
+            f"Python {platform.python_version()}",
+            f"PostgreSQL parser {_parser_version()}",
+        )
+    )
+
+
+def _parser_version() -> str:
+    try:
+        import pglast  # noqa: PLC0415  (only --version pays for it)
+    except ImportError as error:
+        return f"missing ({error})"
+    return f"{'.'.join(map(str, pglast.get_postgresql_version()))} (pglast {pglast.__version__.removeprefix('v')})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
