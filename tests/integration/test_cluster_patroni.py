@@ -14,21 +14,23 @@ import pytest
 from pgrouter.cluster.monitor import Monitor
 from pgrouter.config.settings import Cluster, Etcd
 from pgrouter.config.settings import Monitor as MonitorSettings
-from pgrouter.demo.patroni import PatroniCluster, PatroniOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pgrouter.demo.patroni import Member
+    from pgrouter.demo.patroni import Member, PatroniCluster
     from pgrouter.topology import ClusterView
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
 
 
-@pytest.fixture(scope="module")
-def built() -> Iterator[PatroniCluster]:
-    with PatroniCluster(PatroniOptions(dcs={"primary_start_timeout": 0})) as cluster:
-        yield cluster
+@pytest.fixture
+def failing_over(patroni: PatroniCluster) -> Iterator[PatroniCluster]:
+    """Patroni fails over at once when its PostgreSQL crashes, instead of starting it again in place."""
+    patroni.require_leader().api("/config", {"primary_start_timeout": 0}, "PATCH")
+    yield patroni
+    member = next(member for member in patroni.members if member.patroni_alive)
+    member.api("/config", {"primary_start_timeout": None}, "PATCH")
 
 
 class Writers:
@@ -88,7 +90,7 @@ def never_two(eye: Eye) -> bool:
     return all(sum(member.writable for member in view.members) <= 1 for _, view in eye.views)
 
 
-def test_switchover_crash_and_a_primary_without_patroni(built: PatroniCluster) -> None:
+def test_switchover_crash_and_a_primary_without_patroni(failing_over: PatroniCluster) -> None:
     async def admitted(eye: Eye, writers: Writers, old: str, since_s: float) -> tuple[str, float]:
         """Wait for a new primary; gives its name and how long after its first accepted write it was seen."""
         seen_s = await eye.until(lambda view: view.primary not in (None, old))
@@ -99,7 +101,7 @@ def test_switchover_crash_and_a_primary_without_patroni(built: PatroniCluster) -
 
     async def story(writers: Writers) -> None:
         eye = Eye()
-        etcd = Etcd(endpoints=built.etcd.endpoints, scope=built.options.scope)
+        etcd = Etcd(endpoints=failing_over.etcd.endpoints, scope=failing_over.options.scope)
         monitor = Monitor(Cluster(source="etcd", etcd=etcd, monitor=MonitorSettings(password="postgres")), eye.take)
         await monitor.start()
         try:
@@ -107,18 +109,18 @@ def test_switchover_crash_and_a_primary_without_patroni(built: PatroniCluster) -
             await eye.until(complete)
             first = monitor.view.primary
             begun_s = time.monotonic()
-            switching = asyncio.create_task(asyncio.to_thread(built.switchover))
+            switching = asyncio.create_task(asyncio.to_thread(failing_over.switchover))
             second, late_s["switchover"] = await admitted(eye, writers, first, begun_s)
             assert (await switching).name == second
             await eye.until(complete)
 
             begun_s = time.monotonic()
-            await asyncio.to_thread(built.member(second).kill_postgres)
+            await asyncio.to_thread(failing_over.member(second).kill_postgres)
             third, late_s["crash"] = await admitted(eye, writers, second, begun_s)
             await eye.until(complete)
 
             begun_s = time.monotonic()
-            await asyncio.to_thread(built.member(third).kill_patroni)
+            await asyncio.to_thread(failing_over.member(third).kill_patroni)
             held_s = await eye.until(lambda view: view.primary is None)
             assert monitor.view.readers  # reads go on
             fourth, late_s["patroni killed"] = await admitted(eye, writers, third, begun_s)
@@ -131,5 +133,5 @@ def test_switchover_crash_and_a_primary_without_patroni(built: PatroniCluster) -
         finally:
             await monitor.stop()
 
-    with Writers(built) as writers:
+    with Writers(failing_over) as writers:
         asyncio.run(story(writers))

@@ -17,29 +17,17 @@ import pytest
 from pgrouter.cluster.monitor import Monitor
 from pgrouter.config.settings import Cluster, Etcd, MemberAddress
 from pgrouter.config.settings import Monitor as MonitorSettings
-from pgrouter.demo.etcd import EtcdCluster
-from pgrouter.demo.streaming import StreamingCluster
 from pgrouter.topology import Role
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
 
+    from pgrouter.demo.etcd import EtcdCluster
     from pgrouter.demo.postgres import Server
+    from pgrouter.demo.streaming import StreamingCluster
     from pgrouter.topology import ClusterView
 
 pytestmark = pytest.mark.pg
-
-
-@pytest.fixture(scope="module")
-def built() -> Iterator[StreamingCluster]:
-    with StreamingCluster() as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def cluster(built: StreamingCluster) -> StreamingCluster:
-    built.heal()
-    return built
 
 
 class Eye:
@@ -114,30 +102,30 @@ async def heir_and_other(cluster: StreamingCluster) -> tuple[Server, Server]:
     return (one, two) if await sql(one, ask) >= await sql(two, ask) else (two, one)
 
 
-def test_what_servers_say_of_themselves(cluster: StreamingCluster) -> None:
+def test_what_servers_say_of_themselves(streaming: StreamingCluster) -> None:
     async def story() -> None:
-        async with watching(static(cluster)) as eye:
+        async with watching(static(streaming)) as eye:
             await eye.until(state("pg0", "pg1", "pg2"))
             primary, replica = (eye.monitor.probes[name].word for name in ("pg0", "pg1"))
-            system_id = await sql(cluster.primary, "SELECT system_identifier FROM pg_control_system()")
+            system_id = await sql(streaming.primary, "SELECT system_identifier FROM pg_control_system()")
             assert primary.system_id == replica.system_id == str(system_id)
             assert (primary.role, primary.timeline) == (Role.PRIMARY, 1)
             assert (replica.role, replica.timeline, replica.streaming) == (Role.REPLICA, 1, True)
-            assert 0 < primary.lsn <= await sql(cluster.primary, "SELECT pg_current_wal_lsn() - '0/0'")
+            assert 0 < primary.lsn <= await sql(streaming.primary, "SELECT pg_current_wal_lsn() - '0/0'")
             count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgrouter monitor'"
-            assert await sql(cluster.primary, count) == 1
+            assert await sql(streaming.primary, count) == 1
 
     asyncio.run(story())
 
 
-def test_crash_promotion_and_the_return_of_the_old_primary(cluster: StreamingCluster) -> None:
+def test_crash_promotion_and_the_return_of_the_old_primary(streaming: StreamingCluster) -> None:
     async def story() -> None:
-        async with watching(static(cluster)) as eye:
+        async with watching(static(streaming)) as eye:
             await eye.until(state("pg0", "pg1", "pg2"))
             killed_s = time.monotonic()
-            await asyncio.to_thread(cluster.primary.kill)
+            await asyncio.to_thread(streaming.primary.kill)
             assert await eye.until(state(None, "pg1", "pg2")) - killed_s < 1.5
-            heir, other = await heir_and_other(cluster)
+            heir, other = await heir_and_other(streaming)
             await asyncio.sleep(0.3)
             writing = asyncio.create_task(asyncio.to_thread(first_write_s, heir))
             await sql(heir, "SELECT pg_promote(false)")
@@ -146,11 +134,11 @@ def test_crash_promotion_and_the_return_of_the_old_primary(cluster: StreamingClu
             assert eye.monitor.view.timeline == 2  # at once, though the control file still says 1
 
             await asyncio.to_thread(other.stop)
-            await asyncio.to_thread(cluster.follow, other, heir)
+            await asyncio.to_thread(streaming.follow, other, heir)
             await eye.until(state(heir.name, other.name))
             assert eye.monitor.probes[other.name].word.timeline == 2
 
-            await asyncio.to_thread(cluster.primary.start)  # it has not been told, and says that it is primary
+            await asyncio.to_thread(streaming.primary.start)  # it has not been told, and says that it is primary
             await eye.until(lambda view: view.member("pg0").role is Role.PRIMARY)
             assert state(heir.name, other.name)(eye.monitor.view)
             assert eye.monitor.view.member("pg0").reason == "says it is primary but does not lead: gets nothing"
@@ -158,80 +146,80 @@ def test_crash_promotion_and_the_return_of_the_old_primary(cluster: StreamingClu
     asyncio.run(story())
 
 
-def test_a_diverged_primary_that_is_made_a_replica_is_not_read(cluster: StreamingCluster) -> None:
+def test_a_diverged_primary_that_is_made_a_replica_is_not_read(streaming: StreamingCluster) -> None:
     async def story() -> None:
-        async with watching(static(cluster, interval_s=0.05)) as eye:
+        async with watching(static(streaming, interval_s=0.05)) as eye:
             await eye.until(state("pg0", "pg1", "pg2"))
-            old, new = cluster.servers[:2]
+            old, new = streaming.servers[:2]
             await asyncio.to_thread(new.promote)
             await eye.until(lambda view: view.primary == "pg1")
             await sql(old, "CREATE TABLE phantom ()")  # on the old timeline: it never was
             await asyncio.to_thread(old.stop, "immediate")
-            await asyncio.to_thread(cluster.follow, old, new)
+            await asyncio.to_thread(streaming.follow, old, new)
             await eye.until(lambda view: view.member("pg0").role is Role.REPLICA)
             await asyncio.sleep(0.5)
             assert not any("pg0" in view.readers for _, view in eye.views if view.timeline == 2)
             assert eye.monitor.view.member("pg0").reason == "is on timeline 1, the primary on 2"
 
             await asyncio.to_thread(old.stop, "fast")
-            await asyncio.to_thread(cluster.follow, old, new, rewind=True)
+            await asyncio.to_thread(streaming.follow, old, new, rewind=True)
             await eye.until(lambda view: "pg0" in view.readers)
 
     asyncio.run(story())
 
 
-def test_a_primary_that_restarts_in_place(cluster: StreamingCluster) -> None:
+def test_a_primary_that_restarts_in_place(streaming: StreamingCluster) -> None:
     async def story() -> None:
-        async with watching(static(cluster)) as eye:
+        async with watching(static(streaming)) as eye:
             await eye.until(state("pg0", "pg1", "pg2"))
             eye.views.clear()
-            await asyncio.to_thread(cluster.primary.stop)
+            await asyncio.to_thread(streaming.primary.stop)
             await eye.until(state(None, "pg1", "pg2"))
-            await asyncio.to_thread(cluster.primary.start)
+            await asyncio.to_thread(streaming.primary.start)
             await eye.until(state("pg0", "pg1", "pg2"))
             assert all(view.readers or view.primary for _, view in eye.views)  # there was always somebody to read from
 
     asyncio.run(story())
 
 
-def test_a_replica_that_loses_its_stream(cluster: StreamingCluster) -> None:
+def test_a_replica_that_loses_its_stream(streaming: StreamingCluster) -> None:
     async def point(replica: Server, conninfo: str) -> None:
         await sql(replica, f"ALTER SYSTEM SET primary_conninfo = '{conninfo}'")
         await sql(replica, "SELECT pg_reload_conf()")
 
     async def story() -> None:
-        replica = cluster.servers[1]
-        async with watching(static(cluster, interval_s=0.1)) as eye:
+        replica = streaming.servers[1]
+        async with watching(static(streaming, interval_s=0.1)) as eye:
             await eye.until(state("pg0", "pg1", "pg2"))
             await point(replica, "host=127.0.0.1 port=1")
             await eye.until(state("pg0", "pg2"))
             assert eye.monitor.view.member("pg1").reason == "does not stream"
-            await point(replica, cluster.primary.dsn())
+            await point(replica, streaming.primary.dsn())
             await eye.until(state("pg0", "pg1", "pg2"))
 
     asyncio.run(story())
 
 
-def test_a_frozen_replica_leaves_and_returns(cluster: StreamingCluster) -> None:
+def test_a_frozen_replica_leaves_and_returns(streaming: StreamingCluster) -> None:
     async def story() -> None:
-        async with watching(static(cluster, timeout_s=0.5)) as eye:
+        async with watching(static(streaming, timeout_s=0.5)) as eye:
             await eye.until(state("pg0", "pg1", "pg2"))
-            cluster.servers[1].freeze()
+            streaming.servers[1].freeze()
             try:
                 await eye.until(state("pg0", "pg2"))
             finally:
-                cluster.servers[1].thaw()
+                streaming.servers[1].thaw()
             await eye.until(state("pg0", "pg1", "pg2"))
 
     asyncio.run(story())
 
 
-def test_a_monitor_without_privileges(cluster: StreamingCluster) -> None:
+def test_a_monitor_without_privileges(streaming: StreamingCluster) -> None:
     async def story() -> None:
-        await sql(cluster.primary, "DROP ROLE IF EXISTS plain")
-        await sql(cluster.primary, "CREATE ROLE plain LOGIN PASSWORD 'plain'")
-        await asyncio.to_thread(cluster.wait_caught_up)
-        async with watching(static(cluster, user="plain", password="plain")) as eye:
+        await sql(streaming.primary, "DROP ROLE IF EXISTS plain")
+        await sql(streaming.primary, "CREATE ROLE plain LOGIN PASSWORD 'plain'")
+        await asyncio.to_thread(streaming.wait_caught_up)
+        async with watching(static(streaming, user="plain", password="plain")) as eye:
             await eye.until(state("pg0", "pg1", "pg2"))
 
     asyncio.run(story())
@@ -272,9 +260,8 @@ class Keys:
 
 
 @pytest.fixture
-def keys(cluster: StreamingCluster) -> Iterator[Keys]:
-    with EtcdCluster() as etcd:
-        yield Keys(etcd, cluster)
+def keys(etcd: EtcdCluster, streaming: StreamingCluster) -> Keys:
+    return Keys(etcd, streaming)
 
 
 def test_the_recorded_order_of_a_crash(keys: Keys) -> None:
