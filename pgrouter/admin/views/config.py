@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from pgrouter.admin.table import columns
+from pgrouter.config.diff import needs_restart
+from pgrouter.config.types import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,9 +18,6 @@ if TYPE_CHECKING:
 
 CONFIG = columns("key value default changeable")
 
-# Sections that RELOAD takes; the others need a restart
-CHANGEABLE = frozenset({"pool", "auth", "admin", "log"})
-SECRETS = frozenset({"password"})
 HIDDEN = "********"
 
 # PgBouncer's names for what we have too: its tools read them here
@@ -59,7 +58,7 @@ def config(scene: Scene) -> Iterator[Row]:
 
 
 def _changeable(key: str) -> str:
-    return "yes" if key.partition(".")[0] in CHANGEABLE else "no"
+    return "no" if needs_restart(key) else "yes"
 
 
 def walk(section: msgspec.Struct, prefix: str) -> Iterator[Setting]:
@@ -69,7 +68,7 @@ def walk(section: msgspec.Struct, prefix: str) -> Iterator[Setting]:
         key = prefix + field.encode_name
         if isinstance(value, msgspec.Struct):
             yield from walk(value, key + ".")
-        elif field.name in SECRETS:
+        elif field.type is Secret:
             yield Setting(key, HIDDEN if value else "", "")
         else:
             yield Setting(key, show(value), _default(field))
@@ -90,6 +89,5 @@ def show(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(show, value))
     if isinstance(value, msgspec.Struct):
-        pairs = ((field.encode_name, field.name) for field in msgspec.structs.fields(value))
-        return " ".join(f"{key}={HIDDEN if name in SECRETS else show(getattr(value, name))}" for key, name in pairs)
+        return " ".join(f"{setting.key}={setting.value}" for setting in walk(value, ""))
     return f"{value:g}" if isinstance(value, float) else str(value)
