@@ -1,0 +1,37 @@
+# Every target sets itself up: scripts/bootstrap makes .venv on first use and leaves it alone while nothing changed.
+SHELL = /bin/sh
+.DEFAULT_GOAL = help
+.PHONY: help demo test test-long build check clean
+
+PYTHON_IN_VENV = .venv/bin/python
+
+help:
+	@echo 'make demo               a real cluster (etcd, 3 x PostgreSQL under Patroni), pgrouter and a workload; Ctrl-C ends it'
+	@echo 'make demo FAILOVER=1    the same, and the leader is killed meanwhile (also: SECONDS=60 PORT=6432 MEMBERS=3 PLAIN=1)'
+	@echo 'make test               the tests'
+	@echo 'make test-long          the tests, the slow ones too'
+	@echo 'make build              compile the hot rooms; without a C compiler pgrouter runs uncompiled, several times slower'
+	@echo 'make check              ruff and the rules of who may import whom'
+	@echo 'make clean              remove all that was made here, .venv too'
+
+demo: build
+	@$(PYTHON_IN_VENV) -m pgrouter.cli.demo $(if $(FAILOVER),--failover) $(if $(SECONDS),--seconds $(SECONDS)) \
+	    $(if $(PORT),--port $(PORT)) $(if $(MEMBERS),--members $(MEMBERS)) $(if $(PLAIN),--plain)
+
+test: build
+	@$(PYTHON_IN_VENV) -m pytest -m 'not slow' $(PYTEST)
+
+test-long: build
+	@$(PYTHON_IN_VENV) -m pytest $(PYTEST)
+
+build:
+	@scripts/bootstrap
+
+check: build
+	@$(PYTHON_IN_VENV) -m ruff check .
+	@.venv/bin/lint-imports
+
+clean:
+	rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .ruff_cache .mypy_cache
+	find pgrouter \( -name '*.so' -o -name '*.c' \) -delete
+	find pgrouter tests scripts -name __pycache__ -prune -exec rm -rf {} +
