@@ -8,11 +8,20 @@ for each of them, and the statements that others use meanwhile stay. Memory is b
 
 The same file runs compiled (with cache.pxd) and as plain Python. Not to be shared by threads.
 """
+# ruff: noqa: ERA001, PLR2004, FBT001, FBT002
+# The first line is for Cython; bytes are compared by their codes; C has no keyword arguments.
 
-import cython
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cython  # type: ignore[import-untyped]
 
 from pgrouter.routing.fingerprint import Fingerprinter
 from pgrouter.routing.statement import Effect, Reason, Statement, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # A dict entry, a key's header, a Statement and the tuples and strings in it, as tracemalloc sees them.
 _ENTRY_BYTES = 450
@@ -28,21 +37,26 @@ _BY_TEXT = Statement(Target.PRIMARY, Reason.UNKNOWN_NODE, literal_sensitive=True
 class StatementCache:
     """Gives the `Statement` of a text. `classify` is asked once per key (bytes -> Statement)."""
 
-    def __init__(self, classify, max_bytes: int = 64 * 1024 * 1024, max_parsed_bytes: int = 1024 * 1024) -> None:
+    def __init__(
+        self,
+        classify: Callable[[bytes], Statement],
+        max_bytes: int = 64 * 1024 * 1024,
+        max_parsed_bytes: int = 1024 * 1024,
+    ) -> None:
         self._classify = classify
         self._half_bytes = max_bytes // 2
         self._max_parsed_bytes = max_parsed_bytes
         self._fingerprinter = Fingerprinter()
-        self._young = {}
-        self._old = {}
-        self._learned = {}
+        self._young: dict[bytes, Statement] = {}
+        self._old: dict[bytes, Statement] = {}
+        self._learned: dict[bytes, bool] = {}
         self._young_bytes = 0
         self._old_bytes = 0
         self.hits = 0
         self.misses = 0
         self.evictions = 0
 
-    def lookup(self, buf: bytes, start: int, end: int, unusual_strings: bool = False) -> Statement:  # noqa: FBT
+    def lookup(self, buf: bytes, start: int, end: int, unusual_strings: bool = False) -> Statement:
         """Give the statement in buf[start:end]; parses it when its key is new.
 
         `unusual_strings` says that the session's standard_conforming_strings is off or that its client_encoding may
@@ -95,7 +109,7 @@ class StatementCache:
         """Memory taken, as estimated."""
         return self._young_bytes + self._old_bytes
 
-    def _find(self, key: bytes):
+    def _find(self, key: bytes) -> Statement | None:
         statement = self._young.get(key)
         if statement is None and self._old:
             statement = self._old.pop(key, None)
@@ -104,7 +118,7 @@ class StatementCache:
                 self._store(key, statement)
         return statement
 
-    def _learn(self, key: bytes, text: bytes):
+    def _learn(self, key: bytes, text: bytes) -> Statement:
         statement = self._classify(text)
         if statement.literal_sensitive and key[:1] != b"\0":
             # An error may hang on this literal alone; anything else sensitive is so with every literal.
@@ -116,7 +130,7 @@ class StatementCache:
         self._store(key, statement)
         return statement
 
-    def _refused(self, known):
+    def _refused(self, known: Statement) -> Statement:
         return Statement(
             Target.PRIMARY,
             Reason.LEARNED,
@@ -128,7 +142,7 @@ class StatementCache:
             settings=known.settings,
         )
 
-    def _store(self, key: bytes, statement) -> None:
+    def _store(self, key: bytes, statement: Statement) -> None:
         cost = self._cost(key, statement)
         if cost > self._half_bytes // 8:
             return  # one statement must not push out a thousand others
@@ -142,7 +156,7 @@ class StatementCache:
             self._young_bytes += cost
         self._young[key] = statement
 
-    def _cost(self, key: bytes, statement) -> int:
+    def _cost(self, key: bytes, statement: Statement) -> int:
         names = len(statement.functions) + len(statement.relations)
         return _ENTRY_BYTES + len(key) + names * _NAME_BYTES + len(statement.settings) * _SETTING_BYTES
 
@@ -157,4 +171,4 @@ class StatementCache:
 
 def is_compiled() -> bool:
     """Whether this module runs compiled."""
-    return cython.compiled
+    return bool(cython.compiled)

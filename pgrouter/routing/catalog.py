@@ -5,9 +5,12 @@ The room never reads a catalog: whoever does builds a `Catalog` and hands it to 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def _nothing() -> Mapping[str, bool]:

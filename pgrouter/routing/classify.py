@@ -39,13 +39,18 @@ def _parse(raw: bytes, catalog: Catalog) -> Statement:
         statements = _decode(json)["stmts"]
         judged = [_one(statement["stmt"], catalog) for statement in statements]
     except ParseError as error:
-        message, position = error.args
-        return Statement(Target.ERROR, Reason.SYNTAX, str(message), int(position), literal_sensitive=True)
+        return _refused(error)
     except RecursionError:
         return Statement(Target.PRIMARY, Reason.TOO_DEEP, effects=int(Effect.UNSEEN))
     if not judged:
         return Statement(Target.REPLICA, Reason.EMPTY)
     return judged[0] if len(judged) == 1 else _together(judged)
+
+
+def _refused(error: ParseError) -> Statement:
+    message, position = (*error.args, None)[:2]
+    position = position if isinstance(position, int) else -1
+    return Statement(Target.ERROR, Reason.SYNTAX, str(message), position, literal_sensitive=True)
 
 
 def _one(node: dict[str, Any], catalog: Catalog) -> Statement:
@@ -57,7 +62,7 @@ def _one(node: dict[str, Any], catalog: Catalog) -> Statement:
 
 
 def _together(parts: list[Statement]) -> Statement:
-    """The string runs as one: the strictest part decides, and the transaction is what the last part leaves."""
+    """Judge the string as one: the strictest part decides, the transaction is what the last part leaves."""
     tx = Tx.NONE
     for part in parts:
         tx = _after(tx, part.tx)
@@ -91,7 +96,7 @@ def _strictness(part: Statement) -> tuple[int, bool]:
 
 
 def _after(before: Tx, tx: Tx) -> Tx:
-    """What remains of the transaction when `tx` follows `before`."""
+    """Give what remains of the transaction when `tx` follows `before`."""
     if tx is Tx.NONE or (tx is Tx.INSIDE and before in _OPEN):
         return before
     if tx in (Tx.COMMIT, Tx.ROLLBACK) and before in _OPEN:

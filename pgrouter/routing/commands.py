@@ -6,13 +6,17 @@ The functions know nothing of the text: positions are the parser's, counted from
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from pgrouter.routing import builtins, knowledge, transactions
-from pgrouter.routing.catalog import Catalog
 from pgrouter.routing.statement import Effect, Reason, Statement, Target
 from pgrouter.routing.tree import Findings, Node, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgrouter.routing.catalog import Catalog
 
 _HOLD = 0x20  # CURSOR_OPT_HOLD, parsenodes.h
 
@@ -24,16 +28,16 @@ def judge(kind: str, node: Node, catalog: Catalog) -> Statement:
         return command(node, catalog)
     if kind in knowledge.PRIMARY_COMMANDS:
         tag, reason, effects = knowledge.PRIMARY_COMMANDS[kind]
-        return _primary(kind, node, catalog, tag, reason, effects)
+        return _primary({kind: node}, catalog, tag, reason, effects)
     if kind in knowledge.DDL_NODES:
         tag = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind.removesuffix("Stmt")).upper()
-        return _primary(kind, node, catalog, tag, Reason.DDL, Effect.DDL)
+        return _primary({kind: node}, catalog, tag, Reason.DDL, Effect.DDL)
     return Statement(Target.PRIMARY, Reason.UNKNOWN_NODE, cause=kind, effects=Effect.OTHER_STATE | Effect.UNSEEN)
 
 
-def _primary(kind: str, node: Node, catalog: Catalog, tag: str, reason: str, effects: int) -> Statement:
+def _primary(node: Node, catalog: Catalog, tag: str, reason: str, effects: int) -> Statement:
     found = Findings(catalog)
-    walk({kind: node}, found)  # for the functions in it: an INSERT may call set_config
+    walk(node, found)  # for the functions in it: an INSERT may call set_config
     temporary = any(objection[1] == Reason.TEMPORARY for objection in found.objections)
     return Statement(
         Target.PRIMARY,
@@ -48,8 +52,10 @@ def _primary(kind: str, node: Node, catalog: Catalog, tag: str, reason: str, eff
     )
 
 
-def _read(node: Node, catalog: Catalog, tag: str, target: Target = Target.REPLICA, reason: str = Reason.READ) -> Statement:
-    """A statement that a replica may run unless something inside it objects; `target` then is the answer."""
+def _read(
+    node: Node, catalog: Catalog, tag: str, target: Target = Target.REPLICA, reason: str = Reason.READ
+) -> Statement:
+    """Answer `target` unless something inside the statement needs the primary."""
     found = Findings(catalog)
     walk(node, found)
     position, cause, overridable = -1, "", False
@@ -82,12 +88,7 @@ def _explain(node: Node, catalog: Catalog) -> Statement:
     """As the statement that is explained, with or without ANALYZE: planning evaluates functions, too."""
     kind, query = next(iter(node.get("query", {}).items()), ("", {}))
     inner = judge(kind, query, catalog)
-    return _with_tag(inner, "EXPLAIN")
-
-
-def _with_tag(statement: Statement, tag: str) -> Statement:
-    changes: dict[str, Any] = {name: getattr(statement, name) for name in Statement.__slots__}
-    return Statement(**(changes | {"tag": tag}))
+    return replace(inner, tag="EXPLAIN")
 
 
 def _copy(node: Node, catalog: Catalog) -> Statement:
@@ -109,8 +110,7 @@ def _declare(node: Node, catalog: Catalog) -> Statement:
 
 
 def _with_effects(statement: Statement, effects: int) -> Statement:
-    changes: dict[str, Any] = {name: getattr(statement, name) for name in Statement.__slots__}
-    return Statement(**(changes | {"effects": int(statement.effects | effects)}))
+    return replace(statement, effects=int(statement.effects | effects))
 
 
 def _fetch(node: Node, _: Catalog) -> Statement:
@@ -153,7 +153,7 @@ def _constraints(_node: Node, _: Catalog) -> Statement:
 
 
 def _show(node: Node, _: Catalog) -> Statement:
-    """A session's own setting follows the session; what tells of the server must tell of the primary."""
+    """Let a session's own setting follow the session; what tells of the server must tell of the primary."""
     name = node.get("name", "").lower()
     if "." in name or name in builtins.SESSION_SETTINGS or name in ("transaction_isolation", "transaction_deferrable"):
         return Statement(Target.SESSION, Reason.SETTING, name, tag="SHOW", overridable=True)

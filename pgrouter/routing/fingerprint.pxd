@@ -3,7 +3,8 @@ cimport cython
 
 cdef int _OTHER, _SPACE, _WORD, _DIGIT, _OPERATOR, _PUNCTUATION, _DOT, _QUOTE, _DOUBLE_QUOTE, _DOLLAR
 cdef Py_ssize_t _SCRATCH_BYTES, _SCRATCH_KEPT_BYTES
-cdef bytes _CLASS
+cdef bytes _CLASS, _FOLDED
+cdef object _HINT
 
 cpdef bytes fingerprint(const unsigned char *buf, Py_ssize_t start, Py_ssize_t end)
 cpdef int leading_hint(const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -1
@@ -12,6 +13,7 @@ cpdef int leading_hint(const unsigned char *buf, Py_ssize_t start, Py_ssize_t en
 cdef class Fingerprinter:
     cdef bytearray _scratch
     cdef const unsigned char *_class
+    cdef const unsigned char *_folded
     cdef const unsigned char *_buf
     cdef unsigned char *_out
     cdef Py_ssize_t _pos
@@ -29,33 +31,30 @@ cdef class Fingerprinter:
     cdef bytes _whole_text(self, Py_ssize_t start)
     cdef inline void _put(self, int byte) noexcept
     @cython.locals(c=int, kind=int)
-    cdef inline bint _token(self) noexcept
+    cdef inline bint _token(self) except -1
 
     cdef inline void _part_words(self) noexcept
-    @cython.locals(i=Py_ssize_t, n=Py_ssize_t)
-    cdef inline bint _word(self, int c) noexcept
+    @cython.locals(buf="const unsigned char *", out="unsigned char *", folded="const unsigned char *",
+                   end=Py_ssize_t, i=Py_ssize_t, n=Py_ssize_t)
+    cdef inline bint _word(self, int c) except -1
     cdef inline bint _is_prefix(self, int c, Py_ssize_t i) noexcept
     cdef bint _prefixed_string(self, int c) noexcept
     @cython.locals(i=Py_ssize_t)
     cdef bint _quoted_name(self) noexcept
 
     @cython.locals(i=Py_ssize_t)
-    cdef inline bint _operator(self, int c) noexcept
+    cdef inline bint _operator(self, int c) except -1
     cdef inline void _sign(self, int c) noexcept
     @cython.locals(i=Py_ssize_t)
-    cdef inline bint _dot(self) noexcept
+    cdef inline bint _dot(self) except -1
     cdef inline bint _punctuation(self, int c) noexcept
     @cython.locals(n=Py_ssize_t, kind=int)
     cdef inline bint _after_in(self) noexcept
 
     cdef Py_ssize_t _line_end(self, Py_ssize_t i) noexcept
     @cython.locals(begin=Py_ssize_t, i=Py_ssize_t, depth=Py_ssize_t)
-    cdef bint _block_comment(self) noexcept
-    cdef void _take_hint(self, Py_ssize_t i, Py_ssize_t end) noexcept
-    cdef void _keep_hint(self, int hint, Py_ssize_t i, Py_ssize_t end) noexcept
-    cdef Py_ssize_t _skip_space(self, Py_ssize_t i, Py_ssize_t end) noexcept
-    @cython.locals(n=Py_ssize_t, k=Py_ssize_t, c=int)
-    cdef bint _matches(self, Py_ssize_t i, Py_ssize_t end, bytes words) noexcept
+    cdef bint _block_comment(self) except -1
+    cdef void _take_hint(self, Py_ssize_t i, Py_ssize_t end) except *
 
     @cython.locals(n=Py_ssize_t)
     cdef inline bint _constant(self, int byte) noexcept
@@ -71,8 +70,8 @@ cdef class Fingerprinter:
     cdef bint _parameter(self, Py_ssize_t i) noexcept
     cdef inline Py_ssize_t _digits(self, Py_ssize_t i) noexcept
     @cython.locals(i=Py_ssize_t, k=Py_ssize_t, whole=bint)
-    cdef inline bint _number(self) noexcept
+    cdef inline bint _number(self) except -1
     @cython.locals(value="long long", k=Py_ssize_t)
     cdef inline bint _fits_int4(self, Py_ssize_t i) noexcept
     @cython.locals(n=Py_ssize_t)
-    cdef inline bint _is_precision(self) noexcept
+    cdef inline bint _is_precision(self) except -1

@@ -19,8 +19,14 @@ SQL does not know) is not normalized at all: the key is then a zero byte and the
 
 The same file runs compiled (with fingerprint.pxd) and as plain Python. It never reads at or behind `end`; any bytes do.
 """
+# ruff: noqa: ERA001, PLR2004, PLR1714, FBT001, FBT003
+# The first line is for Cython; bytes are compared by their codes, one by one; C has no keyword arguments.
 
-import cython
+from __future__ import annotations
+
+import re
+
+import cython  # type: ignore[import-untyped]
 
 _OTHER = 0
 _SPACE = 1
@@ -59,12 +65,22 @@ def _classes() -> bytes:
     return bytes(table)
 
 
+def _folded() -> bytes:
+    table = bytearray(256)
+    for byte in range(256):
+        if _CLASS[byte] in (_WORD, _DIGIT) or byte == 36:
+            table[byte] = byte + 32 if 65 <= byte <= 90 else byte
+    return bytes(table)
+
+
 _CLASS = _classes()
+_FOLDED = _folded()  # a byte that may go on with a word, in lower case; 0: the word has ended
+_HINT = re.compile(rb"\s*(?:(no load balance|pgrouter\s*:\s*primary)|pgrouter\s*:\s*replica)\s*", re.IGNORECASE)
 
 
 def is_compiled() -> bool:
     """Whether this module runs compiled."""
-    return cython.compiled
+    return bool(cython.compiled)
 
 
 def fingerprint(buf: bytes, start: int, end: int) -> bytes:
@@ -83,6 +99,7 @@ class Fingerprinter:
     def __init__(self) -> None:
         self._scratch = bytearray(_SCRATCH_BYTES)
         self._class = _CLASS
+        self._folded = _FOLDED
 
     def key(self, buf: bytes, start: int, end: int) -> bytes:
         """Give the key of the statement in buf[start:end] (see the module)."""
@@ -90,9 +107,7 @@ class Fingerprinter:
         while self._pos < end:
             if not self._token():
                 return self._whole_text(start)
-        if cython.compiled:
-            return self._out[: self._n]
-        return bytes(self._out[: self._n])
+        return self._out[: self._n] if cython.compiled else bytes(self._out[: self._n])  # type: ignore[return-value]
 
     def hint(self, buf: bytes, start: int, end: int) -> int:
         """Give the hint that `key` would have seen."""
@@ -124,7 +139,7 @@ class Fingerprinter:
         self._out[self._n] = byte
         self._n += 1
 
-    def _token(self) -> bool:
+    def _token(self) -> bool:  # noqa: PLR0911 (a switch)
         """Take one token, space or comment; False: not to be normalized."""
         c = self._buf[self._pos]
         kind = self._class[c]
@@ -164,13 +179,17 @@ class Fingerprinter:
         if i < self._end and (self._buf[i] == 39 or self._buf[i] == 38) and self._is_prefix(c, i):
             return self._prefixed_string(c)
         self._part_words()
+        buf = self._buf  # locals: a byte written could be a field's for all that a C compiler knows
+        out = self._out
+        folded = self._folded
+        end = self._end
         i = self._pos
         n = self._n
-        while i < self._end:
-            c = self._buf[i]
-            if self._class[c] != _WORD and self._class[c] != _DIGIT and c != 36:  # $ may follow inside a word
+        while i < end:
+            c = folded[buf[i]]
+            if c == 0:
                 break
-            self._out[n] = c + 32 if 65 <= c <= 90 else c
+            out[n] = c
             n += 1
             i += 1
         self._n = n
@@ -181,7 +200,7 @@ class Fingerprinter:
         """Whether the letter `c` and the byte at `i` begin a string or name of a special kind."""
         c |= 32
         if self._buf[i] == 39:
-            return c == 101 or c == 98 or c == 120 or c == 110  # E B X N  # noqa: PLR1714 (C)
+            return c == 101 or c == 98 or c == 120 or c == 110  # E B X N
         return c == 117 and i + 1 < self._end and (self._buf[i + 1] == 39 or self._buf[i + 1] == 34)  # U&' U&"
 
     def _prefixed_string(self, c: int) -> bool:
@@ -259,7 +278,7 @@ class Fingerprinter:
         if n < 3 or self._last != _WORD or self._out[n - 1] != 110 or self._out[n - 2] != 105:
             return False
         kind = self._class[self._out[n - 3]]
-        return kind != _WORD and kind != _DIGIT and kind != _DOLLAR  # noqa: PLR1714 (C)
+        return kind != _WORD and kind != _DIGIT and kind != _DOLLAR
 
     # -- comments ---------------------------------------------------------------------------------------------------
 
@@ -293,37 +312,14 @@ class Fingerprinter:
 
     def _take_hint(self, i: int, end: int) -> None:
         """Keep the hint of a comment's body: `pgrouter: primary`, `pgrouter: replica`, `NO LOAD BALANCE`."""
-        i = self._skip_space(i, end)
-        if self._matches(i, end, b"no load balance"):
-            self._keep_hint(HINT_PRIMARY, i + 15, end)
-        elif self._matches(i, end, b"pgrouter"):
-            i = self._skip_space(i + 8, end)
-            if i < end and self._buf[i] == 58:
-                i = self._skip_space(i + 1, end)
-                if self._matches(i, end, b"primary"):
-                    self._keep_hint(HINT_PRIMARY, i + 7, end)
-                elif self._matches(i, end, b"replica"):
-                    self._keep_hint(HINT_REPLICA, i + 7, end)
-
-    def _keep_hint(self, hint: int, i: int, end: int) -> None:
-        if self._skip_space(i, end) == end:
-            self._hint = hint
-            self._put(hint)
-
-    def _skip_space(self, i: int, end: int) -> int:
         while i < end and self._class[self._buf[i]] == _SPACE:
             i += 1
-        return i
-
-    def _matches(self, i: int, end: int, words: bytes) -> bool:
-        n = len(words)
-        if end - i < n:
-            return False
-        for k in range(n):
-            c = self._buf[i + k]
-            if (c + 32 if 65 <= c <= 90 else c) != words[k]:
-                return False
-        return True
+        if i == end or (self._buf[i] | 32 != 112 and self._buf[i] | 32 != 110):  # P N
+            return
+        found = _HINT.fullmatch(bytes(self._buf[i:end]))
+        if found:
+            self._hint = HINT_PRIMARY if found.group(1) else HINT_REPLICA
+            self._put(self._hint)
 
     # -- literals ---------------------------------------------------------------------------------------------------
 
@@ -360,14 +356,14 @@ class Fingerprinter:
 
     def _is_coded(self, c: int) -> bool:
         """Whether a backslash and `c` begin an octal, hexadecimal or Unicode escape: those can be wrong."""
-        return 48 <= c <= 55 or c == 120 or c == 117 or c == 85  # noqa: PLR1714 (C)
+        return 48 <= c <= 55 or c == 120 or c == 117 or c == 85
 
     def _continuation(self, i: int) -> int:
         """Give the quote that goes on with a string: behind white space with a newline, else -1."""
         newline = False
         while i < self._end:
             c = self._buf[i]
-            if c == 10 or c == 13:  # noqa: PLR1714 (C)
+            if c == 10 or c == 13:
                 newline = True
             elif c == 39:
                 return i if newline else -1
@@ -456,12 +452,4 @@ class Fingerprinter:
     def _is_precision(self) -> bool:
         """Whether the number is float's precision: the grammar refuses some values."""
         n = self._n
-        return (
-            n >= 6
-            and self._out[n - 1] == 40
-            and self._out[n - 2] == 116
-            and self._out[n - 3] == 97
-            and self._out[n - 4] == 111
-            and self._out[n - 5] == 108
-            and self._out[n - 6] == 102
-        )
+        return n >= 6 and self._out[n - 1] == 40 and self._out[n - 2] == 116 and self._out[n - 6 : n] == b"float("

@@ -4,6 +4,7 @@ Tables only; `classify` and `tree` read them. What is in none of them is never a
 
 Sources: PostgreSQL's gram.y and pg_proc.dat; statements that were run on a primary and on its standby.
 """
+# ruff: noqa: SIM905 (lists of words stay readable as text)
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One SET or RESET as `set_config(name, value, is_local)` would take it; `value` None is RESET (name "all": all)."""
+    """A SET or RESET as `set_config(name, value, is_local)` would take it; `value` None is RESET (name "all": all)."""
 
     name: str
     value: str | None

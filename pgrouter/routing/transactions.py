@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pgrouter.routing import knowledge
 from pgrouter.routing.statement import Effect, Reason, Setting, Statement, Target, Tx
-from pgrouter.routing.tree import Node
+
+if TYPE_CHECKING:
+    from pgrouter.routing.tree import Node
 
 # kind -> (command word, what it does to the transaction); BEGIN and START look at their options besides.
 _CONTROL: dict[str, tuple[str, Tx]] = {
@@ -48,7 +50,7 @@ def transaction_statement(node: Node) -> Statement:
 
 
 def _modes(options: list[Node]) -> Tx:
-    """What transaction modes say: SET_READ_WRITE if any of them is refused by a standby."""
+    """Say what transaction modes ask for: SET_READ_WRITE if a standby refuses any of them."""
     said = [_mode(name, value) for name, value in _options(options)]
     for tx in (Tx.SET_READ_WRITE, Tx.SET_READ_ONLY):
         if tx in said:
@@ -70,7 +72,7 @@ def _options(options: list[Node]) -> list[tuple[str, str | None]]:
 
 
 def _value(node: Node) -> str | None:
-    """A constant as SET would store it; None when it is not a plain constant."""
+    """Give a constant as SET would store it; None when it is not a plain constant."""
     constant = node.get("A_Const")
     if constant is None:
         return None
@@ -95,10 +97,7 @@ def set_statement(node: Node) -> Statement:
     if kind == "VAR_RESET_ALL":
         return _setting(Setting("all", None), "RESET")
     if kind in ("VAR_RESET", "VAR_SET_DEFAULT"):
-        if name in knowledge.TRANSACTION_SETTINGS:
-            return _set_transaction(Tx.SET_READ_WRITE)
-        tag = "RESET" if kind == "VAR_RESET" else "SET"
-        return _setting(Setting(name, None, is_local=bool(node.get("is_local"))), tag)
+        return _reset(name, kind, node)
     values = [_value(argument) for argument in node.get("args", ())]
     if kind != "VAR_SET_VALUE" or not values or None in values:
         return _state(Effect.SETTINGS | Effect.OTHER_STATE, name)
@@ -106,6 +105,13 @@ def set_statement(node: Node) -> Statement:
     if name in knowledge.TRANSACTION_SETTINGS:
         return _set_transaction(_mode(name, texts[0]))
     return _setting(Setting(name, _joined(name, texts), is_local=bool(node.get("is_local"))), "SET")
+
+
+def _reset(name: str, kind: str, node: Node) -> Statement:
+    if name in knowledge.TRANSACTION_SETTINGS:
+        return _set_transaction(Tx.SET_READ_WRITE)
+    tag = "RESET" if kind == "VAR_RESET" else "SET"
+    return _setting(Setting(name, None, is_local=bool(node.get("is_local"))), tag)
 
 
 def _set_several(name: str, node: Node) -> Statement:
@@ -140,7 +146,7 @@ def _state(effects: Effect, cause: str, tag: str = "SET", **more: Any) -> Statem
 
 
 def _joined(name: str, values: list[str]) -> str:
-    """The list as set_config takes it: names quoted one by one where the setting is a list of names."""
+    """Give the list as set_config takes it: names quoted one by one where the setting is a list of names."""
     if name in knowledge.NAME_LIST_SETTINGS:
         values = [value if _PLAIN_NAME.fullmatch(value) else '"' + value.replace('"', '""') + '"' for value in values]
     return ", ".join(values)

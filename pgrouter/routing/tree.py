@@ -7,12 +7,15 @@ Zeroes and falses are left out of that JSON.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pgrouter.routing import builtins, knowledge
-from pgrouter.routing.catalog import Catalog
 from pgrouter.routing.statement import Effect, Reason, Setting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgrouter.routing.catalog import Catalog
 
 Node = dict[str, Any]
 
@@ -36,7 +39,7 @@ class Findings:
         self.objections.append((node.get("location", 0) if node else -1, reason, cause, overridable))
 
     def first(self) -> tuple[int, str, str, bool]:
-        """The objection to tell: one that no hint can move before the others, then the first in the text."""
+        """Give the objection to tell: one that no hint can move before the others, then the first in the text."""
         return min(self.objections, key=lambda found: (found[3], found[0]))
 
 

@@ -1,0 +1,65 @@
+"""`pgrouter classify`: where each statement of a stream would go, for scripts.
+
+JSON lines {"id", "sql"} on stdin, {"id", "route", "reason"} on stdout, flushed, in order. `route` is primary, replica,
+session (belongs to the session's state: SET, BEGIN, ...) or error (does not parse). Each line is judged by itself,
+outside a transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from pgrouter.routing.catalog import UNKNOWN, Catalog
+from pgrouter.routing.classify import classify
+
+if TYPE_CHECKING:
+    import argparse
+
+    from pgrouter.routing.statement import Statement
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("--config", type=Path, help="configuration whose cluster's catalog is read")
+    parser.add_argument("--database", default="postgres", help="database whose catalog is read (default: %(default)s)")
+    parser.add_argument("--user", default="postgres", help="user as whom names are looked up (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Answer line by line until stdin ends."""
+    answer_all(sys.stdin, sys.stdout, catalog_for(args))
+    return 0
+
+
+def catalog_for(_args: argparse.Namespace) -> Catalog:
+    """Give what is known of the database that the options name: nothing yet."""
+    return UNKNOWN
+
+
+def answer_all(lines: TextIO, out: TextIO, catalog: Catalog) -> None:
+    """Write one answer per line that is not empty."""
+    for line in lines:
+        if line.strip():
+            out.write(json.dumps(answer(line, catalog)) + "\n")
+            out.flush()
+
+
+def answer(line: str, catalog: Catalog) -> dict[str, object]:
+    """Classify one line; a line that is not a request is an error, not the end."""
+    try:
+        request = json.loads(line)
+    except ValueError as error:
+        return {"id": None, "route": "error", "reason": f"not JSON: {error}"}
+    if not isinstance(request, dict) or not isinstance(request.get("sql"), str):
+        ident = request.get("id") if isinstance(request, dict) else None
+        return {"id": ident, "route": "error", "reason": 'not a request: {"id": ..., "sql": "..."} is'}
+    statement = classify(request["sql"], catalog)
+    return {"id": request.get("id"), "route": statement.target.name.lower(), "reason": reason_of(statement)}
+
+
+def reason_of(statement: Statement) -> str:
+    """Give the reason with its cause, for people."""
+    return f"{statement.reason}: {statement.cause}" if statement.cause else statement.reason
