@@ -18,6 +18,8 @@ HOT = [
     "pgrouter/routing/fingerprint.py",
     "pgrouter/routing/cache.py",
     "pgrouter/server/connection.py",
+    "pgrouter/pool/member.py",
+    "pgrouter/pool/group.py",
     "pgrouter/proxy/client.py",
 ]
 BUILD = os.environ.get("PGROUTER_BUILD", "auto")

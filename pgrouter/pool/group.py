@@ -11,15 +11,18 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
+import cython
+
 from pgrouter.errors import NoServer, RouterError, ServerLost, WaitTimeout
 from pgrouter.pool.member import MemberPool
+from pgrouter.server.connection import ServerConnection
 from pgrouter.server.states import ACTIVE, IDLE_STATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pgrouter.pool.pools import Pools
-    from pgrouter.server.connection import Peer, ServerConnection
+    from pgrouter.server.connection import Peer
     from pgrouter.topology import ClusterView, Member
 
 log = logging.getLogger("pgrouter.pool")
@@ -41,15 +44,14 @@ class Group:
         self.database = database
         self.user = user
         self.credential = credential
-        self.members: dict[str, MemberPool] = {}
-        self.writer: MemberPool | None = None
-        self.readers: list[MemberPool] = []
+        self.members = {}
+        self.writer = None
+        self.readers = []
         self.turn = 0
-        self.waiting_writes: deque[tuple[Peer, float]] = deque()
-        self.waiting_reads: deque[tuple[Peer, float]] = deque()
-        self.waiting_logins: deque[tuple[Peer, float]] = deque()
-        self.parameters: tuple[tuple[str, str], ...] | None = None
-        self.profiles: dict[tuple, object] = {}
+        self.waiting_writes = deque()
+        self.waiting_reads = deque()
+        self.waiting_logins = deque()
+        self.parameters = None
         self.wait_us = 0
         self.apply(pools.view)
 
@@ -85,7 +87,7 @@ class Group:
     def wake(self) -> None:
         """Serve who can be served after a change, and dial for the others."""
         for pool in self.eligible(reads=False) + self.eligible(reads=True):
-            while pool.idle and self._next_waiter(pool, pop=False):
+            while pool.idle and self._queue_of(pool) is not None:
                 self.give(pool.take())
         self.grow()
 
@@ -94,25 +96,26 @@ class Group:
         writer = [self.writer] if self.writer is not None else []
         if not reads:
             return writer
-        if any(pool.servers or not pool.failures for pool in self.readers):
-            return self.readers
-        return self.readers + writer
+        return self.readers + writer if self._no_reader() else self.readers
+
+    def _no_reader(self) -> bool:
+        return all(pool.failures and not pool.servers for pool in self.readers)
 
     # -- taking
 
-    def take(self, reads: bool) -> ServerConnection | None:  # noqa: FBT001  (positional on the hot path)
+    def take(self, reads: cython.bint) -> ServerConnection | None:
         """Give a free connection, now ACTIVE, or None: then the caller waits (`wait`).
 
         Reads go round the replicas; one that has nothing free is passed over for this time, and dialled.
         """
         if not (reads and self.readers):
-            writer = self.writer
-            return writer.take() if writer is not None else None
-        pools = self.readers
-        size = len(pools)
-        first = self.turn
+            return self.writer.take() if self.writer is not None else None
+        step: cython.Py_ssize_t
+        pools: list = self.readers
+        size: cython.Py_ssize_t = len(pools)
+        first: cython.Py_ssize_t = self.turn
         self.turn = first + 1 if first + 1 < size else 0
-        pool = pools[first]
+        pool: MemberPool = pools[first]
         if pool.idle:
             return pool.take()
         if not pool.pending and pool.can_dial(self.poller.now):
@@ -121,9 +124,7 @@ class Group:
             pool = pools[(first + step) % size]
             if pool.idle:
                 return pool.take()
-        if self.writer is not None and all(pool.failures and not pool.servers for pool in pools):
-            return self.writer.take()
-        return None
+        return self.writer.take() if self.writer is not None and self._no_reader() else None
 
     def wait(self, peer: Peer, *, reads: bool) -> None:
         """Queue a client until a connection is free: `on_served`, or `on_refused` when it took too long."""
@@ -159,10 +160,10 @@ class Group:
 
     # -- giving
 
-    def give(self, server: ServerConnection) -> None:
+    def give(self, server: ServerConnection):
         """Take a connection back that owes nothing, is at a sync point and has no peer: the only way to be free."""
-        pool = server.owner
-        now = self.poller.now
+        pool: MemberPool = server.owner
+        now: cython.double = self.poller.now
         if server.cancels:
             return  # a cancel request may still hit it: `cancelled` gives it again
         if server.dirty:
@@ -171,7 +172,7 @@ class Group:
             pool.close(server, "doomed" if server.doomed else "server_lifetime")
             self.grow()
         else:
-            waiter = self._next_waiter(pool, pop=True)
+            waiter = self.next_waiter(pool)
             if waiter is None:
                 server.used_at = now
                 pool.move(server, IDLE_STATE)
@@ -185,19 +186,21 @@ class Group:
         if not server.cancels and not server.closed and server.peer is None and server.state == ACTIVE:
             self.give(server)
 
-    def _next_waiter(self, pool: MemberPool, *, pop: bool) -> tuple[Peer, float] | None:
-        """Give who has waited longest among those that this pool may serve."""
-        best = None
-        if pool is self.writer:
-            if self.waiting_writes:
-                best = self.waiting_writes
-            if self.waiting_reads and pool in self.eligible(reads=True):
-                best = self.waiting_reads if best is None or self.waiting_reads[0][1] < best[0][1] else best
-        elif self.waiting_reads and pool in self.readers:
-            best = self.waiting_reads
-        if best is None:
+    def next_waiter(self, pool: MemberPool) -> tuple | None:
+        """Take out who has waited longest among those that this pool may serve."""
+        if not (self.waiting_writes or self.waiting_reads):
             return None
-        return best.popleft() if pop else best[0]
+        queue = self._queue_of(pool)
+        return queue.popleft() if queue is not None else None
+
+    def _queue_of(self, pool: MemberPool) -> deque | None:
+        reads = self.waiting_reads
+        writes = self.waiting_writes
+        if pool is not self.writer:
+            return reads if reads and pool in self.readers else None
+        if reads and pool in self.eligible(reads=True) and not (writes and writes[0][1] <= reads[0][1]):
+            return reads
+        return writes or None
 
     # -- logins
 

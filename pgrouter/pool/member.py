@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+import cython
+
 from pgrouter.protocol.messages import TERMINATE, query
 from pgrouter.server.connection import ServerConnection
 from pgrouter.server.states import ACTIVE, CLOSED, DIALLING, IDLE_STATE, LOGGING_IN, RESETTING, STATE_NAMES
@@ -51,13 +53,11 @@ class Totals:
 class MemberPool:
     """Connections of one database and user to one member."""
 
-    __slots__ = ("closed", "failures", "group", "idle", "member", "pending", "retry_at", "servers")
-
     def __init__(self, group: Group, member: Member) -> None:
         self.group = group
         self.member = member
-        self.servers: set[ServerConnection] = set()
-        self.idle: list[ServerConnection] = []
+        self.servers = set()
+        self.idle = []
         self.pending = 0  # dialling or logging in
         self.failures = 0
         self.retry_at = 0.0
@@ -68,7 +68,7 @@ class MemberPool:
 
     # -- states
 
-    def move(self, server: ServerConnection, state: int) -> None:
+    def move(self, server: ServerConnection, state: cython.int):
         """Take a connection from the state it is in to another: the only place where that happens."""
         old = server.state
         if old == IDLE_STATE:
@@ -90,13 +90,13 @@ class MemberPool:
         """Give the connection that was used last, now ACTIVE; None when none is free."""
         if not self.idle:
             return None
-        server = self.idle.pop()
+        server: ServerConnection = self.idle.pop()
         server.state = ACTIVE
         return server
 
     # -- growing
 
-    def can_dial(self, now: float) -> bool:
+    def can_dial(self, now: cython.double) -> cython.bint:
         """Whether there is room for another connection, and the member is not one that has just failed."""
         return len(self.servers) < self.group.settings.size and now >= self.retry_at
 

@@ -1,5 +1,6 @@
 from pgrouter.net.stream cimport Gather, Poller, Stream
 from pgrouter.protocol.framing cimport end_of_string, frontend_kind, length_at
+from pgrouter.pool.group cimport Group
 from pgrouter.protocol.outstanding cimport Outstanding
 from pgrouter.routing.cache cimport StatementCache
 from pgrouter.server.connection cimport Peer, ServerConnection
@@ -17,7 +18,7 @@ cdef Py_ssize_t MAX_BATCH, AHEAD
 
 cdef class ClientConnection(Peer):
     cdef readonly object hub
-    cdef public object group
+    cdef public Group group
     cdef public object conversation
     cdef public StatementCache cache
     cdef public object profile

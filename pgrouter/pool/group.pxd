@@ -1,0 +1,27 @@
+from pgrouter.net.stream cimport Poller
+from pgrouter.pool.member cimport MemberPool
+from pgrouter.server.connection cimport Peer, ServerConnection
+
+cdef int ACTIVE, IDLE_STATE
+
+cdef class Group:
+    cdef readonly object pools
+    cdef readonly Poller poller
+    cdef public object settings
+    cdef readonly object database
+    cdef readonly object user
+    cdef public object credential
+    cdef readonly dict members
+    cdef readonly MemberPool writer
+    cdef readonly list readers
+    cdef Py_ssize_t turn
+    cdef double lifetime_s
+    cdef readonly object waiting_writes
+    cdef readonly object waiting_reads
+    cdef readonly object waiting_logins
+    cdef readonly object parameters
+    cdef readonly object wait_us
+
+    cpdef ServerConnection take(self, bint reads)
+    cpdef give(self, ServerConnection server)
+    cdef tuple next_waiter(self, MemberPool pool)

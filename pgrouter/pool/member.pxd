@@ -1,0 +1,17 @@
+from pgrouter.server.connection cimport ServerConnection
+
+cdef int ACTIVE, CLOSED, DIALLING, IDLE_STATE, LOGGING_IN, RESETTING
+
+cdef class MemberPool:
+    cdef readonly object group
+    cdef public object member
+    cdef readonly set servers
+    cdef readonly list idle
+    cdef readonly int pending
+    cdef readonly int failures
+    cdef readonly double retry_at
+    cdef readonly object closed
+
+    cpdef move(self, ServerConnection server, int state)
+    cpdef ServerConnection take(self)
+    cpdef bint can_dial(self, double now) except -1
