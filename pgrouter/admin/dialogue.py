@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pgrouter.admin import commands
-from pgrouter.admin.table import BINARY_FORMAT, data_row, expand_formats, row_description
+from pgrouter.admin.table import BINARY_FORMAT, data_row, encoders, expand_formats, row_description
 from pgrouter.errors import FeatureNotSupported, RouterError
 from pgrouter.protocol import codes, messages
 
@@ -135,7 +135,8 @@ class Dialogue:
                 rows = self._run(command)
                 if command.columns is not None:
                     out += row_description(command.columns)
-                    out += b"".join([data_row(command.columns, row) for row in rows])
+                    encode = encoders(command.columns)
+                    out += b"".join([data_row(encode, row) for row in rows])
                 out += messages.command_complete(command.tag)
         except RouterError as error:
             out += messages.error_response(error)
@@ -207,8 +208,9 @@ class Dialogue:
             raise RouterError(f'portal "{name}" cannot be run anymore', sqlstate="55000")
         out = []
         if command.columns is not None:
+            encode = encoders(command.columns, portal.formats)
             for row in portal.rows:
-                out.append(data_row(command.columns, row, portal.formats))
+                out.append(data_row(encode, row))
                 if len(out) == limit:
                     return b"".join(out) + _PORTAL_SUSPENDED
         return b"".join(out) + messages.command_complete(command.tag)

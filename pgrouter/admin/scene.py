@@ -22,4 +22,5 @@ class Scene:
 
     def time(self, at: float) -> str:
         """Give a moment of the poller's clock as people read it."""
-        return datetime.fromtimestamp(self.wall - (self.now - at), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        moment = datetime.fromtimestamp(int(self.wall - (self.now - at)), UTC)
+        return f"{moment.replace(tzinfo=None)} UTC"

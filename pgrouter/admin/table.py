@@ -7,18 +7,21 @@ int4, int8 and numeric for numbers; every client of it that we know reads them b
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgrouter.protocol import codes
 from pgrouter.protocol.messages import cstring, message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 Value = str | int | bool | None
 Row = tuple[Value, ...]
+Encoder = Callable[[Any], bytes]
 
 TEXT_FORMAT, BINARY_FORMAT = range(2)
+_NULL = b"\xff\xff\xff\xff"
 
 
 class Type(NamedTuple):
@@ -26,12 +29,12 @@ class Type(NamedTuple):
 
     oid: int
     size: int
-    text: Callable[[Value], bytes]
-    binary: Callable[[Value], bytes]
+    text: Encoder
+    binary: Encoder
 
 
-def _utf8(value: Value) -> bytes:
-    return str(value).encode("utf-8", "replace")
+def _utf8(value: str) -> bytes:
+    return value.encode("utf-8", "replace")
 
 
 TEXT = Type(25, -1, _utf8, _utf8)
@@ -63,16 +66,26 @@ def row_description(described: Sequence[Column], formats: Sequence[int] = ()) ->
     return message(codes.ROW_DESCRIPTION, body)
 
 
-def data_row(described: Sequence[Column], row: Row, formats: Sequence[int] = ()) -> bytes:
+def encoders(described: Sequence[Column], formats: Sequence[int] = ()) -> tuple[Encoder, ...]:
+    """Give what encodes each column; `formats` as in `row_description`."""
+    if not formats:
+        return tuple(column.type.text for column in described)
+    return tuple(
+        column.type.binary if number == BINARY_FORMAT else column.type.text
+        for column, number in zip(described, formats, strict=True)
+    )
+
+
+def data_row(encode: tuple[Encoder, ...], row: Row) -> bytes:
     """Build a DataRow."""
-    pieces = [struct.pack("!H", len(row))]
-    for index, (column, value) in enumerate(zip(described, row, strict=True)):
+    pieces = [len(row).to_bytes(2, "big")]
+    for encoder, value in zip(encode, row, strict=True):
         if value is None:
-            pieces.append(b"\xff\xff\xff\xff")
-            continue
-        in_binary = formats and formats[index] == BINARY_FORMAT
-        raw = column.type.binary(value) if in_binary else column.type.text(value)
-        pieces.append(struct.pack("!i", len(raw)) + raw)
+            pieces.append(_NULL)
+        else:
+            raw = encoder(value)
+            pieces.append(len(raw).to_bytes(4, "big"))
+            pieces.append(raw)
     return message(codes.DATA_ROW, b"".join(pieces))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import select
+import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ from pgrouter.proxy.hub import ClientInfo, Hub
 from pgrouter.routing.cache import StatementCache
 from pgrouter.routing.classify import classify
 from pgrouter.server.connection import ServerConnection
-from pgrouter.server.states import IDLE_STATE
+from pgrouter.server.states import ACTIVE, IDLE_STATE
 from pgrouter.topology import ClusterView, Member, Role
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ class Desk:
     monitor: Watch = field(default_factory=Watch)
     reloads: int = 0
     stops: int = 0
+    plugs: list[socket.socket] = field(default_factory=list)
 
     def reload(self) -> str:
         """Count reloads."""
@@ -111,10 +114,18 @@ class Desk:
         """Add a server connection to a pool."""
         pool = group.members[member]
         server = ServerConnection(self.poller, pool, None)
+        server.state = ACTIVE
         pool.servers.add(server)
-        pool.pending += 1
         pool.move(server, state)
         return server
+
+    def plug(self, client: ClientConnection) -> socket.socket:
+        """Give a client a socket, and get the other end."""
+        ours, theirs = socket.socketpair()
+        ours.settimeout(0)
+        client.attach(ours, select.EPOLLIN)
+        self.plugs += [ours, theirs]
+        return theirs
 
 
 @pytest.fixture
@@ -132,6 +143,9 @@ def desk() -> Iterator[Desk]:
     )
     pools = Pools(poller, settings.pool, VIEW)
     hub = Hub(settings, pools, StatementCache(classify), UserStore.empty(), lambda _client: None)
-    yield Desk(poller, pools, hub, Sampler(pools, poller.now), seconds)
+    desk = Desk(poller, pools, hub, Sampler(pools, poller.now), seconds)
+    yield desk
+    for plug in desk.plugs:
+        plug.close()
     poller.close()
     loop.close()

@@ -160,16 +160,19 @@ def test_reload_and_shutdown_reach_the_application(desk: Desk) -> None:
 @pytest.mark.parametrize("form", ["KILL_CLIENT {}", "kill_client C-{}", "kill_client '{}'"])
 def test_kill_client_ends_that_one(desk: Desk, form: str) -> None:
     victim, other = desk.client(), desk.client()
+    end = desk.plug(victim)
     (command,) = parse(form.format(victim.client_id))
     assert command.admin
     command.run(desk.scene())
     assert victim.closed
+    assert b"C57P01\0" in end.recv(4096)
     assert not other.closed
     assert list(desk.hub.clients) == [other.client_id]
 
 
 def test_kill_client_ends_one_that_is_logging_in(desk: Desk) -> None:
     victim = desk.stranger()
+    desk.plug(victim)
     parse(f"kill_client {victim.client_id}")[0].run(desk.scene())
     assert victim.closed
     assert not desk.hub.logging_in

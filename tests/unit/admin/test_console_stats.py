@@ -39,9 +39,12 @@ def test_totals_are_per_database(desk: Desk) -> None:
 
 
 def test_waiting_is_counted_with_the_group(desk: Desk) -> None:
-    group = desk.client().group
-    group.wait_us += 1500
-    assert desk.sampler.totals()["app"].wait_time == 1500
+    client = desk.client()
+    client.waiting = True
+    client.group.waiting_writes.append((client, desk.poller.now))
+    desk.wait(0.0015)
+    client.group.give(desk.server(client.group, "pg1", ACTIVE))
+    assert desk.sampler.totals()["app"].wait_time == pytest.approx(1500, abs=1)
 
 
 def test_averages_before_the_first_sample_are_since_the_start(desk: Desk) -> None:
