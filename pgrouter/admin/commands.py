@@ -204,7 +204,7 @@ UNSUPPORTED = frozenset({"PAUSE", "RESUME", "DISABLE", "ENABLE", "RECONNECT", "K
 
 _ACTIONS = {
     "RELOAD": "read the configuration file again",
-    "SHUTDOWN": "let running transactions end, then stop; a second time: stop at once",
+    "SHUTDOWN": "accept no more clients, let running transactions end, then stop",
     "KILL_CLIENT id": "end the connection of a client",
 }
 

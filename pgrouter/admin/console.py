@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pgrouter.admin.commands import Command
+    from pgrouter.admin.scene import App
     from pgrouter.admin.table import Row
-    from pgrouter.app import App
     from pgrouter.config.settings import Admin
     from pgrouter.proxy.client import ClientConnection
 

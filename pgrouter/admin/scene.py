@@ -4,11 +4,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from pgrouter.app import App
+    from pgrouter.admin.stats import Sampler
+    from pgrouter.cluster.monitor import Monitor
+    from pgrouter.net.stream import Poller
+    from pgrouter.pool.pools import Pools
     from pgrouter.proxy.client import ClientConnection
+    from pgrouter.proxy.hub import Hub
+
+
+class App(Protocol):
+    """What the console needs of the application."""
+
+    poller: Poller
+    monitor: Monitor
+    pools: Pools
+    hub: Hub
+    sampler: Sampler
+
+    def reload(self) -> str:
+        """Read the configuration file again.
+
+        Raises:
+            RouterError: F0000, it has errors; nothing was changed.
+
+        """
+
+    def request_stop(self) -> None:
+        """Begin to drain."""
 
 
 @dataclass(frozen=True, slots=True)

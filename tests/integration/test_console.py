@@ -11,6 +11,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -329,3 +330,28 @@ def test_totals_survive_the_connections_that_counted_them(router: RouterFactory,
         time.sleep(0.1)
     assert busy.admin("SHOW SERVERS") == []
     assert sum(row["query_count"] for row in busy.admin("SHOW CLUSTER")) >= 20
+
+
+@pytest.mark.pg
+def test_a_client_that_waits_is_seen_and_one_that_works_can_be_killed(
+    router: RouterFactory, streaming: StreamingCluster
+) -> None:
+    busy = router({"cluster": static_cluster(streaming.servers), "pool": {"size": 1}})
+    with busy.connect(application_name="holder") as holder, busy.connect(application_name="waiter") as waiter:
+        holder.execute("BEGIN")
+        holder.execute("CREATE TEMP TABLE held (i int)")
+        waiting = threading.Thread(target=waiter.execute, args=("CREATE TEMP TABLE other (i int)",))
+        waiting.start()
+        try:
+            deadline = time.monotonic() + 10
+            while busy.admin("SHOW POOLS")[0]["cl_waiting"] == 0 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            clients = {row["application_name"]: row for row in busy.admin("SHOW CLIENTS")}
+            assert [clients[name]["state"] for name in ("holder", "waiter")] == ["active", "waiting"]
+            assert clients["waiter"]["request_time"] is not None
+        finally:
+            busy.admin(f"KILL_CLIENT {holder.info.backend_pid}")
+            waiting.join(10)
+        assert not waiting.is_alive()
+        with pytest.raises(psycopg.errors.AdminShutdown):
+            holder.execute("SELECT 1")

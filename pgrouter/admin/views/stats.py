@@ -13,15 +13,17 @@ if TYPE_CHECKING:
     from pgrouter.admin.scene import Scene
     from pgrouter.admin.table import Row
 
-# PgBouncer's only irregular name
+# PgBouncer's irregular names: SHOW STATS says what kind a number is, the other two say what it counts.
 _AVERAGE_NAMES = {"received": "recv"}
+_PLAIN_NAMES = {"received": "bytes_received", "sent": "bytes_sent"}
 
 _TOTALS = " ".join(f"total_{name}:int" for name in Counters._fields)
 _AVERAGES = " ".join(f"avg_{_AVERAGE_NAMES.get(name, name)}:int" for name in Counters._fields)
+_PLAIN = " ".join(f"{_PLAIN_NAMES.get(name, name)}:int" for name in Counters._fields)
 
 STATS = columns(f"database {_TOTALS} {_AVERAGES}")
-STATS_TOTALS = columns(f"database {_TOTALS}")
-STATS_AVERAGES = columns(f"database {_AVERAGES}")
+STATS_TOTALS = columns(f"database {_PLAIN}")
+STATS_AVERAGES = columns(f"database {_PLAIN}")
 
 
 def stats(scene: Scene) -> Iterator[Row]:

@@ -30,6 +30,10 @@ PGBOUNCER = {
     "total_xact_time total_query_time total_wait_time total_client_parse_count total_server_parse_count "
     "total_bind_count avg_server_assignment_count avg_xact_count avg_query_count avg_recv avg_sent avg_xact_time "
     "avg_query_time avg_wait_time avg_client_parse_count avg_server_parse_count avg_bind_count",
+    "STATS_TOTALS": "database server_assignment_count xact_count query_count bytes_received bytes_sent xact_time "
+    "query_time wait_time client_parse_count server_parse_count bind_count",
+    "STATS_AVERAGES": "database server_assignment_count xact_count query_count bytes_received bytes_sent xact_time "
+    "query_time wait_time client_parse_count server_parse_count bind_count",
     "DATABASES": "name host port database force_user pool_size min_pool_size reserve_pool_size server_lifetime "
     "pool_mode load_balance_hosts max_connections current_connections max_client_connections "
     "current_client_connections paused disabled",
