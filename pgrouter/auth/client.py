@@ -99,7 +99,7 @@ def _md5(user: str, secret: PlainSecret | Md5Secret | None) -> Exchange:
 
 def _password(answer: tuple[int, bytes]) -> bytes:
     body = _body(answer, "password", wire.MAX_PASSWORD_BYTES)
-    if body.find(b"\0") != len(body) - 1:
+    if not body or body.find(b"\0") != len(body) - 1:
         raise ProtocolViolation("invalid password packet size")
     if len(body) == 1:
         raise AuthenticationFailed("empty password returned by client")

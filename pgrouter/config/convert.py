@@ -150,8 +150,8 @@ def _is_duration(kind: object) -> bool:
 
 def _words(error: msgspec.ValidationError, data: object) -> str:
     """Turn msgspec's words into ours; what was given is repeated only where it can be no secret."""
-    text = str(error).replace("`", "").replace(" float", " number").replace("1000000000.0", "1e9")
-    text = text[:1].lower() + text[1:]
+    text = str(error).replace("`", "").replace("1000000000.0", "1e9")
+    text = (text[:1].lower() + text[1:]).replace("expected float", "expected number")
     if isinstance(data, int | float) and "got" not in text:
         return f"{text}, got {data:g}"
     if "expected str, got" in text and not isinstance(data, dict | list | NoneType):

@@ -1,0 +1,71 @@
+"""What a reload changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgrouter.config.diff import NEEDS_RESTART, Changes, diff, needs_restart
+from pgrouter.config.load import parse
+from pgrouter.config.settings import Settings
+
+BASE = """
+cluster:
+  source: static
+  members: [{name: a, host: h}]
+  monitor: {password: one}
+auth: {type: trust}
+"""
+
+
+def settings(text: str = "") -> Settings:
+    """Give settings of the base and more sections."""
+    return parse(BASE + text, Path())
+
+
+def test_nothing_changed() -> None:
+    assert diff(settings(), settings()) == Changes()
+    assert not diff(settings(), settings())
+
+
+def test_changes_are_named_and_parted() -> None:
+    pool_and_log = "pool: {size: 5, wait_timeout: 1s}\nlog: {level: debug}\n"
+    new = settings(f"listen: [{{port: 1}}]\nrouting: {{cache_bytes: 1}}\n{pool_and_log}")
+    assert diff(settings(), new) == Changes(
+        now=("pool.size", "pool.wait_timeout", "log.level"), restart=("listen", "routing.cache_bytes")
+    )
+
+
+def test_the_cluster_needs_a_restart_and_secrets_are_not_repeated() -> None:
+    new = parse(BASE.replace("one", "two").replace("name: a", "name: b"), Path())
+    changes = diff(settings(), new)
+    assert changes == Changes(restart=("cluster.members", "cluster.monitor.password"))
+    assert "two" not in repr(changes)
+
+
+def test_a_section_that_comes_or_goes() -> None:
+    with_etcd = parse(BASE.replace("  monitor", "  etcd: {endpoints: ['a:1'], scope: x}\n  monitor"), Path())
+    assert diff(settings(), with_etcd).restart == ("cluster.etcd",)
+    assert diff(with_etcd, settings()).restart == ("cluster.etcd",)
+
+
+def test_every_root_that_needs_a_restart_is_a_setting() -> None:
+    for root in NEEDS_RESTART:
+        kind: type = Settings
+        for part in root.split("."):
+            (kind,) = (field.type for field in msgspec.structs.fields(kind) if field.encode_name == part)
+        assert needs_restart(root)
+        assert needs_restart(f"{root}.below")
+        assert not needs_restart(f"{root}s")
+
+
+@given(st.integers(1, 50), st.integers(1, 50), st.sampled_from(["debug", "info"]), st.sampled_from(["debug", "info"]))
+def test_only_what_differs_is_named_whichever_way(size: int, other: int, level: str, other_level: str) -> None:
+    old = settings(f"pool: {{size: {size}}}\nlog: {{level: {level}}}")
+    new = settings(f"pool: {{size: {other}}}\nlog: {{level: {other_level}}}")
+    names = [n for n, changed in (("pool.size", size != other), ("log.level", level != other_level)) if changed]
+    assert list(diff(old, new).now) == names
+    assert diff(old, new) == diff(new, old)
