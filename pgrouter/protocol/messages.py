@@ -73,10 +73,15 @@ def backend_key_data(pid: int, key: bytes) -> bytes:
 
 
 def negotiate_protocol_version(minor: int, options: Sequence[str]) -> bytes:
-    """Say the newest minor version we speak, and which `_pq_.` options we do not know."""
+    """Say the newest minor version of protocol 3 we speak, and which `_pq_.` options we do not know.
+
+    On the wire it is the whole version: that is what PostgreSQL sends (the protocol chapter says "minor version"), and
+    libpq 18 ends the connection when it reads less than 3.0. Source: fe-protocol3.c pqGetNegotiateProtocolVersion3().
+    """
+    version = codes.PROTOCOL_3_0 + minor
     return message(
         codes.NEGOTIATE_PROTOCOL_VERSION,
-        struct.pack("!II", minor, len(options)) + b"".join(cstring(option) for option in options),
+        struct.pack("!II", version, len(options)) + b"".join(cstring(option) for option in options),
     )
 
 
@@ -141,6 +146,8 @@ def read_startup(body: bytes) -> StartupMessage:
         ProtocolViolation: 08P01, it is not name/value pairs ending in a NUL, or is not valid UTF-8.
 
     """
+    if len(body) < 4:  # noqa: PLR2004  (a protocol version)
+        raise ProtocolViolation("invalid length of startup packet")
     protocol = struct.unpack_from("!I", body)[0]
     parts = body[4:].split(b"\0")
     # name NUL value NUL ... NUL: an even number of strings, then two empty pieces
