@@ -2,7 +2,7 @@ cdef int FORWARD, SKIP, FAKE, OUT_OF_SYNC
 cdef int WRONG, PART, ENDS, ABORTS
 cdef int SHIFT
 cdef int QUERY, FUNCTION, PARSE, PARSE_NAMED, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, COPY_END
-cdef int COPY_IN_RESPONSE
+cdef int COPY_IN_RESPONSE, COMMAND_COMPLETE, ERROR_RESPONSE
 cdef unsigned char[::1] VERDICTS
 
 cdef class Outstanding:
@@ -23,9 +23,10 @@ cdef class Outstanding:
     cdef int pop(self) except -1
     cpdef int answer(self, int code) except -2
     cdef int end_front(self) except -1
-    cdef int drop_copy(self) except -1
+    cdef int drop_copy_ends(self) except -1
+    cdef int end_copy(self, bint failed) except -1
     cdef int abort(self) except -1
-    cdef int lose(self, int kind, unsigned int ident) except -1
+    cdef int lose(self, int kind, int action, unsigned int ident) except -1
     cpdef int take_fake(self) except -1
     cpdef list take_events(self)
     cpdef int clear(self) except -1

@@ -90,6 +90,7 @@ class Outstanding:
 
     `events` collects what became of named statements, in order, for the owner to take: (PARSE_NAMED, id, True) parsed,
     (PARSE_NAMED, id, False) not parsed because of an error at or before it, (CLOSE, id, False) not closed.
+    The id is 0 where the lost request was a FAKE: the client's name is gone, the server is as it was.
     `uncertain`: an error during COPY left it open whether a Sync was read; the server must not be used again.
     """
 
@@ -112,7 +113,7 @@ class Outstanding:
             return 0  # nothing is being copied: the server ignores it, and so do we
         if self.skipping:
             if kind != SYNC:
-                return self.lose(kind, ident)
+                return self.lose(kind, action, ident)
             self.skipping = False
         if self.count > self.mask:
             self.grow()
@@ -160,6 +161,8 @@ class Outstanding:
         if self.count == 0:
             return OUT_OF_SYNC
         entry = self.entries[self.head]
+        if self.copying and (code == COMMAND_COMPLETE or code == ERROR_RESPONSE):
+            self.end_copy(code == ERROR_RESPONSE)
         verdict = VERDICTS[((entry >> SHIFT) << 8) + code]
         if verdict == PART:
             if code == COPY_IN_RESPONSE:
@@ -179,50 +182,57 @@ class Outstanding:
         if kind == PARSE_NAMED:
             self.events.append((kind, self.ids[self.head], True))
         self.pop()
-        if self.copying:
-            self.copying = False
-            if kind == EXECUTE:
-                self.drop_copy()
+        self.drop_copy_ends()
+        return 0
+
+    def drop_copy_ends(self) -> int:
+        """Drop each CopyDone and CopyFail at the front: the server ignores them, since nothing is being copied."""
         while self.count and self.entries[self.head] >> SHIFT == COPY_END:
             self.pop()
         return 0
 
-    def drop_copy(self) -> int:
-        """Drop what a COPY FROM STDIN has read: its end, and any Sync before it, which PostgreSQL ignores there.
+    def end_copy(self, failed: cython.bint) -> int:
+        """A COPY FROM STDIN of the oldest request is over: drop what it has read, which has no answer.
 
-        Source: copyfromparse.c CopyGetData(). libpq sends such a Sync when it did not know that it sends a COPY.
+        That is its CopyDone and any Sync before it, which PostgreSQL ignores there; libpq sends such a Sync when it did
+        not know that it sends a COPY. A COPY that failed may have ended before its CopyDone, even before the Sync: then
+        nobody can know (`uncertain`), but almost certainly it read the Sync, sent before the data that failed.
+
+        Source: copyfromparse.c CopyGetData().
         """
-        i: cython.Py_ssize_t
-        for i in range(self.count):
-            if self.entries[(self.head + i) & self.mask] >> SHIFT == COPY_END:
-                while self.entries[self.head] >> SHIFT != COPY_END:
-                    self.pop()
-                self.pop()
-                return 0
+        entry: cython.int = self.entries[self.head]
+        done: cython.Py_ssize_t = 1
+        self.copying = False
+        while done < self.count and self.entries[(self.head + done) & self.mask] >> SHIFT == SYNC:
+            done += 1
+        if done < self.count and self.entries[(self.head + done) & self.mask] >> SHIFT == COPY_END:
+            done += 1
+        elif not failed:
+            return 0
+        if failed and done > 1 and self.entries[(self.head + 1) & self.mask] >> SHIFT == SYNC:
+            self.uncertain = True
+        # The request itself stays: it moves up to what is left. Neither it nor what is dropped is ever FAKE.
+        self.head = (self.head + done - 1) & self.mask
+        self.count -= done - 1
+        self.entries[self.head] = entry
         return 0
 
     def abort(self) -> int:
         """An error: the request and all behind it up to the next Sync get no answer."""
         kind: cython.int
-        if self.copying:
-            self.copying = False
-            self.pop()
-            while self.count and self.entries[self.head] >> SHIFT == SYNC:
-                self.uncertain = True  # read by the COPY, almost certainly; nobody can know
-                self.pop()
         while self.count:
             kind = self.entries[self.head] >> SHIFT
             if kind == SYNC:
                 return 0
-            self.lose(kind, self.ids[self.head])
+            self.lose(kind, self.entries[self.head] & 3, self.ids[self.head])
             self.pop()
         self.skipping = True  # the Sync is still to come: the server ignores all before it
         return 0
 
-    def lose(self, kind: cython.int, ident: cython.uint) -> int:
+    def lose(self, kind: cython.int, action: cython.int, ident: cython.uint) -> int:
         """A request that the server ignores; the owner hears of it where a named statement is concerned."""
         if kind == PARSE_NAMED or ident:
-            self.events.append((kind, ident, False))
+            self.events.append((kind, 0 if action == FAKE else ident, False))
         return 0
 
     def take_fake(self) -> int:
@@ -234,6 +244,7 @@ class Outstanding:
         if kind == PARSE_NAMED:
             self.events.append((kind, self.ids[self.head], True))
         self.pop()
+        self.drop_copy_ends()
         return kind
 
     def take_events(self) -> list:
@@ -249,6 +260,7 @@ class Outstanding:
         self.fakes = 0
         self.copying = False
         self.skipping = False
+        self.uncertain = False
         self.events = []
         return 0
 
