@@ -12,6 +12,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 HOT = [
+    "pgrouter/net/gather.py",
     "pgrouter/net/stream.py",
     "pgrouter/protocol/framing.py",
     "pgrouter/protocol/outstanding.py",
@@ -20,6 +21,7 @@ HOT = [
     "pgrouter/server/connection.py",
     "pgrouter/pool/member.py",
     "pgrouter/pool/group.py",
+    "pgrouter/proxy/statements.py",
     "pgrouter/proxy/client.py",
 ]
 BUILD = os.environ.get("PGROUTER_BUILD", "auto")

@@ -1,4 +1,5 @@
 from pgrouter.net cimport libc
+from pgrouter.net.gather cimport Gather
 
 cdef enum:
     EVENTS_PER_ROUND = 256
@@ -6,21 +7,6 @@ cdef enum:
 cdef unsigned int READ, WRITE, GONE
 cdef Py_ssize_t BUFFER, HEADROOM
 cdef int FEW, ROUNDS, AGAIN, FAILED, EAGAIN, EINTR
-
-cdef class Gather:
-    cdef const unsigned char *source
-    cdef object py_source
-    cdef Py_ssize_t start
-    cdef Py_ssize_t end
-    cdef bytearray scratch
-    cdef Py_ssize_t used
-
-    cdef inline void reset(self, const unsigned char *source)
-    cdef inline int add(self, Py_ssize_t start, Py_ssize_t end) except -1
-    cdef int spill(self, Py_ssize_t start, Py_ssize_t end) except -1
-    cpdef int add_bytes(self, bytes data) except -1
-    cdef inline Py_ssize_t length(self)
-    cdef int flush(self, Stream stream) except -2
 
 cdef class Poller:
     cdef readonly object loop
@@ -67,6 +53,7 @@ cdef class Stream:
     cdef Py_ssize_t receive(self)
     cdef Py_ssize_t transmit(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end)
     cdef int send(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -2
+    cdef int send_gathered(self, Gather gather) except -2
     cpdef int send_bytes(self, bytes data) except -2
     cdef int defer(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int flush_pending(self) except -1

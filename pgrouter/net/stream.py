@@ -1,4 +1,4 @@
-"""Poller, Stream and Gather: the whole of the data plane's IO, without a task, a future or an object per event.
+"""Poller and Stream: the whole of the data plane's IO, without a task, a future or an object per event.
 
 One epoll set holds every socket of the data plane and is itself watched by the event loop through one `add_reader`.
 When it becomes readable the poller asks it for up to 256 events and gives each to its stream: one recv into one shared
@@ -19,6 +19,8 @@ import time
 
 import cython
 
+from pgrouter.net.gather import Gather
+
 log = logging.getLogger("pgrouter.net")
 
 READ = select.EPOLLIN
@@ -37,109 +39,6 @@ AGAIN = -1
 FAILED = -2
 EAGAIN = errno.EAGAIN
 EINTR = errno.EINTR
-
-
-class Gather:
-    """The bytes of one send: pieces of one source and bytes of our own, copied only when they do not lie side by side."""
-
-    def __init__(self) -> None:
-        self.start = 0
-        self.end = 0
-        self.scratch = bytearray(BUFFER + HEADROOM)
-        self.used = 0
-
-    def reset(self, source) -> None:
-        """Begin anew with pieces of `source`, which must stay in place until `flush`."""
-        if cython.compiled:
-            self.source = source
-        else:
-            self.py_source = source
-        self.start = 0
-        self.end = 0
-        self.used = 0
-
-    def add(self, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
-        """Append source[start:end]."""
-        if self.used == 0:
-            if start == self.end:
-                self.end = end
-                return 0
-            if self.start == self.end:
-                self.start = start
-                self.end = end
-                return 0
-        return self.spill(start, end)
-
-    def spill(self, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
-        """Copy what was collected, then source[start:end], into the scratch buffer."""
-        size: cython.Py_ssize_t
-        if self.start < self.end:
-            first: cython.Py_ssize_t = self.start
-            last: cython.Py_ssize_t = self.end
-            self.start = 0
-            self.end = 0
-            self.spill(first, last)
-        size = end - start
-        if self.used + size > len(self.scratch):
-            self.scratch.extend(bytes(self.used + size - len(self.scratch)))
-        if cython.compiled:
-            libc.memcpy(  # noqa: F821
-                cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(self.scratch)) + self.used,  # noqa: F821
-                self.source + start,
-                size,
-            )
-        else:
-            self.scratch[self.used : self.used + size] = memoryview(self.py_source)[start:end]
-        self.used += size
-        return 0
-
-    def add_bytes(self, data: bytes) -> int:
-        """Append bytes that are not part of the source."""
-        size: cython.Py_ssize_t = len(data)
-        if self.start < self.end:
-            self.spill(0, 0)
-        if self.used + size > len(self.scratch):
-            self.scratch.extend(bytes(self.used + size - len(self.scratch)))
-        if cython.compiled:
-            libc.memcpy(  # noqa: F821
-                cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(self.scratch)) + self.used,  # noqa: F821
-                libc.PyBytes_AS_STRING(data),  # noqa: F821
-                size,
-            )
-        else:
-            self.scratch[self.used : self.used + size] = data
-        self.used += size
-        return 0
-
-    def length(self) -> cython.Py_ssize_t:
-        """How many bytes wait for `flush`."""
-        return self.used + self.end - self.start
-
-    def flush(self, stream: Stream) -> int:
-        """Send everything with one call; gives what `Stream.send` gives."""
-        result: cython.int = 0
-        if self.used:
-            if self.start < self.end:
-                self.spill(0, 0)
-            if cython.compiled:
-                result = stream.send(
-                    cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(self.scratch)),  # noqa: F821
-                    0,
-                    self.used,
-                )
-            else:
-                result = stream.send(self.scratch, 0, self.used)
-            if len(self.scratch) > 4 * BUFFER:  # one huge rewritten message must not stay in memory for ever
-                self.scratch = bytearray(BUFFER + HEADROOM)
-        elif self.start < self.end:
-            if cython.compiled:
-                result = stream.send(self.source, self.start, self.end)
-            else:
-                result = stream.send(self.py_source, self.start, self.end)
-        self.start = 0
-        self.end = 0
-        self.used = 0
-        return result
 
 
 class Poller:
@@ -425,6 +324,27 @@ class Stream:
         self.sent += n
         self.defer(buf, start + n, end)
         return 1
+
+    def send_gathered(self, gather: Gather) -> int:
+        """Send what was gathered with one call, and empty it."""
+        result: cython.int = 0
+        if gather.used:
+            gather.spill(0, 0)
+            if cython.compiled:
+                memory: cython.p_uchar = cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(gather.scratch))  # noqa: F821
+                result = self.send(memory, 0, gather.used)
+            else:
+                result = self.send(gather.scratch, 0, gather.used)
+            gather.shrink()
+        elif gather.start < gather.end:
+            if cython.compiled:
+                result = self.send(gather.source, gather.start, gather.end)
+            else:
+                result = self.send(gather.py_source, gather.start, gather.end)
+        gather.start = 0
+        gather.end = 0
+        gather.used = 0
+        return result
 
     def send_bytes(self, data: bytes) -> int:
         """Send bytes of our own."""

@@ -1,17 +1,18 @@
-from pgrouter.net.stream cimport Gather, Poller, Stream
-from pgrouter.protocol.framing cimport end_of_string, frontend_kind, length_at
+from pgrouter.net.gather cimport Gather
+from pgrouter.net.stream cimport Poller, Stream
+from pgrouter.protocol.framing cimport frontend_kind, length_at
 from pgrouter.pool.group cimport Group
 from pgrouter.protocol.outstanding cimport Outstanding
-from pgrouter.routing.cache cimport StatementCache
+from pgrouter.proxy.statements cimport ClientStatements
 from pgrouter.server.connection cimport Peer, ServerConnection
 
 cdef int PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, FLUSH, QUERY, FUNCTION_CALL
 cdef int COPY_DATA, COPY_DONE, COPY_FAIL, TERMINATE
 cdef unsigned int MAX_MESSAGE
 cdef int UNKNOWN, IN_BATCH, ENDS_BATCH, COPY, LAST
-cdef int FORWARD, SKIP, FAKE
-cdef int R_QUERY, R_FUNCTION, R_PARSE, R_PARSE_NAMED, R_BIND, R_DESCRIBE, R_EXECUTE, R_CLOSE, R_SYNC, R_COPY_END
-cdef int IDLE, FAILED_TRANSACTION
+cdef int FORWARD, SKIP
+cdef int R_QUERY, R_FUNCTION, R_PARSE, R_BIND, R_EXECUTE, R_SYNC, R_COPY_END
+cdef int IDLE
 cdef int REPLICA, BEGIN_READ_ONLY
 cdef int SPLIT, ONLY_PRIMARY, ONLY_REPLICA
 cdef Py_ssize_t MAX_BATCH, AHEAD
@@ -20,14 +21,9 @@ cdef class ClientConnection(Peer):
     cdef readonly object hub
     cdef public Group group
     cdef public object conversation
-    cdef public StatementCache cache
+    cdef readonly ClientStatements statements
     cdef public object profile
     cdef public object startup_profile
-    cdef public dict prepared
-    cdef dict parsed
-    cdef list unconfirmed
-    cdef object unnamed_statement
-    cdef bytes unnamed_parse
     cdef public int mode
     cdef public bint waiting
     cdef public bint reads
@@ -46,8 +42,6 @@ cdef class ClientConnection(Peer):
     cdef int examine(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
     cdef int account(self, object statement) except -1
     cdef int touch(self, object settings) except -1
-    cdef object statement_of(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop)
-    cdef object statement_parsed(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t finish, Py_ssize_t stop)
     cdef int count_route(self) except -1
     cdef int take_server(self) except -1
     cpdef int link(self, ServerConnection server) except -1
@@ -56,14 +50,7 @@ cdef class ClientConnection(Peer):
     cdef int request(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
     cdef int stream_body(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Py_ssize_t end, Gather out) except -1
     cdef int stream_extended(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Py_ssize_t end, Gather out) except -1
-    cdef int parse_in_error(self, bytes name, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
-    cdef int evict(self, Gather out) except -1
     cdef int apply_profile(self, Gather out) except -1
-    cdef int on_parse(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
-    cdef int on_bind(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
-    cdef int on_describe_or_close(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
-    cdef int ensure(self, object shared, Gather out) except -1
-    cdef int ensure_unnamed(self, Gather out) except -1
     cdef Py_ssize_t converse(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
     cpdef int violation(self, object error) except -1
     cpdef int leave(self) except -1

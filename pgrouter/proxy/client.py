@@ -17,7 +17,8 @@ from itertools import count
 import cython
 
 from pgrouter.errors import ProtocolViolation, RouterError
-from pgrouter.net.stream import Gather, Poller
+from pgrouter.net.gather import Gather
+from pgrouter.net.stream import Poller
 from pgrouter.protocol import messages
 from pgrouter.protocol.codes import (
     BIND,
@@ -27,7 +28,6 @@ from pgrouter.protocol.codes import (
     COPY_FAIL,
     DESCRIBE,
     EXECUTE,
-    FAILED_TRANSACTION,
     FLUSH,
     FUNCTION_CALL,
     IDLE,
@@ -37,19 +37,17 @@ from pgrouter.protocol.codes import (
     SYNC,
     TERMINATE,
 )
-from pgrouter.protocol.framing import COPY, ENDS_BATCH, LAST, UNKNOWN, end_of_string, frontend_kind, length_at
+from pgrouter.protocol.framing import COPY, ENDS_BATCH, LAST, UNKNOWN, frontend_kind, length_at
 from pgrouter.protocol.outstanding import Outstanding
 from pgrouter.protocol.requests import BIND as R_BIND
-from pgrouter.protocol.requests import CLOSE as R_CLOSE
 from pgrouter.protocol.requests import COPY_END as R_COPY_END
-from pgrouter.protocol.requests import DESCRIBE as R_DESCRIBE
 from pgrouter.protocol.requests import EXECUTE as R_EXECUTE
-from pgrouter.protocol.requests import FAKE, FORWARD, SKIP
+from pgrouter.protocol.requests import FORWARD, SKIP
 from pgrouter.protocol.requests import FUNCTION as R_FUNCTION
 from pgrouter.protocol.requests import PARSE as R_PARSE
-from pgrouter.protocol.requests import PARSE_NAMED as R_PARSE_NAMED
 from pgrouter.protocol.requests import QUERY as R_QUERY
 from pgrouter.protocol.requests import SYNC as R_SYNC
+from pgrouter.proxy.statements import FOLLOWS, ClientStatements
 from pgrouter.routing.statement import Effect, Target, Tx
 from pgrouter.server.connection import Peer, ServerConnection
 from pgrouter.session.harvest import Touched
@@ -81,14 +79,9 @@ class ClientConnection(Peer):
         self.server = None
         self.group = None  # set by login, as are cache, profile, key and info
         self.conversation = None
-        self.cache = hub.statements
+        self.statements = ClientStatements(hub.statements, hub.shared)
         self.profile = None
         self.startup_profile = None
-        self.prepared = {}  # name -> SharedStatement
-        self.parsed = {}  # name -> class, of the batch at hand
-        self.unconfirmed = []  # names whose Parse has no answer yet, oldest first
-        self.unnamed_statement = None  # class of the unnamed statement
-        self.unnamed_parse = None  # its Parse message, for servers that do not have it
         self.waiting = False
         self.reads = False  # the last batch was one for a replica
         self.reason = ""  # and why
@@ -142,8 +135,7 @@ class ClientConnection(Peer):
             return pos + length
         self.reads = self.mode != ONLY_PRIMARY
         self.reason = ""
-        if self.parsed:
-            self.parsed = {}
+        self.statements.begin_batch()
         while True:
             if end - at < 5:
                 return pos
@@ -188,14 +180,14 @@ class ClientConnection(Peer):
         if code == EXECUTE or code == CLOSE:
             return 0
         if code == QUERY or code == PARSE or code == BIND or code == DESCRIBE:
-            return self.account(self.statement_of(code, buf, pos, stop))
+            return self.account(self.statements.class_of(code, buf, pos, stop))
         self.reads = self.mode == ONLY_REPLICA
         self.reason = "function call"
         return 0
 
     def account(self, statement) -> int:
         """Account for one statement of a batch; None: unknown, the server will say so."""
-        if statement is _NOTHING:
+        if statement is FOLLOWS:
             return 0
         if statement is None:
             self.reads = self.mode == ONLY_REPLICA
@@ -218,46 +210,6 @@ class ClientConnection(Peer):
             self.touched = Touched()
         self.touched.note(settings)
         return 0
-
-    def statement_of(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t):
-        """Give the class of the statement that a Query, Parse, Bind or Describe is about."""
-        start: cython.Py_ssize_t = pos + 5
-        finish: cython.Py_ssize_t
-        if code == QUERY:
-            return self.cache.lookup(buf, start, stop - 1)
-        if code == DESCRIBE:
-            if buf[start] != 83:  # S, a statement; a portal was bound before
-                return _NOTHING
-            start += 1
-        else:
-            finish = end_of_string(buf, start, stop)  # Parse: the name; Bind: the portal
-            if finish < 0:
-                return None
-            if code == PARSE:
-                return self.statement_parsed(buf, start, finish, stop)
-            start = finish + 1
-        finish = end_of_string(buf, start, stop)
-        if finish == start:
-            return self.unnamed_statement if self.unnamed_statement is not None else _NOTHING
-        if finish < 0:
-            return None
-        name = bytes(buf[start:finish])
-        shared = self.prepared.get(name)
-        return shared.statement if shared is not None else self.parsed.get(name)
-
-    def statement_parsed(
-        self, buf, start: cython.Py_ssize_t, finish: cython.Py_ssize_t, stop: cython.Py_ssize_t
-    ):
-        """Give the class of a Parse whose name is buf[start:finish]; Binds behind it in its batch ask for it."""
-        end: cython.Py_ssize_t = end_of_string(buf, finish + 1, stop)
-        if end < 0:
-            return None
-        statement = self.cache.lookup(buf, finish + 1, end)
-        if finish == start:
-            self.unnamed_statement = statement
-        else:
-            self.parsed[bytes(buf[start:finish])] = statement
-        return statement
 
     def count_route(self) -> int:
         """Count the batch under its target and reason, for SHOW ROUTES."""
@@ -372,7 +324,7 @@ class ClientConnection(Peer):
                 self.violation(_bad_frame(code, length))
                 return end
             if code == TERMINATE:
-                out.flush(server)
+                server.send_gathered(out)
                 self.leave()
                 return end
             if stop > end:
@@ -387,7 +339,7 @@ class ClientConnection(Peer):
             self.request(code, buf, pos, stop, out)
             pos = stop
         self.examined = 0
-        if out.length() and out.flush(server) == 1:
+        if out.length() and server.send_gathered(out) == 1:
             self.pause()  # until the server has drained
         if server.owed.fakes:
             server.flush_fakes()
@@ -411,11 +363,11 @@ class ClientConnection(Peer):
             server.queries += 1
             owed.push(R_EXECUTE, FORWARD)
         elif code == BIND:
-            return self.on_bind(buf, pos, stop, out)
+            return self.statements.bind(server, buf, pos, stop, out)
         elif code == PARSE:
-            return self.on_parse(buf, pos, stop, out)
+            return self.statements.parse(server, buf, pos, stop, out)
         elif code == DESCRIBE or code == CLOSE:
-            return self.on_describe_or_close(code, buf, pos, stop, out)
+            return self.statements.describe_or_close(server, code, buf, pos, stop, out)
         elif code == FUNCTION_CALL:
             server.at_sync = False
             owed.push(R_FUNCTION, FORWARD)
@@ -467,163 +419,26 @@ class ClientConnection(Peer):
             out.add_bytes(messages.query(sql))
         return 0
 
-    # -- prepared statements
-
-    def on_parse(self, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: Gather) -> int:
-        """Parse: the unnamed statement passes; a named one becomes a shared statement, parsed once per server."""
-        server: ServerConnection = self.server
-        finish: cython.Py_ssize_t = end_of_string(buf, pos + 5, stop)
-        if finish <= pos + 5:
-            self.unnamed_parse = bytes(buf[pos:stop])
-            server.unnamed = self.unnamed_parse
-            server.owed.push(R_PARSE, FORWARD)
-            out.add(pos, stop)
-            return 0
-        name = bytes(buf[pos + 5 : finish])
-        if name in self.prepared or server.status == FAILED_TRANSACTION:
-            return self.parse_in_error(name, buf, pos, stop, out)
-        shared = self.hub.shared.take(bytes(buf[finish + 1 : stop]), self.statement_of(PARSE, buf, pos, stop))
-        self.prepared[name] = shared
-        self.unconfirmed.append(name)
-        if shared.ident in server.prepared:
-            server.owed.push(R_PARSE_NAMED, FAKE, shared.ident)
-            return 0
-        server.prepared[shared.ident] = shared
-        server.owed.push(R_PARSE_NAMED, FORWARD, shared.ident)
-        out.add_bytes(shared.parse)
-        return self.evict(out)
-
-    def parse_in_error(
-        self, name: bytes, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: Gather
-    ) -> int:
-        """Let PostgreSQL itself say 42P05 (the name exists) or 25P02: in its words, and with its effect."""
-        server: ServerConnection = self.server
-        if server.status != FAILED_TRANSACTION:
-            wire = name + b"\0" + b"\0\0\0"
-            out.add_bytes(messages.message(PARSE, wire))
-            server.owed.push(R_PARSE, SKIP)
-            server.dirty = True  # it now has a statement of that name
-        server.owed.push(R_PARSE, FORWARD)
-        out.add(pos, stop)
-        return 0
-
-    def on_bind(self, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: Gather) -> int:
-        """Bind: the statement's name becomes the server's name for it."""
-        server: ServerConnection = self.server
-        portal_end: cython.Py_ssize_t = end_of_string(buf, pos + 5, stop)
-        name_end: cython.Py_ssize_t = end_of_string(buf, portal_end + 1, stop) if portal_end >= 0 else -1
-        if name_end == portal_end + 1:
-            self.ensure_unnamed(out)
-        elif name_end > 0:
-            shared = self.prepared.get(bytes(buf[portal_end + 1 : name_end]))
-            if shared is not None:
-                self.ensure(shared, out)
-                server.owed.push(R_BIND, FORWARD)
-                length: cython.Py_ssize_t = stop - pos - 1 - (name_end - portal_end - 1) + len(shared.name)
-                out.add_bytes(b"B" + length.to_bytes(4, "big"))
-                out.add(pos + 5, portal_end + 1)
-                out.add_bytes(shared.name)
-                out.add(name_end, stop)
-                return 0
-        server.owed.push(R_BIND, FORWARD)
-        out.add(pos, stop)
-        return 0
-
-    def on_describe_or_close(
-        self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: Gather
-    ) -> int:
-        """Describe and Close of a statement: by the server's name for it; a Close is not needed there at all."""
-        server: ServerConnection = self.server
-        kind: cython.int = R_DESCRIBE if code == DESCRIBE else R_CLOSE
-        name_end: cython.Py_ssize_t = end_of_string(buf, pos + 6, stop)
-        if buf[pos + 5] == 83 and name_end == pos + 6 and code == DESCRIBE:
-            self.ensure_unnamed(out)
-        elif buf[pos + 5] == 83 and name_end > 0:
-            name = bytes(buf[pos + 6 : name_end])
-            shared = self.prepared.get(name)
-            if shared is not None and code == CLOSE:
-                del self.prepared[name]
-                self.hub.shared.give(shared)
-                server.owed.push(R_CLOSE, FAKE)
-                return 0
-            if shared is not None:
-                self.ensure(shared, out)
-                server.owed.push(R_DESCRIBE, FORWARD)
-                out.add_bytes(messages.message(DESCRIBE, b"S" + shared.name + b"\0"))
-                return 0
-        server.owed.push(kind, FORWARD)
-        out.add(pos, stop)
-        return 0
-
-    def ensure(self, shared, out: Gather) -> int:
-        """Put a Parse in front where the server does not have the statement; make it the most recently used."""
-        held: dict = self.server.prepared
-        if held.pop(shared.ident, None) is None:
-            self.server.owed.push(R_PARSE, SKIP, shared.ident)
-            out.add_bytes(shared.parse)
-            held[shared.ident] = shared
-            return self.evict(out)
-        held[shared.ident] = shared
-        return 0
-
-    def evict(self, out: Gather) -> int:
-        """Close the least recently used statement of a server that holds too many."""
-        held: dict = self.server.prepared
-        if len(held) > self.group.settings.prepared_statements:
-            oldest = held.pop(next(iter(held)))
-            self.server.owed.push(R_CLOSE, SKIP, oldest.ident)
-            out.add_bytes(oldest.close())
-        return 0
-
-    def ensure_unnamed(self, out: Gather) -> int:
-        """Put our unnamed statement in front where the server has another client's, or none."""
-        if self.unnamed_parse is not None and self.server.unnamed is not self.unnamed_parse:
-            self.server.unnamed = self.unnamed_parse
-            self.server.owed.push(R_PARSE, SKIP)
-            out.add_bytes(self.unnamed_parse)
-        return 0
-
     def on_named(self, events: list) -> int:
-        """Follow what became of named statements: a Parse that failed defines nothing."""
-        server: ServerConnection = self.server
-        for kind, ident, done in events:
-            if kind == R_PARSE_NAMED:
-                name = self.unconfirmed.pop(0)
-                if not done:
-                    self.hub.shared.give(self.prepared.pop(name))
-            if not done and ident:
-                if kind == R_CLOSE:
-                    server.prepared[ident] = self.hub.shared.by_ident(ident)
-                else:
-                    server.prepared.pop(ident, None)
-        return 0
+        """Follow what became of named statements."""
+        return self.statements.settle(self.server, events)
+
+    # -- conversations and ends
 
     def keep_to_primary(self) -> None:
         """Send everything to the primary, unless the listener is for replicas."""
         if self.mode == SPLIT:
             self.mode = ONLY_PRIMARY
 
-    def forget_statements(self) -> None:
-        """Let go of all prepared statements."""
-        for shared in self.prepared.values():
-            self.hub.shared.give(shared)
-        self.prepared = {}
-        self.unconfirmed = []
-        self.unnamed_parse = None
-        self.unnamed_statement = None
-
-    def forget_unconfirmed(self) -> None:
-        """Let go of the statements whose Parse was never answered."""
-        for name in self.unconfirmed:
-            self.hub.shared.give(self.prepared.pop(name))
-        self.unconfirmed = []
+    @property
+    def prepared(self) -> dict:
+        """The client's named statements."""
+        return self.statements.named
 
     @property
     def streams(self) -> bool:
         """Whether a message of the client is only half sent to its server."""
         return self.body_left > 0
-
-    # -- conversations and ends
 
     def converse(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Give the bytes to the conversation."""
@@ -664,10 +479,6 @@ class ClientConnection(Peer):
 
     def __repr__(self) -> str:
         return f"C-{self.client_id} {self.info or ''}"
-
-
-# In place of a statement: what needs no server of its own, and follows the rest of its batch
-_NOTHING = object()
 
 
 def _bad_frame(code: int, length: int) -> ProtocolViolation:

@@ -126,7 +126,7 @@ class Hub:
         effects = client.effects
         client.effects = 0
         if effects & Effect.DISCARD:
-            client.forget_statements()
+            client.statements.forget()
             server.prepared.clear()
             server.profile = self.profiles.empty
             server.dirty = False
@@ -188,7 +188,7 @@ class Hub:
         answer, said, skipping = after_loss(owed, told, failed=failed, skipping=server.owed.skipping)
         if answer:
             client.send_bytes(answer)
-        client.forget_unconfirmed()
+        client.statements.forget_unconfirmed()
         client.effects = 0
         client.touched = None
         if failed or skipping:
@@ -234,7 +234,7 @@ class Hub:
         self.logging_in.pop(client.client_id, None)
         if client.group is not None:
             client.group.forget(client)
-        client.forget_statements()
+        client.statements.forget()
         if server is not None:
             self._take_back(client, server)
         if known and self.settings.log.connections and client.info is not None:

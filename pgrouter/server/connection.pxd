@@ -1,4 +1,5 @@
-from pgrouter.net.stream cimport Gather, Poller, Stream
+from pgrouter.net.gather cimport Gather
+from pgrouter.net.stream cimport Poller, Stream
 from pgrouter.protocol.framing cimport end_of_string, frontend_kind, length_at
 from pgrouter.protocol.outstanding cimport Outstanding
 

@@ -18,6 +18,7 @@ from itertools import count
 import cython
 
 from pgrouter.errors import RouterError, ServerLost
+from pgrouter.net.gather import Gather
 from pgrouter.net.stream import Poller, Stream
 from pgrouter.protocol import messages
 from pgrouter.protocol.codes import (
@@ -286,7 +287,7 @@ class ServerConnection(Stream):
         if out.length():
             self.mid_frame = self.body_left > 0 and self.body_forward
             if peer is not None:
-                if out.flush(peer) == 1:
+                if peer.send_gathered(out) == 1:
                     self.pause()  # until the peer has drained
         if self.owed.events and peer is not None:
             peer.on_named(self.owed.take_events())

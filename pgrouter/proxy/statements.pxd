@@ -1,0 +1,32 @@
+from pgrouter.net.gather cimport Gather
+from pgrouter.protocol.framing cimport end_of_string
+from pgrouter.routing.cache cimport StatementCache
+from pgrouter.server.connection cimport ServerConnection
+
+cdef int PARSE, BIND, DESCRIBE, CLOSE, QUERY, FAILED_TRANSACTION, STATEMENT
+cdef int FORWARD, SKIP, FAKE
+cdef int R_PARSE, R_PARSE_NAMED, R_BIND, R_DESCRIBE, R_CLOSE
+
+cdef class ClientStatements:
+    cdef StatementCache cache
+    cdef object shared
+    cdef readonly dict named
+    cdef dict parsed
+    cdef list unconfirmed
+    cdef readonly object unnamed_class
+    cdef bytes unnamed_parse
+
+    cdef int begin_batch(self) except -1
+    cdef object class_of(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop)
+    cdef object class_parsed(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t finish, Py_ssize_t stop)
+    cdef int parse(self, ServerConnection server, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
+    cdef int parse_in_error(self, ServerConnection server, bytes name, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
+    cdef int bind(self, ServerConnection server, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
+    cdef int describe_or_close(self, ServerConnection server, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
+    cdef int ensure(self, ServerConnection server, object shared, Gather out) except -1
+    cdef int evict(self, ServerConnection server, Gather out) except -1
+    cdef int ensure_unnamed(self, ServerConnection server, Gather out) except -1
+    cpdef int settle(self, ServerConnection server, list events) except -1
+    cdef int discard(self, bytes name) except -1
+    cpdef int forget(self) except -1
+    cpdef int forget_unconfirmed(self) except -1

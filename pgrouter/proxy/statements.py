@@ -1,0 +1,250 @@
+"""A client's prepared statements, over servers that come and go.
+
+The client's names stand for shared statements (`session.prepared`); the server at hand has them under names of ours, and
+gets a Parse put in front of whatever needs one that it does not hold. The unnamed statement is kept with its Parse
+message, for the client that binds it in a later transaction on another server. Where PostgreSQL would refuse (a name
+that exists, one that does not), PostgreSQL is asked, so that the words and their effect are its own.
+
+Source: PgBouncer's prepare.c for the renaming; protocol chapter, "Extended Query".
+"""
+
+from __future__ import annotations
+
+import cython
+
+from pgrouter.net.gather import Gather
+from pgrouter.protocol import messages
+from pgrouter.protocol.codes import BIND, CLOSE, DESCRIBE, FAILED_TRANSACTION, PARSE, QUERY
+from pgrouter.protocol.framing import end_of_string
+from pgrouter.protocol.requests import BIND as R_BIND
+from pgrouter.protocol.requests import CLOSE as R_CLOSE
+from pgrouter.protocol.requests import DESCRIBE as R_DESCRIBE
+from pgrouter.protocol.requests import FAKE, FORWARD, SKIP
+from pgrouter.protocol.requests import PARSE as R_PARSE
+from pgrouter.protocol.requests import PARSE_NAMED as R_PARSE_NAMED
+from pgrouter.server.connection import ServerConnection
+
+# In place of a statement: what needs no server of its own, and follows the rest of its batch
+FOLLOWS = object()
+
+STATEMENT = ord("S")  # in Describe and Close; otherwise P, a portal
+
+
+class ClientStatements:
+    """The statements of one client: by name, the unnamed one, and those whose Parse has not been answered."""
+
+    def __init__(self, cache, shared) -> None:
+        self.cache = cache
+        self.shared = shared
+        self.named = {}  # name -> SharedStatement
+        self.parsed = {}  # name -> class, of the batch at hand
+        self.unconfirmed = []  # names whose Parse has no answer yet, oldest first
+        self.unnamed_class = None
+        self.unnamed_parse = None  # its Parse message, for servers that do not have it
+
+    # -- what a message is about
+
+    def begin_batch(self) -> int:
+        """Forget the names that only the last batch knew."""
+        if self.parsed:
+            self.parsed = {}
+        return 0
+
+    def class_of(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t):
+        """Give the class of the statement that a Query, Parse, Bind or Describe is about; None: nobody knows it."""
+        start: cython.Py_ssize_t = pos + 5
+        finish: cython.Py_ssize_t
+        if code == QUERY:
+            return self.cache.lookup(buf, start, stop - 1)
+        if code == DESCRIBE:
+            if buf[start] != STATEMENT:
+                return FOLLOWS
+            start += 1
+        else:
+            finish = end_of_string(buf, start, stop)  # Parse: the name; Bind: the portal
+            if finish < 0:
+                return None
+            if code == PARSE:
+                return self.class_parsed(buf, start, finish, stop)
+            start = finish + 1
+        finish = end_of_string(buf, start, stop)
+        if finish == start:
+            return self.unnamed_class if self.unnamed_class is not None else FOLLOWS
+        if finish < 0:
+            return None
+        name = bytes(buf[start:finish])
+        shared = self.named.get(name)
+        return shared.statement if shared is not None else self.parsed.get(name)
+
+    def class_parsed(self, buf, start: cython.Py_ssize_t, finish: cython.Py_ssize_t, stop: cython.Py_ssize_t):
+        """Give the class of a Parse whose name is buf[start:finish]; Binds behind it in its batch ask for it."""
+        end: cython.Py_ssize_t = end_of_string(buf, finish + 1, stop)
+        if end < 0:
+            return None
+        statement = self.cache.lookup(buf, finish + 1, end)
+        if finish == start:
+            self.unnamed_class = statement
+        else:
+            self.parsed[bytes(buf[start:finish])] = statement
+        return statement
+
+    # -- what the server gets
+
+    def parse(
+        self, server: ServerConnection, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: Gather
+    ) -> int:
+        """Parse: the unnamed statement passes; a named one becomes a shared statement, parsed once per server."""
+        finish: cython.Py_ssize_t = end_of_string(buf, pos + 5, stop)
+        if finish <= pos + 5:
+            self.unnamed_parse = bytes(buf[pos:stop])
+            server.unnamed = self.unnamed_parse
+            server.owed.push(R_PARSE, FORWARD)
+            out.add(pos, stop)
+            return 0
+        name = bytes(buf[pos + 5 : finish])
+        if name in self.named or server.status == FAILED_TRANSACTION:
+            return self.parse_in_error(server, name, pos, stop, out)
+        shared = self.shared.take(bytes(buf[finish + 1 : stop]), self.class_of(PARSE, buf, pos, stop))
+        self.named[name] = shared
+        self.unconfirmed.append(name)
+        if shared.ident in server.prepared:
+            server.owed.push(R_PARSE_NAMED, FAKE, shared.ident)
+            return 0
+        server.prepared[shared.ident] = shared
+        server.owed.push(R_PARSE_NAMED, FORWARD, shared.ident)
+        out.add_bytes(shared.parse)
+        return self.evict(server, out)
+
+    def parse_in_error(
+        self, server: ServerConnection, name: bytes, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: Gather
+    ) -> int:
+        """Let PostgreSQL itself say 42P05 (the name exists) or 25P02: in its words, and with its effect."""
+        if server.status != FAILED_TRANSACTION:
+            out.add_bytes(messages.message(PARSE, name + b"\0" + b"\0\0\0"))
+            server.owed.push(R_PARSE, SKIP)
+            server.dirty = True  # it now has a statement of that name
+        server.owed.push(R_PARSE, FORWARD)
+        out.add(pos, stop)
+        return 0
+
+    def bind(self, server: ServerConnection, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: Gather) -> int:
+        """Bind: the statement's name becomes the server's name for it."""
+        length: cython.Py_ssize_t
+        portal_end: cython.Py_ssize_t = end_of_string(buf, pos + 5, stop)
+        name_end: cython.Py_ssize_t = end_of_string(buf, portal_end + 1, stop) if portal_end >= 0 else -1
+        if name_end == portal_end + 1:
+            self.ensure_unnamed(server, out)
+        elif name_end > 0:
+            shared = self.named.get(bytes(buf[portal_end + 1 : name_end]))
+            if shared is not None:
+                self.ensure(server, shared, out)
+                server.owed.push(R_BIND, FORWARD)
+                length = stop - pos - 1 - (name_end - portal_end - 1) + len(shared.name)
+                out.add_bytes(b"B" + length.to_bytes(4, "big"))
+                out.add(pos + 5, portal_end + 1)
+                out.add_bytes(shared.name)
+                out.add(name_end, stop)
+                return 0
+        server.owed.push(R_BIND, FORWARD)
+        out.add(pos, stop)
+        return 0
+
+    def describe_or_close(
+        self,
+        server: ServerConnection,
+        code: cython.int,
+        buf,
+        pos: cython.Py_ssize_t,
+        stop: cython.Py_ssize_t,
+        out: Gather,
+    ) -> int:
+        """Describe and Close of a statement: by the server's name for it; a Close is not needed there at all."""
+        name_end: cython.Py_ssize_t = end_of_string(buf, pos + 6, stop)
+        if buf[pos + 5] == STATEMENT and name_end == pos + 6 and code == DESCRIBE:
+            self.ensure_unnamed(server, out)
+        elif buf[pos + 5] == STATEMENT and name_end > 0:
+            name = bytes(buf[pos + 6 : name_end])
+            shared = self.named.get(name)
+            if shared is not None and code == CLOSE:
+                del self.named[name]
+                self.shared.give(shared)
+                server.owed.push(R_CLOSE, FAKE)
+                return 0
+            if shared is not None:
+                self.ensure(server, shared, out)
+                server.owed.push(R_DESCRIBE, FORWARD)
+                out.add_bytes(messages.message(DESCRIBE, b"S" + shared.name + b"\0"))
+                return 0
+        server.owed.push(R_DESCRIBE if code == DESCRIBE else R_CLOSE, FORWARD)
+        out.add(pos, stop)
+        return 0
+
+    # -- what the server holds
+
+    def ensure(self, server: ServerConnection, shared, out: Gather) -> int:
+        """Put a Parse in front where the server does not have the statement; make it the most recently used."""
+        held: dict = server.prepared
+        if held.pop(shared.ident, None) is None:
+            server.owed.push(R_PARSE, SKIP, shared.ident)
+            out.add_bytes(shared.parse)
+            held[shared.ident] = shared
+            return self.evict(server, out)
+        held[shared.ident] = shared
+        return 0
+
+    def evict(self, server: ServerConnection, out: Gather) -> int:
+        """Close the least recently used statement of a server that holds too many."""
+        held: dict = server.prepared
+        if len(held) > server.owner.group.settings.prepared_statements:
+            oldest = held.pop(next(iter(held)))
+            server.owed.push(R_CLOSE, SKIP, oldest.ident)
+            out.add_bytes(oldest.close())
+        return 0
+
+    def ensure_unnamed(self, server: ServerConnection, out: Gather) -> int:
+        """Put our unnamed statement in front where the server has another client's, or none."""
+        if self.unnamed_parse is not None and server.unnamed is not self.unnamed_parse:
+            server.unnamed = self.unnamed_parse
+            server.owed.push(R_PARSE, SKIP)
+            out.add_bytes(self.unnamed_parse)
+        return 0
+
+    def settle(self, server: ServerConnection, events: list) -> int:
+        """Follow what became of named statements: a Parse that failed defines nothing."""
+        for kind, ident, done in events:
+            if kind == R_PARSE_NAMED:
+                name = self.unconfirmed.pop(0)
+                if not done:
+                    self.discard(name)
+            if not done and ident:
+                if kind == R_CLOSE:
+                    server.prepared[ident] = self.shared.by_ident(ident)
+                else:
+                    server.prepared.pop(ident, None)
+        return 0
+
+    # -- forgetting
+
+    def discard(self, name: bytes) -> int:
+        """Let go of one name, if it was not closed meanwhile."""
+        shared = self.named.pop(name, None)
+        if shared is not None:
+            self.shared.give(shared)
+        return 0
+
+    def forget(self) -> int:
+        """Let go of all statements."""
+        for shared in self.named.values():
+            self.shared.give(shared)
+        self.named = {}
+        self.unconfirmed = []
+        self.unnamed_parse = None
+        self.unnamed_class = None
+        return 0
+
+    def forget_unconfirmed(self) -> int:
+        """Let go of the statements whose Parse was never answered."""
+        for name in self.unconfirmed:
+            self.discard(name)
+        self.unconfirmed = []
+        return 0
