@@ -59,7 +59,7 @@ def psql(router: Router, *commands: str, user: str = "boss") -> subprocess.Compl
     program = shutil.which("psql")
     assert program is not None
     arguments = [word for command in commands for word in ("-c", command)]
-    return subprocess.run(  # noqa: S603  (our own arguments)
+    return subprocess.run(
         [program, "-X", router.dsn("pgrouter", user=user), *arguments],
         capture_output=True, text=True, check=False, timeout=30,
     )  # fmt: skip
