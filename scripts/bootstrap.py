@@ -152,6 +152,8 @@ def warn_if_slow(compiled: str) -> None:
 
 def pip(*arguments: str) -> None:
     """Run the environment's pip; its words go to the terminal, so that progress is visible."""
+    if os.environ.get("PGROUTER_BUILD", "auto") == "auto" and missing_for_build():
+        os.environ["PGROUTER_BUILD"] = "skip"  # what cannot be compiled need not be translated either
     run(str(PYTHON), "-m", "pip", "--disable-pip-version-check", *arguments)
 
 

@@ -193,6 +193,10 @@ class PatroniCluster:
         """Where data, configurations and logs are."""
         return self._workdir.path
 
+    def reserve_port(self) -> int:
+        """Give one more free port that is ours until the end."""
+        return self._workdir.ports(1)[0]
+
     def _new_member(self) -> Member:
         rest_port, port = self._workdir.ports(2)
         member = Member(f"pg{len(self.members)}", self.binaries, self._workdir.path, (port, rest_port), self)
@@ -272,7 +276,9 @@ class PatroniCluster:
 
     def _all_healthy(self) -> bool:
         states = sorted((s.role == "leader", s.state) for s in self.status())
-        return states == [(False, "streaming")] * (len(self.members) - 1) + [(True, "running")]
+        if states != [(False, "streaming")] * (len(self.members) - 1) + [(True, "running")]:
+            return False
+        return self.require_leader().accepts_writes  # the key is there 0.1-0.3 s before the promotion is done
 
     def add_member(self) -> Member:
         """Start one more member, which clones itself from the leader (pg_basebackup), and wait until it streams."""
@@ -299,7 +305,7 @@ class PatroniCluster:
         """Wait until another member leads and accepts writes."""
         until(lambda: (now := self.leader()) and now is not old, timeout_s, f"a leader other than {old.name}", 0.02)
         new = self.require_leader()
-        until(lambda: not new.in_recovery, timeout_s, f"{new.name} accepts writes", 0.02)
+        until(lambda: new.accepts_writes, timeout_s, f"{new.name} accepts writes", 0.02)
         return new
 
     def heal(self) -> None:

@@ -7,6 +7,7 @@ postgres/postgres. fsync is off (nobody keeps this data); full_page_writes stays
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -201,6 +202,13 @@ class Server:
     def in_recovery(self) -> bool:
         """Whether it says that it is a standby."""
         return bool(self.sql("select pg_is_in_recovery()")[0][0])
+
+    @property
+    def accepts_writes(self) -> bool:
+        """Whether it answers and says that it is a primary."""
+        with contextlib.suppress(psycopg.Error):
+            return not self.in_recovery
+        return False
 
 
 def postmaster_status(data: Path) -> tuple[int, bool] | None:

@@ -71,15 +71,18 @@ def processes_of(workdir: str, spare: tuple[int, ...] = ()) -> dict[int, int]:
 def end(workdir: str, spare: tuple[int, ...] = (), timeout_s: float = 10.0) -> bool:
     """Kill all that belongs to a work directory, again until nothing is left; False if something would not die."""
     deadline = time.monotonic() + timeout_s
+    killed: set[int] = set()
     while left := processes_of(workdir, spare):
         for pid in left:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-            with contextlib.suppress(OSError):
-                os.waitpid(pid, os.WNOHANG)  # a child of ours would stay as a zombie
         if time.monotonic() > deadline:
             return False
+        killed.update(left)
         time.sleep(0.02)
+    for pid in killed:
+        with contextlib.suppress(OSError):
+            os.waitpid(pid, os.WNOHANG)  # a child of ours would stay a zombie
     for data in Path(workdir).glob("*/"):
         remove_shared_memory(data)
     return True

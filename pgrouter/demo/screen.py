@@ -1,0 +1,140 @@
+"""The demo's screen: pure functions from what was seen to something `rich` can show, or to one plain line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+
+    from pgrouter.demo.director import Change, Event
+    from pgrouter.demo.observer import Sight
+    from pgrouter.demo.workload import Fault, Totals
+
+EVENTS_SHOWN = 10
+KEYS = "f: kill the leader   s: switchover   q: quit"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """All that the screen shows at one moment."""
+
+    elapsed_s: float
+    psql: str
+    sights: tuple[Sight, ...]
+    totals: Totals
+    reads_per_s: dict[str, float]  # by member
+    writes_per_s: float
+    events: Sequence[Event]
+    keys: bool  # whether there is a terminal to press them on
+
+
+def role(sight: Sight) -> str:
+    """Say what a member is, in one word; nothing is taken for a leader that says it is a standby."""
+    if not sight.reachable:
+        return "down"
+    if sight.status is None:
+        return "standby" if sight.in_recovery else "primary"
+    if sight.status.role == "leader":
+        return "LEADER" if not sight.in_recovery else "leader to be"
+    return "replica" if sight.in_recovery else "former leader"
+
+
+def state(sight: Sight) -> str:
+    """Say what Patroni says about a member."""
+    return sight.status.state if sight.status else "-"
+
+
+def lag(sight: Sight) -> str:
+    """Say how far behind a replica is."""
+    if sight.status is None or sight.status.role == "leader" or sight.status.lag_bytes is None:
+        return "-"
+    return f"{sight.status.lag_bytes:,} B"
+
+
+def member_table(picture: Picture) -> Table:
+    """Draw a line per member."""
+    table = Table(expand=True, title_justify="left")
+    table.add_column("member")
+    table.add_column("role")
+    table.add_column("state")
+    for heading in ("lag", "reads served", "reads/s", "writes", "rows"):
+        table.add_column(heading, justify="right")
+    for sight in picture.sights:
+        table.add_row(
+            f"{sight.name} :{sight.port}", role(sight), state(sight), lag(sight), f"{sight.reads:,}",
+            f"{picture.reads_per_s.get(sight.name, 0.0):.0f}", f"{sight.writes:,}", f"{sight.rows:,}",
+            style=style(sight),
+        )  # fmt: skip
+    return table
+
+
+def style(sight: Sight) -> str:
+    """Colour a member's line."""
+    return {"LEADER": "bold green", "replica": "", "down": "red"}.get(role(sight), "yellow")
+
+
+def clients_line(picture: Picture) -> Text:
+    """Say what the clients see."""
+    totals = picture.totals
+    text = Text(
+        f"clients: {totals.reads:,} reads, {totals.writes:,} acknowledged writes ({picture.writes_per_s:.0f}/s), "
+        f"longest write pause {totals.longest_write_pause_s:.1f} s, "
+    )
+    return text.append(f"{totals.faults} errors", style="bold red" if totals.faults else "green")
+
+
+def draw(picture: Picture) -> Panel:
+    """Draw everything."""
+    events = [Text(f"{e.at_s:6.1f} s  {e.text}", style="red" if e.bad else "") for e in picture.events[-EVENTS_SHOWN:]]
+    parts: list[RenderableType] = [
+        Text.assemble("in another terminal:  ", (picture.psql, "bold cyan")),
+        member_table(picture),
+        clients_line(picture),
+        Text(""),
+        *events,
+    ]
+    if picture.keys:
+        parts += [Text(""), Text(KEYS, style="dim")]
+    return Panel(Group(*parts), title=f"pgrouter demo  {picture.elapsed_s:.0f} s", title_align="left")
+
+
+def line(picture: Picture) -> str:
+    """Say it all in one plain line."""
+    members = "  ".join(f"{s.name} {role(s)} {s.reads} reads {s.writes} writes lag {lag(s)}" for s in picture.sights)
+    totals = picture.totals
+    return (
+        f"{picture.elapsed_s:6.1f} s  {members}  | clients: {totals.reads} reads, {totals.writes} writes, "
+        f"{totals.faults} errors, longest write pause {totals.longest_write_pause_s:.1f} s"
+    )
+
+
+def summary(picture: Picture, changes: Sequence[Change], faults: Sequence[Fault], verdict: str) -> str:
+    """Say in the end what happened."""
+    totals = picture.totals
+    lines = [
+        (f"ran {picture.elapsed_s:.0f} s: {totals.reads} reads, {totals.writes} acknowledged writes, "
+        f"{totals.faults} errors seen by clients, longest write pause {totals.longest_write_pause_s:.1f} s"),
+        *(f"  {s.name}: {s.reads} reads served, {s.writes} rows written here, {role(s)}" for s in picture.sights),
+        *map(told, changes),
+        *(f"  {count} x {text}" for text, count in Counter(f"{f.client}: {f.text}" for f in faults).most_common(10)),
+        f"validator: {verdict}",
+    ]
+    return "\n".join(lines)
+
+
+def told(change: Change) -> str:
+    """Say what a leader change was like for the clients."""
+    return (
+        f"{change.kind}: {change.old} -> {change.new}, elected after {change.elected_s:.1f} s, "
+        f"writes held for {change.writes_held_s:.1f} s, errors seen by clients: {change.client_errors}"
+    )
