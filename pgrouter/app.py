@@ -8,9 +8,13 @@ import signal
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from pgrouter.admin.console import Console
 from pgrouter.auth.users import UserStore
 from pgrouter.cluster.monitor import Monitor
+from pgrouter.admin.stats import Sampler
+from pgrouter.config.diff import NEEDS_RESTART, diff
 from pgrouter.config.load import load
 from pgrouter.errors import ConfigError, RouterError, ShuttingDown
 from pgrouter.net.stream import Poller
@@ -18,12 +22,13 @@ from pgrouter.pool.pools import Pools
 from pgrouter.proxy.hub import Hub
 from pgrouter.proxy.listener import Listener
 from pgrouter.routing.cache import StatementCache
+from pgrouter.routing.catalog import Catalog
 from pgrouter.routing.classify import classify
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pgrouter.config.settings import Settings
+    from pgrouter.config.settings import Routing, Settings
     from pgrouter.topology import ClusterView
 
 log = logging.getLogger("pgrouter.app")
@@ -39,12 +44,15 @@ class App:
         self.settings = settings
         self.poller = Poller(loop, on_bug=self._bug)
         self.monitor = Monitor(settings.cluster, self._view)
-        users = UserStore.load(settings.auth.users_file) if settings.auth.users_file else UserStore.empty()
-        statements = StatementCache(classify, settings.routing.cache_bytes, settings.routing.max_parsed_bytes)
+        routing = settings.routing
+        judge = partial(classify, catalog=_known_functions(routing))
+        statements = StatementCache(judge, routing.cache_bytes, routing.max_parsed_bytes)
         self.pools = Pools(self.poller, settings.pool, self.monitor.view, suspect=self.monitor.suspect)
-        self.hub = Hub(settings, self.pools, statements, users, partial(Console.open, self))
+        self.hub = Hub(settings, self.pools, statements, _users(settings), partial(Console.open, self))
+        self.sampler = Sampler(self.pools, self.poller.now)
         self.listeners: list[Listener] = []
         self._stopping = asyncio.Event()
+        self._at_once = asyncio.Event()
         self._ticker: asyncio.Task | None = None
 
     # -- life
@@ -61,12 +69,13 @@ class App:
 
     async def drain(self) -> None:
         """Accept no more clients, let running transactions end (up to pool.drain_timeout), then stop."""
+        self.hub.draining = True
         for listener in self.listeners:
             listener.close()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.settings.pool.drain_timeout_s
         goodbye = ShuttingDown("terminating connection because pgrouter is shutting down")
-        while self.hub.clients and loop.time() < deadline:
+        while self.hub.clients and loop.time() < deadline and not self._at_once.is_set():
             for client in list(self.hub.clients.values()):
                 if client.server is None and not client.waiting:
                     client.violation(goodbye)
@@ -87,9 +96,7 @@ class App:
 
     def request_stop(self) -> None:
         """Begin to drain (SIGTERM, SIGINT, SHUTDOWN); a second time: at once."""
-        if self._stopping.is_set():
-            self.settings = None
-        self._stopping.set()
+        (self._at_once if self._stopping.is_set() else self._stopping).set()
 
     async def wait(self) -> None:
         """Until somebody asks to stop."""
@@ -99,14 +106,19 @@ class App:
         """Read the file again and take what can be taken while running; gives what happened, for people."""
         try:
             settings = load(self.config_path)
+            users = _users(settings)
         except ConfigError as error:
             for problem in error.problems:
                 log.error("reload: %s: %s", self.config_path, problem)
             raise RouterError("the configuration was not reloaded", detail=str(error), sqlstate="F0000") from error
-        if settings.auth.users_file:
-            self.hub.users = UserStore.load(settings.auth.users_file)
+        changes = diff(self.settings, settings)
+        for name in changes.restart:
+            log.warning("reload: %s has changed, which takes a restart", name)
+        unchanged = {name: getattr(self.settings, name) for name in NEEDS_RESTART}
+        settings = msgspec.structs.replace(settings, **unchanged)
         self.settings = settings
         self.hub.settings = settings
+        self.hub.users = users
         self.pools.reload(settings.pool)
         logging.getLogger("pgrouter").setLevel(settings.log.level.upper())
         log.info("configuration reloaded")
@@ -127,7 +139,9 @@ class App:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            self.hub.tick(self.poller.touch())
+            now = self.poller.touch()
+            self.hub.tick(now)
+            self.sampler.tick(now)
 
 
 async def serve(config_path: Path, settings: Settings) -> int:
@@ -146,6 +160,17 @@ async def serve(config_path: Path, settings: Settings) -> int:
     await app.drain()
     await app.stop()
     return 0
+
+
+def _known_functions(routing: Routing) -> Catalog:
+    """What the configuration says about functions."""
+    return Catalog(
+        functions=dict.fromkeys(routing.read_only_functions, True) | dict.fromkeys(routing.write_functions, False)
+    )
+
+
+def _users(settings: Settings) -> UserStore:
+    return UserStore.load(settings.auth.users_file) if settings.auth.users_file else UserStore.empty()
 
 
 def _reload_by_signal(app: App) -> None:

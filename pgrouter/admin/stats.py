@@ -57,6 +57,10 @@ def member_totals(pool: MemberPool) -> Counters:
     total.add(pool.closed)
     for server in pool.servers:
         total.add(server)
+    return _counters(total)
+
+
+def _counters(total: Totals) -> Counters:
     return Counters(
         server_assignment_count=total.xacts,
         xact_count=total.xacts,
@@ -70,7 +74,7 @@ def member_totals(pool: MemberPool) -> Counters:
 
 def group_totals(group: Group) -> Counters:
     """Sum up the pools of one database and user."""
-    total = Counters(wait_time=group.wait_us)
+    total = Counters(wait_time=group.wait_us).plus(_counters(group.departed))
     for pool in group.members.values():
         total = total.plus(member_totals(pool))
     return total

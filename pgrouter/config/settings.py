@@ -87,7 +87,7 @@ class Auth(_Section, kw_only=True):
 class Pool(_Section, kw_only=True):
     """Server connections: a pool per member, database and user."""
 
-    mode: Literal["transaction", "session", "statement"] = "transaction"
+    mode: Literal["transaction", "session"] = "transaction"
     size: Count = 20  # server connections per member, database and user
     min_size: CountOrNone = 0
     max_clients: Count = 1000  # client connections in all

@@ -20,7 +20,8 @@ cdef class Group:
     cdef readonly object waiting_reads
     cdef readonly object waiting_logins
     cdef readonly object parameters
-    cdef readonly object wait_us
+    cdef public object wait_us
+    cdef readonly object departed
 
     cpdef ServerConnection take(self, bint reads)
     cpdef give(self, ServerConnection server)

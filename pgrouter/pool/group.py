@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import cython
 
 from pgrouter.errors import NoServer, RouterError, ServerLost, WaitTimeout
-from pgrouter.pool.member import MemberPool
+from pgrouter.pool.member import MemberPool, Totals
 from pgrouter.server.connection import ServerConnection
 from pgrouter.server.states import ACTIVE, IDLE_STATE
 
@@ -53,6 +53,7 @@ class Group:
         self.waiting_logins = deque()
         self.parameters = None
         self.wait_us = 0
+        self.departed = Totals()  # of members that have left
         self.apply(pools.view)
 
     def __repr__(self) -> str:
@@ -68,6 +69,9 @@ class Group:
             if member is None or (member.host, member.port) != (pool.member.host, pool.member.port):
                 pool.retire("the member left the cluster")
                 del self.members[name]
+                for server in pool.servers:
+                    self.departed.add(server)
+                self.departed.add(pool.closed)
             else:
                 pool.member = member
         old = self.writer

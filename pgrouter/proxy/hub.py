@@ -18,6 +18,7 @@ from pgrouter.routing.statement import Effect, Tx
 from pgrouter.session import harvest
 from pgrouter.session.limbo import Limbo, after_loss
 from pgrouter.session.prepared import SharedStatements
+from pgrouter.session.settings import strings_are_unusual
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,9 +108,15 @@ class Hub:
         if client.group is not None and self.settings.pool.mode == "session":
             client.pin = "session pooling"
             client.keep_to_primary()
+        if client.group is not None:
+            self._strings(client)
         self.logging_in.pop(client.client_id, None)
         if self.settings.log.connections:
             self.log(client, logging.INFO, "login")
+
+    def _strings(self, client: ClientConnection) -> None:
+        known = {name.lower(): value for name, value in client.group.parameters} | dict(client.profile.values)
+        client.statements.unusual_strings = strings_are_unusual(known)
 
     def is_console(self, database: str) -> bool:
         """Whether this database name is the console."""
@@ -133,6 +140,7 @@ class Hub:
             client.profile = client.startup_profile
             client.pin = None if self.settings.pool.mode != "session" else client.pin
             client.touched = None
+            self._strings(client)
         if effects & Effect.DEALLOCATE:
             server.prepared.clear()
             server.dirty = True
@@ -160,6 +168,7 @@ class Hub:
         )
         client.profile = self.profiles.of(client_values)
         server.profile = self.profiles.of(server_values)
+        self._strings(client)
 
     # -- trouble
 

@@ -27,6 +27,7 @@ from pgrouter.proxy.conversation import Conversation
 from pgrouter.session.settings import from_startup, transition
 
 if TYPE_CHECKING:
+    from pgrouter.auth.client import ClientIdentity
     from pgrouter.proxy.client import ClientConnection
     from pgrouter.server.connection import ServerConnection
 
@@ -138,8 +139,10 @@ class Login(Conversation):
 
     # -- after authentication
 
-    def _authenticated(self, identity: object) -> None:
+    def _authenticated(self, identity: ClientIdentity) -> None:
         info = self.client.info
+        if identity.final:  # the router's own proof, which the client does not answer
+            self.client.send_bytes(identity.final)
         if self.hub.is_console(info.database):
             self.hub.open_console(self.client)
             return

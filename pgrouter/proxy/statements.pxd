@@ -10,6 +10,7 @@ cdef int R_PARSE, R_PARSE_NAMED, R_BIND, R_DESCRIBE, R_CLOSE
 cdef class ClientStatements:
     cdef StatementCache cache
     cdef object shared
+    cdef public bint unusual_strings
     cdef readonly dict named
     cdef dict parsed
     cdef list unconfirmed

@@ -36,6 +36,7 @@ class ClientStatements:
     def __init__(self, cache, shared) -> None:
         self.cache = cache
         self.shared = shared
+        self.unusual_strings = False  # see StatementCache.lookup
         self.named = {}  # name -> SharedStatement
         self.parsed = {}  # name -> class, of the batch at hand
         self.unconfirmed = []  # names whose Parse has no answer yet, oldest first
@@ -55,7 +56,7 @@ class ClientStatements:
         start: cython.Py_ssize_t = pos + 5
         finish: cython.Py_ssize_t
         if code == QUERY:
-            return self.cache.lookup(buf, start, stop - 1)
+            return self.cache.lookup(buf, start, stop - 1, self.unusual_strings)
         if code == DESCRIBE:
             if buf[start] != STATEMENT:
                 return FOLLOWS
@@ -81,7 +82,7 @@ class ClientStatements:
         end: cython.Py_ssize_t = end_of_string(buf, finish + 1, stop)
         if end < 0:
             return None
-        statement = self.cache.lookup(buf, finish + 1, end)
+        statement = self.cache.lookup(buf, finish + 1, end, self.unusual_strings)
         if finish == start:
             self.unnamed_class = statement
         else:

@@ -7,9 +7,13 @@ identity on the data path. Names are lower case, values as `set_config()` takes 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from pgrouter.errors import InvalidAuthorization
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # Startup parameters that are not settings
 NOT_SETTINGS = frozenset({"user", "database", "options", "replication"})
@@ -109,6 +113,18 @@ def transition(old: Profile | None, new: Profile) -> str:
     if changes:
         resets.append("SELECT " + ", ".join(changes))
     return "; ".join(resets)
+
+
+def strings_are_unusual(settings: Mapping[str, str]) -> bool:
+    """Whether a session's strings may read otherwise than the parser takes them.
+
+    Backslashes that escape, or a client encoding in which a byte of a character may look like a quote or a backslash.
+    """
+    encoding = settings.get("client_encoding", "").upper().replace("_", "").replace("-", "")
+    return settings.get("standard_conforming_strings", "on").lower() in ("off", "false", "no", "0") or encoding in (
+        "BIG5", "GB18030", "GBK", "JOHAB", "SJIS", "SHIFTJIS", "UHC", "WIN949", "WIN936", "WIN950", "WINDOWS949",
+        "WINDOWS936", "WINDOWS950", "WIN932", "WINDOWS932", "MSKANJI", "SHIFTJIS2004", "SJIS2004",
+    )  # fmt: skip
 
 
 def literal(text: str) -> str:

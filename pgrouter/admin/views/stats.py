@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgrouter.admin.stats import PERIOD_S, Counters, Sampler
+from pgrouter.admin.stats import Counters
 from pgrouter.admin.table import columns
 
 if TYPE_CHECKING:
@@ -28,23 +28,18 @@ STATS_AVERAGES = columns(f"database {_PLAIN}")
 
 def stats(scene: Scene) -> Iterator[Row]:
     """Give totals and averages."""
-    averages = _sampler(scene).averages(scene.now)
-    for database, total in sorted(_sampler(scene).totals().items()):
+    averages = scene.app.sampler.averages(scene.now)
+    for database, total in sorted(scene.app.sampler.totals().items()):
         yield database, *total, *averages[database]
 
 
 def stats_totals(scene: Scene) -> Iterator[Row]:
     """Give what was done since the start."""
-    for database, total in sorted(_sampler(scene).totals().items()):
+    for database, total in sorted(scene.app.sampler.totals().items()):
         yield database, *total
 
 
 def stats_averages(scene: Scene) -> Iterator[Row]:
     """Give what was done lately, per second or per transaction."""
-    for database, average in sorted(_sampler(scene).averages(scene.now).items()):
+    for database, average in sorted(scene.app.sampler.averages(scene.now).items()):
         yield database, *average
-
-
-def _sampler(scene: Scene) -> Sampler:
-    # Until the router keeps one: everything counts as done in the last period.
-    return getattr(scene.app, "sampler", None) or Sampler(scene.app.pools, scene.now - PERIOD_S)
