@@ -5,8 +5,6 @@
 Give one server of every major version that should be known; the lists are united, and a function that is volatile in
 any version or overload counts as volatile. Functions that SQL cannot call (internal arguments, triggers) are left out.
 """
-# ruff: noqa: T201, INP001
-# A script: its output is its work, and it belongs to no package.
 
 from __future__ import annotations
 

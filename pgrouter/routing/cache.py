@@ -8,8 +8,7 @@ for each of them, and the statements that others use meanwhile stay. Memory is b
 
 The same file runs compiled (with cache.pxd) and as plain Python. Not to be shared by threads.
 """
-# ruff: noqa: ERA001, PLR2004, FBT001, FBT002
-# The first line is for Cython; bytes are compared by their codes; C has no keyword arguments.
+# ruff: noqa: FBT001, FBT002 (C has no keyword arguments)
 
 from __future__ import annotations
 

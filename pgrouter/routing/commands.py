@@ -23,7 +23,7 @@ _HOLD = 0x20  # CURSOR_OPT_HOLD, parsenodes.h
 
 def judge(kind: str, node: Node, catalog: Catalog) -> Statement:
     """Classify one statement, given its node's name and content."""
-    command = _COMMANDS.get(kind)
+    command = KINDS.get(kind)
     if command is not None:
         return command(node, catalog)
     if kind in knowledge.PRIMARY_COMMANDS:
@@ -168,7 +168,7 @@ def _transaction(node: Node, _: Catalog) -> Statement:
     return transactions.transaction_statement(node)
 
 
-_COMMANDS: dict[str, Callable[[Node, Catalog], Statement]] = {
+KINDS: dict[str, Callable[[Node, Catalog], Statement]] = {
     "SelectStmt": _select,
     "ExplainStmt": _explain,
     "CopyStmt": _copy,

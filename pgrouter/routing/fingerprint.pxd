@@ -59,7 +59,7 @@ cdef class Fingerprinter:
     @cython.locals(n=Py_ssize_t)
     cdef inline bint _constant(self, int byte) noexcept
     @cython.locals(i=Py_ssize_t, c=int)
-    cdef inline bint _string(self, bint escapes) noexcept
+    cdef inline bint _string(self, bint escapes, bint doubled) noexcept
     cdef inline bint _is_coded(self, int c) noexcept
     @cython.locals(c=int, newline=bint)
     cdef Py_ssize_t _continuation(self, Py_ssize_t i) noexcept

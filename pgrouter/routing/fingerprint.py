@@ -19,8 +19,7 @@ SQL does not know) is not normalized at all: the key is then a zero byte and the
 
 The same file runs compiled (with fingerprint.pxd) and as plain Python. It never reads at or behind `end`; any bytes do.
 """
-# ruff: noqa: ERA001, PLR2004, PLR1714, FBT001, FBT003
-# The first line is for Cython; bytes are compared by their codes, one by one; C has no keyword arguments.
+# ruff: noqa: FBT001, FBT003 (C has no keyword arguments)
 
 from __future__ import annotations
 
@@ -139,7 +138,7 @@ class Fingerprinter:
         self._out[self._n] = byte
         self._n += 1
 
-    def _token(self) -> bool:  # noqa: PLR0911 (a switch)
+    def _token(self) -> bool:
         """Take one token, space or comment; False: not to be normalized."""
         c = self._buf[self._pos]
         kind = self._class[c]
@@ -158,7 +157,7 @@ class Fingerprinter:
         if kind == _DOT:
             return self._dot()
         if kind == _QUOTE:
-            return self._string(False) and self._constant(39)
+            return self._string(False, True) and self._constant(39)
         if kind == _DOLLAR:
             return self._dollar()
         if kind == _DOUBLE_QUOTE:
@@ -209,8 +208,8 @@ class Fingerprinter:
             return False
         self._pos += 1
         if c == 69:
-            return self._string(True) and self._constant(39)
-        if not self._string(False):
+            return self._string(True, True) and self._constant(39)
+        if not self._string(False, c == 78):  # two quotes are one in N'', and an end and a beginning in B'' and X''
             return False
         self._put(c)  # an upper-case letter: no word of a key has one
         self._in_list = False
@@ -259,6 +258,8 @@ class Fingerprinter:
         i = self._pos + 1
         if i < self._end and self._class[self._buf[i]] == _DIGIT:
             return self._number()
+        if i < self._end and self._buf[i] == 46:
+            return False  # `..` is no SQL
         self._sign(46)
         return True
 
@@ -334,13 +335,13 @@ class Fingerprinter:
         self._gap = False
         return True
 
-    def _string(self, escapes: bool) -> bool:
+    def _string(self, escapes: bool, doubled: bool) -> bool:
         """Skip a quoted string and its continuations on following lines."""
         i = self._pos + 1
         while i < self._end:
             c = self._buf[i]
             if c == 39:
-                if i + 1 < self._end and self._buf[i + 1] == 39:
+                if doubled and i + 1 < self._end and self._buf[i + 1] == 39:
                     i += 2
                     continue
                 self._pos = i + 1
@@ -430,7 +431,7 @@ class Fingerprinter:
             if k < self._end and self._class[self._buf[k]] == _DIGIT:
                 whole = False
                 i = self._digits(k)
-        if (i < self._end and self._class[self._buf[i]] == _WORD) or self._is_precision():
+        if (i < self._end and (self._class[self._buf[i]] == _WORD or self._buf[i] == 36)) or self._is_precision():
             return False
         if self._last == _WORD:
             self._put(32)
