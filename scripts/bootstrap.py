@@ -135,8 +135,8 @@ def install_packages() -> None:
 
 def check_compiled() -> str:
     """Tell yes or no; an error if it has to be yes."""
-    answer = subprocess.run([PYTHON, "-c", COMPILED], capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    if answer.strip() == "True":
+    answer = subprocess.run([PYTHON, "-c", COMPILED], capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S603
+    if answer.stdout.strip() == "True":
         return "yes"
     if os.environ.get("PGROUTER_BUILD") == "require":
         why = missing_for_build() or "see above"
@@ -159,12 +159,12 @@ def pip(*arguments: str) -> None:
 
 def run(*command: str, cwd: Path | None = None) -> None:
     """Run a command that has to succeed."""
-    subprocess.run(command, check=True, cwd=cwd)
+    subprocess.run(command, check=True, cwd=cwd)  # noqa: S603  (commands of this file)
 
 
 def succeeds(*command: str) -> bool:
     """Run a command quietly and tell whether it worked."""
-    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0  # noqa: S603
 
 
 def say(text: str) -> None:

@@ -25,9 +25,10 @@ from pgrouter.demo.director import Director
 from pgrouter.demo.keys import key_reader, read_key
 from pgrouter.demo.observer import Observer, missing_rows
 from pgrouter.demo.patroni import PatroniCluster, PatroniOptions
-from pgrouter.demo.postgres import PASSWORD, USER, ServerOptions, conninfo
+from pgrouter.demo.postgres import ServerOptions, conninfo
 from pgrouter.demo.processes import DemoError, until, write_file
 from pgrouter.demo.router import RouterProcess
+from pgrouter.demo.template import PASSWORD, USER
 from pgrouter.demo.workdir import refuse_served
 from pgrouter.demo.workload import ANALYZE, OLD_ROWS, SETUP, TABLE, Workload
 

@@ -4,7 +4,8 @@
     reaper     ends everything of a work directory when its owner is gone, however it went
     processes  starts programs (as an ordinary user when we are root) and knows them by pid and start time
     workdir    a directory in memory, its reserved ports, its reaper
-    postgres   one PostgreSQL server: data directory from a cached template, start, stop, kill, freeze
+    template   initialised data directories, made once and copied
+    postgres   one PostgreSQL server: start, stop, kill, freeze, promote
     etcd       one or three etcd nodes
     streaming  a primary and its standbys without Patroni, up in half a second
     patroni    etcd and Patroni members

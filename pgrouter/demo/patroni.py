@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pgrouter.demo import turbo
 from pgrouter.demo.binaries import PostgresBinaries, find_postgres
 from pgrouter.demo.etcd import EtcdCluster
-from pgrouter.demo.postgres import PASSWORD, USER, Server, ServerOptions, postmaster, template
+from pgrouter.demo.postgres import Server, ServerOptions, postmaster
 from pgrouter.demo.processes import DemoError, Process, spawn, until, write_file
+from pgrouter.demo.template import PASSWORD, USER, template, within_reach
 from pgrouter.demo.workdir import Workdir
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ class PatroniCluster:
     ) -> None:
         """Find the programs and reserve ports; `progress` hears a few words at each step of the start."""
         self.options = options or PatroniOptions()
-        self.binaries = find_postgres()
+        self.binaries = within_reach(find_postgres())
         self._progress = progress
         self._workdir = Workdir("patroni")
         self.etcd = EtcdCluster(self.options.etcd_nodes, workdir=self._workdir)
@@ -208,7 +209,7 @@ class PatroniCluster:
         self._progress("starting etcd")
         self.etcd.start()
         self._progress(f"preparing {len(self.members)} data directories (PostgreSQL {self.binaries.version})")
-        template(self.binaries, self.options.server.auth)
+        template(self.binaries, self.options.server.stored)
         with ThreadPoolExecutor(len(self.members)) as pool:
             list(pool.map(Member.create, self.members))
         self._progress(f"starting {len(self.members)} members under Patroni")

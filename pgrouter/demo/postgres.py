@@ -1,33 +1,29 @@
 """One PostgreSQL server on loopback: its data directory, its process, and the harm that tests do to it.
 
-A data directory is a copy of a template, made by initdb once per version and kept in a cache: a cold copy of a cleanly
-shut down directory is a valid base backup, so primaries and standbys alike start in 0.1 s. The superuser is
-postgres/postgres. fsync is off (nobody keeps this data); full_page_writes stays on, or pg_rewind refuses the server.
+A data directory is a copy of a template (see `template`): a cold copy of a cleanly shut down directory is a valid base
+backup, so primaries and standbys alike start in 0.1 s. The superuser is postgres/postgres. fsync is off (nobody keeps
+this data); full_page_writes stays on, or pg_rewind refuses the server.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import os
 import shutil
 import signal
-import subprocess
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
 
-from pgrouter.demo.processes import DemoError, Process, make_directory, own, process, run, spawn, until, write_file
+from pgrouter.demo.processes import DemoError, Process, process, run, spawn, until, write_file
 from pgrouter.demo.reaper import remove_shared_memory
+from pgrouter.demo.template import PASSWORD, USER, copy_template, template
 
 if TYPE_CHECKING:
     from pgrouter.demo.binaries import PostgresBinaries
-
-USER = PASSWORD = "postgres"  # noqa: S105  (of throw-away servers on loopback)
+    from pgrouter.demo.template import Stored
 
 Auth = Literal["scram-sha-256", "md5", "password", "trust"]
 StopMode = Literal["smart", "fast", "immediate"]
@@ -67,10 +63,14 @@ class ServerOptions:
     parameters: dict[str, str] = field(default_factory=dict)  # more of postgresql.conf
     hba: tuple[str, ...] = ()  # lines of pg_hba.conf before the general ones
 
+    @property
+    def stored(self) -> Stored:
+        """How passwords are kept."""
+        return "md5" if self.auth == "md5" else "scram-sha-256"
+
     def settings(self) -> dict[str, str]:
         """Give postgresql.conf but for the port."""
-        stored = "md5" if self.auth == "md5" else "scram-sha-256"
-        own_settings = {"max_connections": str(self.max_connections), "password_encryption": stored}
+        own_settings = {"max_connections": str(self.max_connections), "password_encryption": self.stored}
         return PARAMETERS | own_settings | self.parameters
 
     def hba_lines(self) -> list[str]:
@@ -128,7 +128,7 @@ class Server:
         """Make the data directory anew from the template, as a primary or as a standby of a port."""
         remove_shared_memory(self.data)
         shutil.rmtree(self.data, ignore_errors=True)
-        copy_template(template(self._binaries, self._options.auth), self.data)
+        copy_template(template(self._binaries, self._options.stored), self.data)
         self.configure(primary_port)
 
     def configure(self, primary_port: int | None) -> None:
@@ -228,39 +228,3 @@ def postmaster(data: Path) -> Process | None:
     except (OSError, IndexError, ValueError):
         return None
     return process(pid) if os.fsencode(data) in command_line else None  # else: a stale file, and its pid is another's
-
-
-def template(binaries: PostgresBinaries, auth: Auth) -> Path:
-    """Give an initialised, never started data directory, made on first use (1 s) under a lock and kept."""
-    stored = "md5" if auth == "md5" else "scram-sha-256"
-    key = hashlib.sha256(f"{binaries.directory} {binaries.version} {stored} 1".encode()).hexdigest()[:12]
-    cache = make_directory(template_cache(), 0o755)
-    wanted = cache / f"pg{binaries.major}-{key}"
-    with (cache / "lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not wanted.exists():
-            made = make_directory(cache / f"new-{os.getpid()}")
-            initdb(binaries, made, stored)
-            made.rename(wanted)
-    return wanted
-
-
-def template_cache() -> Path:
-    """Name the directory that keeps the templates; safe to delete at any time."""
-    told = os.environ.get("PGROUTER_DEMO_CACHE")
-    return Path(told) if told else Path(tempfile.gettempdir()) / f"pgrouter-templates-{os.geteuid()}"
-
-
-def initdb(binaries: PostgresBinaries, data: Path, stored: str) -> None:
-    """Initialise a data directory with the superuser postgres/postgres."""
-    secret = write_file(data.with_suffix(".password"), PASSWORD + "\n")
-    options = ["-U", USER, f"--pwfile={secret}", "-A", stored, "-E", "UTF8", "--locale=C", "--data-checksums"]
-    run([binaries.program("initdb"), "-D", data, *options, "--no-sync", "--no-instructions"], data)
-    secret.unlink()
-
-
-def copy_template(source: Path, target: Path) -> None:
-    """Copy a data directory with its owner; `cp` is four times faster than shutil for its 970 files."""
-    # Never hard links: the server writes these files in place.
-    subprocess.run(["cp", "-a", "--reflink=auto", source, target], check=True)  # noqa: S603, S607
-    own(target)

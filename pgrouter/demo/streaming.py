@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Self
 import psycopg
 
 from pgrouter.demo.binaries import find_postgres
-from pgrouter.demo.postgres import Server, ServerOptions, template
+from pgrouter.demo.postgres import Server, ServerOptions
 from pgrouter.demo.processes import DemoError, until
+from pgrouter.demo.template import template, within_reach
 from pgrouter.demo.workdir import Workdir
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class StreamingCluster:
     def __init__(
         self, members: int = 3, *, options: ServerOptions | None = None, ports: tuple[int, ...] | None = None
     ) -> None:
-        binaries = find_postgres()
+        binaries = within_reach(find_postgres())
         self.options = options or ServerOptions()
         self.binaries = binaries
         self._workdir = Workdir("streaming")
@@ -52,7 +53,7 @@ class StreamingCluster:
 
     def start(self) -> None:
         """Make the data directories, start all servers and wait until every standby streams."""
-        template(self.binaries, self.options.auth)
+        template(self.binaries, self.options.stored)
         with ThreadPoolExecutor(len(self.servers)) as pool:
             list(pool.map(self._create, self.servers))
         for server in self.servers:

@@ -73,7 +73,7 @@ def test_every_way_to_log_in(auth: str) -> None:
         stored = cluster.primary.sql("select left(rolpassword, 3) from pg_authid where rolname = 'postgres'")
         assert stored == [("md5" if auth == "md5" else "SCR",)]
         assert cluster.primary.sql("show max_connections") == [("20",)]
-        wrong = conninfo(cluster.primary.port, password="wrong")  # noqa: S106
+        wrong = conninfo(cluster.primary.port, password="wrong")
         if auth == "trust":
             psycopg.connect(wrong).close()
         else:

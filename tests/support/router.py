@@ -9,8 +9,9 @@ import psycopg
 import yaml
 from psycopg.rows import dict_row
 
-from pgrouter.demo.postgres import PASSWORD, USER, conninfo
+from pgrouter.demo.postgres import conninfo
 from pgrouter.demo.router import RouterProcess
+from pgrouter.demo.template import PASSWORD, USER
 from pgrouter.demo.workdir import Workdir
 
 if TYPE_CHECKING:
