@@ -100,6 +100,8 @@ PRIMARY = [
     ("select pg_stat_reset_shared('wal')", Reason.SERVER_FUNCTION),
     ("select pg_terminate_backend(1)", Reason.SERVER_FUNCTION),
     ("select pg_promote()", Reason.SERVER_FUNCTION),
+    ("select pg_replication_origin_oid('x')", Reason.SERVER_FUNCTION),
+    ("select pg_walfile_name('0/1')", Reason.SERVER_FUNCTION),
     ("select query_to_xml('select 1', true, true, '')", Reason.SQL_IN_STRING),
     ("select ts_rewrite('a'::tsquery, 'select 1')", Reason.SQL_IN_STRING),
     ("select * from ts_stat('select 1')", Reason.SQL_IN_STRING),
