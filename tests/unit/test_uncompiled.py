@@ -19,8 +19,8 @@ HOT = [
     "tests/unit/proxy",
     "tests/property/test_chunking.py",
     "tests/property/test_framing.py",
-    "tests/property/test_outstanding.py",
-    "tests/property/test_pool.py",
+    "tests/property/test_outstanding_model.py",
+    "tests/property/test_pool_machine.py",
 ]
 
 
