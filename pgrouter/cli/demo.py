@@ -143,6 +143,8 @@ class Demo:
         observer.stop()
         faults = workload.faults_since(0.0)
         self._console.print(screen.summary(picture(), director.changes, faults, verdict), markup=False, soft_wrap=True)
+        for line in router.complaints():
+            self._console.print(f"the router's log: {line}", markup=False, soft_wrap=True)
         if not ended:
             self._console.print("a client still waits for an answer")
         return 0 if agreed and ended and not director.failed else 1
