@@ -25,7 +25,6 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "pgrouter-stamp"
-COMPILED = "import pgrouter; print(pgrouter.COMPILED)"
 
 SLOW = """
 **********************************************************************************************
@@ -51,12 +50,8 @@ def main() -> int:
         started = time.monotonic()
         try:
             if old[0] != packages or not PYTHON.exists():
-                make_environment()
-                install_packages()
-            else:
-                say("compiling the hot rooms again, their sources have changed")
-                pip("install", "--no-build-isolation", "--no-deps", "--quiet", "--editable", str(ROOT))
-            compiled = check_compiled()
+                install()
+            compiled = compile_hot_rooms()
         except (subprocess.CalledProcessError, OSError) as error:
             return complain(f"not ready: {error}")
         STAMP.write_text(f"{packages} {build} {compiled}\n")
@@ -84,6 +79,20 @@ def missing_for_build() -> str:
     if not shutil.which(compiler) and not shutil.which("cc"):
         return "there is no C compiler"
     return "" if header.exists() else "Python's headers are missing"
+
+
+def install() -> None:
+    """Make .venv if there is none that fits, and bring its packages up to date."""
+    works = "import sys, pip; sys.exit(sys.version != sys.argv[1])"
+    if not PYTHON.exists() or not succeeds(str(PYTHON), "-c", works, sys.version):
+        make_environment()
+    build_needs = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    say("installing packages (150 MB, once)")
+    pip("install", "--quiet", *build_needs)
+    # Compiled afterwards, where it can be seen and where only what has changed is compiled again.
+    os.environ["PGROUTER_BUILD"], asked = "skip", os.environ.get("PGROUTER_BUILD", "auto")
+    pip("install", "--no-build-isolation", "--editable", f"{ROOT}[test]")
+    os.environ["PGROUTER_BUILD"] = asked
 
 
 def make_environment() -> None:
@@ -124,24 +133,32 @@ def pip_from_debian() -> None:
         run(str(PYTHON), str(wheel / "pip"), "install", "--quiet", "--no-index", "--no-deps", str(wheel))
 
 
-def install_packages() -> None:
-    """Install what pgrouter, its demo and its tests need, and pgrouter itself as an editable package."""
-    build_needs = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
-    say("installing packages (150 MB, once)")
-    pip("install", "--quiet", *build_needs)
-    # No build isolation: a later change of a hot room compiles with what is here, without the network.
-    pip("install", "--no-build-isolation", "--editable", f"{ROOT}[test]")
+def compile_hot_rooms() -> str:
+    """Compile what has changed, if this machine can; yes or no, and an error if it has to be yes."""
+    asked, missing = os.environ.get("PGROUTER_BUILD", "auto"), missing_for_build()
+    if asked == "require" and missing:
+        raise OSError(f"PGROUTER_BUILD=require, and {missing}")
+    can = asked != "skip" and not missing
+    for library in (ROOT / "pgrouter").rglob("*.so"):
+        if not can or is_outdated(library):
+            library.unlink()
+    if can:
+        say("compiling the hot rooms (a minute at first, then only what has changed)")
+        jobs = str(os.cpu_count() or 1)
+        run(str(PYTHON), "setup.py", "--quiet", "build_ext", "--inplace", "--parallel", jobs, cwd=ROOT)
+    asks = "import pgrouter; print(pgrouter.COMPILED)"
+    answer = subprocess.run([PYTHON, "-c", asks], capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S603
+    compiled = answer.stdout.strip() == "True"
+    if asked == "require" and not compiled:
+        raise OSError("PGROUTER_BUILD=require, and the hot rooms are not compiled: see above")
+    return "yes" if compiled else "no"
 
 
-def check_compiled() -> str:
-    """Tell yes or no; an error if it has to be yes."""
-    answer = subprocess.run([PYTHON, "-c", COMPILED], capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S603
-    if answer.stdout.strip() == "True":
-        return "yes"
-    if os.environ.get("PGROUTER_BUILD") == "require":
-        why = missing_for_build() or "see above"
-        raise OSError(f"PGROUTER_BUILD=require, and the hot rooms are not compiled: {why}")
-    return "no"
+def is_outdated(library: Path) -> bool:
+    """Tell whether a compiled room is older than its source; if compiling fails, the source must run and not it."""
+    source = library.with_name(library.name.partition(".")[0] + ".py")
+    texts = [path for path in (source, source.with_suffix(".pxd")) if path.exists()]
+    return source not in texts or max(text.stat().st_mtime for text in texts) > library.stat().st_mtime
 
 
 def warn_if_slow(compiled: str) -> None:
@@ -152,8 +169,6 @@ def warn_if_slow(compiled: str) -> None:
 
 def pip(*arguments: str) -> None:
     """Run the environment's pip; its words go to the terminal, so that progress is visible."""
-    if os.environ.get("PGROUTER_BUILD", "auto") == "auto" and missing_for_build():
-        os.environ["PGROUTER_BUILD"] = "skip"  # what cannot be compiled need not be translated either
     run(str(PYTHON), "-m", "pip", "--disable-pip-version-check", *arguments)
 
 

@@ -243,7 +243,7 @@ class PatroniCluster:
                 code, text = member.api("/cluster") if member.patroni_alive else (0, "")
             except OSError:
                 continue
-            if code == 200:  # noqa: PLR2004
+            if code == 200:
                 return tuple(decode_status(line) for line in json.loads(text)["members"])
         return ()
 
@@ -298,7 +298,7 @@ class PatroniCluster:
         old = self.require_leader()
         wanted = {"leader": old.name} | ({"candidate": to.name} if to else {})
         status, text = old.api("/switchover", wanted, "POST")
-        if status != 200:  # noqa: PLR2004
+        if status != 200:
             raise DemoError(f"switchover refused ({status}): {text}")
         return self.wait_leader_other_than(old, timeout_s)
 
