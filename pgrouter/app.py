@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pgrouter.admin.console import Console
+from pgrouter.admin.stats import Sampler
 from pgrouter.auth.users import UserStore
 from pgrouter.cluster.monitor import Monitor
-from pgrouter.admin.stats import Sampler
 from pgrouter.config.diff import NEEDS_RESTART, diff
 from pgrouter.config.load import load
 from pgrouter.errors import ConfigError, RouterError, ShuttingDown
@@ -109,7 +109,7 @@ class App:
             users = _users(settings)
         except ConfigError as error:
             for problem in error.problems:
-                log.error("reload: %s: %s", self.config_path, problem)
+                log.error("reload: %s: %s", self.config_path, problem)  # noqa: TRY400  (not a bug)
             raise RouterError("the configuration was not reloaded", detail=str(error), sqlstate="F0000") from error
         changes = diff(self.settings, settings)
         for name in changes.restart:

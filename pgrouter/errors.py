@@ -17,7 +17,9 @@ class RouterError(Exception):
     severity = "ERROR"
     log_level = logging.INFO
 
-    def __init__(self, message: str, *, detail: str = "", hint: str = "", sqlstate: str = "", severity: str = "") -> None:
+    def __init__(
+        self, message: str, *, detail: str = "", hint: str = "", sqlstate: str = "", severity: str = ""
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.detail = detail

@@ -29,7 +29,7 @@ NOT_YET = {
 }
 
 
-class _Wrong(Exception):  # noqa: N818  (never leaves this file)
+class _Wrong(Exception):
     """A value was put on the list of problems."""
 
 

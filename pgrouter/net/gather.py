@@ -8,7 +8,7 @@ ROOM = 264 * 1024  # for pieces of one full read and what is put between them
 
 
 class Gather:
-    """The bytes of one send: pieces of one source and bytes of our own, copied only when they do not lie side by side."""
+    """Pieces of one source and bytes of our own, copied only when they do not lie side by side."""
 
     def __init__(self) -> None:
         self.start = 0
@@ -51,8 +51,8 @@ class Gather:
         if self.used + size > len(self.scratch):
             self.scratch.extend(bytes(self.used + size - len(self.scratch)))
         if cython.compiled:
-            libc.memcpy(  # noqa: F821
-                cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(self.scratch)) + self.used,  # noqa: F821
+            libc.memcpy(
+                cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(self.scratch)) + self.used,
                 self.source + start,
                 size,
             )
@@ -69,9 +69,9 @@ class Gather:
         if self.used + size > len(self.scratch):
             self.scratch.extend(bytes(self.used + size - len(self.scratch)))
         if cython.compiled:
-            libc.memcpy(  # noqa: F821
-                cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(self.scratch)) + self.used,  # noqa: F821
-                libc.PyBytes_AS_STRING(data),  # noqa: F821
+            libc.memcpy(
+                cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(self.scratch)) + self.used,
+                libc.PyBytes_AS_STRING(data),
                 size,
             )
         else:

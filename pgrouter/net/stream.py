@@ -54,7 +54,7 @@ class Poller:
         self.size = HEADROOM + BUFFER
         self.buffer = bytearray(self.size)
         if cython.compiled:
-            self.memory = cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(self.buffer))  # noqa: F821
+            self.memory = cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(self.buffer))
         self.now = clock()  # seconds; one reading serves a whole round of events
         self.to_client = Gather()
         self.to_server = Gather()
@@ -78,7 +78,7 @@ class Poller:
         while rounds < ROUNDS:
             rounds += 1
             if cython.compiled:
-                count = libc.epoll_wait(self.epoll_fd, self.events, EVENTS_PER_ROUND, 0)  # noqa: F821
+                count = libc.epoll_wait(self.epoll_fd, self.events, EVENTS_PER_ROUND, 0)
                 if count <= 0:
                     return
                 self.now = self.clock()
@@ -221,9 +221,9 @@ class Stream:
         if self.kept:
             begin -= self.kept
             if cython.compiled:
-                libc.memcpy(  # noqa: F821
+                libc.memcpy(
                     self.poller.memory + begin,
-                    libc.PyByteArray_AS_STRING(self.partial),  # noqa: F821
+                    libc.PyByteArray_AS_STRING(self.partial),
                     self.kept,
                 )
             else:
@@ -260,7 +260,7 @@ class Stream:
         self.kept = 0
         self.need = 0
         if cython.compiled:
-            memory: cython.p_uchar = cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(data))  # noqa: F821
+            memory: cython.p_uchar = cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(data))
             used = self.on_data(memory, 0, size)
         else:
             used = self.on_data(data, 0, size)
@@ -273,11 +273,11 @@ class Stream:
     def receive(self) -> cython.Py_ssize_t:
         """Read once into the poller's buffer behind the headroom; 0 at the end, AGAIN, or FAILED."""
         if cython.compiled:
-            n: cython.Py_ssize_t = libc.recv(  # noqa: F821
+            n: cython.Py_ssize_t = libc.recv(
                 self.fd, self.poller.memory + HEADROOM, self.poller.size - HEADROOM, 0
             )
             if n < 0:
-                return AGAIN if libc.c_errno in (EAGAIN, EINTR) else FAILED  # noqa: F821
+                return AGAIN if libc.c_errno in (EAGAIN, EINTR) else FAILED
             return n
         try:
             return self.sock.recv_into(memoryview(self.poller.buffer)[HEADROOM:])
@@ -291,9 +291,9 @@ class Stream:
     def transmit(self, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Send once; gives how many bytes the socket took, or FAILED."""
         if cython.compiled:
-            n: cython.Py_ssize_t = libc.send(self.fd, buf + start, end - start, libc.MSG_NOSIGNAL)  # noqa: F821
+            n: cython.Py_ssize_t = libc.send(self.fd, buf + start, end - start, libc.MSG_NOSIGNAL)
             if n < 0:
-                return 0 if libc.c_errno in (EAGAIN, EINTR) else FAILED  # noqa: F821
+                return 0 if libc.c_errno in (EAGAIN, EINTR) else FAILED
             return n
         try:
             return self.sock.send(memoryview(buf)[start:end], socket.MSG_NOSIGNAL)
@@ -331,7 +331,7 @@ class Stream:
         if gather.used:
             gather.spill(0, 0)
             if cython.compiled:
-                memory: cython.p_uchar = cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(gather.scratch))  # noqa: F821
+                memory: cython.p_uchar = cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(gather.scratch))
                 result = self.send(memory, 0, gather.used)
             else:
                 result = self.send(gather.scratch, 0, gather.used)
@@ -349,7 +349,7 @@ class Stream:
     def send_bytes(self, data: bytes) -> int:
         """Send bytes of our own."""
         if cython.compiled:
-            return self.send(cython.cast(cython.p_uchar, libc.PyBytes_AS_STRING(data)), 0, len(data))  # noqa: F821
+            return self.send(cython.cast(cython.p_uchar, libc.PyBytes_AS_STRING(data)), 0, len(data))
         return self.send(data, 0, len(data))
 
     def defer(self, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
@@ -373,7 +373,7 @@ class Stream:
             return self.on_connected()
         size = len(self.pending)
         if cython.compiled:
-            memory: cython.p_uchar = cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(self.pending))  # noqa: F821
+            memory: cython.p_uchar = cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(self.pending))
             n = self.transmit(memory, self.pending_start, size)
         else:
             n = self.transmit(self.pending, self.pending_start, size)

@@ -244,9 +244,10 @@ class Group:
     def tick(self, now: float) -> None:
         """End waits that took too long; dial again where that is due."""
         settings = self.settings
+        held_s, wait_s = settings.no_leader_timeout_s, settings.wait_timeout_s
         limits = [
-            (self.waiting_writes, settings.wait_timeout_s if self.writer else settings.no_leader_timeout_s),
-            (self.waiting_reads, settings.wait_timeout_s if self.eligible(reads=True) else settings.no_leader_timeout_s),
+            (self.waiting_writes, wait_s if self.writer else held_s),
+            (self.waiting_reads, wait_s if self.eligible(reads=True) else held_s),
             (self.waiting_logins, min(settings.connect_timeout_s, settings.login_timeout_s)),
         ]
         for queue, limit_s in limits:
@@ -263,7 +264,8 @@ class Group:
                 hint="Try again; the session and its settings are unharmed.",
             )
         if queue is self.waiting_logins or not self.eligible(reads=True):
-            return NoServer("no server is available", detail=f"None of the members could be reached in {limit_s:g} seconds.")
+            detail = f"None of the members could be reached in {limit_s:g} seconds."
+            return NoServer("no server is available", detail=detail)
         return WaitTimeout(
             "canceling statement: no server connection became free in time",
             detail=f"Waited {limit_s:g} seconds (pool.wait_timeout) for one of {self.settings.size} connections.",

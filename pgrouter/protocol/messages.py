@@ -45,21 +45,16 @@ def cstring(text: str | bytes) -> bytes:
 
 def error_response(error: RouterError) -> bytes:
     """Turn an error of ours into the message a client gets."""
-    return _fields(
-        codes.ERROR_RESPONSE, error.severity, error.sqlstate, error.message, detail=error.detail, hint=error.hint
+    fields = (
+        ("S", error.severity),
+        ("V", error.severity),
+        ("C", error.sqlstate),
+        ("M", error.message),
+        ("D", error.detail),
+        ("H", error.hint),
+        ("R", "pgrouter"),  # the routine: whoever reads a log sees that the error is the router's
     )
-
-
-def notice_response(message_text: str, *, sqlstate: str = "00000", severity: str = "NOTICE") -> bytes:
-    """Build a NoticeResponse of ours."""
-    return _fields(codes.NOTICE_RESPONSE, severity, sqlstate, message_text)
-
-
-def _fields(code: int, severity: str, sqlstate: str, text: str, *, detail: str = "", hint: str = "") -> bytes:
-    fields = [("S", severity), ("V", severity), ("C", sqlstate), ("M", text), ("D", detail), ("H", hint)]
-    # R, the routine, tells whoever reads a log that the error is the router's, not the server's
-    fields.append(("R", "pgrouter"))
-    return message(code, b"".join(cstring(key + value) for key, value in fields if value) + b"\0")
+    return message(codes.ERROR_RESPONSE, b"".join(cstring(key + value) for key, value in fields if value) + b"\0")
 
 
 def parameter_status(name: str, value: str) -> bytes:
@@ -146,7 +141,7 @@ def read_startup(body: bytes) -> StartupMessage:
         ProtocolViolation: 08P01, it is not name/value pairs ending in a NUL, or is not valid UTF-8.
 
     """
-    if len(body) < 4:  # noqa: PLR2004  (a protocol version)
+    if len(body) < 4:
         raise ProtocolViolation("invalid length of startup packet")
     protocol = struct.unpack_from("!I", body)[0]
     parts = body[4:].split(b"\0")

@@ -1,9 +1,9 @@
 """The answers that a server owes, oldest first, each with what to do with it.
 
-Every request that goes to a server is entered here with one of three actions: FORWARD its answer to the client, SKIP it
+Every request that goes to a server is entered here with an action: FORWARD its answer to the client, SKIP it
 (the request was ours: a SET or a Parse put in front of a client's batch), or FAKE it (the request was never sent, since
 its answer is known: a Parse of a statement that this server already has). `answer` is told the type of every message
-that the server sends and says what to do with it; a server with nothing owed and status 'I' is free for the next client.
+that the server sends and says what to do with it; a server that owes nothing and has status 'I' is free for the next.
 
 The table ANSWERS is the whole state machine: which messages belong to the answer of a request and which end it. What is
 not in it means that we and the server no longer agree (OUT_OF_SYNC), and the connection must not be used again.

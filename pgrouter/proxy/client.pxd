@@ -11,11 +11,11 @@ cdef int COPY_DATA, COPY_DONE, COPY_FAIL, TERMINATE
 cdef unsigned int MAX_MESSAGE
 cdef int UNKNOWN, IN_BATCH, ENDS_BATCH, COPY, LAST
 cdef int FORWARD, SKIP
-cdef int R_QUERY, R_FUNCTION, R_PARSE, R_BIND, R_EXECUTE, R_SYNC, R_COPY_END
+cdef int R_QUERY, R_FUNCTION, R_EXECUTE, R_SYNC, R_COPY_END
 cdef int IDLE
-cdef int REPLICA, BEGIN_READ_ONLY
+cdef int REPLICA, BEGIN_READ_ONLY, UNSEEN
 cdef int SPLIT, ONLY_PRIMARY, ONLY_REPLICA
-cdef Py_ssize_t MAX_BATCH, AHEAD
+cdef Py_ssize_t MAX_BATCH, MAX_NAMED, AHEAD
 
 cdef class ClientConnection(Peer):
     cdef readonly object hub
@@ -49,7 +49,6 @@ cdef class ClientConnection(Peer):
     cdef Py_ssize_t forward(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
     cdef int request(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
     cdef int stream_body(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Py_ssize_t end, Gather out) except -1
-    cdef int stream_extended(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Py_ssize_t end, Gather out) except -1
     cdef int apply_profile(self, Gather out) except -1
     cdef Py_ssize_t converse(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
     cpdef int violation(self, object error) except -1

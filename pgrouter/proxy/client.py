@@ -39,12 +39,10 @@ from pgrouter.protocol.codes import (
 )
 from pgrouter.protocol.framing import COPY, ENDS_BATCH, LAST, UNKNOWN, frontend_kind, length_at
 from pgrouter.protocol.outstanding import Outstanding
-from pgrouter.protocol.requests import BIND as R_BIND
 from pgrouter.protocol.requests import COPY_END as R_COPY_END
 from pgrouter.protocol.requests import EXECUTE as R_EXECUTE
 from pgrouter.protocol.requests import FORWARD, SKIP
 from pgrouter.protocol.requests import FUNCTION as R_FUNCTION
-from pgrouter.protocol.requests import PARSE as R_PARSE
 from pgrouter.protocol.requests import QUERY as R_QUERY
 from pgrouter.protocol.requests import SYNC as R_SYNC
 from pgrouter.proxy.statements import FOLLOWS, ClientStatements
@@ -57,6 +55,8 @@ log = logging.getLogger("pgrouter.client")
 
 # An unlinked client's batch is kept whole up to this size; a larger one goes to the primary and streams.
 MAX_BATCH = 1024 * 1024
+# A named Parse is shared between clients, so it is kept whole; nobody needs larger ones.
+MAX_NAMED = 64 * 1024 * 1024
 # A waiting client may send so much ahead before it is no longer read from.
 AHEAD = 64 * 1024
 
@@ -65,6 +65,7 @@ SPLIT, ONLY_PRIMARY, ONLY_REPLICA = range(3)
 
 REPLICA = int(Target.REPLICA)
 BEGIN_READ_ONLY = int(Tx.BEGIN_READ_ONLY)
+UNSEEN = int(Effect.UNSEEN | Effect.OTHER_STATE)
 
 _ids = count(1)
 
@@ -328,11 +329,12 @@ class ClientConnection(Peer):
                 self.leave()
                 return end
             if stop > end:
-                if code == COPY_DATA or stop - pos > MAX_BATCH:
-                    self.stream_body(code, buf, pos, stop, end, out)
-                    pos = end
-                else:
+                if code != COPY_DATA and stop - pos <= MAX_BATCH:
                     self.need = stop - pos
+                elif self.stream_body(code, buf, pos, stop, end, out):
+                    pos = end
+                elif self.closed:
+                    return end
                 break
             if pos >= self.examined and code != SYNC and code != FLUSH and code != COPY_DATA:
                 self.examine(code, buf, pos, stop)
@@ -363,7 +365,7 @@ class ClientConnection(Peer):
             server.queries += 1
             owed.push(R_EXECUTE, FORWARD)
         elif code == BIND:
-            return self.statements.bind(server, buf, pos, stop, out)
+            return self.statements.bind(server, buf, pos, stop, stop, out)
         elif code == PARSE:
             return self.statements.parse(server, buf, pos, stop, out)
         elif code == DESCRIBE or code == CLOSE:
@@ -377,35 +379,42 @@ class ClientConnection(Peer):
         return 0
 
     def stream_body(
-        self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, end: cython.Py_ssize_t, out: Gather
+        self,
+        code: cython.int,
+        buf,
+        pos: cython.Py_ssize_t,
+        stop: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        out: Gather,
     ) -> int:
-        """Begin to forward a frame that is too large to be kept; what it says cannot be known.
+        """Begin to forward a frame that is too large to be kept (it ends at `stop`, of which `end` is here).
 
-        Raises ProtocolViolation to the client for a message that has to be understood, and is over 1 MiB.
+        What a huge Query says cannot be known: its session keeps its server. A named Parse is kept whole, as it is
+        shared; a Bind begins when its names are here. Gives 0 when more bytes must come first.
         """
         server: ServerConnection = self.server
-        if code == QUERY or code == PARSE:
-            self.effects |= int(Effect.UNSEEN)
         if code == QUERY or code == FUNCTION_CALL:
             server.at_sync = False
             server.unnamed = None
             server.owed.push(R_QUERY if code == QUERY else R_FUNCTION, FORWARD)
+            self.effects |= UNSEEN
             out.add(pos, end)
-        elif code == PARSE or code == BIND:
-            return self.stream_extended(code, buf, pos, stop, end, out)
+        elif code == PARSE:
+            if buf[pos + 5] != 0:
+                if stop - pos > MAX_NAMED:
+                    self.violation(_too_large(stop - pos))
+                self.need = stop - pos
+                return 0
+            self.effects |= UNSEEN
+            self.statements.parse_unseen(server)
+            out.add(pos, end)
+        elif code == BIND:
+            if not self.statements.bind(server, buf, pos, stop, end, out):
+                return 0
         else:
             out.add(pos, end)
         self.body_left = stop - end
-        return 0
-
-    def stream_extended(
-        self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, end: cython.Py_ssize_t, out: Gather
-    ) -> int:
-        """Begin to forward a huge Parse (named ones are kept whole, as they are shared) or Bind."""
-        self.body_left = stop - end
-        out.add(pos, end)
-        self.server.owed.push(R_PARSE if code == PARSE else R_BIND, FORWARD)
-        return 0
+        return 1
 
     def apply_profile(self, out: Gather) -> int:
         """Put the difference between the server's settings and ours in front."""
@@ -479,6 +488,13 @@ class ClientConnection(Peer):
 
     def __repr__(self) -> str:
         return f"C-{self.client_id} {self.info or ''}"
+
+
+def _too_large(size: int) -> RouterError:
+    return RouterError(
+        f"a prepared statement of {size} bytes is too large", sqlstate="54000", severity="FATAL",
+        detail=f"Named statements are limited to {MAX_NAMED} bytes; the unnamed statement is not.",
+    )  # fmt: skip
 
 
 def _bad_frame(code: int, length: int) -> ProtocolViolation:

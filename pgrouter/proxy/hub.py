@@ -97,7 +97,9 @@ class Hub:
         self.clients[client.client_id] = client
         return True
 
-    def client_info(self, client: ClientConnection, user: str, database: str, startup: messages.StartupMessage) -> ClientInfo:
+    def client_info(
+        self, client: ClientConnection, user: str, database: str, startup: messages.StartupMessage
+    ) -> ClientInfo:
         """Describe a client that has said who it is."""
         peer = client.sock.getpeername()
         address, port = peer[:2] if isinstance(peer, tuple) else ("unix", 0)
@@ -201,9 +203,8 @@ class Hub:
         client.effects = 0
         client.touched = None
         if failed or skipping:
-            limbo = Limbo(
-                None if said or server.owed.skipping else told, skipping=skipping, failed=failed, ends=self._ends(client)
-            )
+            to_tell = None if said or server.owed.skipping else told
+            limbo = Limbo(to_tell, skipping=skipping, failed=failed, ends=self._ends(client))
             client.conversation = LimboConversation(client, limbo)
         self.log(client, logging.WARNING, f"lost {server!r}: {error.message}")
 

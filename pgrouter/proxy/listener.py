@@ -50,7 +50,7 @@ class Listener:
             except OSError as error:
                 if error.errno not in EXHAUSTED:
                     raise
-                log.error("cannot accept: %s", error.strerror)  # noqa: TRY400  (no traceback: not a bug)
+                log.error("cannot accept: %s", error.strerror)  # noqa: TRY400  (not a bug)
                 self.poller.loop.remove_reader(self.sock.fileno())
                 self.poller.loop.call_later(PAUSE_S, self._resume)
                 return

@@ -1,7 +1,7 @@
 """A client's prepared statements, over servers that come and go.
 
-The client's names stand for shared statements (`session.prepared`); the server at hand has them under names of ours, and
-gets a Parse put in front of whatever needs one that it does not hold. The unnamed statement is kept with its Parse
+The client's names stand for shared statements (`session.prepared`); the server at hand has them under names of ours,
+and gets a Parse put in front of whatever needs one that it does not hold. The unnamed statement is kept with its Parse
 message, for the client that binds it in a later transaction on another server. Where PostgreSQL would refuse (a name
 that exists, one that does not), PostgreSQL is asked, so that the words and their effect are its own.
 
@@ -14,7 +14,7 @@ import cython
 
 from pgrouter.net.gather import Gather
 from pgrouter.protocol import messages
-from pgrouter.protocol.codes import BIND, CLOSE, DESCRIBE, FAILED_TRANSACTION, PARSE, QUERY
+from pgrouter.protocol.codes import CLOSE, DESCRIBE, FAILED_TRANSACTION, PARSE, QUERY
 from pgrouter.protocol.framing import end_of_string
 from pgrouter.protocol.requests import BIND as R_BIND
 from pgrouter.protocol.requests import CLOSE as R_CLOSE
@@ -26,6 +26,8 @@ from pgrouter.server.connection import ServerConnection
 
 # In place of a statement: what needs no server of its own, and follows the rest of its batch
 FOLLOWS = object()
+# In place of the unnamed statement's class: it was too large to be looked at
+UNSEEN = object()
 
 STATEMENT = ord("S")  # in Describe and Close; otherwise P, a portal
 
@@ -70,6 +72,8 @@ class ClientStatements:
             start = finish + 1
         finish = end_of_string(buf, start, stop)
         if finish == start:
+            if self.unnamed_class is UNSEEN:
+                return None
             return self.unnamed_class if self.unnamed_class is not None else FOLLOWS
         if finish < 0:
             return None
@@ -128,11 +132,24 @@ class ClientStatements:
         out.add(pos, stop)
         return 0
 
-    def bind(self, server: ServerConnection, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: Gather) -> int:
-        """Bind: the statement's name becomes the server's name for it."""
+    def bind(
+        self,
+        server: ServerConnection,
+        buf,
+        pos: cython.Py_ssize_t,
+        stop: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        out: Gather,
+    ) -> int:
+        """Bind: the statement's name becomes the server's name for it.
+
+        The frame ends at `stop`; of a huge one only what is before `end` is here. Gives 0 when not even its names are.
+        """
         length: cython.Py_ssize_t
-        portal_end: cython.Py_ssize_t = end_of_string(buf, pos + 5, stop)
-        name_end: cython.Py_ssize_t = end_of_string(buf, portal_end + 1, stop) if portal_end >= 0 else -1
+        portal_end: cython.Py_ssize_t = end_of_string(buf, pos + 5, end)
+        name_end: cython.Py_ssize_t = end_of_string(buf, portal_end + 1, end) if portal_end >= 0 else -1
+        if name_end < 0 and end < stop:
+            return 0
         if name_end == portal_end + 1:
             self.ensure_unnamed(server, out)
         elif name_end > 0:
@@ -144,10 +161,18 @@ class ClientStatements:
                 out.add_bytes(b"B" + length.to_bytes(4, "big"))
                 out.add(pos + 5, portal_end + 1)
                 out.add_bytes(shared.name)
-                out.add(name_end, stop)
-                return 0
+                out.add(name_end, end)
+                return 1
         server.owed.push(R_BIND, FORWARD)
-        out.add(pos, stop)
+        out.add(pos, end)
+        return 1
+
+    def parse_unseen(self, server: ServerConnection) -> int:
+        """An unnamed Parse streams through that is too large to be looked at, or kept for another server."""
+        self.unnamed_parse = None
+        self.unnamed_class = UNSEEN
+        server.unnamed = None
+        server.owed.push(R_PARSE, FORWARD)
         return 0
 
     def describe_or_close(

@@ -19,7 +19,7 @@ SQL does not know) is not normalized at all: the key is then a zero byte and the
 
 The same file runs compiled (with fingerprint.pxd) and as plain Python. It never reads at or behind `end`; any bytes do.
 """
-# ruff: noqa: FBT001, FBT003 (C has no keyword arguments)
+# ruff: noqa: FBT001 (C has no keyword arguments)
 
 from __future__ import annotations
 

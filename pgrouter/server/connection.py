@@ -258,7 +258,8 @@ class ServerConnection(Stream):
                 self.collector.append((code, body))
             elif action == SKIP:
                 # A statement of ours failed, with the client's batch behind it: never let that run as if it had not.
-                self.lose(ServerLost(f"could not prepare the session: {fields.get('M', '')}", sqlstate=fields.get("C", "")))
+                words = f"could not prepare the session: {fields.get('M', '')}"
+                self.lose(ServerLost(words, sqlstate=fields.get("C", "")))
                 return FAKE
             return action
         return self.owed.answer(code)

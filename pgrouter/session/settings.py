@@ -84,9 +84,7 @@ def _switches(options: str) -> dict[str, str]:
         word = words.pop(0)
         if word in ("-c", "--") and words:
             assignment = words.pop(0)
-        elif word.startswith("-c"):
-            assignment = word[2:]
-        elif word.startswith("--"):
+        elif word.startswith(("-c", "--")):
             assignment = word[2:]
         else:
             raise InvalidAuthorization(f"invalid command-line argument for server process: {word}")
