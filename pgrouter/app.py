@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 from functools import partial
 from typing import TYPE_CHECKING
@@ -147,6 +148,7 @@ class App:
 async def serve(config_path: Path, settings: Settings) -> int:
     """Run a router until SIGTERM or SIGINT; gives the exit code."""
     loop = asyncio.get_running_loop()
+    _raise_descriptor_limit(settings.pool.max_clients)
     app = App(config_path, settings, loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, app.request_stop)
@@ -160,6 +162,15 @@ async def serve(config_path: Path, settings: Settings) -> int:
     await app.drain()
     await app.stop()
     return 0
+
+
+def _raise_descriptor_limit(max_clients: int) -> None:
+    """Use what the system allows: the usual soft limit of 1024 is less than the default number of clients needs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard != resource.RLIM_INFINITY and hard < max_clients + 100:
+        log.warning("only %d open files are allowed: fewer than pool.max_clients (%d) will fit", hard, max_clients)
 
 
 def _known_functions(routing: Routing) -> Catalog:

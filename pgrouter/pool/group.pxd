@@ -13,6 +13,7 @@ cdef class Group:
     cdef public object credential
     cdef readonly dict members
     cdef readonly MemberPool writer
+    cdef MemberPool last_writer
     cdef readonly list readers
     cdef Py_ssize_t turn
     cdef double lifetime_s

@@ -46,6 +46,7 @@ class Group:
         self.credential = credential
         self.members = {}
         self.writer = None
+        self.last_writer = None  # until another leads: its connections are cut then
         self.readers = []
         self.turn = 0
         self.waiting_writes = deque()
@@ -74,11 +75,14 @@ class Group:
                 self.departed.add(pool.closed)
             else:
                 pool.member = member
-        old = self.writer
+        self.last_writer = self.writer or self.last_writer
         self.writer = self._pool(view.member(view.primary)) if view.primary else None
         self.readers = [self._pool(known[name]) for name in view.readers if name in known]
         self.turn = self.turn % len(self.readers) if self.readers else 0
+        old = self.last_writer
         if old is not None and view.leader not in (None, old.member.name):
+            # Also when the views between had no leader: a transaction may still be open on the old one.
+            self.last_writer = None
             old.cut(ServerLost("the server is no longer the leader", sqlstate="57P01"))
         self.wake()
 

@@ -95,6 +95,10 @@ class Pools:
         pool: MemberPool = server.owner
         if server.hello is None:
             return
+        try:
+            address = server.sock.getpeername()
+        except OSError:
+            return  # it is gone already
         server.cancels += 1
 
         def then() -> None:
@@ -103,7 +107,7 @@ class Pools:
 
         connection = CancelConnection(self.poller, cancel_request(server.hello.pid, server.hello.key), then)
         self._cancels.add(connection)
-        connection.dial(server.sock.family, server.sock.getpeername())
+        connection.dial(server.sock.family, address)
 
     # -- janitor
 
