@@ -341,6 +341,8 @@ class ClientConnection(Peer):
             self.request(code, buf, pos, stop, out)
             pos = stop
         self.examined = 0
+        if server.owed.count:
+            server.at_sync = False  # until ReadyForQuery: an open batch may be an open (implicit) transaction
         if out.length() and server.send_gathered(out) == 1:
             self.pause()  # until the server has drained
         if server.owed.fakes:
@@ -354,12 +356,10 @@ class ClientConnection(Peer):
         server: ServerConnection = self.server
         owed: Outstanding = server.owed
         if code == QUERY:
-            server.at_sync = False
             server.queries += 1
             server.unnamed = None  # a simple Query ends the unnamed statement
             owed.push(R_QUERY, FORWARD)
         elif code == SYNC:
-            server.at_sync = False
             owed.push(R_SYNC, FORWARD)
         elif code == EXECUTE:
             server.queries += 1
@@ -371,7 +371,6 @@ class ClientConnection(Peer):
         elif code == DESCRIBE or code == CLOSE:
             return self.statements.describe_or_close(server, code, buf, pos, stop, out)
         elif code == FUNCTION_CALL:
-            server.at_sync = False
             owed.push(R_FUNCTION, FORWARD)
         elif code == COPY_DONE or code == COPY_FAIL:
             owed.push(R_COPY_END, FORWARD)
@@ -394,7 +393,6 @@ class ClientConnection(Peer):
         """
         server: ServerConnection = self.server
         if code == QUERY or code == FUNCTION_CALL:
-            server.at_sync = False
             server.unnamed = None
             server.owed.push(R_QUERY if code == QUERY else R_FUNCTION, FORWARD)
             self.effects |= UNSEEN
@@ -423,7 +421,6 @@ class ClientConnection(Peer):
         server.profile = self.profile
         if sql:
             server.owed.push(R_QUERY, SKIP)
-            server.at_sync = False
             server.unnamed = None
             out.add_bytes(messages.query(sql))
         return 0
