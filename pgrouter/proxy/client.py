@@ -104,7 +104,7 @@ class ClientConnection(Peer):
         while pos < end and not self.closed:
             if self.conversation is not None:
                 used = self.converse(buf, pos, end)
-            elif self.server is not None and self.server.collector is None:
+            elif self.server is not None and not self.server.held:
                 return self.forward(buf, pos, end)
             elif self.waiting or self.server is not None:  # or its settings are being read back
                 if end - pos > AHEAD:
@@ -355,6 +355,8 @@ class ClientConnection(Peer):
         """Enter one whole frame and add what the server gets for it."""
         server: ServerConnection = self.server
         owed: Outstanding = server.owed
+        if code == BIND or code == EXECUTE or code == QUERY or code == FUNCTION_CALL:
+            server.executed = True
         if code == QUERY:
             server.queries += 1
             server.unnamed = None  # a simple Query ends the unnamed statement
@@ -392,6 +394,7 @@ class ClientConnection(Peer):
         shared; a Bind begins when its names are here. Gives 0 when more bytes must come first.
         """
         server: ServerConnection = self.server
+        server.executed = True
         if code == QUERY or code == FUNCTION_CALL:
             server.unnamed = None
             server.owed.push(R_QUERY if code == QUERY else R_FUNCTION, FORWARD)

@@ -155,6 +155,7 @@ class Hub:
                 break
         if client.touched is not None:
             server.collector = []
+            server.held = True
             server.inject(messages.query(client.touched.question(dict(client.profile.values))))
 
     def harvested(self, client: ClientConnection, server: ServerConnection) -> None:

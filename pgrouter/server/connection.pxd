@@ -29,6 +29,8 @@ cdef class ServerConnection(Stream):
     cdef bint body_forward
     cdef readonly bint mid_frame
     cdef public bint at_sync
+    cdef public bint executed
+    cdef public bint held
     cdef public bint doomed
     cdef public bint dirty
     cdef public int cancels
@@ -53,6 +55,7 @@ cdef class ServerConnection(Stream):
     cdef int fakes(self, Gather out) except -1
     cpdef int flush_fakes(self) except -1
     cpdef int end_chunk(self, Gather out) except -1
+    cdef int close_batch(self) except -1
     cdef Py_ssize_t login_data(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
     cpdef int inject(self, bytes sql_message) except -1
     cpdef int lose(self, object error) except -1

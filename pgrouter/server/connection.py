@@ -34,7 +34,7 @@ from pgrouter.protocol.codes import (
 )
 from pgrouter.protocol.framing import length_at
 from pgrouter.protocol.outstanding import Outstanding
-from pgrouter.protocol.requests import FAKE, FORWARD, OUT_OF_SYNC, PARSE_NAMED, QUERY, SKIP
+from pgrouter.protocol.requests import FAKE, FORWARD, OUT_OF_SYNC, PARSE_NAMED, QUERY, SKIP, SYNC
 from pgrouter.server.states import DIALLING, LOGGING_IN, RESETTING, STATE_NAMES
 
 log = logging.getLogger("pgrouter.server")
@@ -87,6 +87,8 @@ class ServerConnection(Stream):
         self.body_forward = False
         self.mid_frame = False  # the client has a part of a message
         self.at_sync = True  # the last request was answered with ReadyForQuery
+        self.executed = False  # since then something was bound or executed: a transaction may be open
+        self.held = False  # we ask something ourselves, for the client: it may not send meanwhile
         self.doomed = False  # closed when it becomes free
         self.dirty = False  # holds session state of its last client
         self.cancels = 0  # cancel requests on their way: must not reach the next client's query
@@ -235,6 +237,8 @@ class ServerConnection(Stream):
             action = self.owed.answer(code)
             if self.owed.count == 0:
                 self.at_sync = True
+                self.executed = False
+                self.held = False
                 self.query_s += self.poller.now - self.asked_at
             return action
         if code in (NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS):
@@ -297,6 +301,20 @@ class ServerConnection(Stream):
                 peer.on_ready()
             elif self.state == RESETTING:
                 self.owner.server_free(self)
+        elif peer is not None and self.owed.count == 0 and not self.executed and not self.owed.skipping:
+            self.close_batch()
+        return 0
+
+    def close_batch(self) -> int:
+        """End a batch that was flushed and has only prepared something: nothing of it is bound to this server.
+
+        asyncpg prepares so, and what it sends next may be for another server. Its own Sync, if it ever comes, is
+        answered by the router.
+        """
+        if self.status == IDLE and self.body_left == 0:
+            self.held = True
+            self.owed.push(SYNC, SKIP)
+            self.send_bytes(messages.SYNC)
         return 0
 
     # -- our own requests
