@@ -1,0 +1,172 @@
+"""A group with real pools and real server connections to nobody: the test says when one logs in or dies."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from pgrouter.config.settings import Pool as PoolSettings
+from pgrouter.errors import ServerLost
+from pgrouter.net.stream import Poller
+from pgrouter.pool.group import Group
+from pgrouter.server.connection import Peer, ServerConnection
+from pgrouter.session.settings import Profiles
+from pgrouter.topology import ClusterView, Member
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgrouter.errors import RouterError
+    from pgrouter.pool.member import MemberPool
+
+MEMBERS = ("a", "b", "c", "d")
+
+
+class Client(Peer):
+    """Takes what it is given."""
+
+    def __init__(self, world: World, number: int) -> None:
+        Peer.__init__(self, world.poller)
+        self.world = world
+        self.number = number
+        self.held: ServerConnection | None = None
+        self.refused: RouterError | None = None
+
+    def ask(self, *, reads: bool) -> bool:
+        """Take a connection or queue up; True: got one at once."""
+        server = self.world.group.take(reads)
+        if server is None:
+            self.world.group.wait(self, reads=reads)
+            return False
+        self.link(server)
+        return True
+
+    def link(self, server: ServerConnection) -> None:
+        """Work with it."""
+        assert self.held is None
+        self.held = server
+        server.peer = self
+
+    def release(self) -> None:
+        """Give it back."""
+        server, self.held = self.held, None
+        server.peer = None
+        self.world.group.give(server)
+
+    def on_served(self, server: ServerConnection | None) -> int:
+        """A connection, after waiting (none: a login may go on)."""
+        self.world.served.append(self)
+        if server is not None:
+            self.link(server)
+        return 0
+
+    def on_refused(self, error: RouterError) -> int:
+        """No connection."""
+        self.refused = error
+        return 0
+
+    def on_server_lost(self, error: RouterError) -> int:
+        """The connection died."""
+        self.held = None
+        self.refused = error
+        return 0
+
+
+class World:
+    """A group, the cluster it follows, and a clock; it is what `Group` knows as `Pools`."""
+
+    def __init__(self, **settings: float) -> None:
+        self.now = 1000.0
+        self.loop = asyncio.new_event_loop()
+        self.poller = Poller(self.loop, clock=lambda: self.now)
+        self.settings = PoolSettings(**settings)
+        self.profiles = Profiles()
+        self.view = view()
+        self.suspects: list[str] = []
+        self.served: list[Client] = []
+        self.dialled: list[ServerConnection] = []
+        self.made: list[ServerConnection] = []
+        self.far_ends: list[socket.socket] = []
+        self.group = Group(self, "db", "user", None)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for server in self.made:
+            server.peer = None
+            server.close()
+        for far_end in self.far_ends:
+            far_end.close()
+        self.poller.close()
+        self.loop.close()
+
+    # -- what a group asks of the pools
+
+    def suspect(self, name: str) -> None:
+        """Hear that a member should be looked at."""
+        self.suspects.append(name)
+
+    def server_login(self, _database: str, _user: str, _credential: object) -> Iterator[bytes]:
+        """Begin a login that never says anything."""
+        yield b""
+
+    def dial(self, _pool: MemberPool, server: ServerConnection) -> None:
+        """Note a dial; `log_in` or `fail` ends it."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        server.attach(ours, 1)  # EPOLLIN
+        self.made.append(server)
+        self.far_ends.append(theirs)
+        self.dialled.append(server)
+
+    # -- what happens
+
+    def apply(self, new: ClusterView) -> None:
+        """Let the cluster change."""
+        self.view = new
+        self.group.apply(new)
+
+    def log_in(self, server: ServerConnection) -> None:
+        """The server has said hello."""
+        self.dialled.remove(server)
+        server.login = None
+        server.hello = SimpleNamespace(parameters=(("server_version", "17"), ("in_hot_standby", "on")), pid=1, key=b"k")
+        server.owner.server_ready(server)
+
+    def log_in_all(self, member: str = "") -> None:
+        """Every dial (to a member) succeeds."""
+        while due := [server for server in self.dialled if member in ("", server.owner.member.name)]:
+            self.log_in(due[0])
+
+    def fail(self, server: ServerConnection, sqlstate: str = "08006") -> None:
+        """The dial fails."""
+        self.dialled.remove(server)
+        server.lose(ServerLost("refused", sqlstate=sqlstate))
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, and the janitor look."""
+        self.now += seconds
+        self.group.sweep(self.poller.touch())
+        self.group.tick(self.now)
+        self.dialled = [server for server in self.dialled if not server.closed]
+
+    def servers(self) -> list[ServerConnection]:
+        """Give every connection that the group knows."""
+        return list(self.group.servers())
+
+    def pool(self, name: str) -> MemberPool:
+        """Give the pool of a member."""
+        return self.group.members[name]
+
+
+def view(
+    primary: str | None = "a", readers: tuple[str, ...] = ("b", "c"), members: tuple[str, ...] = ("a", "b", "c")
+) -> ClusterView:
+    """Make a view of members at made-up ports."""
+    return ClusterView(
+        members=tuple(Member(name=name, host="127.0.0.1", port=5000 + ord(name)) for name in members),
+        leader=primary,
+        primary=primary,
+        readers=readers,
+    )
