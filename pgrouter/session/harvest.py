@@ -23,8 +23,10 @@ ALL = "all"
 _HIDDEN_DEFAULTS = {"role": "none"}
 
 # Whether a setting still has the server's own value: pg_settings says so for those that it shows.
+# Names and values come in hexadecimal UTF-8, whatever encoding the client speaks.
 _SQL = """\
-SELECT n, pg_catalog.current_setting(n, true),
+SELECT pg_catalog.encode(pg_catalog.convert_to(n, 'UTF8'), 'hex'),
+ pg_catalog.encode(pg_catalog.convert_to(pg_catalog.current_setting(n, true), 'UTF8'), 'hex'),
  (SELECT s.setting IS NOT DISTINCT FROM s.reset_val FROM pg_catalog.pg_settings s WHERE pg_catalog.lower(s.name) = n)
  FROM pg_catalog.unnest(ARRAY[{names}]) n"""
 
@@ -88,7 +90,8 @@ def read_rows(collected: Iterable[tuple[int, bytes]]) -> list[tuple[str | None, 
         if code == codes.ERROR_RESPONSE:
             return None
         if code == codes.DATA_ROW:
-            rows.append(_row(body))
+            name, value, is_default = _row(body)
+            rows.append((_text(name), _text(value), is_default))
     return rows
 
 
@@ -101,3 +104,7 @@ def _row(body: bytes) -> tuple[str | None, ...]:
         values.append(None if size < 0 else body[at : at + size].decode())
         at += max(size, 0)
     return tuple(values)
+
+
+def _text(hexadecimal: str | None) -> str | None:
+    return None if hexadecimal is None else bytes.fromhex(hexadecimal).decode("utf-8", "replace")

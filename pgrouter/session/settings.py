@@ -126,8 +126,9 @@ def strings_are_unusual(settings: Mapping[str, str]) -> bool:
 
 
 def literal(text: str) -> str:
-    """Quote a string so that it reads the same whatever standard_conforming_strings says."""
-    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+    """Quote a string so that it reads the same whatever standard_conforming_strings and client_encoding say."""
+    plain = text.replace("\\", "\\\\").replace("'", "''")
+    return "E'" + "".join(char if char < "\x80" else f"\\U{ord(char):08x}" for char in plain) + "'"
 
 
 def _identifier(name: str) -> str:
