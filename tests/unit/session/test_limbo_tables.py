@@ -1,0 +1,146 @@
+"""A session without a server: what it says to each message, step by step."""
+
+from __future__ import annotations
+
+import pytest
+
+from pgrouter.errors import ServerLost
+from pgrouter.protocol import codes, messages
+from pgrouter.session.limbo import Limbo, after_loss
+
+LOST = ServerLost("gone")
+ENDINGS = {b"rollback", b"commit"}
+
+QUERY, SYNC, FLUSH = codes.QUERY, codes.SYNC, codes.FLUSH
+PARSE, BIND, DESCRIBE, EXECUTE, CLOSE = codes.PARSE, codes.BIND, codes.DESCRIBE, codes.EXECUTE, codes.CLOSE
+
+
+def ends(code: int, body: bytes) -> bool:
+    """Know ROLLBACK and COMMIT, also as the prepared statement `r`."""
+    words = body.split(b"\0")
+    return words[0] in ENDINGS if code == QUERY else words[1] in ENDINGS or (code == BIND and words[1] == b"r")
+
+
+def told(answer: bytes) -> str:
+    """Write messages down: types, with SQLSTATEs and transaction states."""
+    words, at = [], 0
+    while at < len(answer):
+        size = 1 + int.from_bytes(answer[at + 1 : at + 5], "big")
+        kind, body = chr(answer[at]), answer[at + 5 : at + size]
+        detail = {"E": lambda b: messages.read_error(b)["C"], "Z": bytes.decode, "C": lambda b: b[:-1].decode()}
+        words.append(kind + (detail[kind](body) if kind in detail else ""))
+        at += size
+    return " ".join(words)
+
+
+def q(sql: bytes) -> tuple[int, bytes]:
+    return QUERY, sql + b"\0"
+
+
+def p(sql: bytes, name: bytes = b"") -> tuple[int, bytes]:
+    return PARSE, name + b"\0" + sql + b"\0\0\0"
+
+
+BOUND = (BIND, b"\0\0\0\0\0\0\0\0")
+BOUND_R = (BIND, b"\0r\0\0\0\0\0\0\0")
+DONE = (EXECUTE, b"\0\0\0\0\0")
+S: tuple[int, bytes] = (SYNC, b"")
+H: tuple[int, bytes] = (FLUSH, b"")
+
+STORIES = {
+    "one error, and the session goes on": (
+        {"error": LOST}, [(q(b"select 1"), "E08006 ZI", True)],
+    ),
+    "one error in the extended protocol": (
+        {"error": LOST}, [(p(b"select 1"), "E08006", False), (BOUND, "", False), (DONE, "", False), (S, "ZI", True)],
+    ),
+    "a Flush is nothing": ({"error": LOST}, [(H, "", False), (p(b"x"), "E08006", False), (H, "", False), (S, "ZI", True)]),
+    "a function call": ({"error": LOST}, [((codes.FUNCTION_CALL, b""), "E08006 ZI", True)]),
+    "an answered error, the Sync still to come": (
+        {"error": None, "skipping": True}, [(BOUND, "", False), (DONE, "", False), (q(b"x"), "", False), (S, "ZI", True)],
+    ),
+    "what a COPY still sends is ignored": (
+        {"error": LOST}, [((codes.COPY_DATA, b"x"), "", False), ((codes.COPY_DONE, b""), "", False), (q(b"x"), "E08006 ZI", True)],
+    ),
+    "a lost transaction refuses until ROLLBACK": (
+        {"error": None, "failed": True},
+        [(q(b"select 1"), "E25P02 ZE", False), (q(b"insert"), "E25P02 ZE", False), (q(b"rollback"), "CROLLBACK ZI", True)],
+    ),
+    "COMMIT of a lost transaction is a ROLLBACK": (
+        {"error": None, "failed": True}, [(q(b"commit"), "CROLLBACK ZI", True)],
+    ),
+    "lost while idle in a transaction: the next statement hears of it first": (
+        {"error": LOST, "failed": True},
+        [(q(b"select 1"), "E08006 ZE", False), (q(b"select 1"), "E25P02 ZE", False), (q(b"rollback"), "CROLLBACK ZI", True)],
+    ),
+    "lost while idle in a transaction: COMMIT must not look as if it had worked": (
+        {"error": LOST, "failed": True}, [(q(b"commit"), "E08006 ZE", False), (q(b"rollback"), "CROLLBACK ZI", True)],
+    ),
+    "ROLLBACK in the extended protocol": (
+        {"error": None, "failed": True},
+        [(p(b"rollback"), "1", False), (BOUND, "2", False), ((DESCRIBE, b"P\0"), "n", False), (DONE, "CROLLBACK", False),
+         (S, "ZI", True)],
+    ),
+    "ROLLBACK described as a statement": (
+        {"error": None, "failed": True},
+        [(p(b"rollback"), "1", False), ((DESCRIBE, b"S\0"), "t n", False), (BOUND, "2", False), (DONE, "CROLLBACK", False),
+         ((CLOSE, b"P\0"), "3", False), (S, "ZI", True)],
+    ),
+    "ROLLBACK by the name of a prepared statement": (
+        {"error": None, "failed": True}, [(BOUND_R, "2", False), (DONE, "CROLLBACK", False), (S, "ZI", True)],
+    ),
+    "anything else in the extended protocol": (
+        {"error": None, "failed": True},
+        [(p(b"select 1"), "E25P02", False), (BOUND, "", False), (DONE, "", False), (S, "ZE", False),
+         (p(b"rollback"), "1", False), (BOUND, "2", False), (DONE, "CROLLBACK", False), (S, "ZI", True)],
+    ),
+    "a Bind that ends nothing": (
+        {"error": None, "failed": True}, [(BOUND, "E25P02", False), (S, "ZE", False), (q(b"rollback"), "CROLLBACK ZI", True)],
+    ),
+    "a Sync alone says how things are": (
+        {"error": None, "failed": True}, [(S, "ZE", False), (S, "ZE", False), (q(b"rollback"), "CROLLBACK ZI", True)],
+    ),
+    "a ROLLBACK that is parsed and not executed ends nothing": (
+        {"error": None, "failed": True}, [(p(b"rollback"), "1", False), (BOUND, "2", False), (S, "ZE", False)],
+    ),
+    "an error in the batch skips its ROLLBACK": (
+        {"error": None, "failed": True},
+        [(p(b"select 1"), "E25P02", False), (p(b"rollback"), "", False), (BOUND, "", False), (DONE, "", False), (S, "ZE", False)],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_limbo(story: str) -> None:
+    arguments, steps = STORIES[story]
+    limbo = Limbo(**arguments, ends=ends)
+    for (code, body), answer, over in steps:
+        assert (told(limbo.on_message(code, body)), limbo.over) == (answer, over), chr(code)
+
+
+PART, SIMPLE, END = 0, 1, 2
+
+
+@pytest.mark.parametrize(
+    ("owed", "arguments", "expected"),
+    [
+        ([], {}, ("", False, False)),
+        ([(SIMPLE, True)], {}, ("E08006 ZI", True, False)),
+        ([(SIMPLE, True)], {"failed": True}, ("E08006 ZE", True, False)),
+        ([(PART, True), (PART, True), (END, True)], {}, ("E08006 ZI", True, False)),
+        ([(PART, True), (PART, True)], {}, ("E08006", True, True)),
+        ([(END, True)], {}, ("E08006 ZI", True, False)),
+        ([(END, True)], {"skipping": True}, ("ZI", False, False)),
+        ([(PART, True), (END, True), (PART, True), (END, True)], {}, ("E08006 ZI E08006 ZI", True, False)),
+        ([(SIMPLE, False), (SIMPLE, True)], {}, ("E08006 ZI", True, False)),
+        ([(PART, False), (PART, True), (END, True)], {}, ("E08006 ZI", True, False)),
+        ([(SIMPLE, False)], {}, ("", False, False)),
+        ([(PART, True), (SIMPLE, True), (END, True)], {}, ("E08006 ZI", True, False)),
+    ],
+    ids=str,
+)
+def test_what_a_lost_server_owed(
+    owed: list[tuple[int, bool]], arguments: dict[str, bool], expected: tuple[str, bool, bool]
+) -> None:
+    answer, said, skipping = after_loss(owed, LOST, **({"failed": False, "skipping": False} | arguments))
+    assert (told(answer), said, skipping) == expected

@@ -1,0 +1,65 @@
+"""Shared statements: one for each text, counted, and bounded."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgrouter.session import prepared
+from pgrouter.session.prepared import SharedStatements
+
+
+def test_one_text_is_one_statement() -> None:
+    known = SharedStatements()
+    one = known.take(b"select 1\0\0\0", "class")
+    assert known.take(b"select 1\0\0\0", "class") is one
+    assert known.take(b"select 2\0\0\0", "class") is not one
+    assert (one.users, one.statement, known.by_ident(one.ident)) == (2, "class", one)
+
+
+def test_types_belong_to_the_text() -> None:
+    known = SharedStatements()
+    assert known.take(b"select $1\0\0\1\0\0\0\x17", None) is not known.take(b"select $1\0\0\0", None)
+
+
+def test_its_messages() -> None:
+    shared = SharedStatements().take(b"select 1\0\0\0", None)
+    name = b"pgrouter_%d" % shared.ident
+    assert shared.parse == b"P" + (4 + len(name) + 1 + 11).to_bytes(4, "big") + name + b"\0select 1\0\0\0"
+    assert shared.close() == b"C" + (4 + 1 + len(name) + 1).to_bytes(4, "big") + b"S" + name + b"\0"
+
+
+def test_one_that_nobody_uses_stays_known_for_a_while() -> None:
+    known = SharedStatements()
+    shared = known.take(b"select 1\0\0\0", None)
+    known.give(shared)
+    assert known.by_ident(shared.ident) is shared
+    assert known.take(b"select 1\0\0\0", None) is shared
+
+
+def test_the_longest_unused_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepared, "UNUSED_KEPT", 2)
+    known = SharedStatements()
+    made = [known.take(b"%d\0\0\0" % i, None) for i in range(4)]
+    for shared in made[1:]:
+        known.give(shared)
+    assert [known.by_ident(shared.ident) for shared in made] == [made[0], None, made[2], made[3]]
+    assert len(known) == 3
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 12)), max_size=200))
+def test_it_knows_what_is_used_and_a_bounded_rest(calls: list[tuple[bool, int]]) -> None:
+    known = SharedStatements()
+    held: list = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepared, "UNUSED_KEPT", 3)
+        for takes, number in calls:
+            if takes:
+                held.append(known.take(b"%d\0" % number, None))
+            elif held:
+                known.give(held.pop(number % len(held)))
+            used = {id(shared) for shared in held}
+            assert all(known.by_ident(shared.ident) is shared for shared in held)
+            assert all(shared.users == sum(other is shared for other in held) for shared in held)
+            assert len(used) <= len(known) <= len(used) + 3
