@@ -78,7 +78,7 @@ class App:
         goodbye = ShuttingDown("terminating connection because pgrouter is shutting down")
         while self.hub.clients and loop.time() < deadline and not self._at_once.is_set():
             for client in list(self.hub.clients.values()):
-                if client.server is None and not client.waiting:
+                if client.idle:
                     client.violation(goodbye)
             await asyncio.sleep(0.05)
         for client in [*self.hub.clients.values(), *self.hub.logging_in.values()]:

@@ -283,9 +283,8 @@ class ClientConnection(Peer):
             self.hub.settle(self, server)
             if server.owed.count:
                 return 0  # the settings are being read back
-        if self.pin is not None:
-            return 0
-        self.unlink()
+        if self.pin is None:
+            self.unlink()
         if not self.closed:
             self.resume()
             if self.kept:
@@ -443,6 +442,14 @@ class ClientConnection(Peer):
     def prepared(self) -> dict:
         """The client's named statements."""
         return self.statements.named
+
+    @property
+    def idle(self) -> bool:
+        """Whether the client is between transactions and waits for nothing."""
+        server: ServerConnection = self.server
+        if server is None:
+            return not self.waiting
+        return server.status == IDLE and server.at_sync and server.owed.count == 0
 
     @property
     def streams(self) -> bool:

@@ -96,7 +96,10 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A SET or RESET as `set_config(name, value, is_local)` would take it; `value` None is RESET (name "all": all)."""
+    """A SET or RESET as `set_config(name, value, is_local)` would take it; `value` None is RESET (name "all": all).
+
+    "" also stands for a value that only the server will know: a parameter, an expression.
+    """
 
     name: str
     value: str | None

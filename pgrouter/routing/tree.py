@@ -136,8 +136,8 @@ def _set_config(node: Node, found: Findings) -> None:
     if is_local in (True, "t", "true", "on", "1", "yes", "y"):
         return
     found.effects |= Effect.SETTINGS
-    if isinstance(name, str) and isinstance(value, str):
-        found.settings.append(Setting(name.lower(), value))
+    if isinstance(name, str):
+        found.settings.append(Setting(name.lower(), value if isinstance(value, str) else ""))
     else:
         found.effects |= Effect.OTHER_STATE
 

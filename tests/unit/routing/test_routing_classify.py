@@ -215,7 +215,8 @@ EFFECTS = [
     ("set search_path = pg_temp, public", Effect.SETTINGS | Effect.TEMP),
     ("set time zone interval '-8' hour to minute", Effect.SETTINGS | Effect.OTHER_STATE),
     ("select set_config('a.b', 'c', true)", Effect.NONE),
-    ("select set_config('a.b', $1, false)", Effect.SETTINGS | Effect.OTHER_STATE),
+    ("select set_config('a.b', $1, false)", Effect.SETTINGS),
+    ("select set_config($1, 'c', false)", Effect.SETTINGS | Effect.OTHER_STATE),
     ("select set_config('a.b', 'c', false), set_config('a.b', 'c', true)", Effect.SETTINGS),
     ("set a.b = 1; select pg_advisory_lock(1)", Effect.SETTINGS | Effect.ADVISORY_LOCK),
 ]
