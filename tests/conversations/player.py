@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from wire import PROTOCOL_3_0, Message, Startup, Terminate
 
@@ -42,7 +42,7 @@ class Player:
         self.received = b""
         self.key = b""
 
-    def __enter__(self) -> Player:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -106,9 +106,10 @@ class Player:
     def goodbye(self, script: Script) -> None:
         """Leave; nothing may have been left unsaid."""
         self.sock.sendall(Terminate())
-        rest = self.received + self.until_eof()
-        if rest:
-            raise Mismatch(f"{script.name}: more than expected: {rest!r}")
+        try:
+            self.expect_end()
+        except (Mismatch, OSError) as error:
+            raise Mismatch(f"{script.name}, after Terminate: {error or type(error).__name__}") from None
 
     # -- hearing
 
@@ -117,12 +118,10 @@ class Player:
         heard: list[Message] = []
         for token in tokens:
             try:
-                if token == "S*":  # noqa: S105
+                if token == "S*":
                     self.hear_parameters(heard)
                 elif token == "EOF":
-                    rest = self.received + self.until_eof()
-                    if rest:
-                        raise Mismatch(f"more than expected: {rest!r}")
+                    self.expect_end()
                 elif token.startswith("raw:"):
                     heard.append(Message("raw", self.take(len(token) - 4)))
                 else:
@@ -159,6 +158,11 @@ class Player:
         if not peek:
             self.received = self.received[size:]
         return data
+
+    def expect_end(self) -> None:
+        """Receive the end of the connection, and nothing before it."""
+        if rest := self.received + self.until_eof():
+            raise Mismatch(f"more than expected: {rest!r}")
 
     def until_eof(self) -> bytes:
         """Receive all that is left."""

@@ -1,5 +1,7 @@
 """Frontend messages by the names of the protocol chapter, and backend messages for the eye."""
 
+# ruff: noqa: N802  (scripts call the builders by the names of the messages)
+
 from __future__ import annotations
 
 import struct

@@ -81,11 +81,12 @@ class Pools(RuleBasedStateMachine):
         client = self.working()[which % len(self.working())]
         server = client.held
         server.dirty = server.dirty or dirty
-        before = {id(queue): [entry[0] for entry in queue] for queue in (self.group.waiting_writes, self.group.waiting_reads)}
+        queues = (self.group.waiting_writes, self.group.waiting_reads)
+        before = [[entry[0] for entry in queue] for queue in queues]
         self.world.served.clear()
         client.release()
         for served in self.world.served:
-            assert any(names and names[0] is served for names in before.values()), "not the first of its queue"
+            assert any(names and names[0] is served for names in before), "not the first of its queue"
         if server.state == RESETTING:
             self.wiping.append(server)
 

@@ -26,7 +26,7 @@ HOT = [
 
 @pytest.mark.skipif(not pgrouter.COMPILED, reason="they have just run uncompiled")
 def test_the_hot_rooms_pass_uncompiled() -> None:
-    told = subprocess.run(  # noqa: S603
+    told = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "tests.support.pure", "-q", "-x", *HOT],
         cwd=ROOT, env=os.environ | {"PGROUTER_PURE": "1"}, capture_output=True, text=True, timeout=55, check=False,
     )  # fmt: skip
@@ -35,7 +35,7 @@ def test_the_hot_rooms_pass_uncompiled() -> None:
 
 def test_the_plugin_gives_the_source() -> None:
     question = "import tests.support.pure, pgrouter, pgrouter.net.stream as s; print(pgrouter.COMPILED, s.__file__)"
-    told = subprocess.run(  # noqa: S603
+    told = subprocess.run(
         [sys.executable, "-c", question],
         cwd=ROOT, env=os.environ | {"PGROUTER_PURE": "1"}, capture_output=True, text=True, timeout=20, check=True,
     )  # fmt: skip

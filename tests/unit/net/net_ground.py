@@ -125,5 +125,5 @@ async def ground() -> AsyncIterator[Ground]:
 async def until(condition: Callable[[], object], timeout_s: float = 5.0) -> None:
     """Let the loop run until something is true."""
     async with asyncio.timeout(timeout_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  (streams tell their handlers, nobody else)
             await asyncio.sleep(0.001)

@@ -67,6 +67,10 @@ class Client(Peer):
         self.refused = error
         return 0
 
+    def on_ready(self) -> int:
+        """The server owes nothing: it is kept until `release`."""
+        return 0
+
     def on_server_lost(self, error: RouterError) -> int:
         """The connection died."""
         self.held = None

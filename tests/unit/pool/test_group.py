@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 from pool_ground import Client, World, view
 
+from pgrouter.protocol import codes
+from pgrouter.protocol.requests import COPY_END, EXECUTE, FORWARD, SYNC
 from pgrouter.server.states import ACTIVE, DIALLING, IDLE_STATE, RESETTING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Make = "Callable[..., World]"
+    Make = Callable[..., World]
 
 
 def clients(world: World, number: int) -> list[Client]:
@@ -118,6 +120,20 @@ def test_a_connection_with_session_state_is_wiped_first(world: Make) -> None:
     assert (next_one.held, server.state, server.owed.count) == (None, RESETTING, 1)
     server.owner.server_free(server)
     assert (next_one.held, server.dirty, server.prepared) == (server, False, {})
+
+
+def test_a_connection_of_which_nobody_knows_what_it_owes_is_not_handed_on(world: Make) -> None:
+    """A COPY failed with a Sync in front of its data: see `Outstanding.uncertain`."""
+    ground = world(size=1)
+    (first,) = filled(ground, 1, reads=False)
+    server = first.held
+    for kind in (EXECUTE, SYNC, COPY_END, SYNC):
+        server.owed.push(kind, FORWARD)
+    for code in (codes.COPY_IN_RESPONSE, codes.ERROR_RESPONSE, codes.READY_FOR_QUERY):
+        server.owed.answer(code)
+    assert server.owed.uncertain
+    first.release()
+    assert server.closed
 
 
 def test_a_cancel_on_its_way_keeps_a_connection_from_others(world: Make) -> None:

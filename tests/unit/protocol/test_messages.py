@@ -49,7 +49,15 @@ def test_the_negotiated_version_is_a_whole_one() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"\0\x03", b"\0\x03\0\0", b"\0\x03\0\0user\0x\0", b"\0\x03\0\0user\0\0", b"\0\x03\0\0\0x\0\0", b"\0\x03\0\0a\0\xff\0\0"],
+    [
+        b"",
+        b"\0\x03",
+        b"\0\x03\0\0",
+        b"\0\x03\0\0user\0x\0",
+        b"\0\x03\0\0user\0\0",
+        b"\0\x03\0\0\0x\0\0",
+        b"\0\x03\0\0a\0\xff\0\0",
+    ],
     ids=["nothing", "half a version", "no end", "no terminator", "no value", "no name", "not UTF-8"],
 )
 def test_bad_startup_packets(body: bytes) -> None:

@@ -42,7 +42,7 @@ SET, RESET = "set", None
         (SET, ("role", "none", None), {"role": "x"}, {}, {}, {}),
     ],
 )  # fmt: skip
-def test_the_profile_follows(  # noqa: PLR0913
+def test_the_profile_follows(  # noqa: PLR0917  (a row of the table)
     word: str | None,
     row: tuple[str | None, ...],
     before: dict[str, str],
@@ -68,14 +68,15 @@ def test_an_answer_with_an_error_is_no_answer() -> None:
 @pytest.mark.pg
 @pytest.mark.parametrize("encoding", ["UTF8", "LATIN1", "SJIS"])
 def test_postgresql_answers_in_any_encoding(streaming: StreamingCluster, encoding: str) -> None:
-    noted = touched(setting("my.own", SET), setting("work_mem", SET), setting("search_path", SET), setting("no.such", SET))
+    noted = touched(*(setting(name, SET) for name in ("my.own", "work_mem", "search_path", "no.such")))
     with psycopg.connect(streaming.primary.dsn(), autocommit=True) as connection:
         connection.execute("select set_config('my.own', 'caf\u00e9', false), set_config('work_mem', '5MB', false)")
         connection.execute(f"set client_encoding to '{encoding}'".encode())
         result = connection.pgconn.exec_(noted.question({}).encode("ascii"))
         columns = range(result.nfields)
         values = [[result.get_value(row, column) for column in columns] for row in range(result.ntuples)]
-    rows = [messages.data_row([None if value is None else value.decode("ascii") for value in row])[5:] for row in values]
+    texts = [[None if value is None else value.decode("ascii") for value in row] for row in values]
+    rows = [messages.data_row(row)[5:] for row in texts]
     assert read_rows([(codes.DATA_ROW, row) for row in rows]) == [
         ("my.own", "caf\u00e9", None),
         ("work_mem", "5MB", "f"),

@@ -1,5 +1,7 @@
 """A session without a server: what it says to each message, step by step."""
 
+# ruff: noqa: E501  (tables: a step is a line)
+
 from __future__ import annotations
 
 import pytest

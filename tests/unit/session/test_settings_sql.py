@@ -16,7 +16,9 @@ from pgrouter.session.settings import Profiles, from_startup, transition
 if TYPE_CHECKING:
     from pgrouter.demo.streaming import StreamingCluster
 
-names = st.sampled_from(["timezone", "search_path", "my.own", "application_name", "work_mem", 'odd"name', "a.b.c", "role"])
+names = st.sampled_from(
+    ["timezone", "search_path", "my.own", "application_name", "work_mem", 'odd"name', "a.b.c", "role"]
+)
 values = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=15)
 profiles = st.dictionaries(names, values, max_size=5)
 
@@ -51,7 +53,8 @@ def test_equal_settings_are_one_object_and_no_sql(values: dict[str, str]) -> Non
     one, other = known.of(values), known.of(dict(reversed(values.items())))
     assert one is other
     assert transition(one, other) == ""
-    assert (known.of({}) is known.empty) and (one is known.empty) == (not values)
+    assert known.of({}) is known.empty
+    assert (one is known.empty) == (not values)
 
 
 AWKWARD = [
