@@ -7,8 +7,9 @@
 `C>` lines say what the client sends (calls of `wire.py`; `Cancel()` sends a CancelRequest on a connection of its own,
 `Wait(s)` sleeps). `S<` says which messages PostgreSQL itself answers: type letters, `D*3` three of them, `S*` any
 number of ParameterStatus, `ZI` a ReadyForQuery with that status, `E:42601` an error with that SQLSTATE, `raw:N` bytes
-outside a frame, `EOF` the end. `R<` says what the router answers where it differs on purpose; then only the router's types are
-compared, not its bytes. A step is everything from the first `C>` line to the `S<` (and `R<`) line that follows.
+outside a frame, `EOF` the end. `R<` says what the router answers where it differs on purpose; then only the router's
+types are compared, not its bytes. A step is everything from the first `C>` line to the `S<` (and `R<`) line that
+follows.
 
 Options: raw (the script sends the startup packet itself), own-words (errors of the router's own: only severity and
 SQLSTATE are """

@@ -16,7 +16,6 @@ HOT = [
     "tests/unit/net",
     "tests/unit/protocol",
     "tests/unit/pool",
-    "tests/unit/proxy",
     "tests/property/test_chunking.py",
     "tests/property/test_framing.py",
     "tests/property/test_outstanding_model.py",
