@@ -12,7 +12,8 @@ types are compared, not its bytes. A step is everything from the first `C>` line
 follows.
 
 Options: raw (the script sends the startup packet itself), own-words (errors of the router's own: only severity and
-SQLSTATE are """
+SQLSTATE are compared), router-only (PostgreSQL itself is not asked).
+"""
 
 from __future__ import annotations
 
