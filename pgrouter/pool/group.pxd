@@ -2,7 +2,7 @@ from pgrouter.net.stream cimport Poller
 from pgrouter.pool.member cimport MemberPool
 from pgrouter.server.connection cimport Peer, ServerConnection
 
-cdef int ACTIVE, IDLE_STATE
+cdef int ACTIVE, IDLE_STATE, RESETTING
 
 cdef class Group:
     cdef readonly object pools

@@ -16,7 +16,7 @@ import cython
 from pgrouter.errors import NoServer, RouterError, ServerLost, WaitTimeout
 from pgrouter.pool.member import MemberPool, Totals
 from pgrouter.server.connection import ServerConnection
-from pgrouter.server.states import ACTIVE, IDLE_STATE
+from pgrouter.server.states import ACTIVE, IDLE_STATE, RESETTING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pgrouter.topology import ClusterView, Member
 
 log = logging.getLogger("pgrouter.pool")
+
+RESET_TIMEOUT_S = 15.0  # ROLLBACK and DISCARD ALL of a healthy server take a millisecond
 
 # Refusals that another try cannot mend: authentication (28), no such database (3D), no privilege (42501)
 FINAL_CLASSES = ("28", "3D", "42")
@@ -288,6 +290,9 @@ class Group:
             late = [s for s in pool.servers if s.login is not None and now - s.created_at > settings.connect_timeout_s]
             for server in late:
                 server.lose(ServerLost(f"could not connect to server: timeout of {settings.connect_timeout_s:g} s"))
+            stuck = [s for s in pool.servers if s.state == RESETTING and now - s.used_at > RESET_TIMEOUT_S]
+            for server in stuck:
+                server.lose(ServerLost("could not be reset in time"))
 
     def servers(self) -> Iterator[ServerConnection]:
         """Give every server connection, of all members."""

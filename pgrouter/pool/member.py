@@ -146,7 +146,11 @@ class MemberPool:
     def reset(self, server: ServerConnection) -> None:
         """Wipe what the last client left, before anyone else gets it; `server_free` follows."""
         self.move(server, RESETTING)
-        if server.status != IDLE_STATUS:
+        server.used_at = self.group.poller.now
+        clean = server.at_sync and server.status == IDLE_STATUS
+        if not server.at_sync:
+            server.sync()  # ends a batch that its client never ended; after an error nothing else is listened to
+        if not clean:
             server.inject(_ROLLBACK)
         server.inject(_RESET)
 

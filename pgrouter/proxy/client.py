@@ -429,7 +429,7 @@ class ClientConnection(Peer):
 
     def on_named(self, events: list) -> int:
         """Follow what became of named statements."""
-        return self.statements.settle(self.server, events)
+        return self.statements.settle(events)
 
     # -- conversations and ends
 

@@ -28,7 +28,7 @@ cdef class ClientStatements:
     cdef int ensure(self, ServerConnection server, object shared, Gather out) except -1
     cdef int evict(self, ServerConnection server, Gather out) except -1
     cdef int ensure_unnamed(self, ServerConnection server, Gather out) except -1
-    cpdef int settle(self, ServerConnection server, list events) except -1
+    cpdef int settle(self, list events) except -1
     cdef int discard(self, bytes name) except -1
     cpdef int forget(self) except -1
     cpdef int forget_unconfirmed(self) except -1

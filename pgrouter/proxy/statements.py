@@ -223,6 +223,7 @@ class ClientStatements:
         held: dict = server.prepared
         if len(held) > server.owner.group.settings.prepared_statements:
             oldest = held.pop(next(iter(held)))
+            server.evicted[oldest.ident] = oldest
             server.owed.push(R_CLOSE, SKIP, oldest.ident)
             out.add_bytes(oldest.close())
         return 0
@@ -235,18 +236,13 @@ class ClientStatements:
             out.add_bytes(self.unnamed_parse)
         return 0
 
-    def settle(self, server: ServerConnection, events: list) -> int:
+    def settle(self, events: list) -> int:
         """Follow what became of named statements: a Parse that failed defines nothing."""
-        for kind, ident, done in events:
+        for kind, _, done in events:
             if kind == R_PARSE_NAMED:
                 name = self.unconfirmed.pop(0)
                 if not done:
                     self.discard(name)
-            if not done and ident:
-                if kind == R_CLOSE:
-                    server.prepared[ident] = self.shared.by_ident(ident)
-                else:
-                    server.prepared.pop(ident, None)
         return 0
 
     # -- forgetting

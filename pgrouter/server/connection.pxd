@@ -5,7 +5,7 @@ from pgrouter.protocol.outstanding cimport Outstanding
 
 cdef int COPY_DATA, DATA_ROW, ERROR_RESPONSE, NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS, READY_FOR_QUERY
 cdef int FORWARD, SKIP, FAKE, OUT_OF_SYNC
-cdef int QUERY, SYNC, PARSE_NAMED
+cdef int QUERY, SYNC, PARSE_NAMED, CLOSE
 cdef int IDLE, DIALLING, LOGGING_IN, RESETTING
 cdef Py_ssize_t WHOLE
 
@@ -35,6 +35,7 @@ cdef class ServerConnection(Stream):
     cdef public bint dirty
     cdef public int cancels
     cdef public dict prepared
+    cdef public dict evicted
     cdef public object profile
     cdef public object collector
     cdef public object hello
@@ -55,7 +56,9 @@ cdef class ServerConnection(Stream):
     cdef int fakes(self, Gather out) except -1
     cpdef int flush_fakes(self) except -1
     cpdef int end_chunk(self, Gather out) except -1
+    cdef int settle(self, list events) except -1
     cdef int close_batch(self) except -1
+    cpdef int sync(self) except -1
     cdef Py_ssize_t login_data(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
     cpdef int inject(self, bytes sql_message) except -1
     cpdef int lose(self, object error) except -1

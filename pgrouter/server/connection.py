@@ -34,7 +34,7 @@ from pgrouter.protocol.codes import (
 )
 from pgrouter.protocol.framing import length_at
 from pgrouter.protocol.outstanding import Outstanding
-from pgrouter.protocol.requests import FAKE, FORWARD, OUT_OF_SYNC, PARSE_NAMED, QUERY, SKIP, SYNC
+from pgrouter.protocol.requests import CLOSE, FAKE, FORWARD, OUT_OF_SYNC, PARSE_NAMED, QUERY, SKIP, SYNC
 from pgrouter.server.states import DIALLING, LOGGING_IN, RESETTING, STATE_NAMES
 
 log = logging.getLogger("pgrouter.server")
@@ -93,6 +93,7 @@ class ServerConnection(Stream):
         self.dirty = False  # holds session state of its last client
         self.cancels = 0  # cancel requests on their way: must not reach the next client's query
         self.prepared = {}  # ids of shared statements it holds, least recently used first
+        self.evicted = {}  # statements whose Close may not have been answered
         self.profile = None  # settings that differ from the server's own defaults
         self.collector = None  # list that takes (code, body) of skipped answers, for who asked
         self.hello = None  # what the server said at login
@@ -239,6 +240,8 @@ class ServerConnection(Stream):
                 self.at_sync = True
                 self.executed = False
                 self.held = False
+                if self.evicted:
+                    self.evicted = {}
                 self.query_s += self.poller.now - self.asked_at
             return action
         if code in (NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS):
@@ -294,8 +297,8 @@ class ServerConnection(Stream):
             if peer is not None:
                 if peer.send_gathered(out) == 1:
                     self.pause()  # until the peer has drained
-        if self.owed.events and peer is not None:
-            peer.on_named(self.owed.take_events())
+        if self.owed.events:
+            self.settle(self.owed.take_events())
         if self.at_sync and self.owed.count == 0:
             if peer is not None:
                 peer.on_ready()
@@ -303,6 +306,18 @@ class ServerConnection(Stream):
                 self.owner.server_free(self)
         elif peer is not None and self.owed.count == 0 and not self.executed and not self.owed.skipping:
             self.close_batch()
+        return 0
+
+    def settle(self, events: list) -> int:
+        """Follow what became of named statements: a Parse or Close that was not reached has done nothing."""
+        for kind, ident, done in events:
+            if not done and ident:
+                if kind == CLOSE:
+                    self.prepared[ident] = self.evicted[ident]
+                else:
+                    self.prepared.pop(ident, None)
+        if self.peer is not None:
+            self.peer.on_named(events)
         return 0
 
     def close_batch(self) -> int:
@@ -313,8 +328,13 @@ class ServerConnection(Stream):
         """
         if self.status == IDLE and self.body_left == 0:
             self.held = True
-            self.owed.push(SYNC, SKIP)
-            self.send_bytes(messages.SYNC)
+            self.sync()
+        return 0
+
+    def sync(self) -> int:
+        """End the batch at hand with a Sync of our own."""
+        self.owed.push(SYNC, SKIP)
+        self.send_bytes(messages.SYNC)
         return 0
 
     # -- our own requests
