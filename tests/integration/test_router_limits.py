@@ -1,0 +1,204 @@
+"""Limits: pool.size and who waits for it, max_clients, timeouts."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import psycopg
+import pytest
+from support.front import running
+from support.rawclient import RawClient, query, sqlstate, values
+from support.router import static_cluster
+
+from pgrouter.demo.processes import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.router import Router, RouterFactory
+
+    from pgrouter.demo.streaming import StreamingCluster
+
+pytestmark = pytest.mark.pg
+
+POOL = {"size": 2, "wait_timeout": "600ms", "max_clients": 40, "login_timeout": "700ms", "idle_timeout": "10m"}
+
+
+@pytest.fixture(scope="module")
+def _front(_streaming_cluster: StreamingCluster) -> Iterator[Router]:
+    settings = {"cluster": static_cluster(_streaming_cluster.servers), "auth": {"type": "trust"}, "pool": POOL}
+    with running(settings) as router:
+        yield router
+
+
+@pytest.fixture
+def front(_front: Router, streaming: StreamingCluster) -> Router:
+    assert streaming.primary.alive
+    return _front
+
+
+def pool(router: Router) -> dict[str, Any]:
+    return next(row for row in router.admin("SHOW POOLS") if row["database"] == "postgres")
+
+
+def wait_for_queue(router: Router, length: int) -> None:
+    until(lambda: pool(router)["cl_waiting"] == length, 5, f"{length} clients wait")
+
+
+def test_many_clients_share_few_servers_and_nobody_starves(front: Router, streaming: StreamingCluster) -> None:
+    done = [0] * 30
+    over = time.monotonic() + 1.5
+
+    async def client(number: int) -> None:
+        login = {"user": "postgres", "database": "postgres"}
+        connection = await asyncpg.connect(host="127.0.0.1", port=front.port, **login)
+        while time.monotonic() < over:
+            async with connection.transaction():
+                assert await connection.fetchval("select $1::int", number) == number
+            done[number] += 1
+        await connection.close()
+
+    async def main() -> None:
+        await asyncio.gather(*(client(i) for i in range(30)))
+
+    asyncio.run(main())
+    sql = "select count(*) from pg_stat_activity where datname = 'postgres' and application_name = ''"
+    assert all(server.sql(sql)[0][0] <= 2 + 2 for server in streaming.servers)  # the router's monitor and ourselves
+    assert min(done) >= 0.5 * max(done), done
+
+
+def test_first_come_first_served(front: Router) -> None:
+    with ExitStack() as stack:
+        holders = [stack.enter_context(front.connect()) for _ in range(2)]
+        clients = [stack.enter_context(front.connect()) for _ in range(6)]
+        for holder in holders:
+            holder.execute("begin")
+        order: list[int] = []
+        lock = threading.Lock()
+
+        def write(number: int) -> None:
+            with clients[number].transaction():
+                with lock:
+                    order.append(number)
+                time.sleep(0.01)
+
+        with ThreadPoolExecutor(6) as threads:
+            for number in range(6):
+                threads.submit(write, number)
+                wait_for_queue(front, number + 1)
+            holders[0].execute("commit")
+            # one server for six clients: each gives it to who came next
+        holders[1].execute("commit")
+        assert order == list(range(6))
+
+
+def test_a_wait_that_is_too_long_is_an_error_and_the_session_goes_on(front: Router) -> None:
+    with ExitStack() as stack:
+        holders = [stack.enter_context(front.connect()) for _ in range(2)]
+        waiter = stack.enter_context(front.connect())
+        for holder in holders:
+            holder.execute("begin")
+        for prepare in (False, True):
+            began = time.monotonic()
+            with pytest.raises(psycopg.errors.QueryCanceled, match="no server connection became free"):
+                waiter.execute("begin", prepare=prepare)
+            assert 0.5 < time.monotonic() - began < 1.5
+        row = waiter.execute("select 'reads have servers of their own'").fetchone()
+        assert row == ("reads have servers of their own",)
+        for holder in holders:
+            holder.execute("commit")
+        with waiter.transaction():
+            assert waiter.execute("select 1").fetchone() == (1,)
+
+
+def test_what_a_client_sent_ahead_while_it_waited_is_not_lost(front: Router) -> None:
+    with ExitStack() as stack:
+        holders = [stack.enter_context(front.connect()) for _ in range(2)]
+        for holder in holders:
+            holder.execute("begin")
+        raw = stack.enter_context(RawClient(front.port))
+        raw.login()
+        raw.send(b"".join(query(f"/*pgrouter: primary*/ select {i}") for i in range(500)))
+        wait_for_queue(front, 1)
+        for holder in holders:
+            holder.execute("commit")
+        assert [values(raw.until_ready()) for _ in range(500)] == [[[str(i)]] for i in range(500)]
+
+
+def test_a_waiting_client_that_leaves_is_taken_out_of_the_queue(front: Router) -> None:
+    with ExitStack() as stack:
+        holders = [stack.enter_context(front.connect()) for _ in range(2)]
+        for holder in holders:
+            holder.execute("begin")
+        for _ in range(3):
+            raw = RawClient(front.port)
+            raw.login()
+            raw.send(query("begin"))
+            wait_for_queue(front, 1)
+            raw.reset()
+            wait_for_queue(front, 0)
+        for holder in holders:
+            holder.execute("commit")
+    until(lambda: pool(front)["sv_active"] == 0, 5, "all servers free")
+
+
+def test_max_clients_refuses_the_next_and_takes_it_when_there_is_room(front: Router) -> None:
+    with ExitStack() as stack:
+        until(lambda: len(front.admin("SHOW CLIENTS")) == 1, 5, "all others gone")
+        for _ in range(40):
+            raw = stack.enter_context(RawClient(front.port))
+            assert not sqlstate(raw.login())
+        with RawClient(front.port) as refused:
+            said = refused.login()
+            assert sqlstate(said) == "53300"
+            assert said[-1].fields["S"] == "FATAL"
+            assert refused.receive() is None
+        raw.close()
+        with RawClient(front.port) as late:
+            assert not sqlstate(late.login())
+
+
+def test_a_login_must_end_in_time(front: Router) -> None:
+    with RawClient(front.port) as silent, RawClient(front.port) as half:
+        half.send(b"\0\0\0\x40\0\3\0\0user\0")
+        began = time.monotonic()
+        for raw in (silent, half):
+            said = raw.until_closed()
+            assert sqlstate(said) == "57014"
+        assert 0.5 < time.monotonic() - began < 2.5
+
+
+@pytest.mark.parametrize(("setting", "reason"), [("idle_timeout", "idle"), ("lifetime", "lifetime")])
+def test_server_connections_are_closed_in_time(
+    streaming: StreamingCluster, router: RouterFactory, setting: str, reason: str
+) -> None:
+    front = router({"cluster": static_cluster(streaming.servers), "pool": {setting: "1s"}})
+    with front.connect() as client:
+        for _ in range(10):
+            client.execute("select 1")
+        client.execute("begin")
+        client.execute("commit")
+        assert pool(front)["sv_idle"] >= 3, reason
+        with client.transaction():
+            client.execute("select pg_sleep(2.3)")
+            assert pool(front)["sv_active"] == 1  # never under a client
+            assert pool(front)["sv_idle"] == 0
+        assert client.execute("select 1").fetchone() == (1,)
+
+
+def test_the_least_recently_used_statements_of_a_server_are_closed(
+    streaming: StreamingCluster, router: RouterFactory
+) -> None:
+    front = router({"cluster": static_cluster(streaming.servers), "pool": {"prepared_statements": 5}})
+    with front.connect() as client, client.transaction():
+        for i in list(range(20)) * 2:
+            assert client.execute(f"select %s::int + {i}".encode(), [i], prepare=True).fetchone() == (2 * i,)
+        row = client.execute("select count(*) from pg_prepared_statements", prepare=False).fetchone()
+        assert row is not None
+        assert row[0] <= 6

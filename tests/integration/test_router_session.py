@@ -1,0 +1,272 @@
+"""Session state through transaction pooling: it follows the client or keeps its server, never meets the next."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from support.front import running
+from support.router import static_cluster
+
+from pgrouter.demo.processes import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from support.router import Router
+
+    from pgrouter.demo.streaming import StreamingCluster
+
+pytestmark = pytest.mark.pg
+
+Client = psycopg.Connection[Any]
+
+
+@pytest.fixture(scope="module")
+def _front(_streaming_cluster: StreamingCluster) -> Iterator[Router]:
+    settings = {"cluster": static_cluster(_streaming_cluster.servers), "pool": {"size": 3}}
+    with running(settings) as router:
+        yield router
+
+
+@pytest.fixture
+def front(_front: Router, streaming: StreamingCluster) -> Router:
+    assert streaming.primary.alive
+    return _front
+
+
+@pytest.fixture
+def clients(front: Router) -> Iterator[Callable[..., Client]]:
+    with ExitStack() as stack:
+        yield lambda **more: stack.enter_context(front.connect(**more))
+
+
+def one(client: Client, statement: str, *values: Any) -> Any:
+    row = client.execute(statement.encode(), values or None).fetchone()
+    return row[0] if row else None
+
+
+def setting(client: Client, name: str) -> Any:
+    return one(client, "select current_setting(%s, true)", name)
+
+
+def pin(front: Router, client: Client) -> str:
+    with socket.socket(fileno=os.dup(client.pgconn.socket)) as copy:
+        port = copy.getsockname()[1]
+    return str(next(row["pin"] for row in front.admin("SHOW CLIENTS") if row["port"] == port))
+
+
+# -- settings follow the client
+
+
+def test_settings_of_the_startup_packet_belong_to_one_client(clients: Callable[..., Client]) -> None:
+    a = clients(application_name="a", options="'-c work_mem=5MB -c search_path=alpha,public'")
+    b = clients(application_name="b")
+    for _ in range(4):
+        assert [setting(a, n) for n in ("work_mem", "search_path", "application_name")] == ["5MB", "alpha,public", "a"]
+        assert [setting(b, n) for n in ("work_mem", "application_name")] == ["4MB", "b"]
+        assert setting(b, "search_path") == '"$user", public'
+
+
+def test_set_follows_its_client_to_every_server(clients: Callable[..., Client]) -> None:
+    a, b = clients(), clients()
+    a.execute("set work_mem = '7MB'")
+    a.execute("set app.uid = '42'")
+    a.execute("set timezone = 'Asia/Tokyo'")
+    a.execute("select set_config('lock_timeout', '9s', false)")
+    for _ in range(6):
+        assert [setting(a, n) for n in ("work_mem", "app.uid", "timezone", "lock_timeout")] == [
+            "7MB", "42", "Asia/Tokyo", "9s",
+        ]  # fmt: skip
+        assert setting(b, "app.uid") in (None, "")
+        assert [setting(b, n) for n in ("work_mem", "lock_timeout")] == ["4MB", "0"]
+        assert one(a, "show work_mem") == "7MB"
+    assert a.info.parameter_status("TimeZone") == "Asia/Tokyo"
+    assert b.info.parameter_status("TimeZone") != "Asia/Tokyo"
+
+
+def test_set_in_transactions(clients: Callable[..., Client]) -> None:
+    a = clients()
+    a.execute("set work_mem = '7MB'")
+    with a.transaction(force_rollback=True):
+        a.execute("set work_mem = '9MB'")
+        assert setting(a, "work_mem") == "9MB"
+    assert setting(a, "work_mem") == "7MB"
+    with a.transaction():
+        a.execute("set local work_mem = '11MB'")
+        assert setting(a, "work_mem") == "11MB"
+    assert setting(a, "work_mem") == "7MB"
+    with a.transaction():
+        a.execute("set work_mem = '8MB'")
+        with a.transaction(force_rollback=True):
+            a.execute("set work_mem = '12MB'")
+    assert setting(a, "work_mem") == "8MB"
+
+
+def test_reset_goes_back_to_what_the_client_began_with(clients: Callable[..., Client]) -> None:
+    a = clients(options="'-c work_mem=5MB'", application_name="begun")
+    a.execute("set work_mem = '7MB'")
+    a.execute("reset work_mem")
+    assert setting(a, "work_mem") == "5MB"
+    a.execute("set work_mem = '7MB'")
+    a.execute("set application_name = 'other'")
+    a.execute("reset all")
+    assert [setting(a, n) for n in ("work_mem", "application_name")] == ["5MB", "begun"]
+    a.execute("set work_mem = '7MB'")
+    a.execute("discard all")
+    assert [setting(a, n) for n in ("work_mem", "application_name")] == ["5MB", "begun"]
+
+
+def test_a_role_follows_its_client(clients: Callable[..., Client]) -> None:
+    a, b = clients(), clients()
+    a.execute("set role pg_monitor")
+    for _ in range(3):
+        assert one(a, "select current_user") == "pg_monitor"
+        assert one(b, "select current_user") == "postgres"
+    a.execute("reset role")
+    assert one(a, "select current_user") == "postgres"
+
+
+def test_a_setting_that_is_refused_changes_nothing(clients: Callable[..., Client]) -> None:
+    a = clients()
+    with pytest.raises(psycopg.errors.InvalidParameterValue):
+        a.execute("set work_mem = 'lots'")
+    assert setting(a, "work_mem") == "4MB"
+
+
+def test_a_startup_setting_that_is_wrong_is_refused_at_login(front: Router) -> None:
+    with pytest.raises(psycopg.OperationalError, match='invalid value for parameter "work_mem"'):
+        front.connect(options="'-c work_mem=lots'")
+
+
+def test_settings_of_a_session_read_only_by_default_are_not_lost_on_the_way(clients: Callable[..., Client]) -> None:
+    a, b = clients(), clients()
+    a.execute("set default_transaction_read_only = on")
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        a.execute("create table never (a int)")
+    b.execute("create temp table fine (a int)")
+
+
+# -- state that keeps its server
+
+
+def test_temporary_tables(front: Router, clients: Callable[..., Client]) -> None:
+    a, b = clients(), clients()
+    a.execute("create temp table scratch (a int)")
+    for i in range(5):
+        a.execute("insert into scratch values (%s)", [i])
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            b.execute("select * from scratch")
+    assert one(a, "select count(*) from scratch") == 5
+    assert pin(front, a) == "temporary object"
+    assert pin(front, b) == ""
+
+
+def test_discard_all_lets_go_of_the_server(front: Router, clients: Callable[..., Client]) -> None:
+    a = clients()
+    a.execute("create temp table scratch (a int)")
+    assert pin(front, a)
+    a.execute("discard all")
+    assert pin(front, a) == ""
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        a.execute("/*pgrouter: primary*/ select * from scratch")
+
+
+def test_listen_and_notify(front: Router, clients: Callable[..., Client]) -> None:
+    listener, speaker = clients(), clients()
+    listener.execute("listen news")
+    assert pin(front, listener) == "LISTEN"
+    speaker.execute("notify news, 'one'")
+    with speaker.transaction():
+        speaker.execute("select pg_notify('news', 'two')")
+    heard = [note.payload for note in listener.notifies(timeout=5, stop_after=2)]
+    assert heard == ["one", "two"]
+
+
+def test_a_listener_that_left_does_not_listen_for_the_next(clients: Callable[..., Client]) -> None:
+    for _ in range(3):
+        with clients() as gone:
+            gone.execute("listen gossip")
+    for _ in range(4):
+        assert one(clients(), "/*pgrouter: primary*/ select count(*) from pg_listening_channels()") == 0
+
+
+def test_advisory_locks_are_held_and_given_up(front: Router, streaming: StreamingCluster) -> None:
+    held = "select count(*) from pg_locks where locktype = 'advisory'"
+    with front.connect() as a, front.connect() as b:
+        assert one(a, "select pg_try_advisory_lock(7)") is True
+        for _ in range(5):
+            assert one(b, "select pg_try_advisory_lock(7)") is False
+        assert pin(front, a) == "advisory lock"
+        assert one(a, "select pg_advisory_unlock(7)") is True
+        assert one(b, "select pg_try_advisory_lock(7)") is True
+    until(lambda: streaming.primary.sql(held)[0][0] == 0, 5, "advisory locks given up with their clients")
+
+
+def test_cursors_with_hold(front: Router, clients: Callable[..., Client]) -> None:
+    a, b = clients(), clients()
+    a.execute("declare c cursor with hold for select generate_series(1, 100)")
+    assert pin(front, a) == "WITH HOLD cursor"
+    b.execute("select 1")
+    assert a.execute("fetch 2 from c").fetchall() == [(1,), (2,)]
+    with pytest.raises(psycopg.errors.InvalidCursorName):
+        b.execute("fetch 2 from c")
+    a.execute("close c")
+
+
+def test_prepare_in_sql(front: Router, clients: Callable[..., Client]) -> None:
+    a, b = clients(), clients()
+    a.execute("prepare plus (int) as select $1 + 1")
+    assert pin(front, a) == "PREPARE"
+    for i in range(5):
+        assert one(a, f"execute plus ({i})") == i + 1
+        with pytest.raises(psycopg.errors.InvalidSqlStatementName):
+            b.execute("/*pgrouter: primary*/ execute plus (1)")
+    a.execute("deallocate plus")
+
+
+def test_prepare_in_sql_and_in_the_protocol_by_the_same_client(clients: Callable[..., Client]) -> None:
+    a = clients()
+    for _ in range(3):
+        assert a.execute("select %s::int", [1], prepare=True).fetchone() == (1,)
+    a.execute("deallocate all")
+    fresh = clients()
+    for _ in range(8):
+        assert fresh.execute("select %s::int", [1], prepare=True).fetchone() == (1,)
+
+
+def test_nothing_leaks_to_the_next_client(front: Router, clients: Callable[..., Client]) -> None:
+    litter = (
+        "create temp table litter (a int)", "listen litter", "select pg_advisory_lock(99)", "set work_mem = '99MB'",
+        "declare litter cursor with hold for select 1", "prepare litter as select 1", "set role pg_monitor",
+        "set session characteristics as transaction read only", "select setseed(0.5)",
+    )  # fmt: skip
+    for statement in litter:
+        with front.connect() as a:
+            a.execute(statement.encode())
+    clean = """/*pgrouter: primary*/ select
+        (select count(*) from pg_class where relname = 'litter'), (select count(*) from pg_listening_channels()),
+        (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()),
+        (select count(*) from pg_cursors where name = 'litter'),
+        (select count(*) from pg_prepared_statements where name = 'litter'),
+        current_setting('work_mem'), current_setting('default_transaction_read_only'), current_user::text"""
+    others = [clients() for _ in range(3)]
+    for client in others:
+        client.execute("begin")  # all three servers of the pool at once
+    for client in others:
+        assert client.execute(clean, prepare=False).fetchone() == (0, 0, 0, 0, 0, "4MB", "off", "postgres")
+        client.execute("commit")
+
+
+def test_a_pinned_client_does_not_starve_the_pool(front: Router, clients: Callable[..., Client]) -> None:
+    pinned = [clients() for _ in range(2)]
+    for client in pinned:
+        client.execute("create temp table mine (a int)")
+    others = [clients() for _ in range(6)]
+    for client in others * 3:
+        client.execute("create table if not exists shared (a int)")
+    assert {pin(front, client) for client in pinned} == {"temporary object"}
