@@ -43,7 +43,7 @@ PORT = 6432
 KILL_AFTER_S = 8.0  # with --failover
 LOOK_EVERY_S = 0.25
 LINE_EVERY_S = 2.0  # without a terminal
-SETTLED_S = 5.0  # the workload goes on that long after a failover, if --seconds would end it before
+SETTLED_S = 3.0  # the workload goes on that long after a failover, if --seconds would end it before
 CATCH_UP_S = 20.0
 
 
