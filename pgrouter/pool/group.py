@@ -109,7 +109,7 @@ class Group:
         return self.readers + writer if self._no_reader() else self.readers
 
     def _no_reader(self) -> bool:
-        return all(pool.failures and not pool.servers for pool in self.readers)
+        return all(pool.failures and len(pool.servers) == pool.pending for pool in self.readers)
 
     # -- taking
 
@@ -158,14 +158,13 @@ class Group:
         now = self.poller.now
         for queue, reads in ((self.waiting_writes, False), (self.waiting_reads, True), (self.waiting_logins, True)):
             pools = self.eligible(reads=reads)
-            missing = len(queue) - sum(pool.pending for pool in pools)
-            if reads and queue is self.waiting_logins:
-                missing = min(missing, 1)
+            missing = len(queue) if queue is not self.waiting_logins else min(len(queue), 1)
+            missing -= sum(pool.pending for pool in pools)
             while missing > 0:
                 able = [pool for pool in pools if pool.can_dial(now)]
                 if not able:
                     break
-                min(able, key=lambda pool: len(pool.servers)).dial()
+                min(able, key=lambda pool: (pool.failures > 0, len(pool.servers))).dial()
                 missing -= 1
 
     # -- giving
@@ -178,7 +177,7 @@ class Group:
             return  # a cancel request may still hit it: `cancelled` gives it again
         if server.dirty:
             pool.reset(server)
-        elif server.doomed or now - server.created_at > self.settings.lifetime_s:
+        elif server.doomed or server.owed.uncertain or now - server.created_at > self.settings.lifetime_s:
             pool.close(server, "doomed" if server.doomed else "server_lifetime")
             self.grow()
         else:
@@ -231,6 +230,8 @@ class Group:
         self.pools.suspect(pool.member.name)
         if error.sqlstate[:2] in FINAL_CLASSES:
             self.refuse_all(error)
+        else:
+            self.wake()  # reads may have to go to the primary now
 
     def server_lost(self, pool: MemberPool) -> None:
         """An established connection ended by itself: somebody should look at that member."""

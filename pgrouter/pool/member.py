@@ -148,10 +148,10 @@ class MemberPool:
         self.move(server, RESETTING)
         server.used_at = self.group.poller.now
         clean = server.at_sync and server.status == IDLE_STATUS
-        if not server.at_sync:
-            server.sync()  # ends a batch that its client never ended; after an error nothing else is listened to
+        if server.owed.skipping:
+            server.sync()  # after an error nothing else is listened to
         if not clean:
-            server.inject(_ROLLBACK)
+            server.inject(_ROLLBACK)  # also of the implicit transaction of a batch that its client never ended
         server.inject(_RESET)
 
     def close(self, server: ServerConnection, why: str) -> None:

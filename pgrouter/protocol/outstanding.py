@@ -39,6 +39,7 @@ from pgrouter.protocol.codes import (
 from pgrouter.protocol.requests import (
     BIND,
     CLOSE,
+    CLOSE_NAMED,
     COPY_END,
     DESCRIBE,
     EXECUTE,
@@ -73,6 +74,7 @@ ANSWERS: dict[int, dict[int, tuple[int, ...]]] = {
     },
     CLOSE: {ENDS: (CLOSE_COMPLETE,), ABORTS: (ERROR_RESPONSE,)},
     SYNC: {PART: (ERROR_RESPONSE,), ENDS: (READY_FOR_QUERY,)},  # an error here: the commit of an implicit transaction
+    CLOSE_NAMED: {},  # never sent
     COPY_END: {},  # CopyDone and CopyFail have no answer of their own
 }
 
@@ -89,7 +91,8 @@ class Outstanding:
     """A ring of owed answers.
 
     `events` collects what became of named statements, in order, for the owner to take: (PARSE_NAMED, id, True) parsed,
-    (PARSE_NAMED, id, False) not parsed because of an error at or before it, (CLOSE, id, False) not closed.
+    (PARSE_NAMED, id, False) not parsed because of an error at or before it, (CLOSE, id, False) not closed, and the same
+    of CLOSE_NAMED without an id.
     The id is 0 where the lost request was a FAKE: the client's name is gone, the server is as it was.
     `uncertain`: an error during COPY left it open whether a Sync was read; the server must not be used again.
     """
@@ -231,7 +234,7 @@ class Outstanding:
 
     def lose(self, kind: cython.int, action: cython.int, ident: cython.uint) -> int:
         """A request that the server ignores; the owner hears of it where a named statement is concerned."""
-        if kind == PARSE_NAMED or ident:
+        if kind == PARSE_NAMED or kind == CLOSE_NAMED or ident:
             self.events.append((kind, 0 if action == FAKE else ident, False))
         return 0
 
@@ -241,7 +244,7 @@ class Outstanding:
         if self.fakes == 0 or self.count == 0 or self.entries[self.head] & 3 != FAKE:
             return 0
         kind = self.entries[self.head] >> SHIFT
-        if kind == PARSE_NAMED:
+        if kind == PARSE_NAMED or kind == CLOSE_NAMED:
             self.events.append((kind, self.ids[self.head], True))
         self.pop()
         self.drop_copy_ends()

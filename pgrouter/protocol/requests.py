@@ -6,5 +6,5 @@ from __future__ import annotations
 FORWARD, SKIP, FAKE = range(3)
 OUT_OF_SYNC = -1
 
-# PARSE_NAMED: of a client's named statement; what became of it is reported.
-NOTHING, QUERY, FUNCTION, PARSE, PARSE_NAMED, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, COPY_END = range(11)
+# PARSE_NAMED, CLOSE_NAMED: of a client's named statement; what became of them is reported. The latter is always faked.
+NOTHING, QUERY, FUNCTION, PARSE, PARSE_NAMED, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, COPY_END, CLOSE_NAMED = range(12)

@@ -13,7 +13,7 @@ cdef int UNKNOWN, IN_BATCH, ENDS_BATCH, COPY, LAST
 cdef int FORWARD, SKIP
 cdef int R_QUERY, R_FUNCTION, R_EXECUTE, R_SYNC, R_COPY_END
 cdef int IDLE
-cdef int REPLICA, BEGIN_READ_ONLY, UNSEEN
+cdef int REPLICA, BEGIN_READ_ONLY, UNSEEN, DISCARD
 cdef int SPLIT, ONLY_PRIMARY, ONLY_REPLICA
 cdef Py_ssize_t MAX_BATCH, MAX_NAMED, AHEAD
 
@@ -30,8 +30,12 @@ cdef class ClientConnection(Peer):
     cdef public str reason
     cdef public int effects
     cdef public object touched
+    cdef readonly dict told
     cdef public str pin
     cdef Py_ssize_t body_left
+    cdef bint deallocates
+    cdef bint open_batch
+    cdef bint asked
     cdef Py_ssize_t examined
     cdef readonly object client_id
     cdef public object key
@@ -47,6 +51,7 @@ cdef class ClientConnection(Peer):
     cpdef int link(self, ServerConnection server) except -1
     cpdef int unlink(self) except -1
     cdef Py_ssize_t forward(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
+    cdef bint must_hold(self, int code, const unsigned char *buf, Py_ssize_t pos) except -1
     cdef int request(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
     cdef int stream_body(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Py_ssize_t end, Gather out) except -1
     cdef int apply_profile(self, Gather out) except -1

@@ -65,6 +65,7 @@ SPLIT, ONLY_PRIMARY, ONLY_REPLICA = range(3)
 
 REPLICA = int(Target.REPLICA)
 BEGIN_READ_ONLY = int(Tx.BEGIN_READ_ONLY)
+DISCARD = int(Effect.DISCARD)
 UNSEEN = int(Effect.UNSEEN | Effect.OTHER_STATE)
 
 _ids = count(1)
@@ -86,9 +87,14 @@ class ClientConnection(Peer):
         self.waiting = False
         self.reads = False  # the last batch was one for a replica
         self.reason = ""  # and why
+        self.resets = False  # a RESET or DISCARD ALL is on its way, and the startup packet had settings
+        self.told = {}  # ParameterStatus values of the session, where the startup packet had settings
         self.touched = None  # settings that the transaction may have changed
         self.effects = 0  # what the statements since the link may leave behind
         self.pin = None  # why the server is kept past the transaction
+        self.deallocates = False  # the batch at hand contains DEALLOCATE ALL
+        self.asked = False  # something was sent since the link or the last ReadyForQuery with nothing owed
+        self.open_batch = False  # frames were sent since the last Sync, Query or FunctionCall
         self.body_left = 0  # bytes of a frame that streams through
         self.examined = 0  # frames before this offset have been accounted for
         self.client_id = next(_ids)
@@ -203,6 +209,10 @@ class ClientConnection(Peer):
             self.effects |= statement.effects
             if statement.settings:
                 self.touch(statement.settings)
+            if statement.effects & DISCARD and self.startup_profile.values:
+                self.resets = True
+            if statement.tag == "DEALLOCATE ALL":
+                self.deallocates = True
         return 0
 
     def touch(self, settings) -> int:
@@ -210,6 +220,8 @@ class ClientConnection(Peer):
         if self.touched is None:
             self.touched = Touched()
         self.touched.note(settings)
+        if self.startup_profile.values and self.touched.has_resets():
+            self.resets = True
         return 0
 
     def count_route(self) -> int:
@@ -234,6 +246,8 @@ class ClientConnection(Peer):
     def link(self, server: ServerConnection) -> int:
         """Work with this server until the transaction ends."""
         self.server = server
+        self.open_batch = False
+        self.asked = False
         server.peer = self
         server.xacts += 1
         server.linked_at = self.poller.now
@@ -275,16 +289,16 @@ class ClientConnection(Peer):
         if self.conversation is not None:
             self.conversation.ready(server)
             return 0
-        if server.status != IDLE:
-            return 0
-        if server.collector is not None:
-            self.hub.harvested(self, server)
-        if self.effects:
-            self.hub.settle(self, server)
-            if server.owed.count:
-                return 0  # the settings are being read back
-        if self.pin is None:
-            self.unlink()
+        self.asked = False
+        if server.status == IDLE:
+            if server.collector is not None:
+                self.hub.harvested(self, server)
+            if self.effects:
+                self.hub.settle(self, server)
+                if server.owed.count:
+                    return 0  # the settings are being read back
+            if self.pin is None:
+                self.unlink()
         if not self.closed:
             self.resume()
             if self.kept:
@@ -335,6 +349,10 @@ class ClientConnection(Peer):
                 elif self.closed:
                     return end
                 break
+            if self.asked and not self.open_batch and server.owed.count and self.must_hold(code, buf, pos):
+                if end - pos > AHEAD:
+                    self.pause()
+                break
             if pos >= self.examined and code != SYNC and code != FLUSH and code != COPY_DATA:
                 self.examine(code, buf, pos, stop)
             self.request(code, buf, pos, stop, out)
@@ -348,6 +366,19 @@ class ClientConnection(Peer):
             server.flush_fakes()
         return pos
 
+    def must_hold(self, code: cython.int, buf, pos: cython.Py_ssize_t) -> cython.bint:
+        """Whether the batch that begins here must wait until the server has answered all before it.
+
+        What is linked to a replica was routed there; what follows may be a write, or the replica's transaction may have
+        begun with what it has not answered yet. And a name whose Parse may have failed can only then be parsed again.
+        """
+        server: ServerConnection = self.server
+        if (self.resets or self.touched is not None) and server.status == IDLE and self.startup_profile.values:
+            return True  # a RESET goes back to the startup packet's values: before and after it settings must be settled
+        if self.reads and self.mode == SPLIT and server.status == IDLE and not server.owed.copying:
+            return frontend_kind(code) != COPY
+        return code == PARSE and buf[pos + 5] != 0 and len(self.statements.unconfirmed) > 0
+
     def request(
         self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: Gather
     ) -> int:
@@ -356,6 +387,11 @@ class ClientConnection(Peer):
         owed: Outstanding = server.owed
         if code == BIND or code == EXECUTE or code == QUERY or code == FUNCTION_CALL:
             server.executed = True
+        self.asked = True
+        self.open_batch = code != SYNC and code != QUERY and code != FUNCTION_CALL
+        if self.deallocates and (code == QUERY or code == EXECUTE):
+            self.deallocates = False
+            self.statements.deallocate_all(server)
         if code == QUERY:
             server.queries += 1
             server.unnamed = None  # a simple Query ends the unnamed statement
@@ -430,6 +466,16 @@ class ClientConnection(Peer):
     def on_named(self, events: list) -> int:
         """Follow what became of named statements."""
         return self.statements.settle(events)
+
+    def on_parameter(self, body: bytes) -> bytes | None:
+        """A RESET goes back to the startup packet's values, which the server does not know."""
+        if self.conversation is not None or not self.startup_profile.values:
+            return None
+        return self.hub.parameter(self, body)
+
+    def before_ready(self) -> bytes:
+        """Tell the client of settings that its RESET has brought back to the startup packet's values."""
+        return self.hub.restored(self)
 
     # -- conversations and ends
 

@@ -142,6 +142,7 @@ class Hub:
             client.profile = client.startup_profile
             client.pin = None if self.settings.pool.mode != "session" else client.pin
             client.touched = None
+            client.resets = False
             self._strings(client)
         if effects & Effect.DEALLOCATE:
             server.prepared.clear()
@@ -162,6 +163,7 @@ class Hub:
         """The settings were read back: the client's profile follows, and so does the server's."""
         collected, server.collector = server.collector, None
         touched, client.touched = client.touched, None
+        client.resets = False
         rows = harvest.read_rows(collected)
         if rows is None:
             server.doomed = True  # it cannot say what it has
@@ -172,6 +174,32 @@ class Hub:
         client.profile = self.profiles.of(client_values)
         server.profile = self.profiles.of(server_values)
         self._strings(client)
+
+    def parameter(self, client: ClientConnection, body: bytes) -> bytes | None:
+        """See a server's ParameterStatus; b"" keeps it from the client: its RESET means the startup packet's value."""
+        name, value = messages.read_parameter_status(body)
+        if client.resets and name.lower() in self._reset(client):
+            return b""
+        client.told[name.lower()] = value
+        return None
+
+    def restored(self, client: ClientConnection) -> bytes:
+        """Report the settings that RESET has brought back to the startup packet's values, where that is a change."""
+        spelling = {name.lower(): name for name, _ in client.group.parameters}
+        out = b""
+        for name, value in self._reset(client).items():
+            if name in spelling and client.told.get(name, value) != value:
+                client.told[name] = value
+                out += messages.parameter_status(spelling[name], value)
+        return out
+
+    @staticmethod
+    def _reset(client: ClientConnection) -> dict[str, str]:
+        startup = {name.lower(): value for name, value in client.startup_profile.reported or ()}
+        touched = client.touched
+        if client.effects & Effect.DISCARD:
+            return startup
+        return {name: value for name, value in startup.items() if touched is not None and touched.resets(name)}
 
     # -- trouble
 
@@ -196,13 +224,18 @@ class Hub:
         if client.reads and not failed:
             detail = "The statement was only a read; it can be repeated."
         told = _told(error, detail)
-        owed = [(_ending(kind), action != requests.SKIP) for kind, action in server.owed.pending()]
+        owed = [
+            (_ending(kind), action != requests.SKIP)
+            for kind, action in server.owed.pending()
+            if kind != requests.COPY_END  # which has no answer of its own
+        ]
         answer, said, skipping = after_loss(owed, told, failed=failed, skipping=server.owed.skipping)
         if answer:
             client.send_bytes(answer)
         client.statements.forget_unconfirmed()
         client.effects = 0
         client.touched = None
+        client.resets = False
         if failed or skipping:
             to_tell = None if said or server.owed.skipping else told
             limbo = Limbo(to_tell, skipping=skipping, failed=failed, ends=self._ends(client))

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from pgrouter.server.connection import ServerConnection
 
 NEWEST_MINOR = 2
+LENGTH = 4  # bytes of the packet's length, which counts itself
+SHORTEST = 8  # a packet of a length and a request code
 LONG_KEY = 32  # bytes of a cancel key in protocol 3.2, as PostgreSQL's own
 SHORT_KEY = 4
 
@@ -53,9 +55,11 @@ class Login(Conversation):
         """Before the startup packet messages have no type."""
         used = 0
         try:
-            while self.startup is None and len(data) - used >= 8 and not self.client.closed:
+            while self.startup is None and not self.client.closed:
                 length = int.from_bytes(data[used : used + 4], "big")
-                if length < 8 or length > codes.MAX_STARTUP_PACKET:
+                if len(data) - used < LENGTH:
+                    return used
+                if length < SHORTEST or length > codes.MAX_STARTUP_PACKET:
                     raise ProtocolViolation("invalid length of startup packet")
                 if len(data) - used < length:
                     return used
@@ -113,7 +117,8 @@ class Login(Conversation):
             )
         minor = startup.protocol & 0xFFFF
         if minor > NEWEST_MINOR or startup.options:
-            self.client.send_bytes(messages.negotiate_protocol_version(NEWEST_MINOR, startup.options))
+            agreed = min(minor, NEWEST_MINOR)
+            self.client.send_bytes(messages.negotiate_protocol_version(agreed, startup.options))
         if not self.hub.admit(self.client):
             raise TooManyClients(
                 "sorry, too many clients already", detail=f"pool.max_clients is {self.hub.settings.pool.max_clients}."

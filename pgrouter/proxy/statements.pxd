@@ -5,7 +5,7 @@ from pgrouter.server.connection cimport ServerConnection
 
 cdef int PARSE, BIND, DESCRIBE, CLOSE, QUERY, FAILED_TRANSACTION, STATEMENT
 cdef int FORWARD, SKIP, FAKE
-cdef int R_PARSE, R_PARSE_NAMED, R_BIND, R_DESCRIBE, R_CLOSE
+cdef int R_PARSE, R_PARSE_NAMED, R_BIND, R_DESCRIBE, R_CLOSE, R_CLOSE_NAMED
 
 cdef class ClientStatements:
     cdef StatementCache cache
@@ -13,7 +13,8 @@ cdef class ClientStatements:
     cdef public bint unusual_strings
     cdef readonly dict named
     cdef dict parsed
-    cdef list unconfirmed
+    cdef readonly list unconfirmed
+    cdef list closing
     cdef readonly object unnamed_class
     cdef bytes unnamed_parse
 
@@ -31,4 +32,6 @@ cdef class ClientStatements:
     cpdef int settle(self, list events) except -1
     cdef int discard(self, bytes name) except -1
     cpdef int forget(self) except -1
+    cdef int forget_closing(self) except -1
+    cdef int deallocate_all(self, ServerConnection server) except -1
     cpdef int forget_unconfirmed(self) except -1

@@ -18,16 +18,20 @@ from pgrouter.protocol.codes import CLOSE, DESCRIBE, FAILED_TRANSACTION, PARSE, 
 from pgrouter.protocol.framing import end_of_string
 from pgrouter.protocol.requests import BIND as R_BIND
 from pgrouter.protocol.requests import CLOSE as R_CLOSE
+from pgrouter.protocol.requests import CLOSE_NAMED as R_CLOSE_NAMED
 from pgrouter.protocol.requests import DESCRIBE as R_DESCRIBE
 from pgrouter.protocol.requests import FAKE, FORWARD, SKIP
 from pgrouter.protocol.requests import PARSE as R_PARSE
 from pgrouter.protocol.requests import PARSE_NAMED as R_PARSE_NAMED
+from pgrouter.routing.statement import Tx
 from pgrouter.server.connection import ServerConnection
 
 # In place of a statement: what needs no server of its own, and follows the rest of its batch
 FOLLOWS = object()
 # In place of the unnamed statement's class: it was too large to be looked at
 UNSEEN = object()
+
+_CLOSE_UNNAMED = messages.message(CLOSE, b"S\0")
 
 STATEMENT = ord("S")  # in Describe and Close; otherwise P, a portal
 
@@ -42,6 +46,7 @@ class ClientStatements:
         self.named = {}  # name -> SharedStatement
         self.parsed = {}  # name -> class, of the batch at hand
         self.unconfirmed = []  # names whose Parse has no answer yet, oldest first
+        self.closing = []  # (name, statement) whose Close has no answer yet
         self.unnamed_class = None
         self.unnamed_parse = None  # its Parse message, for servers that do not have it
 
@@ -58,6 +63,8 @@ class ClientStatements:
         start: cython.Py_ssize_t = pos + 5
         finish: cython.Py_ssize_t
         if code == QUERY:
+            if stop <= start:
+                return None  # no string in it: PostgreSQL will say so
             return self.cache.lookup(buf, start, stop - 1, self.unusual_strings)
         if code == DESCRIBE:
             if buf[start] != STATEMENT:
@@ -107,9 +114,11 @@ class ClientStatements:
             out.add(pos, stop)
             return 0
         name = bytes(buf[pos + 5 : finish])
-        if name in self.named or server.status == FAILED_TRANSACTION:
+        statement = self.class_of(PARSE, buf, pos, stop)
+        failed: cython.bint = server.status == FAILED_TRANSACTION and not _ends_transaction(statement)
+        if name in self.named or failed:
             return self.parse_in_error(server, name, pos, stop, out)
-        shared = self.shared.take(bytes(buf[finish + 1 : stop]), self.class_of(PARSE, buf, pos, stop))
+        shared = self.shared.take(bytes(buf[finish + 1 : stop]), statement)
         self.named[name] = shared
         self.unconfirmed.append(name)
         if shared.ident in server.prepared:
@@ -124,10 +133,10 @@ class ClientStatements:
         self, server: ServerConnection, name: bytes, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: Gather
     ) -> int:
         """Let PostgreSQL itself say 42P05 (the name exists) or 25P02: in its words, and with its effect."""
+        server.dirty = True  # it may have a statement of that name afterwards
         if server.status != FAILED_TRANSACTION:
             out.add_bytes(messages.message(PARSE, name + b"\0" + b"\0\0\0"))
             server.owed.push(R_PARSE, SKIP)
-            server.dirty = True  # it now has a statement of that name
         server.owed.push(R_PARSE, FORWARD)
         out.add(pos, stop)
         return 0
@@ -171,7 +180,7 @@ class ClientStatements:
         """An unnamed Parse streams through that is too large to be looked at, or kept for another server."""
         self.unnamed_parse = None
         self.unnamed_class = UNSEEN
-        server.unnamed = None
+        server.unnamed = self
         server.owed.push(R_PARSE, FORWARD)
         return 0
 
@@ -193,8 +202,8 @@ class ClientStatements:
             shared = self.named.get(name)
             if shared is not None and code == CLOSE:
                 del self.named[name]
-                self.shared.give(shared)
-                server.owed.push(R_CLOSE, FAKE)
+                self.closing.append((name, shared))
+                server.owed.push(R_CLOSE_NAMED, FAKE)
                 return 0
             if shared is not None:
                 self.ensure(server, shared, out)
@@ -230,10 +239,17 @@ class ClientStatements:
 
     def ensure_unnamed(self, server: ServerConnection, out: Gather) -> int:
         """Put our unnamed statement in front where the server has another client's, or none."""
-        if self.unnamed_parse is not None and server.unnamed is not self.unnamed_parse:
-            server.unnamed = self.unnamed_parse
+        mine = self if self.unnamed_class is UNSEEN else self.unnamed_parse
+        if server.unnamed is mine:
+            return 0
+        if self.unnamed_parse is not None:
             server.owed.push(R_PARSE, SKIP)
             out.add_bytes(self.unnamed_parse)
+        else:  # PostgreSQL shall say that there is none, instead of running another client's
+            server.owed.push(R_CLOSE, SKIP)
+            out.add_bytes(_CLOSE_UNNAMED)
+            mine = None
+        server.unnamed = mine
         return 0
 
     def settle(self, events: list) -> int:
@@ -243,6 +259,12 @@ class ClientStatements:
                 name = self.unconfirmed.pop(0)
                 if not done:
                     self.discard(name)
+            elif kind == R_CLOSE_NAMED:
+                name, shared = self.closing.pop(0)
+                if done or name in self.named:
+                    self.shared.give(shared)
+                else:
+                    self.named[name] = shared
         return 0
 
     # -- forgetting
@@ -260,8 +282,25 @@ class ClientStatements:
             self.shared.give(shared)
         self.named = {}
         self.unconfirmed = []
+        self.forget_closing()
         self.unnamed_parse = None
         self.unnamed_class = None
+        return 0
+
+    def forget_closing(self) -> int:
+        """Let go of the statements whose Close was never answered."""
+        for _, shared in self.closing:
+            self.shared.give(shared)
+        self.closing = []
+        return 0
+
+    def deallocate_all(self, server: ServerConnection) -> int:
+        """DEALLOCATE ALL: names here and statements there are gone, unless it only meets a failed transaction."""
+        if server.status != FAILED_TRANSACTION:
+            for shared in self.named.values():
+                self.shared.give(shared)
+            self.named = {}
+            server.prepared = {}
         return 0
 
     def forget_unconfirmed(self) -> int:
@@ -269,4 +308,8 @@ class ClientStatements:
         for name in self.unconfirmed:
             self.discard(name)
         self.unconfirmed = []
-        return 0
+        return self.forget_closing()
+
+
+def _ends_transaction(statement) -> bool:
+    return statement is not None and statement.tx in (Tx.COMMIT, Tx.ROLLBACK)

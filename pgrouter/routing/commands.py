@@ -134,8 +134,9 @@ def _execute(node: Node, catalog: Catalog) -> Statement:
     return _with_effects(found, Effect.UNSEEN)
 
 
-def _deallocate(_node: Node, _: Catalog) -> Statement:
-    return Statement(Target.SESSION, Reason.PREPARED, effects=int(Effect.DEALLOCATE), tag="DEALLOCATE")
+def _deallocate(node: Node, _: Catalog) -> Statement:
+    tag = "DEALLOCATE" if node.get("name") else "DEALLOCATE ALL"
+    return Statement(Target.SESSION, Reason.PREPARED, effects=int(Effect.DEALLOCATE), tag=tag)
 
 
 def _discard(node: Node, _: Catalog) -> Statement:

@@ -11,12 +11,15 @@ cdef Py_ssize_t WHOLE
 
 cdef class Peer(Stream):
     cdef public ServerConnection server
+    cdef public bint resets
 
     cpdef int on_served(self, ServerConnection server) except -1
     cpdef int on_refused(self, object error) except -1
     cpdef int on_ready(self) except -1
     cpdef int on_server_lost(self, object error) except -1
     cpdef int on_named(self, list events) except -1
+    cpdef bytes on_parameter(self, bytes body)
+    cpdef bytes before_ready(self)
 
 cdef class ServerConnection(Stream):
     cdef readonly object owner
@@ -52,7 +55,7 @@ cdef class ServerConnection(Stream):
     cdef readonly object connection_id
 
     cdef Py_ssize_t look(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end, Gather out) except -1
-    cdef int message(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
+    cdef int message(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -2
     cdef int fakes(self, Gather out) except -1
     cpdef int flush_fakes(self) except -1
     cpdef int end_chunk(self, Gather out) except -1

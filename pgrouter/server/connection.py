@@ -71,6 +71,14 @@ class Peer(Stream):
         """Hear what became of named statements: (request, statement id, done) in order."""
         return 0
 
+    def on_parameter(self, body: bytes) -> bytes | None:
+        """See a ParameterStatus; give what the client gets instead, None: it may have it."""
+        return None
+
+    def before_ready(self) -> bytes:
+        """Give what the client gets in front of a ReadyForQuery; asked when `resets` says so."""
+        return b""
+
 
 class ServerConnection(Stream):
     """A stream to PostgreSQL with what it owes, what it holds (settings, prepared statements) and whom it serves."""
@@ -236,6 +244,8 @@ class ServerConnection(Stream):
         if code == READY_FOR_QUERY:
             self.status = buf[pos + 5]
             action = self.owed.answer(code)
+            if action == FORWARD and self.peer is not None and self.peer.resets:
+                out.add_bytes(self.peer.before_ready())
             if self.owed.count == 0:
                 self.at_sync = True
                 self.executed = False
@@ -253,6 +263,11 @@ class ServerConnection(Stream):
                     self.collector.append((code, body))
                 if messages.read_parameter_status(body)[0] in HIDDEN_PARAMETERS:
                     action = SKIP
+                elif action == FORWARD and self.peer is not None:
+                    instead = self.peer.on_parameter(body)
+                    if instead is not None:
+                        out.add_bytes(instead)
+                        return FAKE
             return action
         if code == ERROR_RESPONSE:
             body = bytes(buf[pos + 5 : stop])

@@ -49,6 +49,14 @@ class Touched:
             else:
                 self.names[setting.name.lower()] = setting.value is None
 
+    def has_resets(self) -> bool:
+        """Whether any setting was RESET."""
+        return self.all_reset or any(self.names.values())
+
+    def resets(self, name: str) -> bool:
+        """Whether the last word on a setting was RESET."""
+        return self.names.get(name, self.all_reset)
+
     def question(self, profile: Mapping[str, str]) -> str:
         """Give the SQL that reads the settings back."""
         if self.all_reset:

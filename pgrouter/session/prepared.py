@@ -44,7 +44,6 @@ class SharedStatements:
 
     def __init__(self) -> None:
         self._by_body: dict[bytes, SharedStatement] = {}
-        self._by_ident: dict[int, SharedStatement] = {}
         self._unused: OrderedDict[int, SharedStatement] = OrderedDict()
         self._idents = count(1)
 
@@ -57,7 +56,6 @@ class SharedStatements:
         if shared is None:
             shared = SharedStatement(next(self._idents), body, statement)
             self._by_body[body] = shared
-            self._by_ident[shared.ident] = shared
         self._unused.pop(shared.ident, None)
         shared.users += 1
         return shared
@@ -70,8 +68,3 @@ class SharedStatements:
             if len(self._unused) > UNUSED_KEPT:
                 _, oldest = self._unused.popitem(last=False)
                 del self._by_body[oldest.body]
-                del self._by_ident[oldest.ident]
-
-    def by_ident(self, ident: int) -> SharedStatement | None:
-        """Give a statement by its number."""
-        return self._by_ident.get(ident)

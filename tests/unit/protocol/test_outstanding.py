@@ -9,6 +9,7 @@ from pgrouter.protocol.outstanding import ANSWERS, Outstanding
 from pgrouter.protocol.requests import (
     BIND,
     CLOSE,
+    CLOSE_NAMED,
     COPY_END,
     DESCRIBE,
     EXECUTE,
@@ -26,10 +27,11 @@ from pgrouter.protocol.requests import (
 # The meanings in ANSWERS; compiled, they are C constants of the module
 _, PART, ENDS, ABORTS = range(4)
 
-KINDS = (QUERY, FUNCTION, PARSE, PARSE_NAMED, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, COPY_END)
+KINDS = (QUERY, FUNCTION, PARSE, PARSE_NAMED, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, COPY_END, CLOSE_NAMED)
 NAMES = {
     QUERY: "Query", FUNCTION: "FunctionCall", PARSE: "Parse", PARSE_NAMED: "Parse named", BIND: "Bind",
     DESCRIBE: "Describe", EXECUTE: "Execute", CLOSE: "Close", SYNC: "Sync", COPY_END: "CopyDone",
+    CLOSE_NAMED: "Close named",
 }  # fmt: skip
 E_, Z, C, G = codes.ERROR_RESPONSE, codes.READY_FOR_QUERY, codes.COMMAND_COMPLETE, codes.COPY_IN_RESPONSE
 
