@@ -1,0 +1,114 @@
+"""Clients that read and write through a router while something happens to its servers, and count what they hear."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Self
+
+import psycopg
+
+from pgrouter.demo.processes import until
+
+if TYPE_CHECKING:
+    from support.router import Router
+
+TABLE = "drop table if exists written; create table written (writer int, number int)"
+PAUSE_S = 0.003
+
+# (writable, readable) of SHOW CLUSTER
+WRITES, READS, NOTHING = (True, False), (False, True), (False, False)
+
+
+def roles(router: Router) -> dict[str, tuple[bool, bool]]:
+    """Give what each member is used for: WRITES, READS or NOTHING."""
+    return {row["name"]: (row["writable"], row["readable"]) for row in router.admin("SHOW CLUSTER")}
+
+
+def wait_roles(router: Router, **wanted: tuple[bool, bool]) -> None:
+    """Wait until the router uses these members so."""
+    until(lambda: wanted.items() <= roles(router).items(), 15, f"the router sees {wanted}")
+
+
+class Load:
+    """Writers and readers, a connection each; a context manager. The table `written` is the caller's to make.
+
+    `errors` counts by (kind, SQLSTATE); `lost` counts connections that did not survive; `acknowledged` holds each
+    write that a client was told has happened; `longest_s` is the longest time from one success of a client to its next.
+    """
+
+    def __init__(self, router: Router, *, writers: int = 3, readers: int = 3) -> None:
+        self.errors: Counter[tuple[str, str | None]] = Counter()
+        self.texts: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()
+        self.done: Counter[str] = Counter()
+        self.acknowledged: set[tuple[int, int]] = set()
+        self.longest_s = {"write": 0.0, "read": 0.0}
+        self._router = router
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._work, args=("write", i)) for i in range(writers)]
+        self._threads += [threading.Thread(target=self._work, args=("read", i)) for i in range(readers)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self, kind: str, writer: int) -> None:
+        connection = self._router.connect()
+        number, last = 0, time.monotonic()
+        while not self._stop.is_set():
+            number += 1
+            try:
+                self._once(connection, kind, writer, number)
+            except psycopg.Error as error:
+                with self._lock:
+                    self.errors[kind, error.sqlstate] += 1
+                    self.texts[f"{kind}: {error}"] += 1
+                if connection.closed:
+                    with self._lock:
+                        self.lost[kind] += 1
+                    connection = self._router.connect()
+            else:
+                now = time.monotonic()
+                with self._lock:
+                    self.done[kind] += 1
+                    self.longest_s[kind] = max(self.longest_s[kind], now - last)
+                last = now
+            time.sleep(PAUSE_S)
+        connection.close()
+
+    def _once(self, connection: psycopg.Connection[Any], kind: str, writer: int, number: int) -> None:
+        if kind == "read":
+            connection.execute("select count(*) from written").fetchone()
+        else:
+            connection.execute("insert into written values (%s, %s)", (writer, number))
+            with self._lock:
+                self.acknowledged.add((writer, number))
+
+    def wait_progress(self, count: int = 20, timeout_s: float = 40) -> None:
+        """Wait until writers and readers have each had so many more successes."""
+        with self._lock:
+            wanted = {kind: self.done[kind] + count for kind in ("write", "read")}
+        deadline = time.monotonic() + timeout_s
+        while any(self.done[kind] < goal for kind, goal in wanted.items()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no progress: {self}")
+            time.sleep(0.02)
+
+    def missing(self, rows: list[tuple[Any, ...]]) -> set[tuple[int, int]]:
+        """Give the acknowledged writes that are not in the table."""
+        return self.acknowledged - {(row[0], row[1]) for row in rows}
+
+    def __repr__(self) -> str:
+        return (
+            f"done {dict(self.done)}, errors {dict(self.errors)}, connections lost {dict(self.lost)}, "
+            f"longest {self.longest_s}, {self.texts.most_common(4)}"
+        )
