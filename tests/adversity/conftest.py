@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def _front(_streaming_cluster: StreamingCluster) -> Iterator[Router]:
     cluster = static_cluster(_streaming_cluster.servers)
+    cluster["monitor"] = cluster["monitor"] | {"timeout": "1s"}  # sooner than a test's patience
     with running({"cluster": cluster, "auth": {"type": "trust"}, "pool": {"size": 10}}) as router:
         yield router
 
