@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.front import running
+from support.rawclient import RawClient, values
 from support.router import static_cluster
 
 if TYPE_CHECKING:
@@ -30,3 +31,17 @@ def front(_front: Router, streaming: StreamingCluster) -> Router:
     streaming.primary.sql("set lock_timeout = '3s'; drop table if exists items; create table items (id int, word text)")
     streaming.wait_caught_up()
     return _front
+
+
+@pytest.fixture
+def bystander(front: Router) -> Iterator[None]:
+    """Whatever a test does, a client that was there before goes on, and a new one can come."""
+    with RawClient(front.port) as old:
+        old.login()
+        old.ask("begin")
+        yield
+        assert values(old.ask("select 'still here'")) == [["still here"]]
+        assert old.ask("commit")[-1].body == b"I"
+        with RawClient(front.port) as new:
+            new.login()
+            assert values(new.ask("select 1")) == [["1"]]
