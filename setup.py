@@ -58,6 +58,7 @@ def extensions() -> list[Extension]:
     return cythonize(
         modules,
         build_dir="build/cython",
+        nthreads=os.cpu_count() or 1,
         language_level=3,
         compiler_directives={"boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False},
     )

@@ -275,6 +275,13 @@ class PatroniCluster:
         """Wait until one member leads and all others stream."""
         until(self._all_healthy, timeout_s, f"a leader and streaming replicas, see {self.workdir}/*.log", 0.05)
 
+    def _ends_pause(self) -> bool:
+        leader = self.leader()
+        try:
+            return leader is not None and leader.api("/config", {"pause": None}, "PATCH")[0] == 200
+        except OSError:
+            return False  # killed a moment ago: its key still names it
+
     def _all_healthy(self) -> bool:
         states = sorted((s.role == "leader", s.state) for s in self.status())
         if states != [(False, "streaming")] * (len(self.members) - 1) + [(True, "running")]:
@@ -319,8 +326,7 @@ class PatroniCluster:
             member.thaw()
             if not member.patroni_alive:
                 member.launch()
-        until(self.leader, 60, "a leader", 0.05)
-        self.require_leader().api("/config", {"pause": None}, "PATCH")
+        until(self._ends_pause, 60, "a leader that answers", 0.05)
         try:
             self.wait_healthy(30)
         except TimeoutError:

@@ -45,9 +45,10 @@ def tree(pid: int) -> list[int]:
     """Give a process and all its descendants, parents first."""
     found = [pid]
     for parent in found:
-        for children in (PROC / str(parent) / "task").glob("*/children"):
-            with contextlib.suppress(OSError):
-                found += [int(child) for child in children.read_text().split()]
+        with contextlib.suppress(OSError):  # gone between two looks: no descendants any more
+            for children in (PROC / str(parent) / "task").glob("*/children"):
+                with contextlib.suppress(OSError):
+                    found += [int(child) for child in children.read_text().split()]
     return found
 
 

@@ -48,6 +48,8 @@ class Gather:
             self.end = 0
             self.spill(first, last)
         size = end - start
+        if size == 0:
+            return 0
         if self.used + size > len(self.scratch):
             self.scratch.extend(bytes(self.used + size - len(self.scratch)))
         if cython.compiled:

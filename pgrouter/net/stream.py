@@ -329,7 +329,6 @@ class Stream:
         """Send what was gathered with one call, and empty it."""
         result: cython.int = 0
         if gather.used:
-            gather.spill(0, 0)
             if cython.compiled:
                 memory: cython.p_uchar = cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(gather.scratch))
                 result = self.send(memory, 0, gather.used)

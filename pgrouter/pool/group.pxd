@@ -2,6 +2,7 @@ from pgrouter.net.stream cimport Poller
 from pgrouter.pool.member cimport MemberPool
 from pgrouter.server.connection cimport Peer, ServerConnection
 
+cdef int MOST_MISSED
 cdef int ACTIVE, IDLE_STATE, RESETTING
 
 cdef class Group:
@@ -16,7 +17,7 @@ cdef class Group:
     cdef MemberPool last_writer
     cdef readonly list readers
     cdef Py_ssize_t turn
-    cdef double lifetime_s
+    cdef bint behind
     cdef readonly object waiting_writes
     cdef readonly object waiting_reads
     cdef readonly object waiting_logins
@@ -25,5 +26,6 @@ cdef class Group:
     cdef readonly object departed
 
     cpdef ServerConnection take(self, bint reads)
+    cdef MemberPool catch_up(self)
     cpdef give(self, ServerConnection server)
     cdef tuple next_waiter(self, MemberPool pool)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pgrouter.pool")
 
+MOST_MISSED = 200  # reads that a replica catches up with after it had no free connection
+
 RESET_TIMEOUT_S = 15.0  # ROLLBACK and DISCARD ALL of a healthy server take a millisecond
 
 # Refusals that another try cannot mend: authentication (28), no such database (3D), no privilege (42501)
@@ -51,6 +53,7 @@ class Group:
         self.last_writer = None  # until another leads: its connections are cut then
         self.readers = []
         self.turn = 0
+        self.behind = False  # a replica was passed over and has to catch up
         self.waiting_writes = deque()
         self.waiting_reads = deque()
         self.waiting_logins = deque()
@@ -81,6 +84,8 @@ class Group:
         self.writer = self._pool(view.member(view.primary)) if view.primary else None
         self.readers = [self._pool(known[name]) for name in view.readers if name in known]
         self.turn = self.turn % len(self.readers) if self.readers else 0
+        for pool in self.members.values():
+            pool.missed = 0
         old = self.last_writer
         if old is not None and view.leader not in (None, old.member.name):
             # Also when the views between had no leader: a transaction may still be open on the old one.
@@ -121,13 +126,20 @@ class Group:
         if not (reads and self.readers):
             return self.writer.take() if self.writer is not None else None
         step: cython.Py_ssize_t
+        pool: MemberPool
         pools: list = self.readers
         size: cython.Py_ssize_t = len(pools)
         first: cython.Py_ssize_t = self.turn
+        if self.behind:
+            pool = self.catch_up()
+            if pool is not None:
+                return pool.take()
         self.turn = first + 1 if first + 1 < size else 0
-        pool: MemberPool = pools[first]
+        pool = pools[first]
         if pool.idle:
             return pool.take()
+        pool.missed = min(pool.missed + 1, MOST_MISSED)
+        self.behind = True
         if not pool.pending and pool.can_dial(self.poller.now):
             pool.dial()
         for step in range(1, size):
@@ -135,6 +147,18 @@ class Group:
             if pool.idle:
                 return pool.take()
         return self.writer.take() if self.writer is not None and self._no_reader() else None
+
+    def catch_up(self) -> MemberPool | None:
+        """Give a replica that was passed over for want of a free connection, until it has served what it missed."""
+        pool: MemberPool
+        behind: cython.bint = False
+        for pool in self.readers:
+            if pool.missed and pool.idle:
+                pool.missed -= 1
+                return pool
+            behind = behind or pool.missed > 0
+        self.behind = behind
+        return None
 
     def wait(self, peer: Peer, *, reads: bool) -> None:
         """Queue a client until a connection is free: `on_served`, or `on_refused` when it took too long."""

@@ -9,6 +9,7 @@ cdef class MemberPool:
     cdef readonly list idle
     cdef readonly int pending
     cdef readonly int failures
+    cdef public int missed
     cdef readonly double retry_at
     cdef readonly object closed
 

@@ -60,6 +60,7 @@ class MemberPool:
         self.idle = []
         self.pending = 0  # dialling or logging in
         self.failures = 0
+        self.missed = 0  # turns in which it had nothing free
         self.retry_at = 0.0
         self.closed = Totals()
 

@@ -40,6 +40,8 @@ cdef class ClientConnection(Peer):
     cdef readonly object client_id
     cdef public object key
     cdef public object info
+    cdef public object address
+    cdef readonly bint terminated
     cdef public double since
 
     cdef Py_ssize_t begin(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1

@@ -99,7 +99,9 @@ class ClientConnection(Peer):
         self.examined = 0  # frames before this offset have been accounted for
         self.client_id = next(_ids)
         self.key = b""
+        self.address = None  # host and port, as accept() gave them
         self.info = None
+        self.terminated = False  # it said Terminate; otherwise it just vanishes
         self.since = poller.now
 
     # -- bytes from the client
@@ -339,6 +341,7 @@ class ClientConnection(Peer):
                 return end
             if code == TERMINATE:
                 server.send_gathered(out)
+                self.terminated = True
                 self.leave()
                 return end
             if stop > end:
@@ -374,7 +377,7 @@ class ClientConnection(Peer):
         """
         server: ServerConnection = self.server
         if (self.resets or self.touched is not None) and server.status == IDLE and self.startup_profile.values:
-            return True  # a RESET goes back to the startup packet's values: before and after it settings must be settled
+            return True  # RESET goes back to the startup packet's values: around it settings must be settled
         if self.reads and self.mode == SPLIT and server.status == IDLE and not server.owed.copying:
             return frontend_kind(code) != COPY
         return code == PARSE and buf[pos + 5] != 0 and len(self.statements.unconfirmed) > 0

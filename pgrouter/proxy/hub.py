@@ -101,8 +101,7 @@ class Hub:
         self, client: ClientConnection, user: str, database: str, startup: messages.StartupMessage
     ) -> ClientInfo:
         """Describe a client that has said who it is."""
-        peer = client.sock.getpeername()
-        address, port = peer[:2] if isinstance(peer, tuple) else ("unix", 0)
+        address, port = client.address[:2]
         return ClientInfo(user, database, address, port, startup.get("application_name"))
 
     def logged_in(self, client: ClientConnection) -> None:
@@ -289,7 +288,9 @@ class Hub:
         server.peer = None
         if client.effects or client.pin is not None:
             server.dirty = True
-        if server.owed.count or client.streams:
+        if client.terminated and server.owed.count and not client.streams and not server.owed.copying:
+            server.owner.reset(server)  # what was sent before Terminate is carried out, as PostgreSQL does
+        elif server.owed.count or client.streams:
             # It still works for a client that nobody hears: stop that, do not wait for it.
             if server.owed.count:
                 self.pools.cancel(server)

@@ -44,7 +44,7 @@ class Listener:
     def _accept(self) -> None:
         for _ in range(ACCEPTS_PER_WAKE):
             try:
-                sock, _ = self.sock.accept()
+                sock, address = self.sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -54,17 +54,18 @@ class Listener:
                 self.poller.loop.remove_reader(self.sock.fileno())
                 self.poller.loop.call_later(PAUSE_S, self._resume)
                 return
-            self._admit(sock)
+            self._admit(sock, address)
 
     def _resume(self) -> None:
         if self.sock.fileno() >= 0:
             self.start()
 
-    def _admit(self, sock: socket.socket) -> None:
+    def _admit(self, sock: socket.socket, address: tuple) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         client = ClientConnection(self.poller, self.hub, MODES[self.listen.mode])
+        client.address = address
         client.conversation = Login(client)
         client.attach(sock, 1)  # EPOLLIN
         self.hub.arrived(client)

@@ -97,9 +97,9 @@ def _copy(node: Node, catalog: Catalog) -> Statement:
         cause = "FROM" if node.get("is_from") else "PROGRAM" if node.get("is_program") else "TO file"
         return Statement(
             Target.PRIMARY, Reason.COPY, cause, effects=found.effects, tag="COPY", functions=found.functions,
-            relations=found.relations, settings=found.settings, literal_sensitive=found.literal_sensitive,
+            relations=found.relations, settings=found.settings, literal_sensitive=True,
         )  # fmt: skip
-    return _read(node, catalog, "COPY")
+    return replace(_read(node, catalog, "COPY"), literal_sensitive=True)  # a file's name, unless it is empty, moves it
 
 
 def _declare(node: Node, catalog: Catalog) -> Statement:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 import socket
 import struct
 import subprocess
@@ -19,6 +18,7 @@ import asyncpg
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from support.programs import program
 from support.router import RouterFactory, static_cluster
 
 from pgrouter.admin.views import VIEWS
@@ -56,11 +56,9 @@ def console(router: Router, user: str = "boss", database: str = "pgrouter", **mo
 
 def psql(router: Router, *commands: str, user: str = "boss") -> subprocess.CompletedProcess[str]:
     """Run psql as a person would."""
-    program = shutil.which("psql")
-    assert program is not None
     arguments = [word for command in commands for word in ("-c", command)]
     return subprocess.run(
-        [program, "-X", router.dsn("pgrouter", user=user), *arguments],
+        [program("psql"), "-X", router.dsn("pgrouter", user=user), *arguments],
         capture_output=True, text=True, check=False, timeout=30,
     )  # fmt: skip
 

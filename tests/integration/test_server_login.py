@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.pg
 
-PASSWORD = "p\u00e4ss\u00a0w\u00adord'"  # noqa: S105  (SASLprep changes it)
+PASSWORD = "p\u00e4ss\u00a0w\u00adord'"
 METHODS = ("trust", "password", "md5", "scram-sha-256")
 
 # Roles: how pg_authid keeps the password, and how pg_hba.conf lets them in (the role's own database is "postgres")

@@ -13,7 +13,7 @@ from pgrouter.auth.client import StoredSecret, client_login
 from pgrouter.auth.secret import Md5Secret, PlainSecret, ScramSecret
 from pgrouter.errors import RouterError
 
-PASSWORD = "p\u00e4ss\u00a0w\u00adord"  # noqa: S105  (SASLprep changes it)
+PASSWORD = "p\u00e4ss\u00a0w\u00adord"
 
 
 def scram_of(password: str) -> ScramSecret:

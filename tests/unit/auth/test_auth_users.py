@@ -116,7 +116,7 @@ def test_a_secret_remembers_few_derivations() -> None:
     assert secret.keys(b"a" * 16, 1) is first
     for number in range(20):
         secret.keys(bytes([number]) * 16, 1)
-    assert len(secret._derived) == 8  # noqa: SLF001  (a bound on memory has no other face)
+    assert len(secret._derived) == 8
     assert secret == PlainSecret("pw")
 
 

@@ -53,7 +53,7 @@ def test_the_smallest_static_configuration(directory: Path) -> None:
     settings = parse(STATIC, directory)
     assert settings.listen == (Listen(host="127.0.0.1", port=6432),)
     assert [(member.name, member.port) for member in settings.cluster.members] == [("pg1", 5432), ("pg2", 5433)]
-    assert settings.cluster.monitor.password == "secret"  # noqa: S105
+    assert settings.cluster.monitor.password == "secret"
     assert settings.auth.users_file == directory / "users.txt"
     assert settings.pool.wait_timeout_s == 120
 
