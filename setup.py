@@ -33,6 +33,7 @@ class BuildHotRooms(build_ext):
     """Compile the hot rooms; with PGROUTER_BUILD=auto a missing compiler is said loudly, not fatal."""
 
     def run(self) -> None:
+        self.parallel = self.parallel or os.cpu_count()  # the compiler's part; a minute on one core
         try:
             super().run()
         except Exception as error:
@@ -58,7 +59,6 @@ def extensions() -> list[Extension]:
     return cythonize(
         modules,
         build_dir="build/cython",
-        nthreads=os.cpu_count() or 1,
         language_level=3,
         compiler_directives={"boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False},
     )

@@ -182,6 +182,8 @@ class ClientConnection(Peer):
         self.examined = at
         self.count_route()
         self.take_server()
+        if self.server is None:
+            self.examined -= pos  # what waits comes again at offset 0
         return pos
 
     def examine(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:

@@ -204,6 +204,9 @@ class Hub:
 
     def refuse(self, client: ClientConnection, error: RouterError) -> None:
         """Answer the batch that waits with an error; the session goes on."""
+        client.effects = 0
+        client.touched = None
+        client.resets = False
         if error.closes_client or client.group.parameters is None:
             client.violation(error)
         else:

@@ -131,6 +131,24 @@ def test_what_a_client_sent_ahead_while_it_waited_is_not_lost(front: Router) -> 
         assert [values(raw.until_ready()) for _ in range(500)] == [[[str(i)]] for i in range(500)]
 
 
+def test_what_a_waiting_client_sent_ahead_is_followed_too(front: Router) -> None:
+    with ExitStack() as stack:
+        holders = [stack.enter_context(front.connect()) for _ in range(2)]
+        for holder in holders:
+            holder.execute("begin")
+        raw = stack.enter_context(RawClient(front.port))
+        raw.login()
+        raw.send(query("/*pgrouter: primary*/ select 1") + query("set work_mem = '9MB'"))
+        wait_for_queue(front, 1)
+        for holder in holders:
+            holder.execute("commit")
+        raw.until_ready()
+        raw.until_ready()
+        assert [values(raw.ask("select current_setting('work_mem')")) for _ in range(4)] == [[["9MB"]]] * 4
+        others = [holder.execute("select current_setting('work_mem')").fetchone() for holder in holders * 4]
+        assert ("9MB",) not in others
+
+
 def test_a_waiting_client_that_leaves_is_taken_out_of_the_queue(front: Router) -> None:
     with ExitStack() as stack:
         holders = [stack.enter_context(front.connect()) for _ in range(2)]
