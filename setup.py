@@ -22,6 +22,7 @@ HOT = [
     "pgrouter/pool/member.py",
     "pgrouter/pool/group.py",
     "pgrouter/proxy/statements.py",
+    "pgrouter/proxy/batch.py",
     "pgrouter/proxy/client.py",
 ]
 BUILD = os.environ.get("PGROUTER_BUILD", "auto")

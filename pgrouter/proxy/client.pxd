@@ -3,6 +3,7 @@ from pgrouter.net.stream cimport Poller, Stream
 from pgrouter.protocol.framing cimport frontend_kind, length_at
 from pgrouter.pool.group cimport Group
 from pgrouter.protocol.outstanding cimport Outstanding
+from pgrouter.proxy.batch cimport Batch
 from pgrouter.proxy.statements cimport ClientStatements
 from pgrouter.server.connection cimport Peer, ServerConnection
 
@@ -13,8 +14,7 @@ cdef int UNKNOWN, IN_BATCH, ENDS_BATCH, COPY, LAST
 cdef int FORWARD, SKIP
 cdef int R_QUERY, R_FUNCTION, R_EXECUTE, R_SYNC, R_COPY_END
 cdef int IDLE
-cdef int REPLICA, BEGIN_READ_ONLY, UNSEEN, DISCARD
-cdef int SPLIT, ONLY_PRIMARY, ONLY_REPLICA
+cdef int SPLIT, ONLY_PRIMARY
 cdef Py_ssize_t MAX_BATCH, MAX_NAMED, AHEAD
 
 cdef class ClientConnection(Peer):
@@ -22,18 +22,13 @@ cdef class ClientConnection(Peer):
     cdef public Group group
     cdef public object conversation
     cdef readonly ClientStatements statements
+    cdef readonly Batch batch
     cdef public object profile
     cdef public object startup_profile
-    cdef public int mode
     cdef public bint waiting
-    cdef public bint reads
-    cdef public str reason
-    cdef public int effects
-    cdef public object touched
     cdef readonly dict told
     cdef public str pin
     cdef Py_ssize_t body_left
-    cdef bint deallocates
     cdef bint open_batch
     cdef bint asked
     cdef Py_ssize_t examined
@@ -46,8 +41,6 @@ cdef class ClientConnection(Peer):
 
     cdef Py_ssize_t begin(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
     cdef int examine(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
-    cdef int account(self, object statement) except -1
-    cdef int touch(self, object settings) except -1
     cdef int count_route(self) except -1
     cdef int take_server(self) except -1
     cpdef int link(self, ServerConnection server) except -1

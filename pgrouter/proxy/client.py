@@ -45,10 +45,9 @@ from pgrouter.protocol.requests import FORWARD, SKIP
 from pgrouter.protocol.requests import FUNCTION as R_FUNCTION
 from pgrouter.protocol.requests import QUERY as R_QUERY
 from pgrouter.protocol.requests import SYNC as R_SYNC
-from pgrouter.proxy.statements import FOLLOWS, ClientStatements
-from pgrouter.routing.statement import Effect, Target, Tx
+from pgrouter.proxy.batch import Batch
+from pgrouter.proxy.statements import ClientStatements
 from pgrouter.server.connection import Peer, ServerConnection
-from pgrouter.session.harvest import Touched
 from pgrouter.session.settings import transition
 
 log = logging.getLogger("pgrouter.client")
@@ -60,13 +59,7 @@ MAX_NAMED = 64 * 1024 * 1024
 # A waiting client may send so much ahead before it is no longer read from.
 AHEAD = 64 * 1024
 
-# How a client's statements are routed: by its listener or its own word
-SPLIT, ONLY_PRIMARY, ONLY_REPLICA = range(3)
-
-REPLICA = int(Target.REPLICA)
-BEGIN_READ_ONLY = int(Tx.BEGIN_READ_ONLY)
-DISCARD = int(Effect.DISCARD)
-UNSEEN = int(Effect.UNSEEN | Effect.OTHER_STATE)
+SPLIT, ONLY_PRIMARY = 0, 1  # of Batch.mode
 
 _ids = count(1)
 
@@ -77,22 +70,16 @@ class ClientConnection(Peer):
     def __init__(self, poller: Poller, hub, mode: cython.int) -> None:
         Peer.__init__(self, poller)
         self.hub = hub
-        self.mode = mode
         self.server = None
         self.group = None  # set by login, as are cache, profile, key and info
         self.conversation = None
         self.statements = ClientStatements(hub.statements, hub.shared)
+        self.batch = Batch(self.statements, mode)
         self.profile = None
         self.startup_profile = None
         self.waiting = False
-        self.reads = False  # the last batch was one for a replica
-        self.reason = ""  # and why
-        self.resets = False  # a RESET or DISCARD ALL is on its way, and the startup packet had settings
         self.told = {}  # ParameterStatus values of the session, where the startup packet had settings
-        self.touched = None  # settings that the transaction may have changed
-        self.effects = 0  # what the statements since the link may leave behind
         self.pin = None  # why the server is kept past the transaction
-        self.deallocates = False  # the batch at hand contains DEALLOCATE ALL
         self.asked = False  # something was sent since the link or the last ReadyForQuery with nothing owed
         self.open_batch = False  # frames were sent since the last Sync, Query or FunctionCall
         self.body_left = 0  # bytes of a frame that streams through
@@ -142,9 +129,7 @@ class ClientConnection(Peer):
             length = min(self.body_left, end - pos)
             self.body_left -= length
             return pos + length
-        self.reads = self.mode != ONLY_PRIMARY
-        self.reason = ""
-        self.statements.begin_batch()
+        self.batch.begin()
         while True:
             if end - at < 5:
                 return pos
@@ -165,8 +150,7 @@ class ClientConnection(Peer):
                 if stop - pos <= MAX_BATCH:
                     self.need = stop - pos
                     return pos
-                self.reads = self.mode == ONLY_REPLICA
-                self.reason = "too long to keep"
+                self.batch.to_primary("too long to keep")
                 needs_server = True
                 break
             if code != SYNC and code != FLUSH:
@@ -188,50 +172,16 @@ class ClientConnection(Peer):
 
     def examine(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:
         """Account for one frame: whether it may run on a replica, and what it may leave behind."""
-        if code == EXECUTE or code == CLOSE:
-            return 0
-        if code == QUERY or code == PARSE or code == BIND or code == DESCRIBE:
-            return self.account(self.statements.class_of(code, buf, pos, stop))
-        self.reads = self.mode == ONLY_REPLICA
-        self.reason = "function call"
-        return 0
-
-    def account(self, statement) -> int:
-        """Account for one statement of a batch; None: unknown, the server will say so."""
-        if statement is FOLLOWS:
-            return 0
-        if statement is None:
-            self.reads = self.mode == ONLY_REPLICA
-            self.reason = "unknown statement"
-            return 0
-        if statement.target != REPLICA and statement.tx != BEGIN_READ_ONLY and self.mode == SPLIT:
-            self.reads = False
-            self.reason = statement.reason
-        elif self.reads:
-            self.reason = statement.reason
-        if statement.effects:
-            self.effects |= statement.effects
-            if statement.settings:
-                self.touch(statement.settings)
-            if statement.effects & DISCARD and self.startup_profile.values:
-                self.resets = True
-            if statement.tag == "DEALLOCATE ALL":
-                self.deallocates = True
-        return 0
-
-    def touch(self, settings) -> int:
-        """Note the settings that a statement may change; they are read back at the end of the transaction."""
-        if self.touched is None:
-            self.touched = Touched()
-        self.touched.note(settings)
-        if self.startup_profile.values and self.touched.has_resets():
-            self.resets = True
+        if code == FUNCTION_CALL or frontend_kind(code) == COPY:
+            return self.batch.to_primary("function call")
+        self.batch.examine(code, buf, pos, stop)
+        self.resets = self.batch.resets
         return 0
 
     def count_route(self) -> int:
         """Count the batch under its target and reason, for SHOW ROUTES."""
         routes: dict = self.hub.routes
-        key = (self.reason, self.reads)
+        key = (self.batch.reason, self.batch.reads)
         routes[key] = routes.get(key, 0) + 1
         return 0
 
@@ -239,12 +189,12 @@ class ClientConnection(Peer):
 
     def take_server(self) -> int:
         """Link a server that is free, or wait for one."""
-        server: ServerConnection = self.group.take(self.reads)
+        server: ServerConnection = self.group.take(self.batch.reads)
         if server is not None:
             self.link(server)
         else:
             self.waiting = True
-            self.group.wait(self, reads=self.reads)
+            self.group.wait(self, reads=self.batch.reads)
         return 0
 
     def link(self, server: ServerConnection) -> int:
@@ -263,7 +213,7 @@ class ClientConnection(Peer):
         self.server = None
         server.peer = None
         server.xact_s += self.poller.now - server.linked_at
-        self.effects = 0
+        self.batch.effects = 0
         self.group.give(server)
         return 0
 
@@ -297,7 +247,7 @@ class ClientConnection(Peer):
         if server.status == IDLE:
             if server.collector is not None:
                 self.hub.harvested(self, server)
-            if self.effects:
+            if self.batch.effects:
                 self.hub.settle(self, server)
                 if server.owed.count:
                     return 0  # the settings are being read back
@@ -378,9 +328,11 @@ class ClientConnection(Peer):
         begun with what it has not answered yet. And a name whose Parse may have failed can only then be parsed again.
         """
         server: ServerConnection = self.server
-        if (self.resets or self.touched is not None) and server.status == IDLE and self.startup_profile.values:
+        if self.batch.has_startup and self.batch.touched is not None and server.status == IDLE:
             return True  # RESET goes back to the startup packet's values: around it settings must be settled
-        if self.reads and self.mode == SPLIT and server.status == IDLE and not server.owed.copying:
+        if self.resets and server.status == IDLE:
+            return True
+        if self.batch.reads and self.batch.mode == SPLIT and server.status == IDLE and not server.owed.copying:
             return frontend_kind(code) != COPY
         return code == PARSE and buf[pos + 5] != 0 and len(self.statements.unconfirmed) > 0
 
@@ -394,8 +346,8 @@ class ClientConnection(Peer):
             server.executed = True
         self.asked = True
         self.open_batch = code != SYNC and code != QUERY and code != FUNCTION_CALL
-        if self.deallocates and (code == QUERY or code == EXECUTE):
-            self.deallocates = False
+        if self.batch.deallocates and (code == QUERY or code == EXECUTE):
+            self.batch.deallocates = False
             self.statements.deallocate_all(server)
         if code == QUERY:
             server.queries += 1
@@ -438,7 +390,7 @@ class ClientConnection(Peer):
         if code == QUERY or code == FUNCTION_CALL:
             server.unnamed = None
             server.owed.push(R_QUERY if code == QUERY else R_FUNCTION, FORWARD)
-            self.effects |= UNSEEN
+            self.batch.unseen()
             out.add(pos, end)
         elif code == PARSE:
             if buf[pos + 5] != 0:
@@ -446,7 +398,7 @@ class ClientConnection(Peer):
                     self.violation(_too_large(stop - pos))
                 self.need = stop - pos
                 return 0
-            self.effects |= UNSEEN
+            self.batch.unseen()
             self.statements.parse_unseen(server)
             out.add(pos, end)
         elif code == BIND:
@@ -486,8 +438,19 @@ class ClientConnection(Peer):
 
     def keep_to_primary(self) -> None:
         """Send everything to the primary, unless the listener is for replicas."""
-        if self.mode == SPLIT:
-            self.mode = ONLY_PRIMARY
+        if self.batch.mode == SPLIT:
+            self.batch.mode = ONLY_PRIMARY
+
+    def follow(self, profile, startup_profile) -> None:
+        """Take these settings as the session's own, and those to which its RESET goes back."""
+        self.profile = profile
+        self.startup_profile = startup_profile
+        self.batch.has_startup = bool(startup_profile.values)
+
+    def settled(self) -> None:
+        """The transaction is over, or was lost: nothing of it is left to act on."""
+        self.batch.settled()
+        self.resets = False
 
     @property
     def prepared(self) -> dict:

@@ -131,8 +131,9 @@ class Hub:
 
     def settle(self, client: ClientConnection, server: ServerConnection) -> None:
         """Pin the client if its transaction left session state on the server; unpin it after DISCARD ALL."""
-        effects = client.effects
-        client.effects = 0
+        batch = client.batch
+        effects = batch.effects
+        batch.effects = 0
         if effects & Effect.DISCARD:
             client.statements.forget()
             server.prepared.clear()
@@ -140,8 +141,7 @@ class Hub:
             server.dirty = False
             client.profile = client.startup_profile
             client.pin = None if self.settings.pool.mode != "session" else client.pin
-            client.touched = None
-            client.resets = False
+            client.settled()
             self._strings(client)
         if effects & Effect.DEALLOCATE:
             server.prepared.clear()
@@ -153,16 +153,16 @@ class Hub:
                     client.pin = words
                 server.dirty = True
                 break
-        if client.touched is not None:
+        if batch.touched is not None:
             server.collector = []
             server.held = True
-            server.inject(messages.query(client.touched.question(dict(client.profile.values))))
+            server.inject(messages.query(batch.touched.question(dict(client.profile.values))))
 
     def harvested(self, client: ClientConnection, server: ServerConnection) -> None:
         """The settings were read back: the client's profile follows, and so does the server's."""
         collected, server.collector = server.collector, None
-        touched, client.touched = client.touched, None
-        client.resets = False
+        touched = client.batch.touched
+        client.settled()
         rows = harvest.read_rows(collected)
         if rows is None:
             server.doomed = True  # it cannot say what it has
@@ -195,8 +195,8 @@ class Hub:
     @staticmethod
     def _reset(client: ClientConnection) -> dict[str, str]:
         startup = {name.lower(): value for name, value in client.startup_profile.reported or ()}
-        touched = client.touched
-        if client.effects & Effect.DISCARD:
+        touched = client.batch.touched
+        if client.batch.effects & Effect.DISCARD:
             return startup
         return {name: value for name, value in startup.items() if touched is not None and touched.resets(name)}
 
@@ -204,9 +204,7 @@ class Hub:
 
     def refuse(self, client: ClientConnection, error: RouterError) -> None:
         """Answer the batch that waits with an error; the session goes on."""
-        client.effects = 0
-        client.touched = None
-        client.resets = False
+        client.settled()
         if error.closes_client or client.group.parameters is None:
             client.violation(error)
         else:
@@ -223,7 +221,7 @@ class Hub:
             return
         failed = server.status != IDLE
         detail = "The transaction was lost with it." if failed else "It is unknown whether the statement took effect."
-        if client.reads and not failed:
+        if client.batch.reads and not failed:
             detail = "The statement was only a read; it can be repeated."
         told = _told(error, detail)
         owed = [
@@ -235,9 +233,7 @@ class Hub:
         if answer:
             client.send_bytes(answer)
         client.statements.forget_unconfirmed()
-        client.effects = 0
-        client.touched = None
-        client.resets = False
+        client.settled()
         if failed or skipping:
             to_tell = None if said or server.owed.skipping else told
             limbo = Limbo(to_tell, skipping=skipping, failed=failed, ends=self._ends(client))
@@ -289,7 +285,7 @@ class Hub:
     def _take_back(self, client: ClientConnection, server: ServerConnection) -> None:
         client.server = None
         server.peer = None
-        if client.effects or client.pin is not None:
+        if client.batch.effects or client.pin is not None:
             server.dirty = True
         if client.terminated and server.owed.count and not client.streams and not server.owed.copying:
             server.owner.reset(server)  # what was sent before Terminate is carried out, as PostgreSQL does

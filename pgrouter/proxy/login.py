@@ -153,7 +153,8 @@ class Login(Conversation):
             return
         group = self.hub.group(info.database, info.user, identity)
         self.client.group = group
-        self.client.startup_profile = self.client.profile = self.hub.profiles.of(from_startup(self.startup.parameters))
+        profile = self.hub.profiles.of(from_startup(self.startup.parameters))
+        self.client.follow(profile, profile)
         if group.parameters is None:
             group.wait_login(self.client)
         else:

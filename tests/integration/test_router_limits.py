@@ -196,7 +196,7 @@ def test_a_login_must_end_in_time(front: Router) -> None:
 def test_server_connections_are_closed_in_time(
     streaming: StreamingCluster, router: RouterFactory, setting: str, reason: str
 ) -> None:
-    front = router({"cluster": static_cluster(streaming.servers), "pool": {setting: "1s"}})
+    front = router({"cluster": static_cluster(streaming.servers), "pool": {setting: "3s"}})
     with front.connect() as client:
         for _ in range(10):
             client.execute("select 1")
@@ -204,7 +204,7 @@ def test_server_connections_are_closed_in_time(
         client.execute("commit")
         assert pool(front)["sv_idle"] >= 3, reason
         with client.transaction():
-            client.execute("select pg_sleep(2.3)")
+            client.execute("select pg_sleep(4.5)")
             assert pool(front)["sv_active"] == 1  # never under a client
             assert pool(front)["sv_idle"] == 0
         assert client.execute("select 1").fetchone() == (1,)

@@ -60,7 +60,7 @@ def _client(scene: Scene, client: ClientConnection, since: float | None) -> Row:
         len(client.prepared),
         client.client_id,
         client.pin or "",
-        f"{'replica' if client.reads else 'primary'}: {client.reason}" if client.reason else "",
+        f"{'replica' if client.batch.reads else 'primary'}: {client.batch.reason}" if client.batch.reason else "",
     )
 
 
