@@ -54,16 +54,18 @@ def test_heal_restarts_what_was_killed_or_frozen_and_keeps_the_data(streaming: S
 
 
 @pytest.mark.pg
-def test_a_former_primary_follows_the_promoted_one_and_heal_undoes_it(streaming: StreamingCluster) -> None:
-    first, second = streaming.primary, streaming.standbys[0]
-    second.promote()
-    first.sql("create table lost (n int)")  # two primaries: this one's timeline is going to be thrown away
-    first.stop()
-    streaming.follow(first, second, rewind=True)
-    assert [first.in_recovery, second.in_recovery] == [True, False]
-    assert first.sql("select to_regclass('lost')") == [(None,)]
-    streaming.heal()
-    assert [server.in_recovery for server in streaming.servers] == [False, True, True]
+def test_a_former_primary_follows_the_promoted_one_and_heal_undoes_it() -> None:
+    # A cluster of its own: in one that has written much, the WAL that pg_rewind asks for may have been recycled.
+    with StreamingCluster() as streaming:
+        first, second = streaming.primary, streaming.standbys[0]
+        second.promote()
+        first.sql("create table lost (n int)")  # two primaries: this one's timeline is going to be thrown away
+        first.stop()
+        streaming.follow(first, second, rewind=True)
+        assert [first.in_recovery, second.in_recovery] == [True, False]
+        assert first.sql("select to_regclass('lost')") == [(None,)]
+        streaming.heal()
+        assert [server.in_recovery for server in streaming.servers] == [False, True, True]
 
 
 @pytest.mark.pg
