@@ -9,7 +9,7 @@ help:
 	@echo 'make demo               a real cluster (etcd, 3 x PostgreSQL under Patroni), pgrouter and a workload; Ctrl-C ends it'
 	@echo 'make demo FAILOVER=1    the same, and the leader is killed meanwhile (also: SECONDS=60 PORT=6432 MEMBERS=3 PLAIN=1)'
 	@echo 'make test               the tests'
-	@echo 'make test-long          the tests, the slow ones too'
+	@echo 'make test-long          the tests, the slow ones too, in random order'
 	@echo 'make build              compile the hot rooms; without a C compiler pgrouter runs uncompiled, several times slower'
 	@echo 'make check              ruff and the rules of who may import whom'
 	@echo 'make clean              remove all that was made here, .venv too'
@@ -19,7 +19,7 @@ demo: build
 	    $(if $(PORT),--port $(PORT)) $(if $(MEMBERS),--members $(MEMBERS)) $(if $(PLAIN),--plain)
 
 test: build
-	@$(PYTHON_IN_VENV) -m pytest -m 'not slow' $(PYTEST)
+	@$(PYTHON_IN_VENV) -m pytest -m 'not slow' -p no:randomly $(PYTEST)
 
 test-long: build
 	@$(PYTHON_IN_VENV) -m pytest $(PYTEST)
