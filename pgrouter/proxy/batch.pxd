@@ -8,8 +8,8 @@ cdef class Batch:
     cdef ClientStatements statements
     cdef public int mode
     cdef public bint has_startup
-    cdef readonly bint reads
-    cdef readonly str reason
+    cdef public bint reads
+    cdef public str reason
     cdef public bint deallocates
     cdef public int effects
     cdef public object touched

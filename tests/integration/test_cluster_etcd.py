@@ -300,7 +300,7 @@ def test_a_killed_node_is_replaced_and_nothing_is_missed(three: Nodes) -> None:
                 witness = (victim + 1) % 3
                 three.ready(witness)
                 await asyncio.to_thread(_insist, three, f"after{victim}", witness)
-                await listener.until_heard(f"after{victim}", 5)
+                await listener.until_heard(f"after{victim}", 15)
                 three.start(victim)
                 three.ready(victim)
 
@@ -312,7 +312,7 @@ def test_compaction_behind_the_back_of_a_frozen_node(three: Nodes) -> None:
         three.put("leader", "pg0")
         settings = three.settings(endpoints=(f"127.0.0.1:{three.ports[0]}",), idle_s=30)
         async with listening(settings) as listener:
-            await listener.until(leads("pg0"), 3)
+            await listener.until(leads("pg0"), 10)
             three.freeze(0)
             for number in range(20):
                 await asyncio.to_thread(_insist, three, f"pg{number}", 1)
@@ -330,7 +330,7 @@ def test_a_frozen_node_is_noticed(three: Nodes) -> None:
         three.put("leader", "pg0")
         settings = three.settings(endpoints=(f"127.0.0.1:{three.ports[0]}",), idle_s=0.5, request_timeout_s=0.5)
         async with listening(settings) as listener:
-            await listener.until(leads("pg0"), 3)
+            await listener.until(leads("pg0"), 10)
             three.freeze(0)
             try:  # there is no other endpoint, so all that can be said is that it is silent
                 await listener.until(lambda snapshot: not snapshot.reachable, 5)
@@ -345,12 +345,12 @@ def test_a_frozen_node_is_replaced(three: Nodes) -> None:
     async def story() -> None:
         three.put("leader", "pg0")
         async with listening(three.settings(idle_s=0.5, request_timeout_s=0.5)) as listener:
-            await listener.until(leads("pg0"), 3)
+            await listener.until(leads("pg0"), 10)
             for victim in range(3):
                 three.freeze(victim)
                 try:
                     await asyncio.to_thread(_insist, three, f"after{victim}", (victim + 1) % 3)
-                    await listener.until_heard(f"after{victim}", 6)
+                    await listener.until_heard(f"after{victim}", 15)
                 finally:
                     three.thaw(victim)
 
@@ -362,7 +362,7 @@ def test_a_node_that_loses_its_quorum_ends_the_watch(three: Nodes) -> None:
         three.put("leader", "pg0")
         settings = three.settings(endpoints=(f"127.0.0.1:{three.ports[0]}",), idle_s=60)
         async with listening(settings) as listener:
-            await listener.until(leads("pg0"), 3)
+            await listener.until(leads("pg0"), 10)
             three.kill(1)
             three.kill(2)
             await listener.until(lambda snapshot: not snapshot.reachable, 10)  # long before `idle`
@@ -377,7 +377,7 @@ def test_passwords(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
             await listener.until(lambda snapshot: not snapshot.reachable, 5)
         assert "authentication failed" in caplog.text
         async with listening(nodes.settings(username="root", password="right")) as listener:
-            await listener.until(leads("pg0"), 3)
+            await listener.until(leads("pg0"), 10)
         async with listening(nodes.settings()) as listener:
             await listener.until(lambda snapshot: not snapshot.reachable, 5)
 
@@ -399,7 +399,7 @@ def test_mutual_tls_whatever_the_environment_says(tmp_path: Path, monkeypatch: p
     async def story(nodes: Nodes) -> None:
         nodes.put("leader", "pg0")
         async with listening(nodes.settings(tls=tls, idle_s=30)) as listener:
-            await listener.until(leads("pg0"), 3)
+            await listener.until(leads("pg0"), 10)
             await asyncio.to_thread(nodes.put, "leader", "pg1")
             await listener.until(leads("pg1"), 1)
             before_s = time.monotonic()

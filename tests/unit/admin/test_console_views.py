@@ -64,7 +64,7 @@ def crowd(desk: Desk) -> None:
         desk.server(group, "pg2", state)
     linked = desk.server(group, "pg2", ACTIVE)
     reader.link(linked)
-    reader.reads, reader.reason = True, "read"
+    reader.batch.reads, reader.batch.reason = True, "read"
     waiter.waiting = True
     group.waiting_writes.append((waiter, desk.poller.now))
     idler.pin = "LISTEN"
