@@ -81,7 +81,6 @@ class Hub:
         self.clients: dict[int, ClientConnection] = {}
         self.logging_in: dict[int, ClientConnection] = {}
         self.routes: dict[tuple[str, str], int] = {}
-        self.lost = 0  # servers lost under a client
         self.draining = False
 
     # -- coming
@@ -212,7 +211,6 @@ class Hub:
 
     def server_lost(self, client: ClientConnection, server: ServerConnection, error: RouterError) -> None:
         """Tell a client what its lost server means for it."""
-        self.lost += 1
         if client.pin is not None or server.mid_frame:
             lost = "a message was cut in the middle" if server.mid_frame else f"its session state ({client.pin})"
             self.log(client, logging.WARNING, f"closed with its server: {lost}: {error.message}")

@@ -47,7 +47,6 @@ class Login(Conversation):
         self.startup: messages.StartupMessage | None = None
         self.exchange = None  # the authentication conversation
         self.credential: object = None
-        self.parameters: tuple[tuple[str, str], ...] = ()
 
     # -- bytes
 
@@ -214,7 +213,6 @@ class Login(Conversation):
         parameters.update((name, value) for name, value in self._reported(parameters))
         long_key = self.startup.protocol & 0xFFFF >= NEWEST_MINOR
         client.key = secrets.token_bytes(LONG_KEY if long_key else SHORT_KEY)
-        self.parameters = tuple(parameters.items())
         client.send_bytes(
             messages.AUTHENTICATION_OK
             + b"".join(messages.parameter_status(name, value) for name, value in parameters.items())
