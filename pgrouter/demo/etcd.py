@@ -8,21 +8,20 @@ import signal
 import urllib.error
 import urllib.request
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from pgrouter.demo.binaries import find_etcd
 from pgrouter.demo.processes import Process, make_directory, spawn, until
-from pgrouter.demo.workdir import Workdir
+from pgrouter.demo.workdir import Startable, Workdir
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
 # Loopback: a faster election than the default 1000 ms; the shortest lease granted is 1.5 election timeouts.
 HEARTBEAT_MS, ELECTION_MS = 50, 500
 
 
-class EtcdCluster:
+class EtcdCluster(Startable):
     """One to three etcd nodes. A context manager: up inside, nothing left outside."""
 
     def __init__(self, nodes: int = 1, *, ports: tuple[int, ...] | None = None, workdir: Workdir | None = None) -> None:
@@ -55,19 +54,6 @@ class EtcdCluster:
             self.kill(node)
         if self._owned:
             self._workdir.remove()
-
-    def __enter__(self) -> Self:
-        """Start."""
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        """Stop."""
-        self.stop()
 
     def log(self, node: int) -> Path:
         """Name a node's log."""

@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from pgrouter.demo import turbo
 from pgrouter.demo.binaries import PostgresBinaries, find_postgres
@@ -22,12 +22,11 @@ from pgrouter.demo.etcd import EtcdCluster
 from pgrouter.demo.postgres import Server, ServerOptions, postmaster
 from pgrouter.demo.processes import DemoError, Process, spawn, until, write_file
 from pgrouter.demo.template import PASSWORD, USER, template, within_reach
-from pgrouter.demo.workdir import Workdir
+from pgrouter.demo.workdir import Startable, Workdir
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from types import TracebackType
 
 Profile = Literal["default", "fast", "turbo"]
 
@@ -173,7 +172,7 @@ class Member(Server):
         }  # fmt: skip
 
 
-class PatroniCluster:
+class PatroniCluster(Startable):
     """etcd and members pg0, pg1, ... under Patroni. A context manager: up inside, nothing left outside."""
 
     def __init__(
@@ -222,19 +221,6 @@ class PatroniCluster:
     def stop(self) -> None:
         """End everything at once and remove the data."""
         self._workdir.remove()
-
-    def __enter__(self) -> Self:
-        """Start."""
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        """Stop."""
-        self.stop()
 
     def status(self) -> tuple[MemberStatus, ...]:
         """Ask the first member that answers for the whole cluster; empty if none does."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import psycopg
 
@@ -12,14 +12,13 @@ from pgrouter.demo.binaries import find_postgres
 from pgrouter.demo.postgres import Server, ServerOptions
 from pgrouter.demo.processes import DemoError, until
 from pgrouter.demo.template import template, within_reach
-from pgrouter.demo.workdir import Workdir
+from pgrouter.demo.workdir import Startable, Workdir
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
 
-class StreamingCluster:
+class StreamingCluster(Startable):
     """Servers pg0 (the first primary), pg1, ... A context manager: up inside, nothing left outside.
 
     After `promote` the roles are the caller's to know; `heal` brings the first layout back.
@@ -68,19 +67,6 @@ class StreamingCluster:
     def stop(self) -> None:
         """End everything at once and remove the data."""
         self._workdir.remove()
-
-    def __enter__(self) -> Self:
-        """Start."""
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        """Stop."""
-        self.stop()
 
     def wait_streaming(self, timeout_s: float = 30) -> None:
         """Wait until every standby streams from pg0."""

@@ -9,9 +9,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 from pgrouter.demo import reaper
 from pgrouter.demo.processes import DemoError, make_directory
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 # 3 members take 40 MB each plus WAL (wal_keep_size 128 MB); a disk under load is 5-10 times slower than memory.
 ROOM_NEEDED_BYTES = 1024**3
@@ -84,3 +88,28 @@ def start_reaper(path: Path) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         cwd="/", start_new_session=True,
     )
+
+
+class Startable:
+    """A context manager for what has `start` and `stop`: up inside, nothing left outside, nor of a failed start."""
+
+    def start(self) -> None:
+        """Bring it up."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Take it down; also what was only half up."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        """Start."""
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """Stop."""
+        self.stop()
