@@ -13,6 +13,7 @@ from setuptools.command.build_ext import build_ext
 
 HOT = [
     "pgrouter/net/gather.py",
+    "pgrouter/net/poller.py",
     "pgrouter/net/stream.py",
     "pgrouter/protocol/framing.py",
     "pgrouter/protocol/outstanding.py",
@@ -23,6 +24,7 @@ HOT = [
     "pgrouter/pool/group.py",
     "pgrouter/proxy/statements.py",
     "pgrouter/proxy/batch.py",
+    "pgrouter/proxy/link.py",
     "pgrouter/proxy/client.py",
 ]
 BUILD = os.environ.get("PGROUTER_BUILD", "auto")

@@ -18,7 +18,7 @@ from pgrouter.cluster.monitor import Monitor
 from pgrouter.config.diff import NEEDS_RESTART, diff
 from pgrouter.config.load import load
 from pgrouter.errors import ConfigError, RouterError, ShuttingDown
-from pgrouter.net.stream import Poller
+from pgrouter.net.poller import Poller
 from pgrouter.pool.pools import Pools
 from pgrouter.proxy.hub import Hub
 from pgrouter.proxy.listener import Listener

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from pgrouter.admin.stats import Sampler
     from pgrouter.cluster.monitor import Monitor
-    from pgrouter.net.stream import Poller
+    from pgrouter.net.poller import Poller
     from pgrouter.pool.pools import Pools
     from pgrouter.proxy.client import ClientConnection
     from pgrouter.proxy.hub import Hub

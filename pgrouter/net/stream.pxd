@@ -1,32 +1,12 @@
 from pgrouter.net cimport libc
 from pgrouter.net.gather cimport Gather
-
-cdef enum:
-    EVENTS_PER_ROUND = 256
+from pgrouter.net.poller cimport Poller, Watched
 
 cdef unsigned int READ, WRITE, GONE
-cdef Py_ssize_t BUFFER, HEADROOM
-cdef int FEW, ROUNDS, AGAIN, FAILED, EAGAIN, EINTR
+cdef Py_ssize_t HEADROOM
+cdef int AGAIN, FAILED, EAGAIN, EINTR
 
-cdef class Poller:
-    cdef readonly object loop
-    cdef object epoll
-    cdef int epoll_fd
-    cdef list streams
-    cdef libc.epoll_event events[EVENTS_PER_ROUND]
-    cdef bytearray buffer
-    cdef unsigned char *memory
-    cdef readonly Py_ssize_t size
-    cdef readonly double now
-    cdef readonly object clock
-    cdef public object on_bug
-    cdef readonly Gather to_client
-    cdef readonly Gather to_server
-
-    cpdef pump(self)
-    cdef int dispatch(self, int fd, unsigned int mask) except -1
-
-cdef class Stream:
+cdef class Stream(Watched):
     cdef readonly Poller poller
     cdef readonly object sock
     cdef readonly int fd
@@ -45,7 +25,6 @@ cdef class Stream:
     cdef int want(self, unsigned int mask) except -1
     cpdef int pause(self) except -1
     cpdef int resume(self) except -1
-    cpdef int on_event(self, unsigned int mask) except -1
     cdef int readable(self) except -1
     cdef int take(self, Py_ssize_t n) except -1
     cpdef int process_partial(self) except -1
@@ -58,7 +37,6 @@ cdef class Stream:
     cdef int defer(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int flush_pending(self) except -1
     cdef inline bint congested(self)
-    cpdef int close(self) except -1
 
     cdef Py_ssize_t on_data(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
     cpdef int on_connected(self) except -1

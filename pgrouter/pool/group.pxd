@@ -1,4 +1,4 @@
-from pgrouter.net.stream cimport Poller
+from pgrouter.net.poller cimport Poller
 from pgrouter.pool.member cimport MemberPool
 from pgrouter.server.connection cimport Peer, ServerConnection
 

@@ -81,11 +81,15 @@ class Group:
             else:
                 pool.member = member
         self.last_writer = self.writer or self.last_writer
+        before = [self.writer, *self.readers]
         self.writer = self._pool(view.member(view.primary)) if view.primary else None
         self.readers = [self._pool(known[name]) for name in view.readers if name in known]
         self.turn = self.turn % len(self.readers) if self.readers else 0
         for pool in self.members.values():
             pool.missed = 0
+        for pool in [self.writer, *self.readers]:
+            if pool is not None and pool not in before:
+                pool.admitted()
         old = self.last_writer
         if old is not None and view.leader not in (None, old.member.name):
             # Also when the views between had no leader: a transaction may still be open on the old one.

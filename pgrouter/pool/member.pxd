@@ -5,7 +5,7 @@ cdef int ACTIVE, CLOSED, DIALLING, IDLE_STATE, LOGGING_IN, RESETTING
 cdef class MemberPool:
     cdef readonly object group
     cdef public object member
-    cdef readonly set servers
+    cdef readonly dict servers
     cdef readonly list idle
     cdef readonly int pending
     cdef readonly int failures

@@ -56,7 +56,7 @@ class MemberPool:
     def __init__(self, group: Group, member: Member) -> None:
         self.group = group
         self.member = member
-        self.servers = set()
+        self.servers = {}  # the oldest first; the values say nothing
         self.idle = []
         self.pending = 0  # dialling or logging in
         self.failures = 0
@@ -80,7 +80,7 @@ class MemberPool:
         if state == IDLE_STATE:
             self.idle.append(server)
         elif state == CLOSED:
-            self.servers.discard(server)
+            self.servers.pop(server, None)
             self.closed.add(server)
 
     def count(self, state: int) -> int:
@@ -105,16 +105,20 @@ class MemberPool:
         """Begin a new connection; `server_ready` or `server_closed` follows."""
         group = self.group
         server = ServerConnection(group.poller, self, group.login())
-        self.servers.add(server)
+        self.servers[server] = None
         self.pending += 1
         group.pools.dial(self, server)
+
+    def admitted(self) -> None:
+        """The cluster's view has this member back: it was seen to answer, so no earlier failure delays a dial."""
+        self.failures = 0
+        self.retry_at = 0.0
 
     # -- what server connections report
 
     def server_ready(self, server: ServerConnection) -> None:
         """Logged in: the pool has one more."""
-        self.failures = 0
-        self.retry_at = 0.0
+        self.admitted()
         server.profile = self.group.pools.profiles.empty
         self.move(server, ACTIVE)
         self.group.welcome(server)

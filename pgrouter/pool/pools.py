@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pgrouter.config.settings import Pool
-    from pgrouter.net.stream import Poller
+    from pgrouter.net.poller import Poller
     from pgrouter.pool.member import MemberPool
     from pgrouter.server.connection import ServerConnection
     from pgrouter.topology import ClusterView, Member

@@ -1,24 +1,32 @@
+from pgrouter.protocol.framing cimport frontend_kind
 from pgrouter.proxy.statements cimport ClientStatements
 
-cdef int PARSE, BIND, DESCRIBE, QUERY
-cdef int REPLICA, BEGIN_READ_ONLY, DISCARD, UNSEEN
-cdef int SPLIT, ONLY_PRIMARY, ONLY_REPLICA
+cdef int PARSE, BIND, DESCRIBE, FUNCTION_CALL, QUERY
+cdef int COPY
+cdef int DISCARD, UNSEEN
+cdef tuple ENDS
 
 cdef class Batch:
     cdef ClientStatements statements
-    cdef public int mode
+    cdef readonly object facts
+    cdef bint plain
+    cdef readonly bint mixed
+    cdef bint reads_nothing
     cdef public bint has_startup
     cdef public bint reads
     cdef public str reason
     cdef public bint deallocates
+    cdef bint ends
     cdef public int effects
     cdef public object touched
     cdef public bint resets
 
+    cpdef int follow(self, object facts) except -1
     cdef int begin(self) except -1
-    cdef int to_primary(self, str reason) except -1
+    cdef int too_long(self) except -1
     cdef int unseen(self) except -1
     cpdef int settled(self) except -1
     cdef int examine(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
-    cdef int account(self, object statement) except -1
+    cdef int route(self, object statement) except -1
+    cdef int note(self, object statement) except -1
     cdef int touch(self, object settings) except -1

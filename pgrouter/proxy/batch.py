@@ -1,52 +1,64 @@
 """What a client's batch asks for, read from its frames before they are sent: where it may run, what it leaves behind.
 
-A batch is routed as one by all statements in it: one that is no read makes it a batch for the primary. Effects and the
-settings that were touched add up until the end of the transaction, when the hub acts on them.
+A batch is routed as one by all statements in it, each judged by `routing.policy`: one that needs the primary makes it a
+batch for the primary. Effects and the settings that were touched add up until the end of the transaction, when the hub
+acts on them.
 """
 
 from __future__ import annotations
 
 import cython
 
-from pgrouter.protocol.codes import BIND, DESCRIBE, PARSE, QUERY
+from pgrouter.protocol.codes import BIND, DESCRIBE, FUNCTION_CALL, PARSE, QUERY
+from pgrouter.protocol.framing import COPY, frontend_kind
 from pgrouter.proxy.statements import FOLLOWS, ClientStatements
-from pgrouter.routing.statement import Effect, Target, Tx
+from pgrouter.routing.policy import PLAIN, decide
+from pgrouter.routing.statement import Effect, Reason, Statement, Target, Tx
 from pgrouter.session.harvest import Touched
 
-# How a client's statements are routed: by its listener, or by session pooling
-SPLIT, ONLY_PRIMARY, ONLY_REPLICA = range(3)
-
-REPLICA = int(Target.REPLICA)
-BEGIN_READ_ONLY = int(Tx.BEGIN_READ_ONLY)
 DISCARD = int(Effect.DISCARD)
 UNSEEN = int(Effect.UNSEEN | Effect.OTHER_STATE)
+ENDS = (Tx.COMMIT, Tx.ROLLBACK)
+
+# In place of a statement, where there is none to look at
+_NOTHING = Statement(Target.REPLICA, Reason.EMPTY)
+_CALLED = Statement(Target.PRIMARY, Reason.FUNCTION_CALL)
+_NAMELESS = Statement(Target.PRIMARY, Reason.UNKNOWN_STATEMENT)  # the server will say that there is no such statement
+_TOO_LONG = Statement(Target.PRIMARY, Reason.TOO_LONG)
 
 
 class Batch:
     """The facts of the batch at hand, and of the transaction that it belongs to."""
 
-    def __init__(self, statements: ClientStatements, mode: cython.int) -> None:
+    def __init__(self, statements: ClientStatements) -> None:
         self.statements = statements
-        self.mode = mode
         self.has_startup = False  # the startup packet had settings, to which RESET goes back
         self.reads = False  # it is one for a replica
         self.reason = ""  # and why
         self.deallocates = False  # it contains DEALLOCATE ALL
+        self.ends = False  # a COMMIT or ROLLBACK has been sent and not been answered
         self.effects = 0  # what the statements since the link may leave behind
         self.touched = None  # settings that the transaction may have changed
         self.resets = False  # a RESET or DISCARD ALL is on its way, and the startup packet had settings
+        self.follow(PLAIN)
+
+    def follow(self, facts) -> int:
+        """Route by these facts of the session from now on."""
+        self.facts = facts
+        self.plain = facts == PLAIN
+        self.mixed = facts.mode == "split"  # what comes next may belong to another server
+        self.reads_nothing = decide(_NOTHING, facts).target is Target.REPLICA
+        return 0
 
     def begin(self) -> int:
         """Begin to read a batch that is to be routed."""
-        self.reads = self.mode != ONLY_PRIMARY
+        self.reads = self.reads_nothing
         self.reason = ""
         return self.statements.begin_batch()
 
-    def to_primary(self, reason: str) -> int:
-        """Nobody can say what it does."""
-        self.reads = self.mode == ONLY_REPLICA
-        self.reason = reason
-        return 0
+    def too_long(self) -> int:
+        """It is too long to be kept: nobody can say what it does."""
+        return self.route(_TOO_LONG)
 
     def unseen(self) -> int:
         """A statement streams through that is too large to be looked at: the session keeps its server."""
@@ -65,26 +77,40 @@ class Batch:
         if code == QUERY or code == PARSE or code == BIND or code == DESCRIBE:
             statement = self.statements.class_of(code, buf, pos, stop)
             if statement is None:
-                return self.to_primary("unknown statement")  # the server will say so
+                return self.route(_NAMELESS)
             if statement is not FOLLOWS:
-                self.account(statement)
+                self.route(statement)
+                if not statement.quiet:
+                    self.note(statement)
+        elif code == FUNCTION_CALL or frontend_kind(code) == COPY:
+            return self.route(_CALLED)
         return 0
 
-    def account(self, statement) -> int:
-        """Account for one statement."""
-        if self.mode == SPLIT and statement.target != REPLICA and statement.tx != BEGIN_READ_ONLY:
-            self.reads = False
-            self.reason = statement.reason
-        elif self.reads:
-            self.reason = statement.reason
-        if statement.effects:
-            self.effects |= statement.effects
-            if statement.settings:
-                self.touch(statement.settings)
-            if statement.effects & DISCARD:
-                self.resets = self.has_startup
-            if statement.tag == "DEALLOCATE ALL":
-                self.deallocates = True
+    def route(self, statement) -> int:
+        """Send the batch where this statement of it must go."""
+        reads: cython.bint
+        if self.plain:
+            reads = statement.reads
+            reason = statement.reason
+        else:
+            target, reason = decide(statement, self.facts)
+            reads = target is Target.REPLICA
+        if self.reads or not reads:
+            self.reads = reads
+            self.reason = reason
+        return 0
+
+    def note(self, statement) -> int:
+        """Remember what a statement may leave behind, and that it ends the transaction."""
+        self.effects |= statement.effects
+        if statement.tx in ENDS:
+            self.ends = True
+        if statement.settings:
+            self.touch(statement.settings)
+        if statement.effects & DISCARD:
+            self.resets = self.has_startup
+        if statement.tag == "DEALLOCATE ALL":
+            self.deallocates = True
         return 0
 
     def touch(self, settings) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pgrouter.errors import RouterError, ServerLost
 from pgrouter.protocol import codes, messages, requests
 from pgrouter.proxy.conversation import LimboConversation
+from pgrouter.routing.policy import facts_of
 from pgrouter.routing.statement import Effect, Tx
 from pgrouter.session import harvest
 from pgrouter.session.limbo import Limbo, after_loss
@@ -107,16 +108,18 @@ class Hub:
         """A login is complete. In session pooling the client keeps its first server, which must take its writes."""
         if client.group is not None and self.settings.pool.mode == "session":
             client.pin = "session pooling"
-            client.keep_to_primary()
         if client.group is not None:
-            self._strings(client)
+            self._learn(client)
         self.logging_in.pop(client.client_id, None)
         if self.settings.log.connections:
             self.log(client, logging.INFO, "login")
 
-    def _strings(self, client: ClientConnection) -> None:
-        known = {name.lower(): value for name, value in client.group.parameters} | dict(client.profile.values)
-        client.statements.unusual_strings = strings_are_unusual(known)
+    def _learn(self, client: ClientConnection) -> None:
+        """Take what the session's settings mean for reading its statements and for routing them."""
+        settings = {name.lower(): value for name, value in client.group.parameters} | dict(client.profile.values)
+        client.statements.unusual_strings = strings_are_unusual(settings)
+        pinned = self.settings.pool.mode == "session"
+        client.batch.follow(facts_of(settings, mode=client.mode, pinned=pinned))
 
     def is_console(self, database: str) -> bool:
         """Whether this database name is the console."""
@@ -141,7 +144,7 @@ class Hub:
             client.profile = client.startup_profile
             client.pin = None if self.settings.pool.mode != "session" else client.pin
             client.settled()
-            self._strings(client)
+            self._learn(client)
         if effects & Effect.DEALLOCATE:
             server.prepared.clear()
             server.dirty = True
@@ -171,7 +174,7 @@ class Hub:
         )
         client.profile = self.profiles.of(client_values)
         server.profile = self.profiles.of(server_values)
-        self._strings(client)
+        self._learn(client)
 
     def parameter(self, client: ClientConnection, body: bytes) -> bytes | None:
         """See a server's ParameterStatus; b"" keeps it from the client: its RESET means the startup packet's value."""

@@ -12,13 +12,12 @@ from pgrouter.proxy.login import Login
 
 if TYPE_CHECKING:
     from pgrouter.config.settings import Listen
-    from pgrouter.net.stream import Poller
+    from pgrouter.net.poller import Poller
     from pgrouter.proxy.hub import Hub
 
 log = logging.getLogger("pgrouter.listener")
 
 BACKLOG = 1024  # the kernel's own limit (net.core.somaxconn) is usually 4096
-MODES = {"split": 0, "primary": 1, "replica": 2}
 # When the process has no descriptors left, accepting is pointless until some are free.
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 PAUSE_S = 0.2
@@ -64,7 +63,7 @@ class Listener:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        client = ClientConnection(self.poller, self.hub, MODES[self.listen.mode])
+        client = ClientConnection(self.poller, self.hub, self.listen.mode)
         client.address = address
         client.conversation = Login(client)
         client.attach(sock, 1)  # EPOLLIN

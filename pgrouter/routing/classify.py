@@ -15,6 +15,7 @@ from pglast.parser import ParseError, parse_sql_json
 from pgrouter.routing import hints
 from pgrouter.routing.catalog import UNKNOWN, Catalog
 from pgrouter.routing.commands import judge
+from pgrouter.routing.fingerprint import leading_hint
 from pgrouter.routing.statement import Effect, Reason, Statement, Target, Tx
 
 _OPEN = (Tx.BEGIN, Tx.BEGIN_READ_ONLY, Tx.BEGIN_PRIMARY)
@@ -27,7 +28,7 @@ def classify(sql: str | bytes, catalog: Catalog = UNKNOWN) -> Statement:
     `sql` as bytes may be in any encoding that has ASCII's bytes for ASCII's characters and no others.
     """
     raw = sql.encode("utf-8", "replace") if isinstance(sql, str) else sql
-    return hints.apply(_parse(raw, catalog), hints.leading(raw))
+    return hints.apply(_parse(raw, catalog), leading_hint(raw, 0, len(raw)))
 
 
 def _parse(raw: bytes, catalog: Catalog) -> Statement:

@@ -1,10 +1,10 @@
 # Types of fingerprint.py when it is compiled.
 cimport cython
 
-cdef int _OTHER, _SPACE, _WORD, _DIGIT, _OPERATOR, _PUNCTUATION, _DOT, _QUOTE, _DOUBLE_QUOTE, _DOLLAR
+cdef int SPACE, WORD, DIGIT, OPERATOR, PUNCTUATION, DOT, QUOTE, DOUBLE_QUOTE, DOLLAR
 cdef Py_ssize_t _SCRATCH_BYTES, _SCRATCH_KEPT_BYTES
-cdef bytes _CLASS, _FOLDED
-cdef object _HINT
+cdef bytes CLASS, FOLDED
+cdef int NO_HINT
 
 cpdef bytes fingerprint(const unsigned char *buf, Py_ssize_t start, Py_ssize_t end)
 cpdef int leading_hint(const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -1

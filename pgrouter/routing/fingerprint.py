@@ -23,58 +23,25 @@ The same file runs compiled (with fingerprint.pxd) and as plain Python. It never
 
 from __future__ import annotations
 
-import re
-
 import cython  # type: ignore[import-untyped]
 
-_OTHER = 0
-_SPACE = 1
-_WORD = 2
-_DIGIT = 3
-_OPERATOR = 4
-_PUNCTUATION = 5
-_DOT = 6
-_QUOTE = 7
-_DOUBLE_QUOTE = 8
-_DOLLAR = 9
-
-NO_HINT = 0
-HINT_PRIMARY = 1
-HINT_REPLICA = 2
+from pgrouter.routing.characters import (
+    CLASS,
+    DIGIT,
+    DOLLAR,
+    DOT,
+    DOUBLE_QUOTE,
+    FOLDED,
+    OPERATOR,
+    PUNCTUATION,
+    QUOTE,
+    SPACE,
+    WORD,
+)
+from pgrouter.routing.hints import NO_HINT, in_comment
 
 _SCRATCH_BYTES = 4096
 _SCRATCH_KEPT_BYTES = 65536  # a scratch grown beyond this by one huge statement is given back
-
-
-def _classes() -> bytes:
-    table = bytearray(256)
-    for kind, members in (
-        (_SPACE, b" \t\n\r\f\v"),
-        (_WORD, b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_" + bytes(range(128, 256))),
-        (_DIGIT, b"0123456789"),
-        (_OPERATOR, b"+-*/<>=~!@#%^&|`?:"),
-        (_PUNCTUATION, b"()[],;"),
-        (_DOT, b"."),
-        (_QUOTE, b"'"),
-        (_DOUBLE_QUOTE, b'"'),
-        (_DOLLAR, b"$"),
-    ):
-        for byte in members:
-            table[byte] = kind
-    return bytes(table)
-
-
-def _folded() -> bytes:
-    table = bytearray(256)
-    for byte in range(256):
-        if _CLASS[byte] in (_WORD, _DIGIT) or byte == 36:
-            table[byte] = byte + 32 if 65 <= byte <= 90 else byte
-    return bytes(table)
-
-
-_CLASS = _classes()
-_FOLDED = _folded()  # a byte that may go on with a word, in lower case; 0: the word has ended
-_HINT = re.compile(rb"\s*(?:(no load balance|pgrouter\s*:\s*primary)|pgrouter\s*:\s*replica)\s*", re.IGNORECASE)
 
 
 def is_compiled() -> bool:
@@ -88,7 +55,7 @@ def fingerprint(buf: bytes, start: int, end: int) -> bytes:
 
 
 def leading_hint(buf: bytes, start: int, end: int) -> int:
-    """Give the first hint in the comments before the first token: NO_HINT, HINT_PRIMARY or HINT_REPLICA."""
+    """Give the first hint in the comments before the first token, NO_HINT when there is none."""
     return Fingerprinter().hint(buf, start, end)
 
 
@@ -97,8 +64,8 @@ class Fingerprinter:
 
     def __init__(self) -> None:
         self._scratch = bytearray(_SCRATCH_BYTES)
-        self._class = _CLASS
-        self._folded = _FOLDED
+        self._class = CLASS
+        self._folded = FOLDED
 
     def key(self, buf: bytes, start: int, end: int) -> bytes:
         """Give the key of the statement in buf[start:end] (see the module)."""
@@ -126,7 +93,7 @@ class Fingerprinter:
         self._pos = start
         self._end = end
         self._n = 0
-        self._last = _PUNCTUATION
+        self._last = PUNCTUATION
         self._gap = False
         self._in_list = False
         self._hint = NO_HINT
@@ -142,34 +109,34 @@ class Fingerprinter:
         """Take one token, space or comment; False: not to be normalized."""
         c = self._buf[self._pos]
         kind = self._class[c]
-        if kind == _WORD:
+        if kind == WORD:
             return self._word(c)
-        if kind == _SPACE:
+        if kind == SPACE:
             self._gap = True
             self._pos += 1
             return True
-        if kind == _PUNCTUATION:
+        if kind == PUNCTUATION:
             return self._punctuation(c)
-        if kind == _OPERATOR:
+        if kind == OPERATOR:
             return self._operator(c)
-        if kind == _DIGIT:
+        if kind == DIGIT:
             return self._number()
-        if kind == _DOT:
+        if kind == DOT:
             return self._dot()
-        if kind == _QUOTE:
+        if kind == QUOTE:
             return self._string(False, True) and self._constant(39)
-        if kind == _DOLLAR:
+        if kind == DOLLAR:
             return self._dollar()
-        if kind == _DOUBLE_QUOTE:
+        if kind == DOUBLE_QUOTE:
             return self._quoted_name()
         return False
 
     # -- words ------------------------------------------------------------------------------------------------------
 
     def _part_words(self) -> None:
-        if self._last == _WORD:
+        if self._last == WORD:
             self._put(32)
-        self._last = _WORD
+        self._last = WORD
         self._gap = False
         self._in_list = False
 
@@ -246,17 +213,17 @@ class Fingerprinter:
         return True
 
     def _sign(self, c: int) -> None:
-        if self._gap and self._last == _OPERATOR:
+        if self._gap and self._last == OPERATOR:
             self._put(32)
         self._put(c)
         self._pos += 1
-        self._last = _OPERATOR
+        self._last = OPERATOR
         self._gap = False
         self._in_list = False
 
     def _dot(self) -> bool:
         i = self._pos + 1
-        if i < self._end and self._class[self._buf[i]] == _DIGIT:
+        if i < self._end and self._class[self._buf[i]] == DIGIT:
             return self._number()
         if i < self._end and self._buf[i] == 46:
             return False  # `..` is no SQL
@@ -270,16 +237,16 @@ class Fingerprinter:
             self._in_list = False
         self._put(c)
         self._pos += 1
-        self._last = _PUNCTUATION
+        self._last = PUNCTUATION
         self._gap = False
         return True
 
     def _after_in(self) -> bool:
         n = self._n
-        if n < 3 or self._last != _WORD or self._out[n - 1] != 110 or self._out[n - 2] != 105:
+        if n < 3 or self._last != WORD or self._out[n - 1] != 110 or self._out[n - 2] != 105:
             return False
         kind = self._class[self._out[n - 3]]
-        return kind != _WORD and kind != _DIGIT and kind != _DOLLAR
+        return kind != WORD and kind != DIGIT and kind != DOLLAR
 
     # -- comments ---------------------------------------------------------------------------------------------------
 
@@ -313,13 +280,12 @@ class Fingerprinter:
 
     def _take_hint(self, i: int, end: int) -> None:
         """Keep the hint of a comment's body: `pgrouter: primary`, `pgrouter: replica`, `NO LOAD BALANCE`."""
-        while i < end and self._class[self._buf[i]] == _SPACE:
+        while i < end and self._class[self._buf[i]] == SPACE:
             i += 1
         if i == end or (self._buf[i] | 32 != 112 and self._buf[i] | 32 != 110):  # P N
             return
-        found = _HINT.fullmatch(bytes(self._buf[i:end]))
-        if found:
-            self._hint = HINT_PRIMARY if found.group(1) else HINT_REPLICA
+        self._hint = in_comment(bytes(self._buf[i:end]))
+        if self._hint != NO_HINT:
             self._put(self._hint)
 
     # -- literals ---------------------------------------------------------------------------------------------------
@@ -331,7 +297,7 @@ class Fingerprinter:
             self._n = n - 1
         else:
             self._put(byte)
-        self._last = _PUNCTUATION
+        self._last = PUNCTUATION
         self._gap = False
         return True
 
@@ -371,19 +337,19 @@ class Fingerprinter:
             elif c == 45 and i + 1 < self._end and self._buf[i + 1] == 45:
                 i = self._line_end(i)
                 continue
-            elif self._class[c] != _SPACE:
+            elif self._class[c] != SPACE:
                 return -1
             i += 1
         return -1
 
     def _dollar(self) -> bool:
         i = self._pos + 1
-        if i < self._end and self._class[self._buf[i]] == _DIGIT:
+        if i < self._end and self._class[self._buf[i]] == DIGIT:
             return self._parameter(i)
         tag_end = i
-        if tag_end < self._end and self._class[self._buf[tag_end]] == _WORD:
+        if tag_end < self._end and self._class[self._buf[tag_end]] == WORD:
             while tag_end < self._end and (
-                self._class[self._buf[tag_end]] == _WORD or self._class[self._buf[tag_end]] == _DIGIT
+                self._class[self._buf[tag_end]] == WORD or self._class[self._buf[tag_end]] == DIGIT
             ):
                 tag_end += 1
         if tag_end == self._end or self._buf[tag_end] != 36:
@@ -405,7 +371,7 @@ class Fingerprinter:
 
     def _parameter(self, i: int) -> bool:
         i = self._digits(i)
-        if i < self._end and self._class[self._buf[i]] == _WORD:
+        if i < self._end and self._class[self._buf[i]] == WORD:
             return False
         self._part_words()
         while self._pos < i:
@@ -414,7 +380,7 @@ class Fingerprinter:
         return True
 
     def _digits(self, i: int) -> int:
-        while i < self._end and self._class[self._buf[i]] == _DIGIT:
+        while i < self._end and self._class[self._buf[i]] == DIGIT:
             i += 1
         return i
 
@@ -428,16 +394,16 @@ class Fingerprinter:
             k = i + 1
             if k < self._end and (self._buf[k] == 43 or self._buf[k] == 45):
                 k += 1
-            if k < self._end and self._class[self._buf[k]] == _DIGIT:
+            if k < self._end and self._class[self._buf[k]] == DIGIT:
                 whole = False
                 i = self._digits(k)
-        if (i < self._end and (self._class[self._buf[i]] == _WORD or self._buf[i] == 36)) or self._is_precision():
+        if (i < self._end and (self._class[self._buf[i]] == WORD or self._buf[i] == 36)) or self._is_precision():
             return False
-        if self._last == _WORD:
+        if self._last == WORD:
             self._put(32)
         self._pos = i
         self._constant(48 if whole else 57)
-        self._last = _WORD
+        self._last = WORD
         return True
 
     def _fits_int4(self, i: int) -> bool:

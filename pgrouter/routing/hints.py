@@ -6,30 +6,28 @@ unknown function, a function or view about the server, SHOW), never what writes:
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
-from enum import IntEnum
 
-from pgrouter.routing.fingerprint import HINT_PRIMARY, HINT_REPLICA, NO_HINT, leading_hint
 from pgrouter.routing.statement import Reason, Statement, Target
 
+NO_HINT, TO_PRIMARY, TO_REPLICA = range(3)
 
-class Hint(IntEnum):
-    """What a leading comment asks for."""
-
-    NONE = NO_HINT
-    PRIMARY = HINT_PRIMARY
-    REPLICA = HINT_REPLICA
+_HINT = re.compile(rb"\s*(?:(no load balance|pgrouter\s*:\s*primary)|pgrouter\s*:\s*replica)\s*", re.IGNORECASE)
 
 
-def leading(sql: bytes) -> Hint:
-    """Find the hint before the first token of a statement."""
-    return Hint(leading_hint(sql, 0, len(sql)))
+def in_comment(body: bytes) -> int:
+    """Give the hint in the body of a comment: NO_HINT, TO_PRIMARY or TO_REPLICA."""
+    found = _HINT.fullmatch(body)
+    if found is None:
+        return NO_HINT
+    return TO_PRIMARY if found.group(1) else TO_REPLICA
 
 
-def apply(statement: Statement, hint: Hint) -> Statement:
+def apply(statement: Statement, hint: int) -> Statement:
     """Give the statement as its hint wants it."""
-    if hint is Hint.PRIMARY and statement.target is Target.REPLICA:
+    if hint == TO_PRIMARY and statement.target is Target.REPLICA:
         return replace(statement, target=Target.PRIMARY, reason=Reason.HINT, cause="primary", overridable=False)
-    if hint is Hint.REPLICA and statement.overridable and statement.target in (Target.PRIMARY, Target.SESSION):
+    if hint == TO_REPLICA and statement.overridable and statement.target in (Target.PRIMARY, Target.SESSION):
         return replace(statement, target=Target.REPLICA, reason=Reason.HINT, cause="replica")
     return statement

@@ -2,18 +2,27 @@
 
 The rules are read from top to bottom and the first that applies decides:
 
-1. the listener's mode, when it is not split;
-2. the session's own route (SET pgrouter.route, defaults per user): `replica` moves only what a hint could move;
-3. what a standby refuses or cannot know: a session whose transactions are serializable, temporary objects;
+1. the listener's mode, when it is not split, and session pooling, which keeps one server for reads and writes;
+2. the session's own route (`SET pgrouter.route`): `replica` moves only what a hint could move;
+3. what a standby refuses: a session whose transactions are serializable;
 4. the statement's class.
+
+Nearly every session is PLAIN: for it the class alone decides, and that answer is kept in the statement
+(`Statement.reads`), so that the data path need not ask again.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from pgrouter.routing.statement import Reason, Statement, Target, Tx
+from pgrouter.routing.statement import Statement, Target, Tx
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROUTE_SETTING = "pgrouter.route"  # auto, primary or replica; PostgreSQL lets anybody set a name with a dot
+_ON = frozenset({"on", "true", "yes", "1", "t", "y"})
 
 
 class Route(NamedTuple):
@@ -28,35 +37,47 @@ class Facts:
     """What the decision needs to know of a client's session."""
 
     mode: Literal["split", "primary", "replica"] = "split"  # the listener's
+    pinned: bool = False  # session pooling
     route: Literal["auto", "primary", "replica"] = "auto"  # the session's
     default_read_only: bool = False  # default_transaction_read_only
     serializable: bool = False  # default_transaction_isolation: a standby refuses every statement
-    temporary: bool = False  # temporary objects may hide permanent ones
+
+
+PLAIN = Facts()
+
+
+def facts_of(settings: Mapping[str, str], *, mode: str = "split", pinned: bool = False) -> Facts:
+    """Read the facts from a session's settings (names in lower case); a value that makes no sense counts as not set."""
+    route = settings.get(ROUTE_SETTING, "").lower()
+    return Facts(
+        mode=mode,
+        pinned=pinned,
+        route=route if route in ("primary", "replica") else "auto",
+        default_read_only=settings.get("default_transaction_read_only", "").lower() in _ON,
+        serializable=settings.get("default_transaction_isolation", "").lower() == "serializable",
+    )
 
 
 def decide(statement: Statement, facts: Facts) -> Route:
     """Choose between the primary and the replicas for a statement that begins on no server yet."""
     if facts.mode != "split":
         return Route(Target.PRIMARY if facts.mode == "primary" else Target.REPLICA, f"{facts.mode} listener")
+    if facts.pinned:
+        return Route(Target.PRIMARY, "session pooling")
     if facts.route == "primary":
         return Route(Target.PRIMARY, "session route")
-    target = _target(statement, facts)
-    if target is Target.REPLICA and facts.serializable:
+    if not _may_read(statement, facts):
+        return Route(Target.PRIMARY, statement.reason)
+    if facts.serializable:
         return Route(Target.PRIMARY, "serializable session")
-    if target is Target.REPLICA and facts.temporary:
-        return Route(Target.PRIMARY, Reason.TEMPORARY)
-    return Route(target, statement.reason)
+    return Route(Target.REPLICA, statement.reason)
 
 
-def _target(statement: Statement, facts: Facts) -> Target:
-    if statement.target is Target.REPLICA:
-        return Target.REPLICA
+def _may_read(statement: Statement, facts: Facts) -> bool:
     by_route = facts.route == "replica"
-    if statement.target is Target.SESSION:
-        if statement.tx is Tx.BEGIN_READ_ONLY:
-            return Target.REPLICA
-        if statement.tx is Tx.BEGIN and (facts.default_read_only or by_route):
-            return Target.REPLICA
-    if by_route and statement.overridable:
-        return Target.REPLICA
-    return Target.PRIMARY
+    begins = statement.target is Target.SESSION and statement.tx is Tx.BEGIN
+    return (
+        statement.reads
+        or (begins and (facts.default_read_only or by_route))
+        or (by_route and statement.overridable)
+    )

@@ -92,6 +92,8 @@ class Reason:
     LEXING = "unusual string rules"
     HINT = "hint"
     LEARNED = "refused by a replica before"
+    FUNCTION_CALL = "function call message"
+    UNKNOWN_STATEMENT = "unknown prepared statement"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +124,11 @@ class Statement:
     functions: tuple[str, ...] = ()  # names as written, folded by the parser: "f" or "schema.f"
     relations: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = field(default=())
+    # Derived, for the data path:
+    reads: bool = field(init=False)  # a replica may have it, unless something about the session speaks against that
+    quiet: bool = field(init=False)  # it leaves nothing behind and does nothing to the transaction
+
+    def __post_init__(self) -> None:
+        reads = self.target is Target.REPLICA or (self.target is Target.SESSION and self.tx is Tx.BEGIN_READ_ONLY)
+        object.__setattr__(self, "reads", reads)  # the way of frozen dataclasses
+        object.__setattr__(self, "quiet", not self.effects and self.tx is Tx.NONE)

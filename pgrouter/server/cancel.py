@@ -11,7 +11,7 @@ from pgrouter.net.stream import PlainStream
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pgrouter.net.stream import Poller
+    from pgrouter.net.poller import Poller
 
 log = logging.getLogger("pgrouter.server")
 

@@ -1,5 +1,6 @@
 from pgrouter.net.gather cimport Gather
-from pgrouter.net.stream cimport Poller, Stream
+from pgrouter.net.poller cimport Poller
+from pgrouter.net.stream cimport Stream
 from pgrouter.protocol.framing cimport end_of_string, frontend_kind, length_at
 from pgrouter.protocol.outstanding cimport Outstanding
 

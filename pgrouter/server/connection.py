@@ -19,7 +19,8 @@ import cython
 
 from pgrouter.errors import RouterError, ServerLost
 from pgrouter.net.gather import Gather
-from pgrouter.net.stream import Poller, Stream
+from pgrouter.net.poller import Poller
+from pgrouter.net.stream import Stream
 from pgrouter.protocol import messages
 from pgrouter.protocol.codes import (
     COPY_DATA,

@@ -170,6 +170,30 @@ def test_stray_copy_messages_are_ignored(front: Router) -> None:
         assert values(client.until_ready()) == [["9"]]
 
 
+@pytest.mark.parametrize("behind", [b"", query("select 7"), COPY_DONE + query("select 7") + query("select 8")])
+@pytest.mark.parametrize("pinned", [False, True])
+def test_half_a_message_of_a_copy_that_failed_keeps_its_server(front: Router, behind: bytes, pinned: bool) -> None:  # noqa: FBT001
+    """What is sent ahead of the news is PostgreSQL's to swallow: nobody else may get its server before that."""
+    late = message(b"d", b"2\ttwo\n")
+    with RawClient(front.port) as client, RawClient(front.port) as other:
+        for each in (client, other):
+            each.login()
+        if pinned:
+            client.ask("create temp table mine (a int)")
+        for cut in range(1, len(late)):
+            client.send(query("copy items from stdin"))
+            assert codes(client.until("G")) == "G"
+            client.send(message(b"d", b"nonsense\n") + late[:cut])
+            said = client.until_ready()
+            assert (sqlstate(said), said[-1].body) == ("22P02", b"I")
+            for _ in range(3):
+                assert not sqlstate(other.ask("insert into items values (1, 'x')"))
+            client.send(late[cut:] + behind)
+            for number in range(behind.count(b"select")):
+                assert values(client.until_ready()) == [[str(7 + number)]]
+            assert values(client.ask("select 9")) == [["9"]]
+
+
 def test_messages_of_authentication_after_the_login(front: Router) -> None:
     with RawClient(front.port) as client:
         client.login()

@@ -131,6 +131,40 @@ def test_a_write_in_a_read_only_transaction_is_postgresqls_error(where: Where) -
     where.connection.rollback()
 
 
+def test_a_session_may_choose_its_route(warm: Where) -> None:
+    warm.connection.execute("set pgrouter.route = 'primary'")
+    assert warm(f"select {WHO}") == PRIMARY
+    warm.connection.execute("set pgrouter.route = 'replica'")
+    with warm.connection.transaction():
+        assert set(warm(f"select {WHO}")) < {"pg1", "pg2"}
+    assert set(warm("select inet_server_port()")) == {"pg1", "pg2"}  # on the primary by caution, for other sessions
+    assert warm(f"insert into items (word) values ('x') returning {WHO}") == PRIMARY
+    warm.connection.execute("reset pgrouter.route")
+    assert warm("select inet_server_port()") == PRIMARY
+    assert set(warm(f"select {WHO}")) == {"pg1", "pg2"}
+
+
+def test_a_route_in_the_startup_packet(front: Router, streaming: StreamingCluster) -> None:
+    with front.connect(options="'-c pgrouter.route=primary'") as connection:
+        assert Where(connection, streaming)(f"select {WHO}") == PRIMARY
+
+
+def test_a_serializable_session_reads_from_the_primary(warm: Where) -> None:
+    warm.connection.execute("set default_transaction_isolation = 'serializable'")
+    assert warm(f"select {WHO}") == PRIMARY
+    warm.connection.execute("set default_transaction_isolation = 'repeatable read'")
+    assert set(warm(f"select {WHO}")) == {"pg1", "pg2"}
+
+
+def test_transactions_that_are_read_only_by_default_are_on_a_replica(warm: Where) -> None:
+    warm.connection.execute("set default_transaction_read_only = on")
+    with warm.connection.transaction():
+        assert set(warm(f"select {WHO}")) < {"pg1", "pg2"}
+    warm.connection.execute("begin read write")
+    assert warm(f"insert into items (word) values ('x') returning {WHO}") == PRIMARY
+    warm.connection.execute("commit")
+
+
 @pytest.mark.parametrize(("listener", "members"), [(1, {"pg0"}), (2, {"pg1", "pg2"})])
 def test_a_listener_for_one_kind(
     front: Router, streaming: StreamingCluster, listener: int, members: set[str]

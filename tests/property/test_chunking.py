@@ -11,7 +11,8 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgrouter.net.stream import PlainStream, Poller
+from pgrouter.net.poller import Poller
+from pgrouter.net.stream import PlainStream
 
 READ = 1  # EPOLLIN
 SIZES = st.one_of(st.integers(0, 40), st.sampled_from([8187, 8188, 8189, 20_000, 262_139, 262_140, 600_000]))

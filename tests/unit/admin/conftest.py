@@ -14,7 +14,7 @@ from pgrouter.admin.scene import Scene
 from pgrouter.admin.stats import Sampler
 from pgrouter.auth.users import UserStore
 from pgrouter.config.settings import Cluster, MemberAddress, Monitor, Settings
-from pgrouter.net.stream import Poller
+from pgrouter.net.poller import Poller
 from pgrouter.pool.pools import Pools
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.hub import ClientInfo, Hub
@@ -97,7 +97,7 @@ class Desk:
 
     def client(self, user: str = "alice", database: str = "app", *, console: bool = False) -> ClientConnection:
         """Log a client in."""
-        client = ClientConnection(self.poller, self.hub, 0)
+        client = ClientConnection(self.poller, self.hub, "split")
         client.info = ClientInfo(user, database, "192.0.2.7", 40000, "psql")
         if not console:
             client.group = self.pools.group(database, user, None)
@@ -106,7 +106,7 @@ class Desk:
 
     def stranger(self) -> ClientConnection:
         """Accept a client that has not said a word."""
-        client = ClientConnection(self.poller, self.hub, 0)
+        client = ClientConnection(self.poller, self.hub, "split")
         self.hub.arrived(client)
         return client
 
@@ -115,7 +115,7 @@ class Desk:
         pool = group.members[member]
         server = ServerConnection(self.poller, pool, None)
         server.state = ACTIVE
-        pool.servers.add(server)
+        pool.servers[server] = None
         pool.move(server, state)
         return server
 

@@ -7,7 +7,8 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING
 
-from pgrouter.net.stream import PlainStream, Poller
+from pgrouter.net.poller import Poller
+from pgrouter.net.stream import PlainStream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

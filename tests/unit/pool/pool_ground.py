@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pgrouter.config.settings import Pool as PoolSettings
 from pgrouter.errors import ServerLost
-from pgrouter.net.stream import Poller
+from pgrouter.net.poller import Poller
 from pgrouter.pool.group import Group
 from pgrouter.server.connection import Peer, ServerConnection
 from pgrouter.session.settings import Profiles

@@ -256,6 +256,21 @@ def test_a_failed_dial_is_tried_again_later(world: Make) -> None:
     assert client.held
 
 
+def test_a_member_that_is_back_in_the_view_is_dialled_at_once(world: Make) -> None:
+    ground = world()
+    client = Client(ground, 1)
+    client.ask(reads=False)
+    for _ in range(6):  # until the pause between two dials is at its longest
+        ground.fail(ground.dialled[0])
+        ground.advance(1.1)
+    ground.fail(ground.dialled[0])
+    ground.apply(view(primary=None))
+    assert ground.dialled == []
+    ground.apply(view())
+    ground.log_in_all()
+    assert client.held
+
+
 def test_logins_wait_for_the_first_connection(world: Make) -> None:
     ground = world()
     waiting = clients(ground, 3)

@@ -1,0 +1,40 @@
+from pgrouter.net.gather cimport Gather
+from pgrouter.net.poller cimport Poller
+from pgrouter.protocol.framing cimport frontend_kind, length_at
+from pgrouter.pool.group cimport Group
+from pgrouter.protocol.outstanding cimport Outstanding
+from pgrouter.proxy.batch cimport Batch
+from pgrouter.proxy.statements cimport ClientStatements
+from pgrouter.server.connection cimport Peer, ServerConnection
+
+cdef int BIND, CLOSE, COPY_DATA, COPY_DONE, COPY_FAIL, DESCRIBE, EXECUTE, FLUSH, FUNCTION_CALL, PARSE, QUERY, SYNC
+cdef int TERMINATE
+cdef unsigned int MAX_MESSAGE
+cdef int COPY, UNKNOWN
+cdef int FORWARD, SKIP
+cdef int R_QUERY, R_FUNCTION, R_EXECUTE, R_SYNC, R_COPY_END
+cdef int IDLE
+cdef Py_ssize_t MAX_NAMED
+
+cdef class Link(Peer):
+    cdef readonly object hub
+    cdef public Group group
+    cdef readonly ClientStatements statements
+    cdef readonly Batch batch
+    cdef public object profile
+    cdef bint reading
+    cdef bint asked
+    cdef bint open_batch
+    cdef Py_ssize_t body_left
+    cdef Py_ssize_t examined
+    cdef readonly bint terminated
+
+    cpdef int link(self, ServerConnection server) except -1
+    cpdef int unlink(self) except -1
+    cdef Py_ssize_t forward(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
+    cdef bint must_hold(self, int code, const unsigned char *buf, Py_ssize_t pos) except -1
+    cdef int request(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
+    cdef int stream_body(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Py_ssize_t end, Gather out) except -1
+    cdef int apply_profile(self, Gather out) except -1
+    cpdef int violation(self, object error) except -1
+    cpdef int leave(self) except -1

@@ -1,0 +1,299 @@
+"""The link between a client and its server: every frame forwarded as it comes, and entered in what the server owes.
+
+A link begins at the first message of a transaction (`link`) and ends at a sync point with nothing owed (`unlink`);
+`proxy.client` says when. Meanwhile frames pass with one send per chunk. What the server lacks is put in front of
+them (settings, prepared statements), and names of prepared statements become the server's names for them.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import cython
+
+from pgrouter.errors import ProtocolViolation, RouterError
+from pgrouter.net.gather import Gather
+from pgrouter.net.poller import Poller
+from pgrouter.protocol import messages
+from pgrouter.protocol.codes import (
+    BIND,
+    CLOSE,
+    COPY_DATA,
+    COPY_DONE,
+    COPY_FAIL,
+    DESCRIBE,
+    EXECUTE,
+    FLUSH,
+    FUNCTION_CALL,
+    IDLE,
+    MAX_MESSAGE,
+    PARSE,
+    QUERY,
+    SYNC,
+    TERMINATE,
+)
+from pgrouter.protocol.framing import COPY, UNKNOWN, frontend_kind, length_at
+from pgrouter.protocol.outstanding import Outstanding
+from pgrouter.protocol.requests import COPY_END as R_COPY_END
+from pgrouter.protocol.requests import EXECUTE as R_EXECUTE
+from pgrouter.protocol.requests import FORWARD, SKIP
+from pgrouter.protocol.requests import FUNCTION as R_FUNCTION
+from pgrouter.protocol.requests import QUERY as R_QUERY
+from pgrouter.protocol.requests import SYNC as R_SYNC
+from pgrouter.proxy.batch import Batch
+from pgrouter.proxy.statements import ClientStatements
+from pgrouter.server.connection import Peer, ServerConnection
+from pgrouter.session.settings import transition
+
+# A batch is kept whole up to this size; a larger one goes to the primary and streams.
+MAX_BATCH = 1024 * 1024
+# A named Parse is shared between clients, so it is kept whole; nobody needs larger ones.
+MAX_NAMED = 64 * 1024 * 1024
+# A client that has to wait may send so much ahead before it is no longer read from.
+AHEAD = 64 * 1024
+
+
+class Link(Peer):
+    """A client's stream with what forwarding needs: its batch, statements and settings, and the server, if any."""
+
+    def __init__(self, poller: Poller, hub) -> None:
+        Peer.__init__(self, poller)
+        self.hub = hub
+        self.server = None
+        self.group = None  # set by login, as are profile and startup_profile
+        self.statements = ClientStatements(hub.statements, hub.shared)
+        self.batch = Batch(self.statements)
+        self.profile = None
+        self.reading = False  # linked to a replica, while other statements may belong to the primary
+        self.asked = False  # something was sent since the link or the last ReadyForQuery with nothing owed
+        self.open_batch = False  # frames were sent since the last Sync, Query or FunctionCall
+        self.body_left = 0  # bytes of a frame that streams through
+        self.examined = 0  # frames before this offset have been accounted for
+        self.terminated = False  # it said Terminate; otherwise it just vanishes
+
+    def link(self, server: ServerConnection) -> int:
+        """Work with this server until the transaction ends."""
+        self.server = server
+        self.reading = self.batch.reads and self.batch.mixed
+        self.open_batch = False
+        self.asked = False
+        server.peer = self
+        server.xacts += 1
+        server.linked_at = self.poller.now
+        return 0
+
+    def unlink(self) -> int:
+        """Let go of a server that is at a sync point and owes nothing."""
+        server: ServerConnection = self.server
+        self.server = None
+        server.peer = None
+        server.xact_s += self.poller.now - server.linked_at
+        self.batch.effects = 0
+        self.group.give(server)
+        return 0
+
+    def on_drained(self) -> int:
+        """The client takes bytes again: its server may send."""
+        if self.server is not None:
+            self.server.resume()
+        return 0
+
+    # -- forwarding
+
+    def forward(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Send the frames of buf[pos:end] to the linked server, entering what it will owe; gives how far it came."""
+        code: cython.int
+        length: cython.Py_ssize_t
+        stop: cython.Py_ssize_t
+        server: ServerConnection = self.server
+        out: Gather = self.poller.to_server
+        out.reset(buf)
+        if server.owed.count == 0:
+            server.asked_at = self.poller.now
+        if server.profile is not self.profile:
+            self.apply_profile(out)
+        if self.body_left:
+            length = min(self.body_left, end - pos)
+            out.add(pos, pos + length)
+            self.body_left -= length
+            pos += length
+            if self.body_left == 0 and server.owed.count == 0 and server.at_sync:
+                server.send_gathered(out)  # the rest of a CopyData, kept the link after its COPY had failed
+                self.on_ready()
+                if self.server is not server or server.held:
+                    return pos
+                out.reset(buf)
+        while end - pos >= 5:
+            code = buf[pos]
+            length = length_at(buf, pos + 1)
+            stop = pos + 1 + length
+            if length < 4 or length > MAX_MESSAGE or frontend_kind(code) == UNKNOWN:
+                self.violation(bad_frame(code, length))
+                return end
+            if code == TERMINATE:
+                server.send_gathered(out)
+                self.terminated = True
+                self.leave()
+                return end
+            if stop > end:
+                if code != COPY_DATA and stop - pos <= MAX_BATCH:
+                    self.need = stop - pos
+                elif self.stream_body(code, buf, pos, stop, end, out):
+                    pos = end
+                elif self.closed:
+                    return end
+                break
+            if self.asked and not self.open_batch and server.owed.count and self.must_hold(code, buf, pos):
+                if end - pos > AHEAD:
+                    self.pause()
+                break
+            if pos >= self.examined and code != SYNC and code != FLUSH and code != COPY_DATA:
+                self.batch.examine(code, buf, pos, stop)
+                self.resets = self.batch.resets
+            self.request(code, buf, pos, stop, out)
+            pos = stop
+        self.examined = 0
+        if server.owed.count:
+            server.at_sync = False  # until ReadyForQuery: an open batch may be an open (implicit) transaction
+        if out.length() and server.send_gathered(out) == 1:
+            self.pause()  # until the server has drained
+        if server.owed.fakes:
+            server.flush_fakes()
+        return pos
+
+    def must_hold(self, code: cython.int, buf, pos: cython.Py_ssize_t) -> cython.bint:
+        """Whether the batch that begins here must wait until the server has answered all before it.
+
+        What is linked to a replica was routed there; what comes after its transaction may be a write. And a name whose
+        Parse may have failed can only then be parsed again.
+        """
+        server: ServerConnection = self.server
+        batch: Batch = self.batch
+        if server.status == IDLE:
+            if batch.has_startup and batch.touched is not None:
+                return True  # RESET goes back to the startup packet's values: around it settings must be settled
+            if self.resets:
+                return True
+        if self.reading and (server.status == IDLE or batch.ends) and not server.owed.copying:
+            return frontend_kind(code) != COPY
+        return code == PARSE and buf[pos + 5] != 0 and len(self.statements.unconfirmed) > 0
+
+    def request(
+        self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: Gather
+    ) -> int:
+        """Enter one whole frame and add what the server gets for it."""
+        server: ServerConnection = self.server
+        owed: Outstanding = server.owed
+        if code == BIND or code == EXECUTE or code == QUERY or code == FUNCTION_CALL:
+            server.executed = True
+        self.asked = True
+        self.open_batch = code != SYNC and code != QUERY and code != FUNCTION_CALL
+        if self.batch.deallocates and (code == QUERY or code == EXECUTE):
+            self.batch.deallocates = False
+            self.statements.deallocate_all(server)
+        if code == QUERY:
+            server.queries += 1
+            server.unnamed = None  # a simple Query ends the unnamed statement
+            owed.push(R_QUERY, FORWARD)
+        elif code == SYNC:
+            owed.push(R_SYNC, FORWARD)
+        elif code == EXECUTE:
+            server.queries += 1
+            owed.push(R_EXECUTE, FORWARD)
+        elif code == BIND:
+            return self.statements.bind(server, buf, pos, stop, stop, out)
+        elif code == PARSE:
+            return self.statements.parse(server, buf, pos, stop, out)
+        elif code == DESCRIBE or code == CLOSE:
+            return self.statements.describe_or_close(server, code, buf, pos, stop, out)
+        elif code == FUNCTION_CALL:
+            owed.push(R_FUNCTION, FORWARD)
+        elif code == COPY_DONE or code == COPY_FAIL:
+            owed.push(R_COPY_END, FORWARD)
+        out.add(pos, stop)
+        return 0
+
+    def stream_body(
+        self,
+        code: cython.int,
+        buf,
+        pos: cython.Py_ssize_t,
+        stop: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        out: Gather,
+    ) -> int:
+        """Begin to forward a frame that is too large to be kept (it ends at `stop`, of which `end` is here).
+
+        What a huge Query says cannot be known: its session keeps its server. A named Parse is kept whole, as it is
+        shared; a Bind begins when its names are here. Gives 0 when more bytes must come first.
+        """
+        server: ServerConnection = self.server
+        server.executed = True
+        if code == QUERY or code == FUNCTION_CALL:
+            server.unnamed = None
+            server.owed.push(R_QUERY if code == QUERY else R_FUNCTION, FORWARD)
+            self.batch.unseen()
+            out.add(pos, end)
+        elif code == PARSE:
+            if buf[pos + 5] != 0:
+                if stop - pos > MAX_NAMED:
+                    self.violation(_too_large(stop - pos))
+                self.need = stop - pos
+                return 0
+            self.batch.unseen()
+            self.statements.parse_unseen(server)
+            out.add(pos, end)
+        elif code == BIND:
+            if not self.statements.bind(server, buf, pos, stop, end, out):
+                return 0
+        else:
+            out.add(pos, end)
+        self.body_left = stop - end
+        return 1
+
+    def apply_profile(self, out: Gather) -> int:
+        """Put the difference between the server's settings and ours in front."""
+        server: ServerConnection = self.server
+        sql = transition(server.profile, self.profile)
+        server.profile = self.profile
+        if sql:
+            server.owed.push(R_QUERY, SKIP)
+            server.unnamed = None
+            out.add_bytes(messages.query(sql))
+        return 0
+
+    # -- ends
+
+    @property
+    def streams(self) -> bool:
+        """Whether a message of the client is only half sent to its server."""
+        return self.body_left > 0
+
+    def violation(self, error: RouterError) -> int:
+        """The client does not speak the protocol: say so, and hang up."""
+        self.send_bytes(messages.error_response(error))
+        self.hub.log(self, logging.INFO, error.message)
+        return self.leave()
+
+    def leave(self) -> int:
+        """The client goes: close, and let the server be cleaned up."""
+        server: ServerConnection = self.server
+        if self.closed:
+            return 0
+        self.close()
+        self.hub.left(self, server)
+        return 0
+
+
+def _too_large(size: int) -> RouterError:
+    return RouterError(
+        f"a prepared statement of {size} bytes is too large", sqlstate="54000", severity="FATAL",
+        detail=f"Named statements are limited to {MAX_NAMED} bytes; the unnamed statement is not.",
+    )  # fmt: skip
+
+
+def bad_frame(code: int, length: int) -> ProtocolViolation:
+    """Say what is wrong with a frame's header."""
+    if frontend_kind(code) == UNKNOWN:
+        return ProtocolViolation(f"invalid frontend message type {code}")
+    return ProtocolViolation(f"invalid message length {length} in message of type {chr(code)!r}")
