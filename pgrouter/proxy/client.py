@@ -52,7 +52,9 @@ class ClientConnection(Link):
         """Route and link what is not linked, forward what is."""
         used: cython.Py_ssize_t
         while pos < end and not self.closed:
-            if self.conversation is not None:
+            if self.body_left and self.server is None:  # of a message that nobody wants
+                used = self.swallow(pos, end)
+            elif self.conversation is not None:
                 used = self.converse(buf, pos, end)
             elif self.server is not None and not self.server.held:
                 pos = self.forward(buf, pos, end)
@@ -83,10 +85,6 @@ class ClientConnection(Link):
         stop: cython.Py_ssize_t
         at: cython.Py_ssize_t = pos
         needs_server: cython.bint = False
-        if self.body_left:  # of a message whose server is gone
-            length = min(self.body_left, end - pos)
-            self.body_left -= length
-            return pos + length
         self.batch.begin()
         while True:
             if end - at < 5:
@@ -103,7 +101,7 @@ class ClientConnection(Link):
                 return end
             if kind == COPY and at == pos:  # nothing is being copied: PostgreSQL ignores it too
                 self.body_left = stop - pos
-                return self.begin(buf, pos, end)
+                return self.swallow(pos, end)
             if stop > end:
                 if stop - pos <= MAX_BATCH:
                     self.need = stop - pos
@@ -128,6 +126,17 @@ class ClientConnection(Link):
         if self.server is None:
             self.examined -= pos  # what waits comes again at offset 0
         return pos
+
+    def swallow(self, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Go past what is left of the message at hand; gives how far that was."""
+        length: cython.Py_ssize_t = min(self.body_left, end - pos)
+        self.body_left -= length
+        return pos + length
+
+    def skip(self, size: cython.Py_ssize_t) -> int:
+        """Swallow the next `size` bytes of the client."""
+        self.body_left = size
+        return 0
 
     def count_route(self) -> int:
         """Count the batch under its target and reason, for SHOW ROUTES."""

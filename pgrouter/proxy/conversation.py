@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # A conversation understands its messages, so it keeps them whole; none of ours needs more.
 MAX_MESSAGE = 1024 * 1024
+_NAMELESS = b"\0\0"  # a Query, Parse or Bind of empty strings
 
 
 class Conversation:
@@ -29,13 +30,20 @@ class Conversation:
         while self.client.conversation is self and not self.client.closed and len(data) - used >= 5:
             code = data[used]
             length = int.from_bytes(data[used + 1 : used + 5], "big")
-            if length < 4 or length > MAX_MESSAGE or not self.knows(code):
+            size = length + 1
+            too_long = length > MAX_MESSAGE
+            impossible = length < 4 or length > codes.MAX_MESSAGE or not self.knows(code)
+            if impossible or (too_long and not self.on_long_message(code)):
                 self.client.violation(ProtocolViolation(f"invalid frontend message type {code} or length {length}"))
                 return len(data)
-            if len(data) - used < length + 1:
+            here = min(size, len(data) - used)
+            if too_long:
+                self.client.skip(size - here)
+            elif here < size:
                 break
-            self.on_message(code, data[used + 5 : used + 1 + length])
-            used += length + 1
+            else:
+                self.on_message(code, data[used + 5 : used + size])
+            used += here
         return used
 
     def knows(self, code: int) -> bool:
@@ -45,6 +53,10 @@ class Conversation:
     def on_message(self, code: int, body: bytes) -> None:
         """Answer one message."""
         raise NotImplementedError
+
+    def on_long_message(self, code: int) -> bool:  # noqa: ARG002 (for those that can)
+        """Answer one that is too long to be kept, by its type alone; whether that was possible."""
+        return False
 
     def end(self) -> None:
         """Give the client back to the data path."""
@@ -77,3 +89,8 @@ class LimboConversation(Conversation):
             self.client.send_bytes(answer)
         if self.limbo.over:
             self.end()
+
+    def on_long_message(self, code: int) -> bool:
+        """Refuse it: nothing that long ends a transaction."""
+        self.on_message(code, _NAMELESS)
+        return True

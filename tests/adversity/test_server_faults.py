@@ -12,7 +12,7 @@ import asyncpg
 import psycopg
 import pytest
 from support.load import NOTHING, READS, TABLE, WRITES, Load, wait_roles
-from support.rawclient import RawClient, codes, extended, parse, query, sqlstate, values
+from support.rawclient import COPY_DONE, RawClient, codes, extended, message, parse, query, sqlstate, values
 
 from pgrouter.demo.processes import until
 
@@ -208,6 +208,33 @@ def test_a_copy_whose_server_ends(front: Router, streaming: StreamingCluster) ->
         assert caught.value.sqlstate in GONE
         assert client.execute("insert into items values (1, 'kept') returning id").fetchone() == (1,)
     assert streaming.primary.sql("select count(*) from items") == [(1,)]
+
+
+def test_a_copy_in_a_transaction_whose_server_ends_in_the_middle_of_a_huge_message(
+    front: Router, streaming: StreamingCluster
+) -> None:
+    rows = b"1\tx\n" * 1_000_000
+    with RawClient(front.port) as client:
+        client.login()
+        client.ask("begin")
+        client.send(query("copy items from stdin"))
+        assert codes(client.until("G")) == "G"
+        data = message(b"d", rows)
+        client.send(data[:3_000_000])
+        terminate(streaming.primary)
+        client.send(data[3_000_000:] + data + COPY_DONE)
+        said = client.until_ready()
+        assert sqlstate(said) in GONE
+        assert said[-1].body == b"E"
+        said = client.ask("select 1")
+        assert (sqlstate(said), said[-1].body) == ("25P02", b"E")
+        said = client.ask(f"select '{'x' * 3_000_000}'")
+        assert (sqlstate(said), said[-1].body) == ("25P02", b"E")
+        client.send(extended(f"select '{'x' * 3_000_000}'"))
+        said = client.until_ready()
+        assert (codes(said), sqlstate(said), said[-1].body) == ("EZ", "25P02", b"E")
+        assert client.ask("rollback")[-1].body == b"I"
+        assert values(client.ask("select count(*) from items")) == [["0"]]
 
 
 # -- whole servers
