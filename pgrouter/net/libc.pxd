@@ -20,6 +20,7 @@ cdef extern from "<sys/socket.h>" nogil:
 
 cdef extern from "<string.h>" nogil:
     void *memcpy(void *to, const void *source, size_t n)
+    int memcmp(const void *a, const void *b, size_t n)
 
 cdef extern from "<errno.h>" nogil:
     int c_errno "errno"

@@ -8,7 +8,8 @@ cdef int ACTIVE, IDLE_STATE, RESETTING
 cdef class Group:
     cdef readonly object pools
     cdef readonly Poller poller
-    cdef public object settings
+    cdef readonly object settings
+    cdef double lifetime_s
     cdef readonly object database
     cdef readonly object user
     cdef public object credential

@@ -21,6 +21,7 @@ from pgrouter.server.states import ACTIVE, IDLE_STATE, RESETTING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pgrouter.config.settings import Pool as PoolSettings
     from pgrouter.pool.pools import Pools
     from pgrouter.server.connection import Peer
     from pgrouter.topology import ClusterView, Member
@@ -44,7 +45,7 @@ class Group:
     def __init__(self, pools: Pools, database: str, user: str, credential: object) -> None:
         self.pools = pools
         self.poller = pools.poller
-        self.settings = pools.settings
+        self.adjust(pools.settings)
         self.database = database
         self.user = user
         self.credential = credential
@@ -64,6 +65,11 @@ class Group:
 
     def __repr__(self) -> str:
         return f"{self.database}/{self.user}"
+
+    def adjust(self, settings: PoolSettings) -> None:
+        """Take these limits; they hold from now on."""
+        self.settings = settings
+        self.lifetime_s = settings.lifetime_s  # asked for each time a connection is given back
 
     # -- the cluster
 
@@ -205,7 +211,7 @@ class Group:
             return  # a cancel request may still hit it: `cancelled` gives it again
         if server.dirty:
             pool.reset(server)
-        elif server.doomed or server.owed.uncertain or now - server.created_at > self.settings.lifetime_s:
+        elif server.doomed or server.owed.uncertain or now - server.created_at > self.lifetime_s:
             pool.close(server, "doomed" if server.doomed else "server_lifetime")
             self.grow()
         else:

@@ -65,7 +65,7 @@ class Pools:
         """Take new limits; they hold from now on."""
         self.settings = settings
         for group in self.groups.values():
-            group.settings = settings
+            group.adjust(settings)
             group.wake()
 
     # -- what groups need of the world

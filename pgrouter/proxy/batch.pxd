@@ -1,10 +1,20 @@
 from pgrouter.protocol.framing cimport frontend_kind
 from pgrouter.proxy.statements cimport ClientStatements
+from pgrouter.routing.verdict cimport Verdict
 
 cdef int PARSE, BIND, DESCRIBE, FUNCTION_CALL, QUERY
 cdef int COPY
 cdef int DISCARD, UNSEEN
 cdef tuple ENDS
+
+cdef class Tally:
+    cdef public long long count
+
+cdef class RouteCounts:
+    cdef dict reads
+    cdef dict writes
+
+    cpdef int add(self, str reason, bint reads, int times=*) except -1
 
 cdef class Batch:
     cdef ClientStatements statements
@@ -17,6 +27,7 @@ cdef class Batch:
     cdef public str reason
     cdef public bint deallocates
     cdef bint ends
+    cdef bint quiet
     cdef public int effects
     cdef public object touched
     cdef public bint resets

@@ -14,6 +14,7 @@ from pgrouter.protocol.framing import COPY, frontend_kind
 from pgrouter.proxy.statements import FOLLOWS, ClientStatements
 from pgrouter.routing.policy import PLAIN, decide
 from pgrouter.routing.statement import Effect, Reason, Statement, Target, Tx
+from pgrouter.routing.verdict import Verdict
 from pgrouter.session.harvest import Touched
 
 DISCARD = int(Effect.DISCARD)
@@ -27,6 +28,40 @@ _NAMELESS = Statement(Target.PRIMARY, Reason.UNKNOWN_STATEMENT)  # the server wi
 _TOO_LONG = Statement(Target.PRIMARY, Reason.TOO_LONG)
 
 
+class Tally:
+    """A number of batches."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+class RouteCounts:
+    """Batches by target and reason, for SHOW ROUTES."""
+
+    def __init__(self) -> None:
+        self.reads = {}
+        self.writes = {}
+
+    def add(self, reason: str, reads: cython.bint, times: cython.int = 1) -> int:
+        """Count a batch that was routed."""
+        tallies: dict = self.reads if reads else self.writes
+        tally: Tally = tallies.get(reason)
+        if tally is None:
+            tally = tallies[reason] = Tally()
+        tally.count += times
+        return 0
+
+    def items(self) -> list[tuple[str, str, int]]:
+        """Give (target, reason, count), the most frequent first."""
+        named = (("replica", self.reads), ("primary", self.writes))
+        rows = [(target, reason, tally.count) for target, tallies in named for reason, tally in tallies.items()]
+        return sorted(rows, key=_by_frequency)
+
+
+def _by_frequency(row: tuple[str, str, int]) -> tuple[int, str, str]:
+    return -row[2], row[1], row[0]
+
+
 class Batch:
     """The facts of the batch at hand, and of the transaction that it belongs to."""
 
@@ -35,6 +70,7 @@ class Batch:
         self.has_startup = False  # the startup packet had settings, to which RESET goes back
         self.reads = False  # it is one for a replica
         self.reason = ""  # and why
+        self.quiet = True  # its last statement leaves nothing behind
         self.deallocates = False  # it contains DEALLOCATE ALL
         self.ends = False  # a COMMIT or ROLLBACK has been sent and not been answered
         self.effects = 0  # what the statements since the link may leave behind
@@ -80,7 +116,7 @@ class Batch:
                 return self.route(_NAMELESS)
             if statement is not FOLLOWS:
                 self.route(statement)
-                if not statement.quiet:
+                if not self.quiet:
                     self.note(statement)
         elif code == FUNCTION_CALL or frontend_kind(code) == COPY:
             return self.route(_CALLED)
@@ -88,11 +124,11 @@ class Batch:
 
     def route(self, statement) -> int:
         """Send the batch where this statement of it must go."""
-        reads: cython.bint
-        if self.plain:
-            reads = statement.reads
-            reason = statement.reason
-        else:
+        verdict: Verdict = statement.verdict
+        reads: cython.bint = verdict.reads
+        reason: str = verdict.reason
+        self.quiet = verdict.quiet
+        if not self.plain:
             target, reason = decide(statement, self.facts)
             reads = target is Target.REPLICA
         if self.reads or not reads:

@@ -1,5 +1,6 @@
 from pgrouter.net.poller cimport Poller
 from pgrouter.protocol.framing cimport frontend_kind, length_at
+from pgrouter.proxy.batch cimport RouteCounts
 from pgrouter.proxy.link cimport Link
 from pgrouter.server.connection cimport ServerConnection
 
@@ -10,6 +11,7 @@ cdef int IDLE
 cdef Py_ssize_t AHEAD, MAX_BATCH
 
 cdef class ClientConnection(Link):
+    cdef RouteCounts routes
     cdef readonly str mode
     cdef public object conversation
     cdef public object startup_profile
@@ -25,6 +27,5 @@ cdef class ClientConnection(Link):
     cdef Py_ssize_t begin(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
     cdef Py_ssize_t swallow(self, Py_ssize_t pos, Py_ssize_t end) except -1
     cpdef int skip(self, Py_ssize_t size) except -1
-    cdef int count_route(self) except -1
     cdef int take_server(self) except -1
     cdef Py_ssize_t converse(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1

@@ -34,6 +34,7 @@ class ClientConnection(Link):
 
     def __init__(self, poller: Poller, hub, mode: str) -> None:
         Link.__init__(self, poller, hub)
+        self.routes = hub.routes
         self.mode = mode  # of its listener: split, primary or replica
         self.conversation = None
         self.startup_profile = None
@@ -121,7 +122,7 @@ class ClientConnection(Link):
             return at
         self.resets = self.batch.resets
         self.examined = at
-        self.count_route()
+        self.routes.add(self.batch.reason, self.batch.reads)
         self.take_server()
         if self.server is None:
             self.examined -= pos  # what waits comes again at offset 0
@@ -136,13 +137,6 @@ class ClientConnection(Link):
     def skip(self, size: cython.Py_ssize_t) -> int:
         """Swallow the next `size` bytes of the client."""
         self.body_left = size
-        return 0
-
-    def count_route(self) -> int:
-        """Count the batch under its target and reason, for SHOW ROUTES."""
-        routes: dict = self.hub.routes
-        key = (self.batch.reason, self.batch.reads)
-        routes[key] = routes.get(key, 0) + 1
         return 0
 
     # -- links

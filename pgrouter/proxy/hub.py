@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pgrouter.errors import RouterError, ServerLost
 from pgrouter.protocol import codes, messages, requests
+from pgrouter.proxy.batch import RouteCounts
 from pgrouter.proxy.conversation import LimboConversation
 from pgrouter.routing.policy import facts_of
 from pgrouter.routing.statement import Effect, Tx
@@ -81,7 +82,7 @@ class Hub:
         self.profiles = pools.profiles
         self.clients: dict[int, ClientConnection] = {}
         self.logging_in: dict[int, ClientConnection] = {}
-        self.routes: dict[tuple[str, str], int] = {}
+        self.routes = RouteCounts()
         self.draining = False
 
     # -- coming

@@ -3,7 +3,7 @@ cimport cython
 
 from pgrouter.routing.fingerprint cimport Fingerprinter
 
-cdef Py_ssize_t _ENTRY_BYTES, _NAME_BYTES, _SETTING_BYTES, _LEARNED
+cdef Py_ssize_t _ENTRY_BYTES, _NAME_BYTES, _SETTING_BYTES, _LEARNED, _RECENT, _RECENT_KEY_BYTES
 cdef object _STRICT, _LONG, _BY_TEXT
 
 @cython.final
@@ -15,16 +15,21 @@ cdef class StatementCache:
     cdef dict _young
     cdef dict _old
     cdef dict _learned
+    cdef list _recent_keys
+    cdef list _recent
     cdef Py_ssize_t _young_bytes
     cdef Py_ssize_t _old_bytes
     cdef public unsigned long long hits
     cdef public unsigned long long misses
     cdef public unsigned long long evictions
 
-    @cython.locals(key=bytes)
+    @cython.locals(key=bytes, slot=Py_ssize_t)
     cpdef object lookup(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end, bint unusual_strings=*)
     @cython.locals(key=bytes)
     cpdef object remember_refusal(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end)
+    @cython.locals(text=bytes)
+    cdef object _by_text(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end)
+    cdef int _forget_recent(self) except -1
     cpdef clear(self)
     cdef object _find(self, bytes key)
     cdef object _learn(self, bytes key, bytes text)

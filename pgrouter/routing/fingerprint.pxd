@@ -1,6 +1,8 @@
 # Types of fingerprint.py when it is compiled.
 cimport cython
 
+from pgrouter.net cimport libc
+
 cdef int SPACE, WORD, DIGIT, OPERATOR, PUNCTUATION, DOT, QUOTE, DOUBLE_QUOTE, DOLLAR
 cdef Py_ssize_t _SCRATCH_BYTES, _SCRATCH_KEPT_BYTES
 cdef bytes CLASS, FOLDED
@@ -27,6 +29,11 @@ cdef class Fingerprinter:
     @cython.locals(need=Py_ssize_t)
     cdef int _begin(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -1
     cpdef bytes key(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end)
+    cpdef bint scan(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -1
+    cpdef bytes take(self)
+    @cython.locals(step=Py_ssize_t, i=Py_ssize_t, h=Py_ssize_t)
+    cpdef Py_ssize_t slot(self, Py_ssize_t size) noexcept
+    cpdef bint is_key(self, bytes key) noexcept
     cpdef int hint(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -1
     cdef bytes _whole_text(self, Py_ssize_t start)
     cdef inline void _put(self, int byte) noexcept

@@ -69,11 +69,37 @@ class Fingerprinter:
 
     def key(self, buf: bytes, start: int, end: int) -> bytes:
         """Give the key of the statement in buf[start:end] (see the module)."""
+        return self.take() if self.scan(buf, start, end) else self._whole_text(start)
+
+    def scan(self, buf: bytes, start: int, end: int) -> bool:
+        """Make the key in the scratch buffer, for `take`, `slot` and `is_key`; False: only `key` can give one."""
         self._begin(buf, start, end)
         while self._pos < end:
             if not self._token():
-                return self._whole_text(start)
+                return False
+        return True
+
+    def take(self) -> bytes:
+        """Give the key that `scan` has made."""
         return self._out[: self._n] if cython.compiled else bytes(self._out[: self._n])  # type: ignore[return-value]
+
+    def slot(self, size: int) -> int:
+        """Give a number below `size` (a power of two) for the key that `scan` has made, from some of its bytes."""
+        step = (self._n >> 4) + 1
+        h = self._n
+        i = 0
+        while i < self._n:
+            h = (h * 31 + self._out[i]) & 0xFFFFFF
+            i += step
+        return (h ^ (h >> 12)) & (size - 1)
+
+    def is_key(self, key: bytes) -> bool:
+        """Whether `key` is the one that `scan` has made."""
+        if len(key) != self._n:
+            return False
+        if cython.compiled:
+            return libc.memcmp(self._out, libc.PyBytes_AS_STRING(key), self._n) == 0  # type: ignore[name-defined]
+        return key == self._out[: self._n]
 
     def hint(self, buf: bytes, start: int, end: int) -> int:
         """Give the hint that `key` would have seen."""

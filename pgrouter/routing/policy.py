@@ -8,7 +8,7 @@ The rules are read from top to bottom and the first that applies decides:
 4. the statement's class.
 
 Nearly every session is PLAIN: for it the class alone decides, and that answer is kept in the statement
-(`Statement.reads`), so that the data path need not ask again.
+(`Statement.verdict`), so that the data path need not ask again.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _may_read(statement: Statement, facts: Facts) -> bool:
     by_route = facts.route == "replica"
     begins = statement.target is Target.SESSION and statement.tx is Tx.BEGIN
     return (
-        statement.reads
+        statement.verdict.reads
         or (begins and (facts.default_read_only or by_route))
         or (by_route and statement.overridable)
     )

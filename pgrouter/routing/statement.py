@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 
+from pgrouter.routing.verdict import Verdict
+
 
 class Target(IntEnum):
     """Where a statement may run, judged by itself, outside a transaction."""
@@ -124,11 +126,9 @@ class Statement:
     functions: tuple[str, ...] = ()  # names as written, folded by the parser: "f" or "schema.f"
     relations: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = field(default=())
-    # Derived, for the data path:
-    reads: bool = field(init=False)  # a replica may have it, unless something about the session speaks against that
-    quiet: bool = field(init=False)  # it leaves nothing behind and does nothing to the transaction
+    verdict: Verdict = field(init=False, repr=False, compare=False)  # derived: what the data path asks
 
     def __post_init__(self) -> None:
         reads = self.target is Target.REPLICA or (self.target is Target.SESSION and self.tx is Tx.BEGIN_READ_ONLY)
-        object.__setattr__(self, "reads", reads)  # the way of frozen dataclasses
-        object.__setattr__(self, "quiet", not self.effects and self.tx is Tx.NONE)
+        quiet = not self.effects and self.tx is Tx.NONE
+        object.__setattr__(self, "verdict", Verdict(reads, quiet, self.reason))  # the way of frozen dataclasses

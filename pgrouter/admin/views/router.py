@@ -27,9 +27,7 @@ BUILD = "compiled" if pgrouter.COMPILED else "not compiled"
 
 def routes(scene: Scene) -> Iterator[Row]:
     """Count routed batches by target and reason, the most frequent first."""
-    counted = sorted(scene.app.hub.routes.items(), key=lambda item: (-item[1], item[0]))
-    for (reason, reads), count in counted:
-        yield "replica" if reads else "primary", reason, count
+    yield from scene.app.hub.routes.items()
 
 
 def cache(scene: Scene) -> Iterator[Row]:

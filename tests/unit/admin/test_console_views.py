@@ -71,7 +71,7 @@ def crowd(desk: Desk) -> None:
     shared = desk.hub.shared.take(b"select $1\0\0\0", None)
     idler.prepared[b"s"] = shared
     linked.prepared[shared.ident] = shared
-    desk.hub.routes["read", True] = 3
+    desk.hub.routes.add("read", True, 3)
     desk.wait(1.5)
 
 
@@ -202,7 +202,8 @@ def test_databases_and_users(desk: Desk) -> None:
 
 
 def test_routes_are_sorted_by_frequency(desk: Desk) -> None:
-    desk.hub.routes |= {("write", False): 2, ("read", True): 40, ("ddl", False): 2}
+    for reason, reads, times in (("write", False, 2), ("read", True, 40), ("ddl", False, 2)):
+        desk.hub.routes.add(reason, reads, times)
     rows = [tuple(row.values()) for row in show(desk, "ROUTES")]
     assert rows == [("replica", "read", 40), ("primary", "ddl", 2), ("primary", "write", 2)]
 

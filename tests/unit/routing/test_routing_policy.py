@@ -63,8 +63,8 @@ def test_reasons_name_the_rule() -> None:
 @pytest.mark.parametrize("sql", [sql for sql, facts, _ in RULES if facts is PLAIN])
 def test_a_statement_keeps_what_is_decided_for_a_plain_session(sql: str) -> None:
     statement = classify(sql)
-    assert (decide(statement, PLAIN).target is R) == statement.reads
-    assert decide(statement, PLAIN).reason == statement.reason
+    assert (decide(statement, PLAIN).target is R) == statement.verdict.reads
+    assert decide(statement, PLAIN).reason == statement.verdict.reason == statement.reason
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,4 @@
+cdef class Verdict:
+    cdef readonly bint reads
+    cdef readonly bint quiet
+    cdef readonly str reason
