@@ -44,7 +44,7 @@ def main() -> int:
         fcntl.flock(held, fcntl.LOCK_EX)
         packages, build = fingerprints()
         old = STAMP.read_text().split() if STAMP.exists() else ["", "", ""]
-        if old[:2] == [packages, build] and PYTHON.exists():
+        if old[:2] == [packages, build] and PYTHON.exists() and (old[2] != "yes" or all_compiled()):
             warn_if_slow(old[2])
             return 0
         started = time.monotonic()
@@ -65,11 +65,19 @@ def fingerprints() -> tuple[str, str]:
     packages = hashlib.sha256(f"{sys.executable} {sys.version}".encode())
     packages.update((ROOT / "pyproject.toml").read_bytes())
     build = hashlib.sha256(f"{os.environ.get('PGROUTER_BUILD', 'auto')} {missing_for_build()}".encode())
-    declarations = sorted((ROOT / "pgrouter").rglob("*.pxd"))
-    sources = [source for pxd in declarations if (source := pxd.with_suffix(".py")).exists()]
-    for path in [ROOT / "setup.py", *declarations, *sources]:
+    for path in [ROOT / "setup.py", *sorted((ROOT / "pgrouter").rglob("*.pxd")), *hot_rooms()]:
         build.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
     return packages.hexdigest(), build.hexdigest()
+
+
+def hot_rooms() -> list[Path]:
+    """Give the modules that are compiled: those with declarations beside them."""
+    return [room for pxd in sorted((ROOT / "pgrouter").rglob("*.pxd")) if (room := pxd.with_suffix(".py")).exists()]
+
+
+def all_compiled() -> bool:
+    """Tell whether every hot room has its library: somebody may have tidied up."""
+    return all(any(room.parent.glob(f"{room.stem}.*.so")) for room in hot_rooms())
 
 
 def missing_for_build() -> str:
