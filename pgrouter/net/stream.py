@@ -118,6 +118,7 @@ class Stream(Watched):
             if self.kept >= self.need:
                 self.process_partial()
             return 0
+        self.need = 0
         if self.kept:
             begin -= self.kept
             if cython.compiled:

@@ -207,6 +207,7 @@ class Group:
         """Take a connection back that owes nothing, is at a sync point and has no peer: the only way to be free."""
         pool: MemberPool = server.owner
         now: cython.double = self.poller.now
+        server.resume()  # its last client may have been slow to read
         if server.cancels:
             return  # a cancel request may still hit it: `cancelled` gives it again
         if server.dirty:
@@ -226,7 +227,8 @@ class Group:
     def cancelled(self, server: ServerConnection) -> None:
         """A cancel request has arrived; if the connection became free meanwhile, it is free now."""
         server.cancels -= 1
-        if not server.cancels and not server.closed and server.peer is None and server.state == ACTIVE:
+        free = not server.cancels and not server.closed and server.peer is None and server.state == ACTIVE
+        if free and server.at_sync and not server.owed.count:
             self.give(server)
 
     def next_waiter(self, pool: MemberPool) -> tuple | None:
@@ -263,22 +265,22 @@ class Group:
         """A connection could not be made: final refusals go to who waits, the rest is tried again by the janitor."""
         self.pools.suspect(pool.member.name)
         if error.sqlstate[:2] in FINAL_CLASSES:
-            self.refuse_all(error)
-        else:
-            self.wake()  # reads may have to go to the primary now
+            self.refuse(error)
+        self.wake()  # reads may have to go to the primary now
 
     def server_lost(self, pool: MemberPool) -> None:
         """An established connection ended by itself: somebody should look at that member."""
         self.pools.suspect(pool.member.name)
         self.grow()
 
-    def refuse_all(self, error: RouterError) -> None:
-        """End every wait with an error."""
-        for queue in (self.waiting_writes, self.waiting_reads, self.waiting_logins):
-            waiting = list(queue)
-            queue.clear()
-            for peer, _ in waiting:
-                peer.on_refused(error)
+    def refuse(self, error: RouterError) -> None:
+        """End the waits that no other member can end: a replica alone may not know a role or a database yet."""
+        for queue, reads in ((self.waiting_writes, False), (self.waiting_reads, True), (self.waiting_logins, True)):
+            if all(pool.failures for pool in self.eligible(reads=reads)):
+                waiting = list(queue)
+                queue.clear()
+                for peer, _ in waiting:
+                    peer.on_refused(error)
 
     # -- janitor
 

@@ -151,6 +151,7 @@ class MemberPool:
     def reset(self, server: ServerConnection) -> None:
         """Wipe what the last client left, before anyone else gets it; `server_free` follows."""
         self.move(server, RESETTING)
+        server.resume()  # its last client may have been slow to read
         server.used_at = self.group.poller.now
         clean = server.at_sync and server.status == IDLE_STATUS
         if server.owed.skipping:

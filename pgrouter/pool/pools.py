@@ -122,9 +122,12 @@ class Pools:
             ticks += 1
             now = self.poller.touch()
             for group in list(self.groups.values()):
-                group.tick(now)
-                if ticks % SWEEP_TICKS == 0:
-                    group.sweep(now)
+                try:
+                    group.tick(now)
+                    if ticks % SWEEP_TICKS == 0:
+                        group.sweep(now)
+                except Exception:  # a bug in one group must not end the deadlines of all
+                    log.exception("bug in the janitor of %s", group)
             for connection in [c for c in self._cancels if now - c.since > CANCEL_TIMEOUT_S]:
                 connection.on_eof("timeout")
 

@@ -14,6 +14,7 @@ cdef class Outstanding:
     cdef readonly bint copying
     cdef readonly bint skipping
     cdef readonly bint uncertain
+    cdef public bint unnamed_lost
     cdef readonly Py_ssize_t fakes
     cdef readonly list events
 

@@ -94,6 +94,7 @@ class Outstanding:
     (PARSE_NAMED, id, False) not parsed because of an error at or before it, (CLOSE, id, False) not closed, and the same
     of CLOSE_NAMED without an id.
     The id is 0 where the lost request was a FAKE: the client's name is gone, the server is as it was.
+    `unnamed_lost`: a Parse of the unnamed statement has failed or was not reached; the owner sets it back.
     `uncertain`: an error during COPY left it open whether a Sync was read; the server must not be used again.
     """
 
@@ -106,6 +107,7 @@ class Outstanding:
         self.copying = False
         self.skipping = False
         self.uncertain = False
+        self.unnamed_lost = False
         self.fakes = 0
         self.events = []
 
@@ -234,7 +236,9 @@ class Outstanding:
 
     def lose(self, kind: cython.int, action: cython.int, ident: cython.uint) -> int:
         """A request that the server ignores; the owner hears of it where a named statement is concerned."""
-        if kind == PARSE_NAMED or kind == CLOSE_NAMED or ident:
+        if kind == PARSE and ident == 0:
+            self.unnamed_lost = True
+        elif kind == PARSE_NAMED or kind == CLOSE_NAMED or ident:
             self.events.append((kind, 0 if action == FAKE else ident, False))
         return 0
 

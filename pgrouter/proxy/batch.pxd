@@ -5,7 +5,7 @@ from pgrouter.routing.verdict cimport Verdict
 cdef int PARSE, BIND, DESCRIBE, FUNCTION_CALL, QUERY
 cdef int COPY
 cdef int DISCARD, UNSEEN
-cdef tuple ENDS
+cdef tuple ENDS, BEGINS
 
 cdef class Tally:
     cdef public long long count
@@ -27,16 +27,20 @@ cdef class Batch:
     cdef public str reason
     cdef public bint deallocates
     cdef bint ends
+    cdef readonly bint begins
     cdef bint quiet
     cdef public int effects
     cdef public object touched
     cdef public bint resets
+    cdef readonly bint discards
 
     cpdef int follow(self, object facts) except -1
     cdef int begin(self) except -1
     cdef int too_long(self) except -1
+    cdef int unfinished(self) except -1
     cdef int unseen(self) except -1
     cpdef int settled(self) except -1
+    cdef int answered(self) except -1
     cdef int examine(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
     cdef int route(self, object statement) except -1
     cdef int note(self, object statement) except -1

@@ -20,12 +20,14 @@ from pgrouter.session.harvest import Touched
 DISCARD = int(Effect.DISCARD)
 UNSEEN = int(Effect.UNSEEN | Effect.OTHER_STATE)
 ENDS = (Tx.COMMIT, Tx.ROLLBACK)
+BEGINS = (Tx.BEGIN, Tx.BEGIN_READ_ONLY, Tx.BEGIN_PRIMARY)
 
 # In place of a statement, where there is none to look at
 _NOTHING = Statement(Target.REPLICA, Reason.EMPTY)
 _CALLED = Statement(Target.PRIMARY, Reason.FUNCTION_CALL)
 _NAMELESS = Statement(Target.PRIMARY, Reason.UNKNOWN_STATEMENT)  # the server will say that there is no such statement
 _TOO_LONG = Statement(Target.PRIMARY, Reason.TOO_LONG)
+_UNFINISHED = Statement(Target.PRIMARY, Reason.OPEN_BATCH)
 
 
 class Tally:
@@ -73,9 +75,11 @@ class Batch:
         self.quiet = True  # its last statement leaves nothing behind
         self.deallocates = False  # it contains DEALLOCATE ALL
         self.ends = False  # a COMMIT or ROLLBACK has been sent and not been answered
+        self.begins = False  # a BEGIN has been sent and not been answered
         self.effects = 0  # what the statements since the link may leave behind
         self.touched = None  # settings that the transaction may have changed
         self.resets = False  # a RESET or DISCARD ALL is on its way, and the startup packet had settings
+        self.discards = False  # a DISCARD ALL is on its way
         self.follow(PLAIN)
 
     def follow(self, facts) -> int:
@@ -96,6 +100,10 @@ class Batch:
         """It is too long to be kept: nobody can say what it does."""
         return self.route(_TOO_LONG)
 
+    def unfinished(self) -> int:
+        """It executes something and goes on behind its Flush, in the same implicit transaction: maybe with a write."""
+        return self.route(_UNFINISHED)
+
     def unseen(self) -> int:
         """A statement streams through that is too large to be looked at: the session keeps its server."""
         self.effects |= UNSEEN
@@ -106,6 +114,14 @@ class Batch:
         self.effects = 0
         self.touched = None
         self.resets = False
+        self.discards = False
+        return 0
+
+    def answered(self) -> int:
+        """All that was sent has its answer."""
+        self.ends = False
+        self.begins = False
+        self.discards = False
         return 0
 
     def examine(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:
@@ -116,7 +132,7 @@ class Batch:
                 return self.route(_NAMELESS)
             if statement is not FOLLOWS:
                 self.route(statement)
-                if not self.quiet:
+                if not self.quiet and (code == BIND or code == QUERY):  # only what is bound will be executed
                     self.note(statement)
         elif code == FUNCTION_CALL or frontend_kind(code) == COPY:
             return self.route(_CALLED)
@@ -141,9 +157,12 @@ class Batch:
         self.effects |= statement.effects
         if statement.tx in ENDS:
             self.ends = True
+        elif statement.tx in BEGINS:
+            self.begins = True
         if statement.settings:
             self.touch(statement.settings)
         if statement.effects & DISCARD:
+            self.discards = True
             self.resets = self.has_startup
         if statement.tag == "DEALLOCATE ALL":
             self.deallocates = True

@@ -4,7 +4,7 @@ from pgrouter.proxy.batch cimport RouteCounts
 from pgrouter.proxy.link cimport Link
 from pgrouter.server.connection cimport ServerConnection
 
-cdef int FLUSH, SYNC
+cdef int BIND, EXECUTE, FLUSH, SYNC
 cdef unsigned int MAX_MESSAGE
 cdef int COPY, ENDS_BATCH, LAST, UNKNOWN
 cdef int IDLE

@@ -19,7 +19,7 @@ import cython
 from pgrouter.errors import RouterError
 from pgrouter.net.poller import Poller
 from pgrouter.protocol import messages
-from pgrouter.protocol.codes import FLUSH, IDLE, MAX_MESSAGE, SYNC
+from pgrouter.protocol.codes import BIND, EXECUTE, FLUSH, IDLE, MAX_MESSAGE, SYNC
 from pgrouter.protocol.framing import COPY, ENDS_BATCH, LAST, UNKNOWN, frontend_kind, length_at
 from pgrouter.proxy.link import AHEAD, MAX_BATCH, Link, bad_frame
 from pgrouter.server.connection import ServerConnection
@@ -53,6 +53,9 @@ class ClientConnection(Link):
         """Route and link what is not linked, forward what is."""
         used: cython.Py_ssize_t
         while pos < end and not self.closed:
+            if self.pending is not None and self.server is None:  # it does not read what we answer
+                self.pause()
+                return pos
             if self.body_left and self.server is None:  # of a message that nobody wants
                 used = self.swallow(pos, end)
             elif self.conversation is not None:
@@ -86,6 +89,7 @@ class ClientConnection(Link):
         stop: cython.Py_ssize_t
         at: cython.Py_ssize_t = pos
         needs_server: cython.bint = False
+        works: cython.bint = False
         self.batch.begin()
         while True:
             if end - at < 5:
@@ -112,6 +116,7 @@ class ClientConnection(Link):
                 break
             if code != SYNC and code != FLUSH:
                 needs_server = True
+                works = works or code == BIND or code == EXECUTE
                 self.batch.examine(code, buf, at, stop)
             at = stop
             if kind == ENDS_BATCH:
@@ -120,7 +125,10 @@ class ClientConnection(Link):
             if code == SYNC:
                 self.send_bytes(messages.READY_IDLE)
             return at
+        if works and code == FLUSH:
+            self.batch.unfinished()
         self.resets = self.batch.resets
+        self.discards = self.batch.discards
         self.examined = at
         self.routes.add(self.batch.reason, self.batch.reads)
         self.take_server()
@@ -178,7 +186,8 @@ class ClientConnection(Link):
             self.conversation.ready(server)
             return 0
         self.asked = False
-        self.batch.ends = False
+        self.discards = False
+        self.batch.answered()
         if server.status == IDLE and self.body_left == 0:
             if server.collector is not None:
                 self.hub.harvested(self, server)
@@ -194,11 +203,22 @@ class ClientConnection(Link):
                 self.process_partial()
         return 0
 
-    # -- forwarding
+    def on_drained(self) -> int:
+        """The client takes bytes again: its server may send, or we may answer."""
+        if self.server is not None:
+            return self.server.resume()
+        self.resume()
+        return self.process_partial()
+
+    # -- what the server has to say
 
     def on_named(self, events: list) -> int:
         """Follow what became of named statements."""
         return self.statements.settle(events)
+
+    def on_unnamed_lost(self) -> int:
+        """The unnamed statement that was to be parsed has not been."""
+        return self.statements.forget_unnamed()
 
     def on_parameter(self, body: bytes) -> bytes | None:
         """A RESET goes back to the startup packet's values, which the server does not know."""
@@ -222,6 +242,7 @@ class ClientConnection(Link):
         """The transaction is over, or was lost: nothing of it is left to act on."""
         self.batch.settled()
         self.resets = False
+        self.discards = False
 
     @property
     def prepared(self) -> dict:

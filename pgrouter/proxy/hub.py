@@ -137,7 +137,8 @@ class Hub:
         batch = client.batch
         effects = batch.effects
         batch.effects = 0
-        if effects & Effect.DISCARD:
+        if server.discarded:  # not merely asked for: it is refused inside a transaction
+            server.discarded = False
             client.statements.forget()
             server.prepared.clear()
             server.profile = self.profiles.empty
@@ -221,7 +222,8 @@ class Hub:
             client.pin = None
             client.violation(_told(error, f"The session cannot go on without it: {lost}.", severity="FATAL"))
             return
-        failed = server.status != IDLE
+        ahead = server.owed.count > 1 or client.kept > 0  # it did not wait to hear whether its BEGIN went well
+        failed = server.status != IDLE or (client.batch.begins and ahead)
         detail = "The transaction was lost with it." if failed else "It is unknown whether the statement took effect."
         if client.batch.reads and not failed:
             detail = "The statement was only a read; it can be repeated."
@@ -232,6 +234,8 @@ class Hub:
             if kind != requests.COPY_END  # which has no answer of its own
         ]
         answer, said, skipping = after_loss(owed, told, failed=failed, skipping=server.owed.skipping)
+        if not owed and server.executed and client.open_batch:  # executed and flushed, and lost before its Sync
+            answer, said, skipping = messages.error_response(told), True, True
         if answer:
             client.send_bytes(answer)
         client.statements.forget_unconfirmed()

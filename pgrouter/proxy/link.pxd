@@ -24,7 +24,7 @@ cdef class Link(Peer):
     cdef public object profile
     cdef bint reading
     cdef bint asked
-    cdef bint open_batch
+    cdef readonly bint open_batch
     cdef Py_ssize_t body_left
     cdef Py_ssize_t examined
     cdef readonly bint terminated
@@ -32,6 +32,7 @@ cdef class Link(Peer):
     cpdef int link(self, ServerConnection server) except -1
     cpdef int unlink(self) except -1
     cdef Py_ssize_t forward(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
+    cdef int look_at(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
     cdef bint must_hold(self, int code, const unsigned char *buf, Py_ssize_t pos) except -1
     cdef int request(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
     cdef int stream_body(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Py_ssize_t end, Gather out) except -1

@@ -59,7 +59,6 @@ class Link(Peer):
     def __init__(self, poller: Poller, hub) -> None:
         Peer.__init__(self, poller)
         self.hub = hub
-        self.server = None
         self.group = None  # set by login, as are profile and startup_profile
         self.statements = ClientStatements(hub.statements, hub.shared)
         self.batch = Batch(self.statements)
@@ -90,12 +89,6 @@ class Link(Peer):
         server.xact_s += self.poller.now - server.linked_at
         self.batch.effects = 0
         self.group.give(server)
-        return 0
-
-    def on_drained(self) -> int:
-        """The client takes bytes again: its server may send."""
-        if self.server is not None:
-            self.server.resume()
         return 0
 
     # -- forwarding
@@ -148,8 +141,7 @@ class Link(Peer):
                     self.pause()
                 break
             if pos >= self.examined and code != SYNC and code != FLUSH and code != COPY_DATA:
-                self.batch.examine(code, buf, pos, stop)
-                self.resets = self.batch.resets
+                self.look_at(code, buf, pos, stop)
             self.request(code, buf, pos, stop, out)
             pos = stop
         self.examined = 0
@@ -160,6 +152,13 @@ class Link(Peer):
         if server.owed.fakes:
             server.flush_fakes()
         return pos
+
+    def look_at(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:
+        """Account for one frame: what it may leave behind."""
+        self.batch.examine(code, buf, pos, stop)
+        self.resets = self.batch.resets
+        self.discards = self.batch.discards
+        return 0
 
     def must_hold(self, code: cython.int, buf, pos: cython.Py_ssize_t) -> cython.bint:
         """Whether the batch that begins here must wait until the server has answered all before it.
@@ -172,7 +171,7 @@ class Link(Peer):
         if server.status == IDLE:
             if batch.has_startup and batch.touched is not None:
                 return True  # RESET goes back to the startup packet's values: around it settings must be settled
-            if self.resets:
+            if self.resets or self.discards:
                 return True
         if self.reading and (server.status == IDLE or batch.ends) and not server.owed.copying:
             return frontend_kind(code) != COPY
@@ -246,6 +245,7 @@ class Link(Peer):
         elif code == BIND:
             if not self.statements.bind(server, buf, pos, stop, end, out):
                 return 0
+            self.look_at(code, buf, pos, end)  # its names are here, which is all that is asked of it
         else:
             out.add(pos, end)
         self.body_left = stop - end

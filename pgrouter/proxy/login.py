@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 NEWEST_MINOR = 2
 LENGTH = 4  # bytes of the packet's length, which counts itself
 SHORTEST = 8  # a packet of a length and a request code
+AHEAD = 64 * 1024  # what a client may send before its login is over
 LONG_KEY = 32  # bytes of a cancel key in protocol 3.2, as PostgreSQL's own
 SHORT_KEY = 4
 
@@ -65,6 +66,8 @@ class Login(Conversation):
                 self._first_packet(data[used + 4 : used + length])
                 used += length
             if self.startup is not None and self.exchange is None:
+                if len(data) - used > AHEAD:
+                    self.client.pause()
                 return used  # sent ahead of the end of the login: it has to wait
             return used + super().on_bytes(data[used:])
         except RouterError as error:
@@ -221,6 +224,7 @@ class Login(Conversation):
         )
         self.hub.logged_in(client)
         self.end()
+        client.resume()
         if client.kept:
             client.process_partial()
 

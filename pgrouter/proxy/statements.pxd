@@ -30,6 +30,7 @@ cdef class ClientStatements:
     cdef int evict(self, ServerConnection server, Gather out) except -1
     cdef int ensure_unnamed(self, ServerConnection server, Gather out) except -1
     cpdef int settle(self, list events) except -1
+    cdef int forget_unnamed(self) except -1
     cdef int discard(self, bytes name) except -1
     cpdef int forget(self) except -1
     cdef int forget_closing(self) except -1

@@ -112,6 +112,8 @@ class ClientStatements:
             server.unnamed = self.unnamed_parse
             server.owed.push(R_PARSE, FORWARD)
             out.add(pos, stop)
+            if server.owed.unnamed_lost:  # behind an error: the server does not read it
+                server.forget_unnamed()
             return 0
         name = bytes(buf[pos + 5 : finish])
         statement = self.class_of(PARSE, buf, pos, stop)
@@ -195,8 +197,11 @@ class ClientStatements:
     ) -> int:
         """Describe and Close of a statement: by the server's name for it; a Close is not needed there at all."""
         name_end: cython.Py_ssize_t = end_of_string(buf, pos + 6, stop)
-        if buf[pos + 5] == STATEMENT and name_end == pos + 6 and code == DESCRIBE:
-            self.ensure_unnamed(server, out)
+        if buf[pos + 5] == STATEMENT and name_end == pos + 6:
+            if code == DESCRIBE:
+                self.ensure_unnamed(server, out)
+            else:
+                server.forget_unnamed()
         elif buf[pos + 5] == STATEMENT and name_end > 0:
             name = bytes(buf[pos + 6 : name_end])
             shared = self.named.get(name)
@@ -240,7 +245,7 @@ class ClientStatements:
     def ensure_unnamed(self, server: ServerConnection, out: Gather) -> int:
         """Put our unnamed statement in front where the server has another client's, or none."""
         mine = self if self.unnamed_class is UNSEEN else self.unnamed_parse
-        if server.unnamed is mine:
+        if mine is not None and server.unnamed is mine:
             return 0
         if self.unnamed_parse is not None:
             server.owed.push(R_PARSE, SKIP)
@@ -269,6 +274,12 @@ class ClientStatements:
 
     # -- forgetting
 
+    def forget_unnamed(self) -> int:
+        """Have no unnamed statement any more."""
+        self.unnamed_parse = None
+        self.unnamed_class = None
+        return 0
+
     def discard(self, name: bytes) -> int:
         """Let go of one name, if it was not closed meanwhile."""
         shared = self.named.pop(name, None)
@@ -283,9 +294,7 @@ class ClientStatements:
         self.named = {}
         self.unconfirmed = []
         self.forget_closing()
-        self.unnamed_parse = None
-        self.unnamed_class = None
-        return 0
+        return self.forget_unnamed()
 
     def forget_closing(self) -> int:
         """Let go of the statements whose Close was never answered."""

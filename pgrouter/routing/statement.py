@@ -95,6 +95,7 @@ class Reason:
     HINT = "hint"
     LEARNED = "refused by a replica before"
     FUNCTION_CALL = "function call message"
+    OPEN_BATCH = "executed before the end of its batch"
     UNKNOWN_STATEMENT = "unknown prepared statement"
 
 

@@ -31,14 +31,16 @@ class CancelConnection(PlainStream):
 
     def dial(self, family: int, address: object) -> None:
         """Begin to connect."""
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        sock.setblocking(False)
+        sock = None
         try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            sock.setblocking(False)
             sock.connect(address)
         except BlockingIOError:
             pass
         except OSError as error:
-            sock.close()
+            if sock is not None:
+                sock.close()
             self.on_eof(str(error))
             return
         self.attach(sock, 5)  # EPOLLIN | EPOLLOUT

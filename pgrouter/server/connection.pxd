@@ -4,7 +4,7 @@ from pgrouter.net.stream cimport Stream
 from pgrouter.protocol.framing cimport end_of_string, frontend_kind, length_at
 from pgrouter.protocol.outstanding cimport Outstanding
 
-cdef int COPY_DATA, DATA_ROW, ERROR_RESPONSE, NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS, READY_FOR_QUERY
+cdef int COMMAND_COMPLETE, COPY_DATA, DATA_ROW, ERROR_RESPONSE, NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS, READY_FOR_QUERY
 cdef int FORWARD, SKIP, FAKE, OUT_OF_SYNC
 cdef int QUERY, SYNC, PARSE_NAMED, CLOSE
 cdef int IDLE, DIALLING, LOGGING_IN, RESETTING
@@ -14,12 +14,14 @@ cdef Py_ssize_t WHOLE
 cdef class Peer(Stream):
     cdef public ServerConnection server
     cdef public bint resets
+    cdef public bint discards
 
     cpdef int on_served(self, ServerConnection server) except -1
     cpdef int on_refused(self, object error) except -1
     cpdef int on_ready(self) except -1
     cpdef int on_server_lost(self, object error) except -1
     cpdef int on_named(self, list events) except -1
+    cpdef int on_unnamed_lost(self) except -1
     cpdef bytes on_parameter(self, bytes body)
     cpdef bytes before_ready(self)
 
@@ -36,6 +38,7 @@ cdef class ServerConnection(Stream):
     cdef public bint at_sync
     cdef public bint executed
     cdef public bint held
+    cdef public bint discarded
     cdef public bint doomed
     cdef public bint dirty
     cdef public int cancels
@@ -58,6 +61,9 @@ cdef class ServerConnection(Stream):
 
     cdef Py_ssize_t look(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end, Gather out) except -1
     cdef int message(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -2
+    cdef int aside(self, int code) except -2
+    cdef int break_off(self, Gather out, str why, str sqlstate) except -1
+    cdef int forget_unnamed(self) except -1
     cdef int fakes(self, Gather out) except -1
     cpdef int flush_fakes(self) except -1
     cpdef int end_chunk(self, Gather out) except -1

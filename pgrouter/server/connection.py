@@ -23,6 +23,7 @@ from pgrouter.net.poller import Poller
 from pgrouter.net.stream import Stream
 from pgrouter.protocol import messages
 from pgrouter.protocol.codes import (
+    COMMAND_COMPLETE,
     COPY_DATA,
     DATA_ROW,
     ERROR_RESPONSE,
@@ -40,6 +41,8 @@ from pgrouter.server.states import DIALLING, LOGGING_IN, RESETTING, STATE_NAMES
 
 log = logging.getLogger("pgrouter.server")
 
+DISCARDED = b"DISCARD ALL\0"  # what CommandComplete says of it
+
 # Messages that we read ourselves are awaited whole up to this size; larger ones stream through unread.
 WHOLE = 256 * 1024
 
@@ -51,6 +54,12 @@ _ids = count(1)
 
 class Peer(Stream):
     """Whoever a server connection works for: a client connection, as far as the floors below it need to know."""
+
+    def __init__(self, poller: Poller) -> None:
+        Stream.__init__(self, poller)
+        self.server = None
+        self.resets = False  # it has sent a RESET: `before_ready` has something to say
+        self.discards = False  # it has sent a DISCARD ALL: `ServerConnection.discarded` will say whether that was done
 
     def on_served(self, server: ServerConnection | None) -> int:
         """A server connection has become free for us, after waiting."""
@@ -70,6 +79,10 @@ class Peer(Stream):
 
     def on_named(self, events: list) -> int:
         """Hear what became of named statements: (request, statement id, done) in order."""
+        return 0
+
+    def on_unnamed_lost(self) -> int:
+        """The unnamed statement that was to be parsed has not been."""
         return 0
 
     def on_parameter(self, body: bytes) -> bytes | None:
@@ -98,6 +111,7 @@ class ServerConnection(Stream):
         self.at_sync = True  # the last request was answered with ReadyForQuery
         self.executed = False  # since then something was bound or executed: a transaction may be open
         self.held = False  # we ask something ourselves, for the client: it may not send meanwhile
+        self.discarded = False  # a DISCARD ALL of the client was carried out
         self.doomed = False  # closed when it becomes free
         self.dirty = False  # holds session state of its last client
         self.cancels = 0  # cancel requests on their way: must not reach the next client's query
@@ -122,17 +136,19 @@ class ServerConnection(Stream):
 
     def dial(self, family: int, address) -> int:
         """Begin to connect; `on_connected` or `lose` follows."""
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        sock.setblocking(False)
-        if family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock = None
         try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            sock.setblocking(False)
+            if family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             sock.connect(address)
         except BlockingIOError:
             pass
         except OSError as error:
-            sock.close()
+            if sock is not None:
+                sock.close()
             return self.lose(ServerLost(f"could not connect to server: {error.strerror or error}"))
         self.attach(sock, 5)  # EPOLLIN | EPOLLOUT
         return 0
@@ -201,20 +217,26 @@ class ServerConnection(Stream):
                 out.add(pos, pos + length)
             self.body_left -= length
             pos += length
+            if self.owed.fakes and self.body_left == 0:
+                self.fakes(out)
         while end - pos >= 5:
             code = buf[pos]
             length = length_at(buf, pos + 1)
             stop = pos + 1 + length
             if length < 4 or length > MAX_MESSAGE:
-                return self.lose(ServerLost("the server sent an impossible message length", sqlstate="08P01"))
+                return self.break_off(out, "the server sent an impossible message length", "08P01")
             if code == DATA_ROW or code == COPY_DATA:
                 action = self.owed.answer(code)
                 if action == SKIP and self.collector is not None:
                     if stop > end:
                         return pos
                     self.collector.append((code, bytes(buf[pos + 5 : stop])))
-            elif stop > end and length <= WHOLE and code in (READY_FOR_QUERY, ERROR_RESPONSE, PARAMETER_STATUS):
+            elif stop > end and length <= WHOLE and (
+                code in (READY_FOR_QUERY, ERROR_RESPONSE, PARAMETER_STATUS, NOTICE_RESPONSE, NOTIFICATION_RESPONSE)
+            ):
                 return pos
+            elif stop > end and code in (NOTICE_RESPONSE, NOTIFICATION_RESPONSE):
+                action = self.aside(code)
             elif stop <= end:
                 action = self.message(code, buf, pos, stop, out)
                 if self.closed:
@@ -225,14 +247,14 @@ class ServerConnection(Stream):
             else:
                 action = self.owed.answer(code)
             if action == OUT_OF_SYNC:
-                return self.lose(ServerLost(f"the server sent an unexpected message of type {chr(code)!r}"))
+                return self.break_off(out, f"the server sent an unexpected message of type {chr(code)!r}", "")
             if stop > end:
                 self.body_left = stop - end
                 self.body_forward = action == FORWARD
                 stop = end
             if action == FORWARD:
                 out.add(pos, stop)
-            if self.owed.fakes:
+            if self.owed.fakes and self.body_left == 0:
                 self.fakes(out)
             pos = stop
         return pos
@@ -251,13 +273,10 @@ class ServerConnection(Stream):
                 self.at_sync = True
                 self.executed = False
                 self.held = False
-                if self.evicted:
-                    self.evicted = {}
                 self.query_s += self.poller.now - self.asked_at
             return action
         if code in (NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS):
-            # They come at any time and answer nothing.
-            action = SKIP if self.owed.count and self.owed.entries[self.owed.head] & 3 == SKIP else FORWARD
+            action = self.aside(code)
             if code == PARAMETER_STATUS:
                 body = bytes(buf[pos + 5 : stop])
                 if action == SKIP and self.collector is not None:
@@ -270,22 +289,40 @@ class ServerConnection(Stream):
                         out.add_bytes(instead)
                         return FAKE
             return action
-        if code == ERROR_RESPONSE:
+        if code == COMMAND_COMPLETE and self.peer is not None and self.peer.discards:
+            self.discarded = self.discarded or bytes(buf[pos + 5 : stop]) == DISCARDED
+        elif code == ERROR_RESPONSE:
             body = bytes(buf[pos + 5 : stop])
             fields = messages.read_error(body)
             if fields.get("V", fields.get("S", "")) in ("FATAL", "PANIC"):
                 self.last_error = fields
                 return FAKE
             action = self.owed.answer(code)
+            if self.owed.unnamed_lost:
+                self.forget_unnamed()
             if action == SKIP and self.collector is not None:
                 self.collector.append((code, body))
             elif action == SKIP:
                 # A statement of ours failed, with the client's batch behind it: never let that run as if it had not.
-                words = f"could not prepare the session: {fields.get('M', '')}"
-                self.lose(ServerLost(words, sqlstate=fields.get("C", "")))
+                self.break_off(out, f"could not prepare the session: {fields.get('M', '')}", fields.get("C", ""))
                 return FAKE
             return action
         return self.owed.answer(code)
+
+    def aside(self, code: cython.int) -> cython.int:
+        """What to do with a message that comes at any time and answers nothing: what is behind our own request is ours.
+
+        Notifications are the client's always: PostgreSQL sends them in front of whichever ReadyForQuery comes next.
+        """
+        if code == NOTIFICATION_RESPONSE or self.owed.count == 0:
+            return FORWARD
+        return SKIP if self.owed.entries[self.owed.head] & 3 == SKIP else FORWARD
+
+    def break_off(self, out: Gather, why: str, sqlstate: str) -> int:
+        """Give the client what came before, and have no more to do with this server."""
+        if self.peer is not None:
+            self.peer.send_gathered(out)
+        return self.lose(ServerLost(why, sqlstate=sqlstate))
 
     def fakes(self, out: Gather) -> int:
         """Forge the answers that are due now."""
@@ -299,7 +336,7 @@ class ServerConnection(Stream):
     def flush_fakes(self) -> int:
         """Send the forged answers that nothing stands in front of."""
         out: Gather = self.poller.to_client
-        if self.owed.fakes:
+        if self.owed.fakes and self.body_left == 0:
             out.reset(cython.NULL if cython.compiled else None)
             self.fakes(out)
             self.end_chunk(out)
@@ -315,6 +352,8 @@ class ServerConnection(Stream):
                     self.pause()  # until the peer has drained
         if self.owed.events:
             self.settle(self.owed.take_events())
+        if self.evicted and self.at_sync and self.owed.count == 0:
+            self.evicted = {}
         if self.at_sync and self.owed.count == 0:
             if peer is not None:
                 peer.on_ready()
@@ -322,6 +361,14 @@ class ServerConnection(Stream):
                 self.owner.server_free(self)
         elif peer is not None and self.owed.count == 0 and not self.executed and not self.owed.skipping:
             self.close_batch()
+        return 0
+
+    def forget_unnamed(self) -> int:
+        """A Parse of the unnamed statement has failed or was never read: nobody's is there for sure."""
+        self.owed.unnamed_lost = False
+        self.unnamed = None
+        if self.peer is not None:
+            self.peer.on_unnamed_lost()
         return 0
 
     def settle(self, events: list) -> int:
@@ -357,6 +404,7 @@ class ServerConnection(Stream):
 
     def inject(self, sql_message: bytes) -> int:
         """Send a simple Query of our own; its answer is skipped (or collected)."""
+        self.unnamed = None  # a simple Query ends the unnamed statement
         self.owed.push(QUERY, SKIP)
         self.at_sync = False
         self.send_bytes(sql_message)

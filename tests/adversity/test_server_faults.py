@@ -12,7 +12,19 @@ import asyncpg
 import psycopg
 import pytest
 from support.load import NOTHING, READS, TABLE, WRITES, Load, wait_roles
-from support.rawclient import COPY_DONE, RawClient, codes, extended, message, parse, query, sqlstate, values
+from support.rawclient import (
+    COPY_DONE,
+    FLUSH,
+    SYNC,
+    RawClient,
+    codes,
+    extended,
+    message,
+    parse,
+    query,
+    sqlstate,
+    values,
+)
 
 from pgrouter.demo.processes import until
 
@@ -152,6 +164,39 @@ def test_asyncpg_sees_a_failed_transaction_and_goes_on(front: Router, streaming:
 
     asyncio.run(main())
     assert streaming.primary.sql("select id from items") == [(2,)]
+
+
+def test_what_was_executed_and_flushed_is_not_committed_by_a_late_sync(
+    front: Router, streaming: StreamingCluster
+) -> None:
+    with RawClient(front.port) as client:
+        client.login()
+        client.send(extended("insert into items values (1, 'lost')")[:-5] + FLUSH)
+        assert codes(client.until("C")) == "12nC"
+        terminate(streaming.primary)
+        until(lambda: front.log_contains("lost <S-"), 5, "the router has noticed")
+        client.send(SYNC)
+        said = client.until_ready()
+        assert sqlstate(said) in GONE
+        assert codes(said) == "EZ"
+        assert values(client.ask("select 1")) == [["1"]]
+    assert streaming.primary.sql("select count(*) from items") == [(0,)]
+
+
+def test_statements_sent_ahead_of_a_lost_begin_do_not_run_alone(front: Router, streaming: StreamingCluster) -> None:
+    with RawClient(front.port) as client:
+        client.login()
+        timer = threading.Timer(0.3, terminate, args=(streaming.primary,))
+        timer.start()
+        client.send(query("/*pgrouter: primary*/ select pg_sleep(20)") + query("begin"))
+        said = client.until_ready()
+        timer.join()
+        assert sqlstate(said) in GONE
+        client.send(query("insert into items values (1, 'alone')"))
+        answers = [client.until_ready(), client.until_ready()]
+        assert [sqlstate(answer) in GONE | {"25P02"} for answer in answers] == [True, True]
+        assert client.ask("rollback")[-1].body == b"I"
+    assert streaming.primary.sql("select count(*) from items") == [(0,)]
 
 
 def test_psycopg_with_prepared_statements_goes_on_elsewhere(front: Router, streaming: StreamingCluster) -> None:

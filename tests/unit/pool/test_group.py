@@ -239,8 +239,22 @@ def test_a_final_refusal_ends_every_wait(world: Make, sqlstate: str) -> None:
     waiting[0].ask(reads=False)
     waiting[1].ask(reads=True)
     ground.group.wait_login(waiting[2])
-    ground.fail(ground.dialled[0], sqlstate)
+    while ground.dialled:
+        ground.fail(ground.dialled[0], sqlstate)
     assert [client.refused.sqlstate for client in waiting] == [sqlstate] * 3
+
+
+@pytest.mark.parametrize("sqlstate", ["28P01", "3D000", "42501"])
+def test_a_replica_that_does_not_know_a_role_yet_is_passed_over(world: Make, sqlstate: str) -> None:
+    ground = world()
+    writer, reader = clients(ground, 2)
+    writer.ask(reads=False)
+    reader.ask(reads=True)
+    (refusing,) = [server for server in ground.dialled if server.owner.member.name != "a"]
+    ground.fail(refusing, sqlstate)
+    ground.log_in_all()
+    assert writer.held.owner.member.name == "a"
+    assert reader.held.owner.member.name not in ("a", refusing.owner.member.name)
 
 
 def test_a_failed_dial_is_tried_again_later(world: Make) -> None:
