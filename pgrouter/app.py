@@ -23,13 +23,13 @@ from pgrouter.pool.pools import Pools
 from pgrouter.proxy.hub import Hub
 from pgrouter.proxy.listener import Listener
 from pgrouter.routing.cache import StatementCache
-from pgrouter.routing.catalog import Catalog
+from pgrouter.routing.catalog import configured
 from pgrouter.routing.classify import classify
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pgrouter.config.settings import Routing, Settings
+    from pgrouter.config.settings import Settings
     from pgrouter.topology import ClusterView
 
 log = logging.getLogger("pgrouter.app")
@@ -46,7 +46,7 @@ class App:
         self.poller = Poller(loop, on_bug=self._bug)
         self.monitor = Monitor(settings.cluster, self._view)
         routing = settings.routing
-        judge = partial(classify, catalog=_known_functions(routing))
+        judge = partial(classify, catalog=configured(routing))
         statements = StatementCache(judge, routing.cache_bytes, routing.max_parsed_bytes)
         self.pools = Pools(self.poller, settings.pool, self.monitor.view, suspect=self.monitor.suspect)
         self.hub = Hub(settings, self.pools, statements, _users(settings), partial(Console.open, self))
@@ -171,13 +171,6 @@ def _raise_descriptor_limit(max_clients: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard != resource.RLIM_INFINITY and hard < max_clients + 100:
         log.warning("only %d open files are allowed: fewer than pool.max_clients (%d) will fit", hard, max_clients)
-
-
-def _known_functions(routing: Routing) -> Catalog:
-    """What the configuration says about functions."""
-    return Catalog(
-        functions=dict.fromkeys(routing.read_only_functions, True) | dict.fromkeys(routing.write_functions, False)
-    )
 
 
 def _users(settings: Settings) -> UserStore:

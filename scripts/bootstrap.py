@@ -39,25 +39,32 @@ def main() -> int:
     if os.environ.get("PGROUTER_BUILD", "auto") not in ("auto", "require", "skip"):
         return complain("PGROUTER_BUILD: expected auto, require or skip")
     lock = ROOT / "build" / "bootstrap.lock"
-    lock.parent.mkdir(exist_ok=True)
-    with lock.open("w") as held:  # `make test` beside `make demo`: one installs, the other waits
-        fcntl.flock(held, fcntl.LOCK_EX)
-        packages, build = fingerprints()
-        old = STAMP.read_text().split() if STAMP.exists() else ["", "", ""]
-        if old[:2] == [packages, build] and PYTHON.exists() and (old[2] != "yes" or all_compiled()):
-            warn_if_slow(old[2])
-            return 0
-        started = time.monotonic()
-        try:
-            if old[0] != packages or not PYTHON.exists():
-                install()
-            compiled = compile_hot_rooms()
-        except (subprocess.CalledProcessError, OSError) as error:
-            return complain(f"not ready: {error}")
-        STAMP.write_text(f"{packages} {build} {compiled}\n")
-        say(f"ready in {time.monotonic() - started:.0f} s")
-        warn_if_slow(compiled)
+    try:
+        lock.parent.mkdir(exist_ok=True)
+        with lock.open("w") as held:  # `make test` beside `make demo`: one installs, the other waits
+            fcntl.flock(held, fcntl.LOCK_EX)
+            bring_up_to_date()
+    except (subprocess.CalledProcessError, OSError) as error:  # also: made by root before, and now by somebody else
+        return complain(f"not ready: {error}")
     return 0
+
+
+def bring_up_to_date() -> None:
+    """Install and compile what has changed since the stamp was written."""
+    packages, build = fingerprints()
+    old = STAMP.read_text().split() if STAMP.exists() else []
+    if len(old) != 3:  # a full disk may have left an empty one
+        old = ["", "", ""]
+    if old[:2] == [packages, build] and PYTHON.exists() and (old[2] != "yes" or all_compiled()):
+        warn_if_slow(old[2])
+        return
+    started = time.monotonic()
+    if old[0] != packages or not PYTHON.exists():
+        install()
+    compiled = compile_hot_rooms()
+    STAMP.write_text(f"{packages} {build} {compiled}\n")
+    say(f"ready in {time.monotonic() - started:.0f} s")
+    warn_if_slow(compiled)
 
 
 def fingerprints() -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.router import RouterFactory
 
 import pgrouter
@@ -14,6 +15,11 @@ from pgrouter.demo.streaming import StreamingCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+# A busy machine is no finding: what takes long is pytest-timeout's to say.
+settings.register_profile("pgrouter", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pgrouter")
 
 
 def pytest_report_header() -> str:

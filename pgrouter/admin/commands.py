@@ -162,9 +162,12 @@ def _run_shutdown(scene: Scene) -> tuple[Row, ...]:
     return ()
 
 
+LONGEST_ID = 18  # digits
+
+
 def _kill_client(words: list[str]) -> Command:
     ident = "".join(words[1:]).strip("'").upper().removeprefix("C-")
-    if not ident.isdecimal():
+    if not ident.isdecimal() or len(ident) > LONGEST_ID:
         raise RouterError(
             "KILL_CLIENT needs the id of one client",
             hint="SHOW CLIENTS has it in its column id.",

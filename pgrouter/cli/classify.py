@@ -7,12 +7,15 @@ outside a transaction.
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from pgrouter.routing.catalog import UNKNOWN, Catalog
+from pgrouter.config.load import load
+from pgrouter.errors import ConfigError
+from pgrouter.routing.catalog import UNKNOWN, Catalog, configured
 from pgrouter.routing.classify import classify
 
 if TYPE_CHECKING:
@@ -23,20 +26,31 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("--config", type=Path, help="configuration whose cluster's catalog is read")
+    parser.add_argument("--config", type=Path, help="configuration that says which functions read or write")
     parser.add_argument("--database", default="postgres", help="database whose catalog is read (default: %(default)s)")
     parser.add_argument("--user", default="postgres", help="user as whom names are looked up (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Answer line by line until stdin ends."""
-    answer_all(sys.stdin, sys.stdout, catalog_for(args))
+    """Answer line by line until stdin ends; 1 when the configuration cannot be used."""
+    catalog = catalog_for(args)
+    if catalog is None:
+        return 1
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
+    answer_all(sys.stdin, sys.stdout, catalog)
     return 0
 
 
-def catalog_for(_args: argparse.Namespace) -> Catalog:
-    """Give what is known of the database that the options name: nothing yet."""
-    return UNKNOWN
+def catalog_for(args: argparse.Namespace) -> Catalog | None:
+    """Give what the configuration says; None when it cannot be used: then every problem was printed, to stderr."""
+    if args.config is None:
+        return UNKNOWN
+    try:
+        return configured(load(args.config).routing)
+    except ConfigError as error:
+        sys.stderr.write("".join(f"{args.config}: {problem}\n" for problem in error.problems))
+        return None
 
 
 def answer_all(lines: TextIO, out: TextIO, catalog: Catalog) -> None:
@@ -51,7 +65,7 @@ def answer(line: str, catalog: Catalog) -> dict[str, object]:
     """Classify one line; a line that is not a request is an error, not the end."""
     try:
         request = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return {"id": None, "route": "error", "reason": f"not JSON: {error}"}
     if not isinstance(request, dict) or not isinstance(request.get("sql"), str):
         ident = request.get("id") if isinstance(request, dict) else None

@@ -28,7 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the explanation; 1 when the statement does not parse."""
-    statement = classify(args.sql, classify_command.catalog_for(args))
+    catalog = classify_command.catalog_for(args)
+    if catalog is None:
+        return 1
+    statement = classify(args.sql, catalog)
     sys.stdout.write("\n".join(explain(args.sql, statement)) + "\n")
     return 1 if statement.target is Target.ERROR else 0
 

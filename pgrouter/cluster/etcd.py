@@ -243,12 +243,13 @@ class _Watcher(threading.Thread):
     def _session(self, client: etcd3gw.Etcd3Client) -> None:
         """Read everything, then watch until silence; returns then, raises when the watch is lost."""
         self._authenticate(client)
+        asked_s = self._clock()  # what the answer says was true then: it may be long on its way
         self._keys.read(client.post(client.get_url("/kv/range"), json=self._keys.range))
         if not self._last.reachable:
             log.warning("etcd %s: reachable again", client.base_url)
         self._unread = 0
         self._told.clear()
-        self._tell()
+        self._tell(asked_s)
         create: dict[str, Any] = {"create_request": {**self._keys.range, "start_revision": self._keys.revision + 1}}
         with client.session.post(
             client.get_url("/watch"),
@@ -285,7 +286,7 @@ class _Watcher(threading.Thread):
                 if self._interrupted():
                     return
                 if line and self._keys.change(json.loads(line)):
-                    self._tell()
+                    self._tell(self._clock())
         except requests.ConnectionError as error:
             if error.args and isinstance(error.args[0], urllib3.exceptions.ReadTimeoutError):
                 return  # silence: the next read shows whether etcd is alive
@@ -295,16 +296,15 @@ class _Watcher(threading.Thread):
     def _interrupted(self) -> bool:
         return self._halted.is_set() or self._hurried.is_set()
 
-    def _tell(self) -> None:
-        """Deliver what the keys say now."""
-        now_s = self._clock()
+    def _tell(self, heard_s: float) -> None:
+        """Deliver what the keys said at `heard_s`."""
         snapshot, reign = self._keys.snapshot()
         goes_on = (snapshot.leader, reign) == (self._last.leader, self._reign)
         self._reign = reign
         self._last = replace(
             snapshot,
-            heard_s=now_s,
-            leader_since_s=self._last.leader_since_s if goes_on or snapshot.leader is None else now_s,
+            heard_s=heard_s,
+            leader_since_s=self._last.leader_since_s if goes_on or snapshot.leader is None else self._clock(),
         )
         self._deliver(self._last)
 

@@ -104,7 +104,8 @@ class Monitor:
         if snapshot is None:
             return
         before, self._view = self._view, merge(self._view, snapshot, self._probes)
-        self._follow_members()
+        if self._follow_members():
+            self._view = merge(self._view, snapshot, self._probes)  # what an old address said is no word of the new one
         if self._view.number != before.number:
             log.info("cluster view %d: %s", self._view.number, self._view.reason)
             self._publish()
@@ -124,18 +125,20 @@ class Monitor:
         except Exception:  # a consumer's bug must not blind the router
             log.exception("cluster view %d: a consumer failed", self._view.number)
 
-    def _follow_members(self) -> None:
-        """Have exactly the members of the view probed, at the addresses that it gives."""
+    def _follow_members(self) -> bool:
+        """Have exactly the members of the view probed, at the addresses that it gives; whether a word was dropped."""
+        dropped = False
         wanted = {member.name: (member.host, member.port) for member in self._view.members}
         for name, prober in list(self._probers.items()):
             if wanted.get(name) != prober.address:
                 del self._probers[name]
-                self._probes.pop(name, None)
+                dropped = self._probes.pop(name, None) is not None or dropped
                 self._retire(prober)
         for name, address in wanted.items():
             if name not in self._probers:
                 self._probers[name] = self._prober(name, address)
                 self._probers[name].start()
+        return dropped
 
     def _retire(self, prober: Prober) -> None:
         task = asyncio.get_running_loop().create_task(prober.stop())

@@ -105,7 +105,7 @@ class Converter:
             return msgspec.convert(data, kind)
         except msgspec.ValidationError as error:
             raise self._wrong(path, _words(error, data)) from None
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:  # RuntimeError: ~nobody
             raise self._wrong(path, str(error)) from None
 
     def _wrong(self, path: str, what: str) -> _Wrong:

@@ -42,7 +42,8 @@ def parse(text: str, directory: Path) -> Settings:
         data = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         raise ConfigError([_yaml_problem(error)]) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError, TypeError) as error:
+        # The last three: a tag that its value does not fit, such as !!bool x
         raise ConfigError([f"not valid YAML: {' '.join(str(error).split())}"]) from error
     settings, problems = convert(Settings, data, directory)
     problems = repeated + problems

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections import Counter
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -105,10 +106,15 @@ def _functions(settings: Settings) -> Iterator[str]:
 def _file(key: str, path: Path | None) -> Iterator[str]:
     if path is None:
         return
-    if not path.exists():
+    try:
+        kind = path.stat().st_mode
+    except FileNotFoundError:
         yield f"{key}: not found: {path}"
-    elif not path.is_file():
-        yield f"{key}: not a file: {path}"
+    except OSError as error:
+        yield f"{key}: cannot be read: {path}: {error.strerror}"
+    else:
+        if not stat.S_ISREG(kind):
+            yield f"{key}: not a file: {path}"
 
 
 def _repeated(values: Iterable[Hashable]) -> list[Hashable]:

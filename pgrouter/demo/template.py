@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shutil
 import subprocess
 import tempfile
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ def template(binaries: PostgresBinaries, stored: Stored) -> Path:
     with locked_cache() as cache:
         wanted = cache / f"data{binaries.major}-{key(binaries, stored)}"
         if not wanted.exists():
-            made = make_directory(cache / f"new-{os.getpid()}")
+            made = make_directory(_unmade(cache))
             initdb(binaries, made, stored)
             made.rename(wanted)
     return wanted
@@ -46,10 +47,17 @@ def within_reach(binaries: PostgresBinaries) -> PostgresBinaries:
     with locked_cache() as cache:
         wanted = cache / f"postgresql{binaries.major}-{key(binaries)}"
         if not wanted.exists():
-            made = cache / f"new-{os.getpid()}"
+            made = _unmade(cache)
             subprocess.run(["cp", "-a", binaries.directory.parent, made], check=True)  # noqa: S603, S607
             make_directory(made, 0o755).rename(wanted)
     return replace(binaries, directory=wanted / binaries.directory.name)
+
+
+def _unmade(cache: Path) -> Path:
+    """Give a place to make something in, without what an earlier process of this number may have left there."""
+    place = cache / f"new-{os.getpid()}"
+    shutil.rmtree(place, ignore_errors=True)
+    return place
 
 
 @contextmanager

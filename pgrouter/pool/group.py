@@ -79,6 +79,8 @@ class Group:
         for name, pool in list(self.members.items()):
             member = known.get(name)
             if member is None or (member.host, member.port) != (pool.member.host, pool.member.port):
+                if pool in (self.writer, self.last_writer):  # at its new address it is another server to write to
+                    pool.cut(ServerLost("the server is no longer a member of the cluster", sqlstate="57P01"))
                 pool.retire("the member left the cluster")
                 del self.members[name]
                 for server in pool.servers:

@@ -59,7 +59,10 @@ class Pools:
         """Follow the cluster."""
         self.view = view
         for group in list(self.groups.values()):
-            group.apply(view)
+            try:
+                group.apply(view)
+            except Exception:  # a bug in one group must not leave the others with an old leader
+                log.exception("bug in following the cluster for %s", group)
 
     def reload(self, settings: Pool) -> None:
         """Take new limits; they hold from now on."""

@@ -251,8 +251,10 @@ class ClientConnection(Link):
 
     @property
     def idle(self) -> bool:
-        """Whether the client is between transactions and waits for nothing."""
+        """Whether the client is between transactions, waits for nothing and has got all its answers."""
         server: ServerConnection = self.server
+        if self.pending is not None:
+            return False
         if server is None:
             return not self.waiting
         return server.status == IDLE and server.at_sync and server.owed.count == 0

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pgrouter.config.settings import Routing
+
 
 def _nothing() -> Mapping[str, bool]:
     return MappingProxyType({})
@@ -29,3 +31,9 @@ class Catalog:
 
 UNKNOWN = Catalog()
 """Nothing is known: built-in names mean the built-ins, a relation is a plain table, any other function a write."""
+
+
+def configured(routing: Routing) -> Catalog:
+    """Give what the configuration says about functions."""
+    reads, writes = routing.read_only_functions, routing.write_functions
+    return Catalog(functions=dict.fromkeys(reads, True) | dict.fromkeys(writes, False))

@@ -15,7 +15,7 @@ from wire import PROTOCOL_3_0, Message, Startup, Terminate
 if TYPE_CHECKING:
     from script import Script, Step
 
-TIMEOUT_S = 3.0
+TIMEOUT_S = 30.0
 CANCEL_REQUEST = 80877102
 
 

@@ -96,7 +96,9 @@ def test_switchover_crash_and_a_primary_without_patroni(failing_over: PatroniClu
         seen_s = await eye.until(lambda view: view.primary not in (None, old))
         new = eye.views[-1][1].primary
         assert new is not None
-        await asyncio.sleep(0.3)
+        async with asyncio.timeout(20):
+            while not any(at_s > since_s for at_s in writers.accepted[new]):  # noqa: ASYNC110 (threads write)
+                await asyncio.sleep(0.02)
         return new, seen_s - writers.first_after(new, since_s)
 
     async def story(writers: Writers) -> None:
@@ -129,7 +131,7 @@ def test_switchover_crash_and_a_primary_without_patroni(failing_over: PatroniClu
             assert len({first, second, third, fourth}) >= 2
             assert never_two(eye)
             print("seen after the first accepted write, s:", late_s)  # noqa: T201 - shown by pytest -rP
-            assert max(late_s.values()) < 1.0  # measured: 0.01-0.11 s; the rest is room for a busy machine
+            assert max(late_s.values()) < 5  # measured: 0.01-0.11 s; the rest is room for a busy machine
         finally:
             await monitor.stop()
 

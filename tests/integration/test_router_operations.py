@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 import yaml
-from support.rawclient import RawClient, sqlstate
+from support.rawclient import RawClient, codes, query, sqlstate
 from support.router import static_cluster
 
 from pgrouter.demo.processes import until
@@ -41,13 +41,13 @@ def front(router: RouterFactory, streaming: StreamingCluster) -> Router:
 
 
 @pytest.fixture
-def process(tmp_path: Path, streaming: StreamingCluster) -> Iterator[Any]:
+def process(tmp_path: Path, streaming: StreamingCluster, request: pytest.FixtureRequest) -> Iterator[Any]:
     """Start a router as our own child, so that its exit code can be had; gives (process, port)."""
     settings = {
         "listen": [{"host": "127.0.0.1", "port": 0}],
         "cluster": static_cluster(streaming.servers),
         "auth": {"type": "trust", "users_file": "users"},
-        "pool": {"drain_timeout": "2500ms"},
+        "pool": {"drain_timeout": getattr(request, "param", "60s")},
     }
     (tmp_path / "users").write_text('"postgres" "postgres"\n')
     (tmp_path / "router.yml").write_text(yaml.safe_dump(settings))
@@ -149,22 +149,37 @@ def test_sigterm_lets_a_transaction_finish_and_exits_0(process: Any, streaming: 
         working.execute("insert into kept values (2)")
         assert child.poll() is None
         working.commit()
-        assert child.wait(5) == 0
+        assert child.wait(20) == 0
         with pytest.raises(psycopg.OperationalError, match=r"shutting down|closed"):
             working.execute("select 1")
     assert streaming.primary.sql("select count(*) from kept") == [(2,)]
 
 
+@pytest.mark.parametrize("process", ["2500ms"], indirect=True)
 def test_a_transaction_without_end_is_ended(process: Any) -> None:
     child, port = process
-    began = time.monotonic()
     with psycopg.connect(dsn(port)) as endless:
         endless.execute("select txid_current()")
+        began = time.monotonic()
         child.send_signal(signal.SIGTERM)
-        assert child.wait(8) == 0
-        assert 2 < time.monotonic() - began < 5
+        assert child.wait(20) == 0
+        assert 2 < time.monotonic() - began < 20
         with pytest.raises(psycopg.OperationalError, match=r"shutting down|closed"):
             endless.execute("select 1")
+
+
+def test_sigterm_lets_a_slow_reader_have_its_answer(process: Any) -> None:
+    child, port = process
+    with RawClient(port, receive_buffer=16 * 1024) as slow:
+        slow.login()
+        slow.send(query("select repeat('x', 10000) from generate_series(1, 900)"))
+        time.sleep(0.5)  # what the sockets do not take lies in the router
+        child.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        said = slow.until_ready()
+        assert codes(said) == "T" + "D" * 900 + "CZ"
+        assert sqlstate(slow.until_closed()) == "57P01"
+    assert child.wait(20) == 0
 
 
 def test_sigterm_does_not_wait_for_idle_pinned_clients(process: Any) -> None:
@@ -173,8 +188,8 @@ def test_sigterm_does_not_wait_for_idle_pinned_clients(process: Any) -> None:
     with psycopg.connect(dsn(port), autocommit=True) as pinned:
         pinned.execute("listen news")
         child.send_signal(signal.SIGTERM)
-        assert child.wait(5) == 0
-        assert time.monotonic() - began < 3
+        assert child.wait(20) == 0
+        assert time.monotonic() - began < 20
 
 
 def test_a_second_sigterm_ends_at_once(process: Any) -> None:
@@ -186,8 +201,8 @@ def test_a_second_sigterm_ends_at_once(process: Any) -> None:
         assert child.poll() is None
         began = time.monotonic()
         child.send_signal(signal.SIGTERM)
-        child.wait(5)
-        assert time.monotonic() - began < 1.5
+        child.wait(20)
+        assert time.monotonic() - began < 20  # drain_timeout is 60 s
         with pytest.raises(psycopg.OperationalError, match=r"shutting down|closed"):
             endless.execute("select 1")
 
@@ -222,13 +237,13 @@ def test_the_console_shuts_down(front: Router) -> None:
 def test_it_starts_before_its_cluster(router: RouterFactory, streaming: StreamingCluster) -> None:
     for server in streaming.servers:
         server.stop("immediate")
-    front = router({"cluster": static_cluster(streaming.servers), "pool": {"connect_timeout": "8s"}})
+    front = router({"cluster": static_cluster(streaming.servers), "pool": {"connect_timeout": "50s"}})
     opened: list[psycopg.Connection[Any]] = []
-    thread = threading.Thread(target=lambda: opened.append(front.connect()))
+    thread = threading.Thread(target=lambda: opened.append(front.connect(connect_timeout=50)))
     thread.start()  # a login waits for a server, it is not refused
     time.sleep(0.5)
     streaming.heal()
-    thread.join(10)
+    thread.join(50)
     assert opened
     with opened[0] as client:
         client.execute("create table if not exists late (a int)")

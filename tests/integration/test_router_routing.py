@@ -73,10 +73,11 @@ def warm(where: Where, front: Router) -> Where:
     """Both replicas have a free connection, so that turns are exact."""
 
     def connected() -> bool:
-        where(f"select {WHO}", 2)
+        if where(f"select {WHO}", 2) != Counter(pg1=1, pg2=1):
+            return False  # one is still to catch up
         return all(row["sv_idle"] for row in front.admin("SHOW CLUSTER") if row["readable"])
 
-    until(connected, 5, "a free connection to each replica")
+    until(connected, 20, "a free connection to each replica")
     return where
 
 

@@ -83,11 +83,11 @@ class Router:
 
     def connect(self, dbname: str = "postgres", **more: Any) -> psycopg.Connection[Any]:
         """Open a connection in autocommit; the caller closes it."""
-        return psycopg.connect(self.dsn(dbname, **more), autocommit=True, connect_timeout=10)
+        return psycopg.connect(self.dsn(dbname, **({"connect_timeout": 30} | more)), autocommit=True)
 
     def admin(self, command: str) -> list[dict[str, Any]]:
         """Run a console command and give its rows by column name."""
-        with psycopg.connect(self.dsn("pgrouter"), autocommit=True, connect_timeout=10) as connection:
+        with psycopg.connect(self.dsn("pgrouter"), autocommit=True, connect_timeout=30) as connection:
             cursor = connection.cursor(row_factory=dict_row)
             cursor.execute(command.encode(), prepare=False)
             return cursor.fetchall() if cursor.description else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -194,6 +195,15 @@ def test_a_member_that_left_is_forgotten(world: Make) -> None:
     busy.release()
     assert server.closed
     assert sorted(names) == ["b", "c"]
+
+
+def test_a_leader_at_another_address_is_another_server(world: Make) -> None:
+    ground = world()
+    (client,) = filled(ground, 1, reads=False)
+    first, *others = view().members
+    ground.apply(replace(view(), members=(replace(first, port=first.port + 100), *others)))
+    assert client.held is None
+    assert client.refused.sqlstate == "57P01"
 
 
 def test_reads_go_to_the_primary_when_there_is_no_replica(world: Make) -> None:
