@@ -13,6 +13,7 @@ import pytest
 import uvloop
 
 from pgrouter.cluster.monitor import Monitor
+from pgrouter.cluster.patroni_keys import DcsMember, Snapshot
 from pgrouter.config.settings import Cluster, MemberAddress
 from pgrouter.config.settings import Monitor as MonitorSettings
 
@@ -241,6 +242,51 @@ def test_promotion_is_seen_at_once_while_nobody_is_writable(run: Run) -> None:
                 lambda view: view.member("pg0").timeline == 1 and "gets nothing" in view.members[0].reason, 30
             )
             assert world.view.primary == "pg1"
+
+    run(story())
+
+
+class Told:
+    """A source that says what it was told."""
+
+    def __init__(self, *members: DcsMember) -> None:
+        self.members = members
+        self.on_change: Callable[[], None]
+
+    def start(self, on_change: Callable[[], None]) -> None:
+        self.on_change = on_change
+
+    async def stop(self) -> None:
+        """Nothing is running."""
+
+    def refresh(self) -> None:
+        """There is nothing newer."""
+
+    def current(self, *_: object) -> Snapshot:
+        return Snapshot(members=self.members, leader="pg0")
+
+
+def test_a_leader_that_has_moved_is_nobody_before_it_has_spoken(run: Run) -> None:
+    async def story() -> None:
+        async with watched() as world:
+            old, new, _ = world.servers
+            new.recovering = False
+            new.answers.clear()
+            source = Told(DcsMember(name="pg0", host="127.0.0.1", port=old.port))
+            views: list[ClusterView] = []
+            settings = Cluster(source="static", monitor=MonitorSettings(timeout_s=20))
+            monitor = Monitor(settings, views.append, source=source)
+            await monitor.start()
+            assert monitor.view.primary == "pg0"
+            source.members = (DcsMember(name="pg0", host="127.0.0.1", port=new.port),)
+            source.on_change()
+            assert monitor.view.members[0].port == new.port
+            assert monitor.view.primary is None
+            new.answers.set()
+            async with asyncio.timeout(20):
+                while monitor.view.primary is None:  # noqa: ASYNC110 (the views come by themselves)
+                    await asyncio.sleep(0.01)
+            await monitor.stop()
 
     run(story())
 
