@@ -82,6 +82,11 @@ class StreamingCluster(Startable):
         for standby in self.standbys:
             until(partial(has_replayed, standby, lsn), timeout_s, f"{standby.name} replayed {lsn}")
 
+    def heirs(self) -> list[Server]:
+        """Give the standbys, the one that has received the most WAL first: the only one that all others can follow."""
+        received = "select greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'"
+        return sorted(self.standbys, key=lambda standby: standby.sql(received)[0][0], reverse=True)
+
     def follow(self, server: Server, primary: Server, *, rewind: bool = False) -> None:
         """Start a stopped server as a standby of another; `rewind` if it was a primary that went its own way."""
         if rewind:

@@ -121,7 +121,7 @@ def test_everything_in_one_packet_and_byte_by_byte(front: Router) -> None:
 ], ids=_short)  # fmt: skip
 @pytest.mark.parametrize("where", ["idle", "in a transaction", "pinned", "in COPY", "failed"])
 def test_a_frame_that_cannot_be_ends_the_connection(front: Router, garbage: bytes, where: str) -> None:
-    with RawClient(front.port, timeout_s=3) as client:
+    with RawClient(front.port, timeout_s=20) as client:
         client.login()
         lead = {
             "in a transaction": "begin", "pinned": "listen news", "in COPY": "copy items from stdin",
@@ -148,7 +148,7 @@ def test_a_frame_that_cannot_be_ends_the_connection(front: Router, garbage: byte
 ], ids=_short)  # fmt: skip
 def test_a_message_that_makes_no_sense_is_answered_or_ends_the_connection(front: Router, frame: bytes) -> None:
     for lead in (b"", query("begin"), query("begin; select 1/0"), query("listen news")):
-        with RawClient(front.port, timeout_s=3) as client:
+        with RawClient(front.port, timeout_s=20) as client:
             client.login()
             client.send(lead)
             if lead:
@@ -230,7 +230,7 @@ def test_hundreds_of_silent_connections_do_not_stop_the_others(front: Router) ->
             began = time.monotonic()
             client.login()
             assert values(client.ask("select 1")) == [["1"]]
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 5
     finally:
         for one in silent:
             one.close()

@@ -69,7 +69,7 @@ def test_a_slow_reader_of_a_result_of_50_mb_holds_nobody_up(front: Router, growt
         for _ in range(20):  # the result is on its way, and stands still
             began = time.monotonic()
             assert other.execute("select 1").fetchone() == (1,)
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 5
             time.sleep(0.02)
         assert growth() < 16
         said = slow.until_ready()
@@ -162,7 +162,7 @@ def test_queries_of_others_go_on_beside_a_big_one(front: Router) -> None:
     finally:
         stop.set()
         thread.join()
-    assert slowest[0] < 0.6
+    assert slowest[0] < 2
 
 
 def test_a_tower_of_parentheses_and_a_long_list_are_parsed_or_passed_on(front: Router) -> None:

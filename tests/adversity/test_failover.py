@@ -36,7 +36,7 @@ EXPECTED = {"57P01", "08006", "57P02", "57P03", "40001"}
 def front(router: RouterFactory, patroni: PatroniCluster) -> Router:
     made = router({"cluster": patroni_cluster(patroni), "pool": {"no_leader_timeout": "20s"}})
     patroni.require_leader().sql(TABLE)
-    until(lambda: all(is_there(member) for member in patroni.members), 10, "the table on all members")
+    until(lambda: all(is_there(member) for member in patroni.members), 30, "the table on all members")
     return made
 
 
@@ -75,7 +75,7 @@ def test_the_leader_changes_under_load(
     with Load(front) as load:
         load.wait_progress()
         event(patroni, old)
-        until(lambda: primary(front) not in (None, old.name), 20, "the router has followed")
+        until(lambda: primary(front) not in (None, old.name), 30, "the router has followed")
         load.wait_progress()
         new = patroni.member(str(primary(front)))
         rows = new.sql("select * from written")
@@ -112,7 +112,7 @@ def test_new_clients_can_log_in_while_nobody_leads(front: Router, patroni: Patro
     def client() -> None:
         began = time.monotonic()
         try:
-            with front.connect(connect_timeout=20) as connection:
+            with front.connect(connect_timeout=40) as connection:
                 connection.execute("insert into written values (9, 9)")
                 waited.append((time.monotonic() - began, None))
         except psycopg.Error as error:
@@ -127,7 +127,7 @@ def test_new_clients_can_log_in_while_nobody_leads(front: Router, patroni: Patro
     assert len(waited) == 8
     assert {state for _, state in waited} <= {None, "57P03", "57P01", "08006"}, waited
     assert [state for _, state in waited].count(None) >= 7, waited
-    assert max(seconds for seconds, _ in waited) < 20
+    assert max(seconds for seconds, _ in waited) < 35
 
 
 def test_reads_go_on_while_nobody_leads(front: Router, patroni: PatroniCluster) -> None:
@@ -136,11 +136,11 @@ def test_reads_go_on_while_nobody_leads(front: Router, patroni: PatroniCluster) 
             client.execute("select 1")
         old = patroni.require_leader()
         old.kill()
-        until(lambda: primary(front) is None, 20, "the router sees that nobody leads")
+        until(lambda: primary(front) is None, 30, "the router sees that nobody leads")
         for _ in range(10):
             began = time.monotonic()
             assert client.execute("select count(*) from written").fetchone() is not None
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 5
         patroni.wait_leader_other_than(old)
 
 
@@ -177,7 +177,7 @@ def test_a_router_that_starts_before_its_etcd(router: RouterFactory, patroni: Pa
         patroni.etcd.heal()
         for member in patroni.members:
             member.thaw()
-    thread.join(20)
+    thread.join(30)
     assert opened
     with opened[0] as client:
         client.execute("create table if not exists early (a int)")
@@ -187,7 +187,7 @@ def test_a_reload_and_a_drain_during_a_failover(front: Router, patroni: PatroniC
     with front.connect() as client:
         client.execute("select 1")
         patroni.require_leader().kill()
-        until(lambda: primary(front) is None, 20, "nobody leads")
+        until(lambda: primary(front) is None, 30, "nobody leads")
         front.process.reload()
         assert client.execute("select 1").fetchone() == (1,)
         thread = threading.Thread(target=lambda: _ignore(client, "insert into written values (7, 7)"))
@@ -196,7 +196,7 @@ def test_a_reload_and_a_drain_during_a_failover(front: Router, patroni: PatroniC
     thread.join(40)
     began = time.monotonic()
     front.stop()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
 
 
 def _ignore(client: psycopg.Connection[Any], sql: str) -> None:

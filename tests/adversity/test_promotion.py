@@ -40,19 +40,39 @@ def test_writes_go_to_the_standby_that_was_promoted(start: Start, streaming: Str
     front = start()
     streaming.primary.sql(TABLE)
     streaming.wait_caught_up()
-    new, other = streaming.standbys
     with Load(front) as load:
         load.wait_progress()
         streaming.primary.kill()
         time.sleep(0.2)
+        new, other = streaming.heirs()
         new.promote()
         other.stop()
         streaming.follow(other, new)
-        wait_roles(front, pg0=NOTHING, pg1=WRITES, pg2=READS)
+        wait_roles(front, **{"pg0": NOTHING, new.name: WRITES, other.name: READS})
         load.wait_progress()
     assert not load.lost, load
     assert {state for _, state in load.errors} <= EXPECTED, load
     assert Counter(kind for kind, _ in load.errors.elements())["write"] <= 6, load
+
+
+def test_a_standby_with_rows_that_the_promoted_one_lacks_is_not_read(start: Start, streaming: StreamingCluster) -> None:
+    front = start()
+    behind, ahead = streaming.standbys
+    streaming.primary.sql("drop table if exists items; create table items (id int, word text)")
+    streaming.wait_caught_up()
+    behind.sql("alter system set primary_conninfo = ''")
+    behind.sql("select pg_reload_conf()")
+    wait_roles(front, **{behind.name: NOTHING})
+    streaming.primary.sql("insert into items values (1, 'lost')")
+    until(lambda: ahead.sql("select id from items") == [(1,)], 30, f"the row on {ahead.name}")
+    streaming.primary.kill()
+    behind.promote()
+    ahead.stop()
+    streaming.follow(ahead, behind)  # in vain: its WAL goes on past the end of the old timeline
+    wait_roles(front, **{"pg0": NOTHING, behind.name: WRITES, ahead.name: NOTHING})
+    with front.connect() as client:
+        assert [client.execute("select count(*) from items").fetchone() for _ in range(10)] == [(0,)] * 10
+    assert ahead.sql("select id from items") == [(1,)]
 
 
 def test_an_old_primary_that_comes_back_gets_nothing(start: Start, streaming: StreamingCluster) -> None:
@@ -64,7 +84,7 @@ def test_an_old_primary_that_comes_back_gets_nothing(start: Start, streaming: St
     new.promote()
     wait_roles(front, pg0=NOTHING, pg1=WRITES)
     streaming.primary.start()  # it still takes itself for the primary
-    until(lambda: any(r["name"] == "pg0" and r["role"] == "primary" for r in front.admin("SHOW CLUSTER")), 10, "seen")
+    until(lambda: any(r["name"] == "pg0" and r["role"] == "primary" for r in front.admin("SHOW CLUSTER")), 30, "seen")
     with front.connect() as client:
         for _ in range(10):
             client.execute("insert into items values (1, 'x')")
@@ -101,5 +121,5 @@ def test_a_write_waits_for_the_promotion(start: Start, streaming: StreamingClust
         timer.start()
         began = time.monotonic()
         client.execute("create table waited (a int)")
-        assert 0.5 < time.monotonic() - began < 5
+        assert 0.5 < time.monotonic() - began < 20
         timer.join()

@@ -64,7 +64,7 @@ def test_a_server_that_ends_while_idle_is_not_noticed(front: Router, streaming: 
             client.execute("select 1")
             for server in streaming.servers:
                 terminate(server)
-            until(lambda: not front.admin("SHOW SERVERS"), 5, "the router has noticed")
+            until(lambda: not front.admin("SHOW SERVERS"), 30, "the router has noticed")
         assert client.execute("select 1").fetchone() == (1,)
 
 
@@ -174,7 +174,7 @@ def test_what_was_executed_and_flushed_is_not_committed_by_a_late_sync(
         client.send(extended("insert into items values (1, 'lost')")[:-5] + FLUSH)
         assert codes(client.until("C")) == "12nC"
         terminate(streaming.primary)
-        until(lambda: front.log_contains("lost <S-"), 5, "the router has noticed")
+        until(lambda: front.log_contains("lost <S-"), 30, "the router has noticed")
         client.send(SYNC)
         said = client.until_ready()
         assert sqlstate(said) in GONE
@@ -206,7 +206,7 @@ def test_psycopg_with_prepared_statements_goes_on_elsewhere(front: Router, strea
                 row = client.execute("insert into items values (%s, 'x') returning id", [turn], prepare=True).fetchone()
                 assert row == (turn,)
             terminate(streaming.primary)
-            until(lambda: not [s for s in front.admin("SHOW SERVERS") if s["member"] == "pg0"], 5, "noticed")
+            until(lambda: not [s for s in front.admin("SHOW SERVERS") if s["member"] == "pg0"], 30, "noticed")
 
 
 def test_a_statement_that_was_being_parsed_is_not_taken_for_parsed(front: Router, streaming: StreamingCluster) -> None:
@@ -299,7 +299,7 @@ def test_a_replica_killed_under_load_leaves_the_rotation_and_comes_back(
         lost.start()
         wait_roles(front, pg1=READS)
         sent = queries(front, "pg1")
-        until(lambda: queries(front, "pg1") > sent, 10, "pg1 gets reads again")
+        until(lambda: queries(front, "pg1") > sent, 30, "pg1 gets reads again")
         load.wait_progress()
     assert {kind for kind, _ in load.errors} <= {"read"}, load
     assert load.errors.total() <= 3, load  # reads that were in flight, at most one of each reader
@@ -326,7 +326,7 @@ def test_a_replica_that_hangs_holds_up_only_reads_in_flight(front: Router, strea
         for _ in range(10):
             began = time.monotonic()
             assert client.execute("select 1").fetchone() == (1,)
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 5
         hung.thaw()
         wait_roles(front, pg2=READS)
 
@@ -362,5 +362,5 @@ def test_everything_down_and_up_again(front: Router, streaming: StreamingCluster
         assert thread.is_alive()
         for server in streaming.servers:
             server.start()
-        thread.join(10)
+        thread.join(30)
         assert result == [("held",)]

@@ -113,11 +113,11 @@ STAGES: list[Callable[[RawClient], None]] = [
 
 def assert_clean(front: Router, streaming: StreamingCluster) -> None:
     for server in streaming.servers:
-        until(lambda server=server: not server.sql(LEFTOVERS), 8, f"nothing left on {server.name}")
+        until(lambda server=server: not server.sql(LEFTOVERS), 30, f"nothing left on {server.name}")
     locks = "select count(*) from pg_locks where locktype = 'advisory'"
-    until(lambda: streaming.primary.sql(locks) == [(0,)], 8, "no lock of a session")
+    until(lambda: streaming.primary.sql(locks) == [(0,)], 30, "no lock of a session")
     assert streaming.primary.sql("select count(*) from items") == [(0,)]
-    until(lambda: {row["state"] for row in front.admin("SHOW SERVERS")} <= {"idle"}, 5, "all servers free")
+    until(lambda: {row["state"] for row in front.admin("SHOW SERVERS")} <= {"idle"}, 30, "all servers free")
     ask = "/*pgrouter: primary*/ select current_setting('work_mem'), count(*) from pg_listening_channels()"
     with RawClient(front.port) as one, RawClient(front.port) as two:
         for client in (one, two):
@@ -151,7 +151,7 @@ def test_a_database_can_be_dropped_after_its_clients(front: Router, streaming: S
         client.login(database="passing")
         client.ask("begin; create table t (a int)")
         client.reset()
-    until(lambda: len(front.admin("SHOW CLIENTS")) == 1, 5, "all clients gone")
+    until(lambda: len(front.admin("SHOW CLIENTS")) == 1, 30, "all clients gone")
     streaming.primary.sql("drop database passing with (force)")
 
     def refused() -> bool:
@@ -159,7 +159,7 @@ def test_a_database_can_be_dropped_after_its_clients(front: Router, streaming: S
             said = client.login(database="passing")  # may be let in by what is known of the database
             return "3D000" in (sqlstate(said) or sqlstate(client.ask("select 1")))
 
-    until(refused, 5, "the database does not exist")
+    until(refused, 30, "the database does not exist")
     with RawClient(front.port) as client:
         client.login()
         assert values(client.ask("select 1")) == [["1"]]

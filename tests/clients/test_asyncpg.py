@@ -186,7 +186,7 @@ def test_listeners_hear_notifications(front: Router) -> None:
         await listener.add_listener("news", lambda *event: heard.put_nowait(event[-1]))
         for i in range(3):
             await speaker.execute("select pg_notify('news', $1)", f"item {i}")
-            assert await asyncio.wait_for(heard.get(), 5) == f"item {i}"
+            assert await asyncio.wait_for(heard.get(), 30) == f"item {i}"
         await listener.close()
         await speaker.close()
 

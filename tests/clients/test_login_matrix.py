@@ -32,7 +32,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[StreamingCluster]:
 
 
 def by_psycopg(router: Router, password: str) -> Any:
-    with psycopg.connect(router.dsn(password=password), connect_timeout=5) as connection:
+    with psycopg.connect(router.dsn(password=password), connect_timeout=30) as connection:
         row = connection.execute("select current_user").fetchone()
         return row[0] if row else None
 
@@ -62,7 +62,7 @@ def test_passwords_in_the_users_file_open_every_combination(
             by_asyncpg(front, "wrong")
     unknown = {"user": "nobody", "password": "postgres"}
     with pytest.raises(psycopg.OperationalError, match=r"authentication failed|does not exist|no password"):
-        psycopg.connect(front.dsn(**unknown), connect_timeout=5)
+        psycopg.connect(front.dsn(**unknown), connect_timeout=30)
 
 
 def test_a_scram_secret_copied_from_the_server(router: RouterFactory, streaming: StreamingCluster) -> None:

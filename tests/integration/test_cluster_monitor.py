@@ -214,7 +214,7 @@ def test_a_terminated_connection_is_no_failure(run: Run, caplog: pytest.LogCaptu
             before = world.view
             for server in world.servers:
                 server.terminate()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 while [server.logins for server in world.servers] != [2, 2, 2]:  # noqa: ASYNC110 (a fake server counts)
                     await asyncio.sleep(0.01)
             assert world.view is before
@@ -283,7 +283,7 @@ def test_a_leader_that_has_moved_is_nobody_before_it_has_spoken(run: Run) -> Non
             assert monitor.view.members[0].port == new.port
             assert monitor.view.primary is None
             new.answers.set()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 while monitor.view.primary is None:  # noqa: ASYNC110 (the views come by themselves)
                     await asyncio.sleep(0.01)
             await monitor.stop()

@@ -96,7 +96,7 @@ def test_switchover_crash_and_a_primary_without_patroni(failing_over: PatroniClu
         seen_s = await eye.until(lambda view: view.primary not in (None, old))
         new = eye.views[-1][1].primary
         assert new is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while not any(at_s > since_s for at_s in writers.accepted[new]):  # noqa: ASYNC110 (threads write)
                 await asyncio.sleep(0.02)
         return new, seen_s - writers.first_after(new, since_s)

@@ -352,7 +352,7 @@ def test_a_client_that_waits_is_seen_and_one_that_works_can_be_killed(
             assert clients["waiter"]["request_time"] is not None
         finally:
             busy.admin(f"KILL_CLIENT {holder.info.backend_pid}")
-            waiting.join(10)
+            waiting.join(30)
         assert not waiting.is_alive()
         with pytest.raises(psycopg.errors.AdminShutdown):
             holder.execute("SELECT 1")

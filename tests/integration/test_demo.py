@@ -58,5 +58,5 @@ def test_an_ended_demo_leaves_nothing_behind(number: signal.Signals) -> None:
         demo.send_signal(number)
         rest = demo.stdout.read()
     assert demo.returncode == (0 if number == signal.SIGINT else -number), rest
-    until(lambda: not Path(workdir).exists(), 15, "the end of the work directory")
+    until(lambda: not Path(workdir).exists(), 30, "the end of the work directory")
     assert reaper.processes_of(workdir) == {}

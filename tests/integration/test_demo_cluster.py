@@ -90,7 +90,7 @@ def test_an_etcd_that_was_killed_keeps_its_keys_but_not_expired_leases(etcd: Etc
     etcd.kill()
     etcd.heal()
     assert etcd.get("/service/demo/leader") == "pg0"
-    until(lambda: etcd.get("/gone") is None, 5, "the end of the lease")
+    until(lambda: etcd.get("/gone") is None, 30, "the end of the lease")
 
 
 @pytest.mark.cluster
@@ -116,7 +116,7 @@ def test_nothing_survives_its_owner(signal_number: int) -> None:
     )
     workdir = left.stdout.strip()
     assert workdir, left.stderr
-    until(lambda: not Path(workdir).exists(), 10, "the end of the work directory")
+    until(lambda: not Path(workdir).exists(), 30, "the end of the work directory")
     assert reaper.processes_of(workdir) == {}
 
 
@@ -140,7 +140,7 @@ def test_the_reaper_finds_a_daemon_that_left_its_parent() -> None:
         script = "import os, time\nif os.fork(): os._exit(0)\nos.setsid()\ntime.sleep(60)"
         marked = os.environ | {reaper.MARK: str(workdir.path)}
         subprocess.run([sys.executable, "-c", script], env=marked, check=True, timeout=20)
-        until(lambda: reaper.processes_of(str(workdir.path)), 5, "the daemon")
+        until(lambda: reaper.processes_of(str(workdir.path)), 30, "the daemon")
     finally:
         workdir.remove()
     assert reaper.processes_of(str(workdir.path)) == {}

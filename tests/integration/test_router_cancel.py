@@ -48,7 +48,7 @@ RUNNING = """
 
 def wait_running(streaming: StreamingCluster) -> None:
     """Wait until a server runs it: what has not begun, PostgreSQL does not cancel."""
-    until(lambda: any(server.sql(RUNNING)[0][0] for server in streaming.servers), 20, "a query runs")
+    until(lambda: any(server.sql(RUNNING)[0][0] for server in streaming.servers), 30, "a query runs")
 
 
 @pytest.mark.parametrize("way", ["cancel", "cancel_safe"])
@@ -105,7 +105,7 @@ def test_a_client_that_waits_for_a_server(front: Router) -> None:
         client = stack.enter_context(RawClient(front.port))
         client.login()
         client.send(query("begin"))
-        until(lambda: any(row["cl_waiting"] for row in front.admin("SHOW POOLS")), 5, "it waits")
+        until(lambda: any(row["cl_waiting"] for row in front.admin("SHOW POOLS")), 30, "it waits")
         client.cancel()
         assert sqlstate(client.until_ready()) == "57014"
         for holder in holders:

@@ -77,7 +77,7 @@ def warm(where: Where, front: Router) -> Where:
             return False  # one is still to catch up
         return all(row["sv_idle"] for row in front.admin("SHOW CLUSTER") if row["readable"])
 
-    until(connected, 20, "a free connection to each replica")
+    until(connected, 30, "a free connection to each replica")
     return where
 
 
@@ -173,7 +173,7 @@ def test_a_listener_for_one_kind(
     dsn = front.dsn().replace(f"port={front.port}", f"port={front.process.ports[listener]}")
     with psycopg.connect(dsn, autocommit=True) as connection:
         where = Where(connection, streaming)
-        until(lambda: set(where(f"select {WHO}")) == members, 5, "answers from all of them and nobody else")
+        until(lambda: set(where(f"select {WHO}")) == members, 30, "answers from all of them and nobody else")
         with connection.transaction():
             assert set(where(f"select {WHO}")) <= members
         insert = f"insert into items (word) values ('x') returning {WHO}"

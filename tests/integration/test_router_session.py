@@ -183,7 +183,7 @@ def test_listen_and_notify(front: Router, clients: Callable[..., Client]) -> Non
     speaker.execute("notify news, 'one'")
     with speaker.transaction():
         speaker.execute("select pg_notify('news', 'two')")
-    heard = [note.payload for note in listener.notifies(timeout=5, stop_after=2)]
+    heard = [note.payload for note in listener.notifies(timeout=30, stop_after=2)]
     assert heard == ["one", "two"]
 
 
@@ -204,7 +204,7 @@ def test_advisory_locks_are_held_and_given_up(front: Router, streaming: Streamin
         assert pin(front, a) == "advisory lock"
         assert one(a, "select pg_advisory_unlock(7)") is True
         assert one(b, "select pg_try_advisory_lock(7)") is True
-    until(lambda: streaming.primary.sql(held)[0][0] == 0, 5, "advisory locks given up with their clients")
+    until(lambda: streaming.primary.sql(held)[0][0] == 0, 30, "advisory locks given up with their clients")
 
 
 def test_cursors_with_hold(front: Router, clients: Callable[..., Client]) -> None:

@@ -53,11 +53,11 @@ def port(source: Path, streaming: StreamingCluster) -> Iterator[int]:
             cwd=source, env=os.environ | {"PYTHONPATH": str(source)}, stdout=output, stderr=errors,
         )  # fmt: skip
     try:
-        until(lambda: READY.search(out.read_text()), 20, f"ready: {log.read_text()}")
+        until(lambda: READY.search(out.read_text()), 30, f"ready: {log.read_text()}")
         yield int(READY.search(out.read_text())[2])
     finally:
         router.terminate()
-        assert router.wait(20) == 0
+        assert router.wait(30) == 0
     assert "Traceback" not in log.read_text()
 
 

@@ -28,7 +28,12 @@ def roles(router: Router) -> dict[str, tuple[bool, bool]]:
 
 def wait_roles(router: Router, **wanted: tuple[bool, bool]) -> None:
     """Wait until the router uses these members so."""
-    until(lambda: wanted.items() <= roles(router).items(), 15, f"the router sees {wanted}")
+    try:
+        until(lambda: wanted.items() <= roles(router).items(), 30, f"the router sees {wanted}")
+    except TimeoutError as error:
+        rows = router.admin("SHOW CLUSTER")
+        seen = [f"{row['name']} {row['role']} on {row['timeline']}: {row['reason']}" for row in rows]
+        raise TimeoutError(f"{error}; {'; '.join(seen)}") from None
 
 
 class Load:

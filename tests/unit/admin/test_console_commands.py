@@ -82,7 +82,7 @@ def test_a_huge_text_is_refused_at_once(piece: str) -> None:
     assert caught.value.sqlstate == "54000"
     begun = time.process_time()
     split(piece * (MAX_TEXT // len(piece)))
-    assert time.process_time() - begun < 0.1
+    assert time.process_time() - begun < 0.5
 
 
 @pytest.mark.parametrize("verb", sorted(UNSUPPORTED))

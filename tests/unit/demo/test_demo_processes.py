@@ -52,7 +52,7 @@ def test_a_started_program_logs_and_ends_on_a_signal(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     log = tmp_path / "log"
     started = spawn(["sh", "-c", "echo here; exec sleep 60"], tmp_path, log)
-    until(lambda: log.read_text() == "here\n", 5, "its word")
+    until(lambda: log.read_text() == "here\n", 30, "its word")
     started.signal(signal.SIGTERM)
     started.wait_gone(5)
 
