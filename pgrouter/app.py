@@ -18,7 +18,6 @@ from pgrouter.cluster.monitor import Monitor
 from pgrouter.config.diff import NEEDS_RESTART, diff
 from pgrouter.config.load import load
 from pgrouter.errors import ConfigError, RouterError, ShuttingDown
-from pgrouter.net.poller import Poller
 from pgrouter.pool.pools import Pools
 from pgrouter.proxy.hub import Hub
 from pgrouter.proxy.listener import Listener
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pgrouter.config.settings import Settings
+    from pgrouter.net.loop import Loop
     from pgrouter.topology import ClusterView
 
 log = logging.getLogger("pgrouter.app")
@@ -40,10 +40,11 @@ TICK_S = 0.25
 class App:
     """One running router."""
 
-    def __init__(self, config_path: Path, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, config_path: Path, settings: Settings, loop: Loop) -> None:
         self.config_path = config_path
         self.settings = settings
-        self.poller = Poller(loop, on_bug=self._bug)
+        self.poller = loop.poller
+        self.poller.on_bug = self._bug
         self.monitor = Monitor(settings.cluster, self._view)
         routing = settings.routing
         judge = partial(classify, catalog=configured(routing))
@@ -93,7 +94,6 @@ class App:
             await asyncio.gather(self._ticker, return_exceptions=True)
         await self.pools.stop()
         await self.monitor.stop()
-        self.poller.close()
 
     def request_stop(self) -> None:
         """Begin to drain (SIGTERM, SIGINT, SHUTDOWN); a second time: at once."""
@@ -145,9 +145,8 @@ class App:
             self.sampler.tick(now)
 
 
-async def serve(config_path: Path, settings: Settings) -> int:
-    """Run a router until SIGTERM or SIGINT; gives the exit code."""
-    loop = asyncio.get_running_loop()
+async def serve(config_path: Path, settings: Settings, loop: Loop) -> int:
+    """Run a router in this loop until SIGTERM or SIGINT; gives the exit code."""
     _raise_descriptor_limit(settings.pool.max_clients)
     app = App(config_path, settings, loop)
     for number in (signal.SIGTERM, signal.SIGINT):

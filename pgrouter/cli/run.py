@@ -6,11 +6,10 @@ code is 1 when it could not start; a configuration that cannot be used is told i
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from typing import TYPE_CHECKING
-
-import uvloop
 
 from pgrouter.cli import check
 from pgrouter.errors import RouterError
@@ -37,9 +36,11 @@ def run(args: argparse.Namespace) -> int:
         return 1
     start_logging(settings.log)
     from pgrouter.app import serve  # noqa: PLC0415  (a wrong configuration is told without the whole house)
+    from pgrouter.net.loop import Loop  # noqa: PLC0415
 
     try:
-        return uvloop.run(serve(args.config.absolute(), settings))
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            return runner.run(serve(args.config.absolute(), settings, runner.get_loop()))
     except (OSError, RouterError) as error:
         log.critical("cannot go on: %s", error)
         return 1

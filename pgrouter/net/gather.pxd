@@ -10,9 +10,9 @@ cdef class Gather:
     cdef bytearray scratch
     cdef Py_ssize_t used
 
-    cdef void reset(self, const unsigned char *source)
+    cdef void reset(self, const unsigned char *source) noexcept
     cdef inline int add(self, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int spill(self, Py_ssize_t start, Py_ssize_t end) except -1
     cpdef int add_bytes(self, bytes data) except -1
-    cdef inline Py_ssize_t length(self)
+    cdef inline Py_ssize_t length(self) noexcept
     cdef int shrink(self) except -1

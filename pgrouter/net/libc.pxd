@@ -22,6 +22,14 @@ cdef extern from "<string.h>" nogil:
     void *memcpy(void *to, const void *source, size_t n)
     int memcmp(const void *a, const void *b, size_t n)
 
+cdef extern from "<time.h>" nogil:
+    ctypedef long time_t
+    cdef struct timespec:
+        time_t tv_sec
+        long tv_nsec
+    int CLOCK_MONOTONIC
+    int clock_gettime(int clock, timespec *now)
+
 cdef extern from "<errno.h>" nogil:
     int c_errno "errno"
 

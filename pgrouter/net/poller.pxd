@@ -4,8 +4,6 @@ from pgrouter.net.gather cimport Gather
 cdef enum:
     EVENTS_PER_ROUND = 256
 
-cdef int FEW, ROUNDS
-
 cdef class Watched:
     cpdef int on_event(self, unsigned int mask) except -1
     cpdef int close(self) except -1
@@ -20,10 +18,18 @@ cdef class Poller:
     cdef unsigned char *memory
     cdef readonly Py_ssize_t size
     cdef readonly double now
+    cdef bint real
+    cdef libc.timespec reading
+    cdef bint called
+    cdef list ready
     cdef readonly object clock
     cdef public object on_bug
     cdef readonly Gather to_client
     cdef readonly Gather to_server
 
-    cpdef pump(self)
-    cdef int dispatch(self, int fd, unsigned int mask) except -1
+    cpdef double touch(self) except -1
+    cpdef int call(self) except -1
+    cpdef int wait(self, double timeout_s) except -1
+    cdef int handle(self, int count) except -1
+
+cdef int _milliseconds(double seconds) noexcept

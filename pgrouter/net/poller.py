@@ -1,7 +1,7 @@
-"""The poller: one epoll set for every socket of the data plane, itself watched by the event loop with one `add_reader`.
+"""The poller: one epoll set for every socket of the data plane, in which the event loop (`net.loop`) waits.
 
-When the set becomes readable the poller asks it for up to 256 events and gives each to whom it concerns: no task, no
-future, no object per event. The loop (uvloop) keeps everything else: dialling names, watchers, timers, signals.
+One wait brings up to 256 events, and each goes to whom it concerns: no task, no future, no object per event. asyncio
+gets its turn when it has something to do: one of its own sockets, a timer that is due, a callback that was scheduled.
 
 What all streams share lives here too: the clock's last reading, the buffer that is received into, and the two gathers
 in which the bytes of one send are collected.
@@ -23,9 +23,6 @@ log = logging.getLogger("pgrouter.net")
 BUFFER = 256 * 1024
 # Room in front of what is received, for the incomplete frame that was kept from the last time.
 HEADROOM = 8 * 1024
-# A round that brings fewer events than this was not busy: look again when the loop says so.
-FEW = 8
-ROUNDS = 4
 
 
 class Watched:
@@ -41,7 +38,7 @@ class Watched:
 
 
 class Poller:
-    """One epoll set for all streams, pumped by the event loop."""
+    """One epoll set for all streams; the loop that waits in it makes it."""
 
     def __init__(self, loop, *, clock=time.monotonic, on_bug=None) -> None:
         self.loop = loop
@@ -54,58 +51,77 @@ class Poller:
         self.buffer = bytearray(self.size)
         if cython.compiled:
             self.memory = cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(self.buffer))
-        self.now = clock()  # seconds; one reading serves a whole round of events
+        self.real = clock is time.monotonic
+        self.touch()
+        self.called = False
         self.to_client = Gather()
         self.to_server = Gather()
-        loop.add_reader(self.epoll_fd, self.pump)
 
     def close(self) -> None:
         """Stop watching; streams that are still open are the owner's to close."""
-        self.loop.remove_reader(self.epoll_fd)
         self.epoll.close()
 
     def touch(self) -> float:
-        """Read the clock between events."""
-        self.now = self.clock()
+        """Read the clock; one reading (`now`, in seconds) serves a whole round of events."""
+        if cython.compiled and self.real:
+            libc.clock_gettime(libc.CLOCK_MONOTONIC, cython.address(self.reading))
+            self.now = self.reading.tv_sec + self.reading.tv_nsec * 1e-9
+        else:
+            self.now = self.clock()
         return self.now
 
-    def pump(self):
-        """Handle what is ready, a bounded number of rounds, so that the loop's other work gets its turn."""
-        count: cython.int
-        i: cython.int
-        rounds: cython.int = 0
-        while rounds < ROUNDS:
-            rounds += 1
-            if cython.compiled:
-                count = libc.epoll_wait(self.epoll_fd, self.events, EVENTS_PER_ROUND, 0)
-                if count <= 0:
-                    return
-                self.now = self.clock()
-                for i in range(count):
-                    self.dispatch(self.events[i].data.fd, self.events[i].events)
-            else:
-                ready = self.epoll.poll(0, 256)
-                count = len(ready)
-                if not count:
-                    return
-                self.now = self.clock()
-                for fd, mask in ready:
-                    self.dispatch(fd, mask)
-            if count < FEW:
-                return
+    def call(self) -> int:
+        """The loop has something to do: let it have its turn after this round."""
+        self.called = True
+        return 0
 
-    def dispatch(self, fd: cython.int, mask: cython.uint) -> int:
-        """Give one event to its stream; a bug in one connection ends that connection, never the router."""
-        stream: Watched = self.streams[fd] if fd < len(self.streams) else None
-        if stream is None:
-            return 0  # closed earlier in this round
-        try:
-            stream.on_event(mask)
-        except Exception as error:
-            log.exception("bug in the handler of a connection; it is closed")
-            if self.on_bug is not None:
-                self.on_bug(stream, error)
-            stream.close()
+    def wait(self, timeout_s: cython.double) -> int:
+        """Handle what the sockets bring, until the loop is called or its time has come (negative: no limit)."""
+        count: cython.int
+        deadline: cython.double = 0.0
+        wait_ms: cython.int = -1 if timeout_s < 0 else 0
+        self.called = False
+        if timeout_s > 0:
+            deadline = self.touch() + timeout_s
+        while True:
+            if timeout_s > 0:
+                wait_ms = _milliseconds(deadline - self.now)
+            if cython.compiled:
+                with cython.nogil:
+                    count = libc.epoll_wait(self.epoll_fd, self.events, EVENTS_PER_ROUND, wait_ms)
+            else:
+                self.ready = self.epoll.poll(wait_ms / 1000 if wait_ms >= 0 else None, 256)
+                count = len(self.ready)
+            self.touch()
+            if count <= 0:  # the time is over, or a signal came
+                return 0
+            self.handle(count)
+            if self.called or (timeout_s >= 0 and self.now >= deadline):
+                return 0
+
+    def handle(self, count: cython.int) -> int:
+        """Give each event to its stream; a bug in one connection ends that connection, never the router."""
+        i: cython.int = 0
+        fd: cython.int = 0
+        mask: cython.uint
+        stream: Watched
+        while i < count:
+            try:
+                while i < count:
+                    if cython.compiled:
+                        fd = self.events[i].data.fd
+                        mask = self.events[i].events
+                    else:
+                        fd, mask = self.ready[i]
+                    i += 1
+                    stream = cython.cast(Watched, self.streams[fd])
+                    if stream is not None:  # else it was closed earlier in this round
+                        stream.on_event(mask)
+            except Exception as error:
+                log.exception("bug in the handler of a connection; it is closed")
+                if self.on_bug is not None:
+                    self.on_bug(stream, error)
+                stream.close()
         return 0
 
     def register(self, stream: Watched, fd: int, mask: int) -> None:
@@ -123,3 +139,10 @@ class Poller:
     def modify(self, fd: int, mask: int) -> None:
         """Change what a socket is watched for."""
         self.epoll.modify(fd, mask)
+
+
+def _milliseconds(seconds: cython.double) -> cython.int:
+    """Round up, so that nobody wakes before the time; an hour is as good as more."""
+    if seconds <= 0:
+        return 0
+    return int(min(seconds, 3600.0) * 1000 + 0.999)

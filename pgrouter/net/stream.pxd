@@ -1,3 +1,5 @@
+cimport cython
+
 from pgrouter.net cimport libc
 from pgrouter.net.gather cimport Gather
 from pgrouter.net.poller cimport Poller, Watched
@@ -22,16 +24,24 @@ cdef class Stream(Watched):
     cdef readonly unsigned long long sent
 
     cpdef int attach(self, object sock, unsigned int mask) except -1
+    @cython.final
     cdef int want(self, unsigned int mask) except -1
     cpdef int pause(self) except -1
     cpdef int resume(self) except -1
+    @cython.final
     cdef int readable(self) except -1
+    @cython.final
     cdef int take(self, Py_ssize_t n) except -1
     cpdef int process_partial(self) except -1
+    @cython.final
     cdef int keep(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -1
-    cdef Py_ssize_t receive(self)
-    cdef Py_ssize_t transmit(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end)
+    @cython.final
+    cdef Py_ssize_t receive(self) except -3
+    @cython.final
+    cdef Py_ssize_t transmit(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -3
+    @cython.final
     cdef int send(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -2
+    @cython.final
     cdef int send_gathered(self, Gather gather) except -2
     cpdef int send_bytes(self, bytes data) except -2
     cdef int defer(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -1

@@ -22,6 +22,7 @@ cdef class Group:
     cdef readonly object waiting_writes
     cdef readonly object waiting_reads
     cdef readonly object waiting_logins
+    cdef bint queued
     cdef readonly object parameters
     cdef public object wait_us
     cdef readonly object departed

@@ -58,6 +58,7 @@ class Group:
         self.waiting_writes = deque()
         self.waiting_reads = deque()
         self.waiting_logins = deque()
+        self.queued = False  # somebody may be waiting for a connection
         self.parameters = None
         self.wait_us = 0
         self.departed = Totals()  # of members that have left
@@ -174,8 +175,13 @@ class Group:
 
     def wait(self, peer: Peer, *, reads: bool) -> None:
         """Queue a client until a connection is free: `on_served`, or `on_refused` when it took too long."""
-        (self.waiting_reads if reads else self.waiting_writes).append((peer, self.poller.now))
+        self.enqueue(peer, reads=reads)
         self.grow()
+
+    def enqueue(self, peer: Peer, *, reads: bool) -> None:
+        """Put a client at the end of a queue, without a dial for its sake."""
+        (self.waiting_reads if reads else self.waiting_writes).append((peer, self.poller.now))
+        self.queued = True
 
     def wait_login(self, peer: Peer) -> None:
         """Queue a client until `parameters` are known: `on_served` with no server, or `on_refused`."""
@@ -235,7 +241,10 @@ class Group:
 
     def next_waiter(self, pool: MemberPool) -> tuple | None:
         """Take out who has waited longest among those that this pool may serve."""
+        if not self.queued:
+            return None
         if not (self.waiting_writes or self.waiting_reads):
+            self.queued = False
             return None
         queue = self._queue_of(pool)
         return queue.popleft() if queue is not None else None

@@ -13,6 +13,9 @@ cdef class Tally:
 cdef class RouteCounts:
     cdef dict reads
     cdef dict writes
+    cdef Tally last
+    cdef str last_reason
+    cdef bint last_reads
 
     cpdef int add(self, str reason, bint reads, int times=*) except -1
 

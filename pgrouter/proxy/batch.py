@@ -43,13 +43,22 @@ class RouteCounts:
     def __init__(self) -> None:
         self.reads = {}
         self.writes = {}
+        self.last = None  # the tally that was counted in last, with what it counts
+        self.last_reason = ""
+        self.last_reads = False
 
     def add(self, reason: str, reads: cython.bint, times: cython.int = 1) -> int:
         """Count a batch that was routed."""
+        if reason is self.last_reason and reads == self.last_reads and self.last is not None:
+            self.last.count += times
+            return 0
         tallies: dict = self.reads if reads else self.writes
         tally: Tally = tallies.get(reason)
         if tally is None:
             tally = tallies[reason] = Tally()
+        self.last = tally
+        self.last_reason = reason
+        self.last_reads = reads
         tally.count += times
         return 0
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
+import uvloop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -163,6 +164,21 @@ def test_its_pool_does_not_pin_servers(front: Router) -> None:
             assert {row["link"] for row in ours} == {""}
 
     asyncio.run(main())
+
+
+def test_on_uvloop_as_most_run_it(front: Router) -> None:
+    async def main() -> None:
+        async with asyncpg.create_pool(**address(front), min_size=2, max_size=4) as pool:
+
+            async def worker(number: int) -> None:
+                async with pool.acquire() as c, c.transaction():
+                    assert await c.fetchval("select $1::int", number) == number
+                    rows = await c.fetch("select * from generate_series(1, $1::int)", 5000)
+                    assert len(rows) == 5000
+
+            await asyncio.gather(*(worker(i) for i in range(40)))
+
+    uvloop.run(main())
 
 
 def test_a_pooled_connection_is_reset_between_uses(front: Router) -> None:

@@ -6,13 +6,16 @@ import asyncio
 import socket
 import struct
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgrouter.net.poller import Poller
+from pgrouter.net.loop import Loop
 from pgrouter.net.stream import PlainStream
+
+if TYPE_CHECKING:
+    from pgrouter.net.poller import Poller
 
 READ = 1  # EPOLLIN
 SIZES = st.one_of(st.integers(0, 40), st.sampled_from([8187, 8188, 8189, 20_000, 262_139, 262_140, 600_000]))
@@ -46,7 +49,7 @@ def frame(number: int, size: int) -> bytes:
 
 async def deliver(pieces: list[bytes], declines: list[bool]) -> list[bytes]:
     loop = asyncio.get_running_loop()
-    poller = Poller(loop)
+    poller = loop.poller
     mine, theirs = socket.socketpair()
     theirs.setblocking(False)
     mine.setblocking(False)
@@ -65,7 +68,6 @@ async def deliver(pieces: list[bytes], declines: list[bool]) -> list[bytes]:
     finally:
         stream.close()
         theirs.close()
-        poller.close()
 
 
 @settings(max_examples=60, deadline=None)
@@ -79,5 +81,5 @@ def test_frames_are_the_same_however_they_are_cut(sizes: list[int], cuts: list[i
     data = b"".join(frames)
     edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
     pieces = [data[a:b] for a, b in pairwise(edges)]
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=Loop) as runner:
         assert runner.run(deliver(pieces, declines)) == frames

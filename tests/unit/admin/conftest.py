@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import select
 import socket
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from pgrouter.admin.scene import Scene
 from pgrouter.admin.stats import Sampler
 from pgrouter.auth.users import UserStore
 from pgrouter.config.settings import Cluster, MemberAddress, Monitor, Settings
-from pgrouter.net.poller import Poller
+from pgrouter.net.loop import Loop
 from pgrouter.pool.pools import Pools
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.hub import ClientInfo, Hub
@@ -27,6 +26,7 @@ from pgrouter.topology import ClusterView, Member, Role
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pgrouter.net.poller import Poller
     from pgrouter.pool.group import Group
 
 SECRET = "s3" + "cret"
@@ -132,8 +132,8 @@ class Desk:
 def desk() -> Iterator[Desk]:
     """Give a router with nobody in it."""
     seconds = [1000.0]
-    loop = asyncio.new_event_loop()
-    poller = Poller(loop, clock=lambda: seconds[0])
+    loop = Loop(clock=lambda: seconds[0])
+    poller = loop.poller
     settings = Settings(
         cluster=Cluster(
             source="static",
@@ -147,5 +147,4 @@ def desk() -> Iterator[Desk]:
     yield desk
     for plug in desk.plugs:
         plug.close()
-    poller.close()
     loop.close()

@@ -73,7 +73,7 @@ def test_version_enters_no_room_above_the_ground_floors() -> None:
     script = (
         "import sys; from pgrouter.cli.main import main; main(['--version']);"
         "print([name for name in sys.modules if name.startswith(('pgrouter.app', 'pgrouter.auth', 'pgrouter.proxy',"
-        "'pgrouter.cluster', 'pgrouter.config', 'pgrouter.routing', 'psycopg', 'etcd3gw', 'uvloop'))])"
+        "'pgrouter.cluster', 'pgrouter.config', 'pgrouter.routing', 'psycopg', 'etcd3gw', 'asyncio'))])"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True

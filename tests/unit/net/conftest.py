@@ -1,4 +1,4 @@
-"""Both kinds of loop."""
+"""The loop that streams live in."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-import uvloop
+
+from pgrouter.net.loop import Loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
-LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
-
-@pytest.fixture(params=sorted(LOOPS))
-def run(request: pytest.FixtureRequest) -> Iterator[Callable[[Coroutine], object]]:
-    """Give what runs a coroutine in each kind of loop."""
-    with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
+@pytest.fixture
+def run() -> Iterator[Callable[[Coroutine], object]]:
+    """Give what runs a coroutine in the router's loop."""
+    with asyncio.Runner(loop_factory=Loop) as runner:
         yield runner.run

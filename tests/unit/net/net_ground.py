@@ -1,4 +1,4 @@
-"""Streams over real sockets in a real loop, of both kinds."""
+"""Streams over real sockets in a real loop."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING
 
-from pgrouter.net.poller import Poller
 from pgrouter.net.stream import PlainStream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from pgrouter.net.poller import Poller
 
 READ, WRITE = 1, 4  # EPOLLIN, EPOLLOUT
 
@@ -84,7 +85,8 @@ class Ground:
 
     def __init__(self) -> None:
         self.bugs: list[Exception] = []
-        self.poller = Poller(asyncio.get_running_loop(), on_bug=lambda _stream, error: self.bugs.append(error))
+        self.poller = asyncio.get_running_loop().poller
+        self.poller.on_bug = lambda _stream, error: self.bugs.append(error)
         self._open: list[PlainStream | socket.socket] = []
 
     def pair(self, kind: type[Recorder] = Recorder, **more: object) -> tuple[Recorder, socket.socket]:
@@ -110,7 +112,6 @@ class Ground:
         """Close everything."""
         for thing in self._open:
             thing.close()
-        self.poller.close()
 
 
 @contextlib.asynccontextmanager

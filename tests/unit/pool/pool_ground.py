@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from pgrouter.config.settings import Pool as PoolSettings
 from pgrouter.errors import ServerLost
-from pgrouter.net.poller import Poller
+from pgrouter.net.loop import Loop
 from pgrouter.pool.group import Group
 from pgrouter.server.connection import Peer, ServerConnection
 from pgrouter.session.settings import Profiles
@@ -83,8 +82,8 @@ class World:
 
     def __init__(self, **settings: float) -> None:
         self.now = 1000.0
-        self.loop = asyncio.new_event_loop()
-        self.poller = Poller(self.loop, clock=lambda: self.now)
+        self.loop = Loop(clock=lambda: self.now)
+        self.poller = self.loop.poller
         self.settings = PoolSettings(**settings)
         self.profiles = Profiles()
         self.view = view()
@@ -102,7 +101,6 @@ class World:
             server.close()
         for far_end in self.far_ends:
             far_end.close()
-        self.poller.close()
         self.loop.close()
 
     # -- what a group asks of the pools

@@ -1,0 +1,71 @@
+"""asyncio's event loop, waiting in the poller: one epoll wait serves the data plane and asyncio alike.
+
+asyncio itself keeps what is not the data path: tasks, timers, signals, names, the monitor's sockets. Those sockets stay
+in the selector's own epoll set, which the poller watches as one descriptor; while there is traffic and nothing for
+asyncio to do, its machinery does not run at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import selectors
+from typing import TYPE_CHECKING, Any
+
+from pgrouter.net.poller import Poller, Watched
+
+if TYPE_CHECKING:
+    import contextvars
+    from collections.abc import Callable
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """The event loop of a router; `poller` is the data plane's part of it."""
+
+    def __init__(self, **poller: Any) -> None:
+        self.poller = Poller(self, **poller)
+        super().__init__(_Selector(self.poller))
+
+    def call_soon(
+        self, callback: Callable[..., object], *args: object, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        """Schedule a callback; also from a stream's handler, after whose round it will run."""
+        self.poller.call()
+        return super().call_soon(callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: object, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Schedule a callback; the wait under way ends, since it may be due sooner than all others."""
+        self.poller.call()
+        return super().call_at(when, callback, *args, context=context)
+
+
+class _Selector(selectors.EpollSelector):
+    """asyncio's own sockets, seen through the poller."""
+
+    def __init__(self, poller: Poller) -> None:
+        super().__init__()
+        self._poller = poller
+        poller.register(_Bell(poller), self.fileno(), select.EPOLLIN)
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Handle the data plane's events until asyncio has something to do; give its sockets that are ready."""
+        self._poller.wait(-1.0 if timeout is None else max(timeout, 0.0))
+        return super().select(0)
+
+    def close(self) -> None:
+        """End the poller with the loop."""
+        super().close()
+        self._poller.close()
+
+
+class _Bell(Watched):
+    """Calls the loop when one of asyncio's sockets is ready."""
+
+    def __init__(self, poller: Poller) -> None:
+        self.poller = poller
+
+    def on_event(self, mask: int) -> int:  # noqa: ARG002  (asyncio will ask itself)
+        """Call it."""
+        return self.poller.call()

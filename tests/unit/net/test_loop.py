@@ -1,0 +1,216 @@
+"""The event loop that waits in the poller: asyncio gets its turn whenever it has something to do, and only then."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from net_ground import READ, Recorder, ground, until
+
+from pgrouter.net.loop import Loop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Any
+
+    from net_ground import Ground
+
+    Run = Callable[[Coroutine[Any, Any, None]], object]
+
+FAR_S = 10.0  # the next timer, when nobody calls the loop
+SOON_S = 5.0
+
+
+async def soon(future: asyncio.Future[None]) -> float:
+    """Wait for it with no timer near; it must not take until that timer. Gives the seconds that it took."""
+    before = time.monotonic()
+    await asyncio.wait_for(future, FAR_S)
+    took = time.monotonic() - before
+    assert took < SOON_S
+    return took
+
+
+def done(future: asyncio.Future[None]) -> Callable[[bytes], int]:
+    """Give a handler that ends the future."""
+
+    def use(data: bytes) -> int:
+        future.set_result(None)
+        return len(data)
+
+    return use
+
+
+def test_what_a_handler_schedules_runs_after_its_round(run: Run) -> None:
+    async def main() -> None:
+        async with ground() as place:
+            future = asyncio.get_running_loop().create_future()
+            _, other = place.pair(use=done(future))
+            other.send(b"x")
+            await soon(future)
+
+    run(main())
+
+
+def test_a_timer_of_a_handler_is_not_forgotten_over_a_later_one(run: Run) -> None:
+    async def main() -> None:
+        async with ground() as place:
+            loop = asyncio.get_running_loop()
+            future = loop.create_future()
+
+            def use(data: bytes) -> int:
+                loop.call_later(0.05, future.set_result, None)
+                return len(data)
+
+            _, other = place.pair(use=use)
+            other.send(b"x")
+            assert await soon(future) >= 0.04
+
+    run(main())
+
+
+def ping_pong(place: Ground) -> Recorder:
+    """Two streams that send each other the same byte for ever; gives one of them."""
+    streams: list[Recorder] = []
+
+    def use(number: int) -> Callable[[bytes], int]:
+        def answer(data: bytes) -> int:
+            streams[number].send_bytes(data)
+            streams[number].chunks.clear()
+            return len(data)
+
+        return answer
+
+    for number, sock in enumerate(socket.socketpair()):
+        streams.append(place.adopt(sock, use=use(number)))
+    streams[0].send_bytes(b"x")
+    return streams[0]
+
+
+def test_traffic_without_end_starves_neither_timers_nor_tasks_nor_threads(run: Run) -> None:
+    async def main() -> None:
+        async with ground() as place:
+            ball = ping_pong(place)
+            steps = 0
+
+            async def walk() -> None:
+                nonlocal steps
+                while True:
+                    await asyncio.sleep(0)
+                    steps += 1
+
+            walking = asyncio.create_task(walk())
+            before = time.monotonic()
+            await asyncio.sleep(0.1)
+            assert time.monotonic() - before < SOON_S
+            walking.cancel()
+            assert steps > 10
+            assert ball.received > 10
+            assert await asyncio.to_thread(sum, range(1000)) == 499500
+
+    run(main())
+
+
+def test_while_there_is_only_traffic_asyncio_does_not_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[float | None] = []
+
+    async def main() -> None:
+        async with ground() as place:
+            selector = asyncio.get_running_loop()._selector
+            select = selector.select
+            ball = ping_pong(place)
+            monkeypatch.setattr(selector, "select", lambda timeout: (turns.append(timeout), select(timeout))[1])
+            await asyncio.sleep(0.2)
+            assert ball.received > 100
+            assert len(turns) < ball.received / 10
+
+    run(main())
+
+
+def test_another_thread_calls_the_loop(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        timer = threading.Timer(0.05, loop.call_soon_threadsafe, [future.set_result, None])
+        timer.start()
+        await soon(future)
+        timer.join()
+
+    run(main())
+
+
+def test_a_signal_calls_the_loop(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        loop.add_signal_handler(signal.SIGUSR1, future.set_result, None)
+        timer = threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGUSR1])
+        timer.start()
+        await soon(future)
+        timer.join()
+        loop.remove_signal_handler(signal.SIGUSR1)
+
+    run(main())
+
+
+def test_asyncios_own_sockets_are_served_beside_streams(run: Run) -> None:
+    async def main() -> None:
+        async with ground() as place:
+            ping_pong(place)
+
+            async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                writer.write(await reader.readline())
+                await writer.drain()
+                writer.close()
+
+            async with await asyncio.start_server(echo, "127.0.0.1", 0) as server:
+                reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+                writer.write(b"hello\n")
+                assert await reader.readline() == b"hello\n"
+                writer.close()
+
+    run(main())
+
+
+def test_a_bug_does_not_cost_the_others_of_its_round_their_events(run: Run) -> None:
+    async def main() -> None:
+        async with ground() as place:
+
+            def fail(_data: bytes) -> int:
+                raise ZeroDivisionError
+
+            pairs = [place.pair(use=fail if i % 2 else len) for i in range(10)]
+            for _, other in pairs:
+                other.send(b"x")
+            await until(lambda: all(stream.received == 1 for stream, _ in pairs))
+            assert [stream.closed for stream, _ in pairs] == [bool(i % 2) for i in range(10)]
+            assert len(place.bugs) == 5
+
+    run(main())
+
+
+def test_time_passes_when_nothing_happens(run: Run) -> None:
+    async def main() -> None:
+        before = time.monotonic()
+        await asyncio.sleep(0.05)
+        assert 0.05 <= time.monotonic() - before < SOON_S
+
+    run(main())
+
+
+def test_the_loop_closes_its_poller() -> None:
+    loop = Loop()
+    stream = Recorder(loop.poller)
+    mine, theirs = socket.socketpair()
+    stream.attach(mine, READ)
+    stream.close()
+    theirs.close()
+    loop.close()
+    loop.close()
+    with pytest.raises(ValueError, match="closed"):
+        stream.poller.register(stream, 0, READ)
