@@ -7,20 +7,25 @@ outside a transaction.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from pgrouter.cluster.catalog import conninfo, read
+from pgrouter.cluster.monitor import Monitor
 from pgrouter.config.load import load
-from pgrouter.errors import ConfigError
+from pgrouter.errors import ConfigError, RouterError
 from pgrouter.routing.catalog import UNKNOWN, Catalog, configured
+from pgrouter.routing.catalog_build import build
 from pgrouter.routing.classify import classify
 
 if TYPE_CHECKING:
     import argparse
 
+    from pgrouter.config.settings import Settings
     from pgrouter.routing.statement import Statement
 
 
@@ -43,14 +48,29 @@ def run(args: argparse.Namespace) -> int:
 
 
 def catalog_for(args: argparse.Namespace) -> Catalog | None:
-    """Give what the configuration says; None when it cannot be used: then every problem was printed, to stderr."""
+    """Give what the database and the configuration say; None when they cannot: then the reasons are on stderr."""
     if args.config is None:
         return UNKNOWN
     try:
-        return configured(load(args.config).routing)
+        settings = load(args.config)
     except ConfigError as error:
         sys.stderr.write("".join(f"{args.config}: {problem}\n" for problem in error.problems))
         return None
+    try:
+        return asyncio.run(_read(settings, args.database))
+    except RouterError as error:
+        sys.stderr.write(f"{error.message}: {error.detail}\n")
+        return None
+
+
+async def _read(settings: Settings, database: str) -> Catalog:
+    """Read the catalog from whichever member is the primary."""
+    monitor = Monitor(settings.cluster, lambda _view: None)
+    await monitor.start()
+    members = [(member.host, member.port) for member in monitor.view.members]
+    await monitor.stop()
+    address = conninfo(members, database, settings.cluster.monitor)
+    return build(await asyncio.to_thread(read, address), configured(settings.routing))
 
 
 def answer_all(lines: TextIO, out: TextIO, catalog: Catalog) -> None:

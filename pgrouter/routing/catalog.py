@@ -1,32 +1,53 @@
-"""What the catalog of a database says, as data handed in; without it, names are judged by PostgreSQL's own.
+"""What the catalog of a database says about names, as data handed in; `catalog_build` makes it, `tree` asks it.
 
-The room never reads a catalog: whoever does builds a `Catalog` and hands it to `classify`.
+Two things are known of a name: whether the catalog has it at all, and, if a replica must not be asked for it, why. A
+name is looked up as it is written in SQL, "f" or "schema.f"; without a schema it stands for all of that name outside
+pg_catalog, whatever the session's search_path: one that needs the primary is enough.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pgrouter.config.settings import Routing
 
+SAFE = ""
+ANY_NUMBER = 1_000_000  # of arguments
 
-def _nothing() -> Mapping[str, bool]:
+
+def _nothing() -> Mapping[str, str]:
     return MappingProxyType({})
+
+
+class Overload(NamedTuple):
+    """A function of some name: how many arguments it takes, and why it needs the primary (SAFE: it does not)."""
+
+    least: int
+    most: int
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Names -> whether a replica may do it. A name is as written in SQL: "f", "schema.f"; absent: not known here."""
+    """Names -> why the primary is needed for them (SAFE: it is not); absent: not in the catalog."""
 
-    functions: Mapping[str, bool] = field(default_factory=_nothing)
-    relations: Mapping[str, bool] = field(default_factory=_nothing)
-    operators: Mapping[str, bool] = field(default_factory=_nothing)
-    types: Mapping[str, bool] = field(default_factory=_nothing)
+    functions: Mapping[str, tuple[Overload, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    attributes: Mapping[str, str] = field(default_factory=_nothing)  # functions that `row.name` may call, if not SAFE
+    relations: Mapping[str, str] = field(default_factory=_nothing)
+    types: Mapping[str, str] = field(default_factory=_nothing)
+    operators: Mapping[str, str] = field(default_factory=_nothing)  # of built-in types only; see catalog_build
+    implicit_cast: str = SAFE  # why no expression can be trusted: a cast between built-in types
+    configured: Mapping[str, str] = field(default_factory=_nothing)  # functions of which the configuration says it all
+    complete: bool = False  # a relation that is not here is not there, or was not when the catalog was read
+
+    def overloads(self, name: str, arguments: int) -> list[Overload]:
+        """Give the functions that a call with so many arguments may mean."""
+        return [found for found in self.functions.get(name, ()) if found.least <= arguments <= found.most]
 
 
 UNKNOWN = Catalog()
@@ -34,6 +55,17 @@ UNKNOWN = Catalog()
 
 
 def configured(routing: Routing) -> Catalog:
-    """Give what the configuration says about functions."""
-    reads, writes = routing.read_only_functions, routing.write_functions
-    return Catalog(functions=dict.fromkeys(reads, True) | dict.fromkeys(writes, False))
+    """Give what the configuration says about functions, and nothing else."""
+    reads = dict.fromkeys(routing.read_only_functions, SAFE)
+    writes = dict.fromkeys(routing.write_functions, "in write_functions")
+    return Catalog(configured=reads | writes)
+
+
+def pending(catalog: Catalog) -> Catalog:
+    """Give the same without its names: for as long as the catalog is being read, all that is the user's is unknown."""
+    return Catalog(configured=catalog.configured, complete=True)
+
+
+def with_configured(catalog: Catalog, routing: Catalog) -> Catalog:
+    """Add what the configuration says to what was read."""
+    return replace(catalog, configured=routing.configured)

@@ -175,6 +175,16 @@ table_to_xml table_to_xml_and_xmlschema table_to_xmlschema ts_stat ts_rewrite
 pg_input_is_valid pg_input_error_info jsonb_populate_record_valid
 """.split()
 )
+# Of extensions, written in C: what they do does not show in a catalog.
+EXTENSION_SQL_IN_STRING: frozenset[str] = frozenset(
+    "crosstab crosstab2 crosstab3 crosstab4 crosstabN connectby xpath_table".split()
+)
+EXTENSION_SAFE_VOLATILE: frozenset[str] = frozenset(
+    """
+uuid_generate_v1 uuid_generate_v1mc uuid_generate_v4 gen_random_uuid gen_random_bytes gen_salt pgp_sym_encrypt
+pgp_sym_encrypt_bytea pgp_pub_encrypt pgp_pub_encrypt_bytea normal_rand
+""".split()
+)
 SAFE_WITH_ARGUMENTS: dict[str, int] = {"ts_rewrite": 3}  # (query, text) runs SQL, (query, query, query) does not
 
 # -- relations and settings -----------------------------------------------------------------------------------------

@@ -78,6 +78,7 @@ class Reason:
     UNKNOWN_TYPE = "unknown type"
     UNKNOWN_NODE = "unknown syntax"
     CATALOG = "catalog"
+    UNKNOWN_RELATION = "unknown relation"
     SERVER_RELATION = "relation about the server"
     SEQUENCE = "sequence"
     TEMPORARY = "temporary object"

@@ -10,6 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pgrouter.routing import builtins, knowledge
+from pgrouter.routing.functions import (
+    is_builtin,
+    is_session_setting,
+    is_system_relation,
+    why_builtin,
+    why_relation,
+)
 from pgrouter.routing.statement import Effect, Reason, Setting
 
 if TYPE_CHECKING:
@@ -23,13 +30,18 @@ Node = dict[str, Any]
 class Findings:
     """What one walk has found: objections to a replica, names, effects. Local to one classification."""
 
-    __slots__ = ("catalog", "effects", "functions", "literal_sensitive", "objections", "relations", "settings")
+    __slots__ = (
+        "catalog", "ctes", "effects", "functions", "literal_sensitive",
+        "objections", "relations", "settings", "strangers",
+    )  # fmt: skip
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
         self.objections: list[tuple[int, str, str, bool]] = []  # position, reason, cause, overridable
         self.functions: dict[str, None] = {}
         self.relations: dict[str, None] = {}
+        self.ctes: set[str] = set()
+        self.strangers: list[tuple[Node, str]] = []  # relations that the catalog does not have, maybe CTEs
         self.settings: list[Setting] = []
         self.effects = 0
         self.literal_sensitive = False
@@ -37,6 +49,18 @@ class Findings:
     def object(self, node: Node, reason: str, cause: str, *, overridable: bool = False) -> None:
         """Note why the primary is needed."""
         self.objections.append((node.get("location", 0) if node else -1, reason, cause, overridable))
+
+    def object_to(self, node: Node, why: str, written: str) -> None:
+        """Note that the catalog says why the primary is needed for a name."""
+        self.object(node, Reason.CATALOG, f"{written} ({why})", overridable=True)
+
+    def finish(self) -> None:
+        """Say what can only be said when everything was seen."""
+        for node, name in self.strangers:
+            if name not in self.ctes:
+                self.object(node, Reason.UNKNOWN_RELATION, name, overridable=True)
+        if self.catalog.implicit_cast and (self.relations or self.functions):
+            self.object_to({}, self.catalog.implicit_cast, "implicit cast")
 
     def first(self) -> tuple[int, str, str, bool]:
         """Give the objection to tell: one that no hint can move before the others, then the first in the text."""
@@ -56,6 +80,8 @@ def walk(root: Node, found: Findings) -> None:
             if kind is not dict and kind is not list:
                 if key == "relname":
                     _relation(node, found)
+                elif key == "ctename":
+                    found.ctes.add(value)
                 continue
             look = _LOOKS.get(key)
             if look is not None:
@@ -63,6 +89,7 @@ def walk(root: Node, found: Findings) -> None:
             elif key[0] < "a" and key not in knowledge.READ_NODES:
                 found.object(value, Reason.UNKNOWN_NODE, key)
             stack.append(value)
+    found.finish()
 
 
 def names(parts: list[Node]) -> list[str]:
@@ -92,35 +119,39 @@ def _function(node: Node, parts: list[Node], found: Findings) -> None:
     path = names(parts)[-2:]
     written = ".".join(path)
     found.functions[written] = None
-    known = found.catalog.functions.get(written)
-    if known is not None:
-        if not known:
-            found.object(node, Reason.CATALOG, written, overridable=True)
+    said = found.catalog.configured.get(written, found.catalog.configured.get(path[-1]))
+    if said is not None:
+        if said:
+            found.object_to(node, said, written)
             found.effects |= Effect.UNSEEN
         return
-    if len(path) > 1 and path[0] not in ("pg_catalog", "information_schema"):
-        _unknown_function(node, written, found)
-        return
-    _builtin(node, path[-1], written, found)
+    arguments = len(node.get("args", ())) + (len(node.get("agg_order", ())) if node.get("agg_within_group") else 0)
+    qualified = len(path) > 1 and path[0] != "pg_catalog"
+    overloads = found.catalog.overloads(written, arguments)
+    for overload in overloads:
+        if overload.why:
+            found.object_to(node, overload.why, written)
+            found.effects |= Effect.UNSEEN
+            return
+    if qualified and path[0] != "information_schema":
+        if not overloads:
+            _unknown_function(node, written, found)
+    elif not overloads or is_builtin(path[-1]):
+        _builtin(node, path[-1], arguments, written, found)
 
 
-def _builtin(node: Node, name: str, written: str, found: Findings) -> None:
-    if name in knowledge.SESSION_FUNCTIONS:
-        found.effects |= knowledge.SESSION_FUNCTIONS[name]
-        found.object(node, Reason.SESSION_FUNCTION, written, overridable=True)
+def _builtin(node: Node, name: str, arguments: int, written: str, found: Findings) -> None:
+    why = why_builtin(name, arguments)
+    if why:
+        found.effects |= knowledge.SESSION_FUNCTIONS.get(name, 0)
+        found.object(node, why, written, overridable=why != Reason.WRITING_FUNCTION)
         if name == "set_config":
             _set_config(node, found)
-    elif name in knowledge.SQL_IN_STRING:
-        if len(node.get("args", ())) != knowledge.SAFE_WITH_ARGUMENTS.get(name, -1):
+        elif why == Reason.SQL_IN_STRING:
             found.effects |= Effect.UNSEEN
-            found.object(node, Reason.SQL_IN_STRING, written, overridable=True)
-    elif name in knowledge.SERVER_FUNCTIONS or name.startswith(knowledge.SERVER_PREFIXES):
-        found.object(node, Reason.SERVER_FUNCTION, written, overridable=True)
     elif name == "current_setting":
         _current_setting(node, written, found)
-    elif name in builtins.VOLATILE_FUNCTIONS and name not in knowledge.SAFE_VOLATILE:
-        found.object(node, Reason.WRITING_FUNCTION, written)
-    elif name not in builtins.STEADY_FUNCTIONS and name not in knowledge.SAFE_VOLATILE:
+    elif not is_builtin(name):
         _unknown_function(node, written, found)
 
 
@@ -146,7 +177,7 @@ def _current_setting(node: Node, written: str, found: Findings) -> None:
     found.literal_sensitive = True
     arguments = node.get("args", ())
     name = literal(arguments[0]) if arguments else None
-    if not isinstance(name, str) or ("." not in name and name.lower() not in builtins.SESSION_SETTINGS):
+    if not isinstance(name, str) or not is_session_setting(name):
         found.object(node, Reason.SERVER_SETTING, written, overridable=True)
 
 
@@ -170,11 +201,11 @@ def _operator(node: Node, parts: list[Node], found: Findings) -> None:
     if not path:
         return
     written = ".".join(path)
-    known = found.catalog.operators.get(written)
-    if known is not None:
-        if not known:
-            found.object(node, Reason.CATALOG, written, overridable=True)
-    elif path[-1] not in builtins.OPERATORS or (len(path) > 1 and path[0] != "pg_catalog"):
+    why = found.catalog.operators.get(written)
+    if why:
+        found.object_to(node, why, written)
+        found.effects |= Effect.UNSEEN
+    elif why is None and (path[-1] not in builtins.OPERATORS or (len(path) > 1 and path[0] != "pg_catalog")):
         found.object(node, Reason.UNKNOWN_OPERATOR, written, overridable=True)
         found.effects |= Effect.UNSEEN
 
@@ -184,12 +215,13 @@ def _type(_: Node, node: Node, found: Findings) -> None:
     if not path:
         return
     written = ".".join(path)
-    known = found.catalog.types.get(written)
-    if known is not None:
-        if not known:
-            found.object(node, Reason.CATALOG, written, overridable=True)
-    elif path[-1].lstrip("_") not in builtins.TYPES or (
-        len(path) > 1 and path[0] not in ("pg_catalog", "information_schema")
+    why = found.catalog.types.get(written)
+    if why:
+        found.object_to(node, why, written)
+        found.effects |= Effect.UNSEEN
+    elif why is None and (
+        path[-1].lstrip("_") not in builtins.TYPES
+        or (len(path) > 1 and path[0] not in ("pg_catalog", "information_schema"))
     ):
         found.object(node, Reason.UNKNOWN_TYPE, written, overridable=True)
 
@@ -205,15 +237,24 @@ def _relation(node: Node, found: Findings) -> None:
     if schema.startswith("pg_temp") or node.get("relpersistence") == "t":
         found.object(node, Reason.TEMPORARY, written)
         return
-    known = found.catalog.relations.get(written)
-    if known is not None:
-        if not known:
-            found.object(node, Reason.CATALOG, written, overridable=True)
-    elif schema in ("", "pg_catalog"):
-        if name in knowledge.SERVER_RELATIONS or name.startswith(knowledge.SERVER_RELATION_PREFIXES):
-            found.object(node, Reason.SERVER_RELATION, written, overridable=True)
-        elif name in knowledge.SEQUENCE_RELATIONS:
-            found.object(node, Reason.SEQUENCE, written, overridable=True)
+    why = found.catalog.relations.get(written)
+    own = why_relation(schema, name)
+    if why:
+        found.object_to(node, why, written)
+    elif own:
+        found.object(node, own, written, overridable=True)
+    elif why is None and found.catalog.complete and not is_system_relation(schema, name):
+        found.strangers.append((node, written))
+
+
+def _fields(node: Node, fields: list[Node], found: Findings) -> None:
+    """Look at `row.name` and `(row).name`, which may call a function of one row."""
+    path = names(fields)
+    for name in path[1:] if "fields" in node else path:
+        why = found.catalog.attributes.get(name)
+        if why:
+            found.object_to(node, why, name)
+            found.effects |= Effect.UNSEEN
 
 
 def _locking(_: Node, clauses: list[Node], found: Findings) -> None:
@@ -245,6 +286,8 @@ _LOOKS: dict[str, Callable[[Node, Any, Findings], None]] = {
     "useOp": _operator,
     "typeName": _type,
     "TypeName": _type,
+    "fields": _fields,
+    "indirection": _fields,
     "lockingClause": _locking,
     "intoClause": _into,
     **dict.fromkeys(knowledge.WRITING_NODES, _writing),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgrouter.routing.catalog import Catalog
+from pgrouter.routing.catalog import Catalog, Overload
 from pgrouter.routing.classify import classify
 from pgrouter.routing.statement import Effect, Reason, Setting, Target, Tx
 
@@ -317,11 +317,46 @@ def test_hints(sql: str, target: Target) -> None:
 
 def test_the_catalog_has_the_last_word() -> None:
     catalog = Catalog(
-        functions={"f": True, "lower": False},
-        relations={"v": False},
-        operators={"###": True, "=": False},
-        types={"mood": True, "int4": False},
+        functions={"f": (Overload(0, 1, ""),), "lower": (Overload(1, 1, "writes"),), "s.f": (Overload(2, 2, "writes"),)},
+        attributes={"log_row": "writes"},
+        relations={"v": "writes", "t": ""},
+        operators={"###": "", "=": "writes"},
+        types={"mood": "", "int4": "writes"},
     )
-    assert classify("select f(), a ### b, 'x'::mood from t", catalog).target is Target.REPLICA
-    for sql in ("select lower(a)", "select * from v", "select a = b", "select a in (1)", "select 'x'::int4"):
-        assert (classify(sql, catalog).target, classify(sql, catalog).reason) == (Target.PRIMARY, Reason.CATALOG)
+    for sql in ("select f(), a ### b, 'x'::mood from t", "select lower(a, b), f(1) from t", "select t.a, (t).b from t"):
+        assert classify(sql, catalog).target is Target.REPLICA, classify(sql, catalog)
+    for sql in (
+        "select lower(a)", "select * from v", "select a = b", "select a in (1)", "select 'x'::int4", "select s.f(1, 2)",
+        "select t.log_row from t", "select (t).log_row from t", "select (row(1)::t).log_row",
+    ):  # fmt: skip
+        assert (classify(sql, catalog).target, classify(sql, catalog).reason) == (Target.PRIMARY, Reason.CATALOG), sql
+    for sql in ("select f(1, 2)", "select s.f(1)", "select g()"):
+        assert classify(sql, catalog).reason == Reason.UNKNOWN_FUNCTION
+
+
+def test_a_complete_catalog_knows_all_relations_but_ctes_and_postgresqls_own() -> None:
+    catalog = Catalog(relations={"t": ""}, complete=True)
+    for sql in (
+        "select * from t, pg_class, pg_catalog.pg_type, information_schema.tables",
+        "with a as (select 1), b as (select * from a) select * from a, b, (with c as (select 2) select * from c) s",
+        "with recursive r as (select 1 union all select * from r) select * from r",
+    ):
+        assert classify(sql, catalog).target is Target.REPLICA, classify(sql, catalog)
+    for sql in ("select * from u", "select * from s.t", "with a as (select 1) select * from b"):
+        assert classify(sql, catalog).reason == Reason.UNKNOWN_RELATION
+
+
+def test_what_the_configuration_says_of_a_function_goes_before_all_else() -> None:
+    catalog = Catalog(
+        functions={"f": (Overload(0, 9, "writes"),), "g": (Overload(0, 9, ""),)},
+        configured={"f": "", "s.g": "in write_functions", "now": "in write_functions"},
+    )
+    assert classify("select f(), s.f(1), g()", catalog).target is Target.REPLICA
+    assert classify("select s.g()", catalog).reason == Reason.CATALOG
+    assert classify("select now()", catalog).cause == "now (in write_functions)"
+
+
+def test_an_implicit_cast_that_writes_can_be_anywhere() -> None:
+    catalog = Catalog(implicit_cast="volatile function")
+    assert classify("select 1", catalog).target is Target.REPLICA
+    assert classify("select a from t where b = 1", catalog).reason == Reason.CATALOG

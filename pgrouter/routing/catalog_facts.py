@@ -1,0 +1,98 @@
+"""The rows of a database's catalog that routing asks for: the answer to cluster/catalog.sql, one JSON document.
+
+Only objects that are not PostgreSQL's own are described; of those that are, names and numbers. Expressions come as
+PostgreSQL keeps them (pg_node_tree): every function, operator and relation in them is already resolved to its number,
+which no reading of the text could do.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+FIRST_NORMAL = 16384  # FirstNormalObjectId, access/transam.h: numbers below are PostgreSQL's own
+
+
+class Function(Struct, array_like=True, frozen=True):
+    """A row of pg_proc; an aggregate with the functions that it calls."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str  # f function, p procedure, a aggregate, w window function
+    volatility: str  # i immutable, s stable, v volatile
+    language: str
+    arguments: int
+    defaults: int
+    variadic: bool
+    takes: list[int]  # types of its arguments, in order
+    gives: int  # type of its result
+    source: str  # the body of SQL and PL/pgSQL as text
+    trees: list[str]  # its parsed body, its defaults
+    parts: list[int]  # functions that an aggregate calls
+    extension: bool
+
+
+class Relation(Struct, array_like=True, frozen=True):
+    """A row of pg_class, with what reading from it may evaluate."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str  # r table, p partitioned table, v view, m materialized view, f foreign table, S sequence
+    persistence: str  # p permanent, u unlogged; those of sessions are left out
+    types: list[int]  # of its columns
+    trees: list[str]  # a view's query, policies, virtual generated columns
+    children: list[int]
+
+
+class Type(Struct, array_like=True, frozen=True):
+    """A row of pg_type."""
+
+    oid: int
+    schema: str
+    name: str
+    is_row: bool
+    types: list[int]  # what it is made of: base type, element, columns of a composite, subtype of a range
+    functions: list[int]  # input, output, range and operator class functions
+    trees: list[str]  # checks of a domain
+
+
+class Operator(Struct, array_like=True, frozen=True):
+    """A row of pg_operator."""
+
+    oid: int
+    schema: str
+    name: str
+    left: int
+    right: int
+    function: int
+
+
+class Cast(Struct, array_like=True, frozen=True):
+    """A row of pg_cast that calls a function."""
+
+    source: int
+    target: int
+    function: int
+    context: str  # e explicit, a assignment, i implicit
+
+
+class Facts(Struct, frozen=True):
+    """All of it, of one moment."""
+
+    builtin_functions: dict[str, str]  # number -> name
+    builtin_relations: list[tuple[int, str, str]]  # number, schema, name
+    functions: list[Function]
+    relations: list[Relation]
+    types: list[Type]
+    operators: list[Operator]
+    casts: list[Cast]
+
+
+_decoder = msgspec.json.Decoder(Facts)
+
+
+def read_facts(document: str | bytes) -> Facts:
+    """Read the document; msgspec.ValidationError when it is none."""
+    return _decoder.decode(document)

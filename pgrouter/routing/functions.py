@@ -1,0 +1,51 @@
+"""Why a built-in function needs the primary: the rules of knowledge.py in their order. Pure."""
+
+from __future__ import annotations
+
+from pgrouter.routing import builtins, knowledge
+from pgrouter.routing.statement import Reason
+
+
+def why_builtin(name: str, arguments: int = -1) -> str:
+    """Give the reason why a function of pg_catalog needs the primary, "" if it does not or is not known at all."""
+    if name in knowledge.SESSION_FUNCTIONS:
+        return Reason.SESSION_FUNCTION
+    if name in knowledge.SQL_IN_STRING:
+        return "" if arguments == knowledge.SAFE_WITH_ARGUMENTS.get(name, -2) else Reason.SQL_IN_STRING
+    if name in knowledge.SERVER_FUNCTIONS or name.startswith(knowledge.SERVER_PREFIXES):
+        return Reason.SERVER_FUNCTION
+    if name in builtins.VOLATILE_FUNCTIONS and name not in knowledge.SAFE_VOLATILE:
+        return Reason.WRITING_FUNCTION
+    return ""
+
+
+def is_builtin(name: str) -> bool:
+    """Whether PostgreSQL brings a function of this name."""
+    return (
+        name in builtins.STEADY_FUNCTIONS
+        or name in builtins.VOLATILE_FUNCTIONS
+        or name in knowledge.SAFE_VOLATILE
+        or name in knowledge.SESSION_FUNCTIONS
+        or name in knowledge.SERVER_FUNCTIONS
+        or name in knowledge.SQL_IN_STRING
+        or name.startswith(knowledge.SERVER_PREFIXES)
+    )
+
+
+def is_session_setting(name: str) -> bool:
+    """Whether every server of the session answers the same for this setting, once it has the session's settings."""
+    return "." in name or name.lower() in builtins.SESSION_SETTINGS
+
+
+def why_relation(schema: str, name: str) -> str:
+    """Give the reason why one of PostgreSQL's own relations needs the primary, "" if it does not."""
+    if schema not in ("", "pg_catalog"):
+        return ""
+    if name in knowledge.SERVER_RELATIONS or name.startswith(knowledge.SERVER_RELATION_PREFIXES):
+        return Reason.SERVER_RELATION
+    return Reason.SEQUENCE if name in knowledge.SEQUENCE_RELATIONS else ""
+
+
+def is_system_relation(schema: str, name: str) -> bool:
+    """Whether a relation is one of PostgreSQL's own, as far as its name says so."""
+    return schema in ("pg_catalog", "information_schema") or (not schema and name.startswith("pg_"))
