@@ -14,22 +14,23 @@ import msgspec
 from pgrouter.admin.console import Console
 from pgrouter.admin.stats import Sampler
 from pgrouter.auth.users import UserStore
+from pgrouter.cluster.catalogs import Catalogs
 from pgrouter.cluster.monitor import Monitor
 from pgrouter.config.diff import NEEDS_RESTART, diff
 from pgrouter.config.load import load
 from pgrouter.errors import ConfigError, RouterError, ShuttingDown
 from pgrouter.pool.pools import Pools
+from pgrouter.proxy.databases import Databases
 from pgrouter.proxy.hub import Hub
 from pgrouter.proxy.listener import Listener
-from pgrouter.routing.cache import StatementCache
 from pgrouter.routing.catalog import configured
-from pgrouter.routing.classify import classify
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pgrouter.config.settings import Settings
     from pgrouter.net.loop import Loop
+    from pgrouter.routing.catalog import Catalog
     from pgrouter.topology import ClusterView
 
 log = logging.getLogger("pgrouter.app")
@@ -46,11 +47,12 @@ class App:
         self.poller = loop.poller
         self.poller.on_bug = self._bug
         self.monitor = Monitor(settings.cluster, self._view)
-        routing = settings.routing
-        judge = partial(classify, catalog=configured(routing))
-        statements = StatementCache(judge, routing.cache_bytes, routing.max_parsed_bytes)
         self.pools = Pools(self.poller, settings.pool, self.monitor.view, suspect=self.monitor.suspect)
-        self.hub = Hub(settings, self.pools, statements, _users(settings), partial(Console.open, self))
+        said = configured(settings.routing)
+        pace_s = settings.routing.catalog_interval_s
+        self.catalogs = Catalogs(settings.cluster.monitor, said, self._catalog, lambda: self.monitor.view, pace_s)
+        databases = Databases(settings.routing, said, self.catalogs.use, self.catalogs.changed)
+        self.hub = Hub(settings, self.pools, databases, _users(settings), partial(Console.open, self))
         self.sampler = Sampler(self.pools, self.poller.now)
         self.listeners: list[Listener] = []
         self._stopping = asyncio.Event()
@@ -92,6 +94,7 @@ class App:
         if self._ticker is not None:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
+        await self.catalogs.stop()
         await self.pools.stop()
         await self.monitor.stop()
 
@@ -126,6 +129,9 @@ class App:
         return "RELOAD"
 
     # -- events
+
+    def _catalog(self, database: str, catalog: Catalog) -> None:
+        self.hub.adopt(database, catalog)
 
     def _view(self, view: ClusterView) -> None:
         self.pools.apply(view)

@@ -70,7 +70,8 @@ async def _read(settings: Settings, database: str) -> Catalog:
     members = [(member.host, member.port) for member in monitor.view.members]
     await monitor.stop()
     address = conninfo(members, database, settings.cluster.monitor)
-    return build(await asyncio.to_thread(read, address), configured(settings.routing))
+    reading = await read(address)
+    return build(reading.facts, configured(settings.routing))
 
 
 def answer_all(lines: TextIO, out: TextIO, catalog: Catalog) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import psycopg
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from pgrouter.config.settings import Monitor
 
-QUESTION = files("pgrouter.cluster").joinpath("catalog.sql").read_text()
+_SQL = files("pgrouter.cluster")
+QUESTION = _SQL.joinpath("catalog.sql").read_text()
+DIGEST = _SQL.joinpath("catalog_digest.sql").read_text()
 TIMEOUT_S = 30.0  # a catalog of 100,000 objects takes a second
 
 
@@ -36,11 +38,27 @@ def conninfo(addresses: Sequence[tuple[str, int]], database: str, settings: Moni
     )
 
 
-def read(conninfo: str) -> Facts:
-    """Read the catalog; blocks. RouterError when there is no primary or it does not answer."""
+class Reading(NamedTuple):
+    """What a database has said: its digest, and the facts if that is not the digest that was known."""
+
+    digest: str
+    facts: Facts | None
+
+
+async def read(conninfo: str, known: str = "") -> Reading:
+    """Read the catalog unless its digest is `known`; RouterError when there is no primary or no answer."""
     try:
-        with psycopg.connect(conninfo, autocommit=True) as connection:
-            row = connection.execute(QUESTION.encode()).fetchone()
-        return read_facts(row[0])
+        async with await psycopg.AsyncConnection.connect(conninfo) as connection:
+            await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)  # both answers of one moment
+            await connection.set_read_only(True)
+            digest = await _answer(connection, DIGEST)
+            if digest == known:
+                return Reading(digest, None)
+            return Reading(digest, read_facts(await _answer(connection, QUESTION)))
     except (psycopg.Error, OSError, msgspec.DecodeError) as error:
         raise RouterError("the catalog could not be read", detail=one_line(str(error))) from error
+
+
+async def _answer(connection: psycopg.AsyncConnection, question: str) -> str:
+    row = await (await connection.execute(question.encode())).fetchone()
+    return (row and row[0]) or "empty"

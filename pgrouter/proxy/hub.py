@@ -19,7 +19,6 @@ from pgrouter.routing.policy import facts_of
 from pgrouter.routing.statement import Effect, Tx
 from pgrouter.session import harvest
 from pgrouter.session.limbo import Limbo, after_loss
-from pgrouter.session.prepared import SharedStatements
 from pgrouter.session.settings import strings_are_unusual
 
 if TYPE_CHECKING:
@@ -30,7 +29,8 @@ if TYPE_CHECKING:
     from pgrouter.pool.group import Group
     from pgrouter.pool.pools import Pools
     from pgrouter.proxy.client import ClientConnection
-    from pgrouter.routing.cache import StatementCache
+    from pgrouter.proxy.databases import Databases
+    from pgrouter.routing.catalog import Catalog
     from pgrouter.server.connection import ServerConnection
 
 log = logging.getLogger("pgrouter.client")
@@ -69,16 +69,15 @@ class Hub:
         self,
         settings: Settings,
         pools: Pools,
-        statements: StatementCache,
+        databases: Databases,
         users: UserStore,
         open_console: Callable[[ClientConnection], None],
     ) -> None:
         self.settings = settings
         self.pools = pools
-        self.statements = statements
+        self.databases = databases
         self.users = users
         self.open_console = open_console
-        self.shared = SharedStatements()
         self.profiles = pools.profiles
         self.clients: dict[int, ClientConnection] = {}
         self.logging_in: dict[int, ClientConnection] = {}
@@ -110,6 +109,8 @@ class Hub:
         if client.group is not None and self.settings.pool.mode == "session":
             client.pin = "session pooling"
         if client.group is not None:
+            database = self.databases.get(client.group.database)
+            client.statements.enter(database.statements, database.shared)
             self._learn(client)
         self.logging_in.pop(client.client_id, None)
         if self.settings.log.connections:
@@ -121,6 +122,13 @@ class Hub:
         client.statements.unusual_strings = strings_are_unusual(settings)
         pinned = self.settings.pool.mode == "session"
         client.batch.follow(facts_of(settings, mode=client.mode, pinned=pinned))
+
+    def adopt(self, name: str, catalog: Catalog) -> None:
+        """Judge the statements of a database by this catalog from now on."""
+        self.databases.get(name).adopt(catalog)
+        for client in self.clients.values():
+            if client.group is not None and client.group.database == name:
+                client.statements.judge_again()
 
     def is_console(self, database: str) -> bool:
         """Whether this database name is the console."""
@@ -150,6 +158,8 @@ class Hub:
         if effects & Effect.DEALLOCATE:
             server.prepared.clear()
             server.dirty = True
+        if effects & Effect.DDL and not effects & Effect.TEMP:
+            self.databases.on_change(client.group.database, bool(effects & Effect.REDEFINES))
         for effect, words in PINS:
             if effects & effect:
                 if client.pin is None:
@@ -255,7 +265,7 @@ class Hub:
             else:
                 text = body if code == codes.QUERY else body.split(b"\0", 1)[1]
                 text = text.split(b"\0", 1)[0]
-                statement = self.statements.lookup(text, 0, len(text))
+                statement = self.databases.get(client.group.database).statements.lookup(text, 0, len(text))
             return statement is not None and statement.tx in (Tx.COMMIT, Tx.ROLLBACK)
 
         return ends

@@ -60,7 +60,7 @@ class Link(Peer):
         Peer.__init__(self, poller)
         self.hub = hub
         self.group = None  # set by login, as are profile and startup_profile
-        self.statements = ClientStatements(hub.statements, hub.shared)
+        self.statements = ClientStatements()
         self.batch = Batch(self.statements)
         self.profile = None
         self.reading = False  # linked to a replica, while other statements may belong to the primary

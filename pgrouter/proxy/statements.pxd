@@ -18,6 +18,8 @@ cdef class ClientStatements:
     cdef readonly object unnamed_class
     cdef bytes unnamed_parse
 
+    cpdef int enter(self, StatementCache cache, object shared) except -1
+    cpdef int judge_again(self) except -1
     cdef int begin_batch(self) except -1
     cdef object class_of(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop)
     cdef object class_parsed(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t finish, Py_ssize_t stop)

@@ -39,9 +39,9 @@ STATEMENT = ord("S")  # in Describe and Close; otherwise P, a portal
 class ClientStatements:
     """The statements of one client: by name, the unnamed one, and those whose Parse has not been answered."""
 
-    def __init__(self, cache, shared) -> None:
-        self.cache = cache
-        self.shared = shared
+    def __init__(self) -> None:
+        self.cache = None  # of the client's database, as is `shared`; set by `enter`
+        self.shared = None
         self.unusual_strings = False  # see StatementCache.lookup
         self.named = {}  # name -> SharedStatement
         self.parsed = {}  # name -> class, of the batch at hand
@@ -49,6 +49,22 @@ class ClientStatements:
         self.closing = []  # (name, statement) whose Close has no answer yet
         self.unnamed_class = None
         self.unnamed_parse = None  # its Parse message, for servers that do not have it
+
+    def enter(self, cache, shared) -> int:
+        """Use what the clients of a database share."""
+        self.cache = cache
+        self.shared = shared
+        return 0
+
+    def judge_again(self) -> int:
+        """The catalog has changed: what was kept of a statement's class may be wrong."""
+        self.parsed = {}
+        if self.unnamed_parse is not None and self.unnamed_class is not None and self.unnamed_class is not UNSEEN:
+            start: cython.Py_ssize_t = self.unnamed_parse.index(0, 5) + 1
+            self.unnamed_class = self.cache.lookup(
+                self.unnamed_parse, start, self.unnamed_parse.index(0, start), self.unusual_strings
+            )
+        return 0
 
     # -- what a message is about
 

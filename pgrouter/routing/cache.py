@@ -115,6 +115,11 @@ class StatementCache:
         self._store(key, refused)
         return refused
 
+    def adopt(self, classify: Callable[[bytes], Statement]) -> None:
+        """Judge by this from now on; nothing that was judged before counts."""
+        self._classify = classify
+        self.clear()
+
     def clear(self) -> None:
         """Forget every class, as after a change of the catalog; what replicas refused stays remembered."""
         self.evictions += len(self._young) + len(self._old)

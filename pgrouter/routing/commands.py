@@ -31,7 +31,7 @@ def judge(kind: str, node: Node, catalog: Catalog) -> Statement:
         return _primary({kind: node}, catalog, tag, reason, effects)
     if kind in knowledge.DDL_NODES:
         tag = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind.removesuffix("Stmt")).upper()
-        return _primary({kind: node}, catalog, tag, Reason.DDL, Effect.DDL)
+        return _primary({kind: node}, catalog, tag, Reason.DDL, Effect.DDL | Effect.REDEFINES)
     return Statement(Target.PRIMARY, Reason.UNKNOWN_NODE, cause=kind, effects=Effect.OTHER_STATE | Effect.UNSEEN)
 
 

@@ -38,6 +38,7 @@ class Effect(IntFlag):
     DDL = 512  # catalog facts may be out of date afterwards
     UNSEEN = 1024  # DO, CALL and unknown functions: their bodies may do any of the above
     UNLISTEN = 2048
+    REDEFINES = 4096  # DDL that may change what a known name does
 
 
 class Tx(IntEnum):

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from itertools import count
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PREFIX = b"pgrouter_"
 
@@ -40,7 +44,7 @@ class SharedStatement:
 
 
 class SharedStatements:
-    """All shared statements of a router, by the body of their Parse message."""
+    """All shared statements of a database, by the body of their Parse message."""
 
     def __init__(self) -> None:
         self._by_body: dict[bytes, SharedStatement] = {}
@@ -49,6 +53,9 @@ class SharedStatements:
 
     def __len__(self) -> int:
         return len(self._by_body)
+
+    def __iter__(self) -> Iterator[SharedStatement]:
+        return iter(self._by_body.values())
 
     def take(self, body: bytes, statement: object) -> SharedStatement:
         """Give the shared statement of this body to a client's name."""

@@ -168,8 +168,8 @@ def test_the_primary_is_needed(known: Catalog, sql: str) -> None:
     assert classify(sql, known).target is Target.PRIMARY
 
 
-def test_what_is_configured_goes_before_volatility_also_for_what_calls_it(_streaming_cluster: StreamingCluster) -> None:
-    primary = _streaming_cluster.primary
+def test_what_is_configured_goes_before_volatility_also_for_what_calls_it(streaming: StreamingCluster) -> None:
+    primary = streaming.primary
     primary.sql(f"CREATE DATABASE {DATABASE}_2")
     try:
         primary.sql(SETUP, dbname=f"{DATABASE}_2")

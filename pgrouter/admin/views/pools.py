@@ -131,4 +131,4 @@ def lists(scene: Scene) -> Iterator[Row]:
     yield "dns_queries", 0
     yield "dns_pending", 0
     yield "members", len(scene.app.monitor.view.members)
-    yield "prepared_statements", len(hub.shared)
+    yield "prepared_statements", sum(len(database.shared) for database in hub.databases)

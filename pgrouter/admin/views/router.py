@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pgrouter
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
     from pgrouter.admin.scene import Scene
     from pgrouter.admin.table import Row
+    from pgrouter.session.prepared import SharedStatement
 
 ROUTES = columns("target reason count:int")
 CACHE = columns("item value:int")
@@ -32,38 +34,35 @@ def routes(scene: Scene) -> Iterator[Row]:
 
 def cache(scene: Scene) -> Iterator[Row]:
     """Give how the cache of classified statements does."""
-    statements = scene.app.hub.statements
-    yield "statements", statements.size
-    yield "used_bytes", statements.used_bytes
+    caches = [database.statements for database in scene.app.hub.databases]
+    yield "statements", sum(cache.size for cache in caches)
+    yield "used_bytes", sum(cache.used_bytes for cache in caches)
     yield "max_bytes", scene.app.hub.settings.routing.cache_bytes
-    yield "hits", statements.hits
-    yield "misses", statements.misses
-    yield "evictions", statements.evictions
+    yield "hits", sum(cache.hits for cache in caches)
+    yield "misses", sum(cache.misses for cache in caches)
+    yield "evictions", sum(cache.evictions for cache in caches)
 
 
 def prepared(scene: Scene) -> Iterator[Row]:
     """Give the shared statements that clients hold or servers have parsed; `servers` counts the latter."""
-    known = {}
-    holders: dict[int, int] = {}
+    holders: Counter[SharedStatement] = Counter()
     for client in scene.app.hub.clients.values():
-        known.update((shared.ident, shared) for shared in client.prepared.values())
+        holders.update(dict.fromkeys(client.prepared.values(), 0))
     for group in scene.app.pools.groups.values():
         for server in group.servers():
-            for ident, shared in server.prepared.items():
-                known[ident] = shared
-                holders[ident] = holders.get(ident, 0) + 1
-    for ident, shared in sorted(known.items()):
+            holders.update(server.prepared.values())
+    for shared, servers in sorted(holders.items(), key=lambda held: held[0].ident):
         text = shared.body.partition(b"\0")[0].decode("utf-8", "replace")
-        yield ident, shared.users, holders.get(ident, 0), text
+        yield shared.ident, shared.users, servers, text
 
 
 def mem(scene: Scene) -> Iterator[Row]:
     """Give what the caches take: size of one entry, entries, free ones, bytes in all (estimated)."""
-    statements = scene.app.hub.statements
-    used = statements.size
-    yield "statement_cache", statements.used_bytes // used if used else 0, used, 0, statements.used_bytes
+    caches = [database.statements for database in scene.app.hub.databases]
+    used, taken = sum(cache.size for cache in caches), sum(cache.used_bytes for cache in caches)
+    yield "statement_cache", taken // used if used else 0, used, 0, taken
     total = sum(len(shared.encode()) for *_, shared in prepared(scene))
-    count = len(scene.app.hub.shared)
+    count = sum(len(database.shared) for database in scene.app.hub.databases)
     yield "prepared_statement_cache", total // count if count else 0, count, 0, total
 
 

@@ -16,9 +16,9 @@ from pgrouter.config.settings import Cluster, MemberAddress, Monitor, Settings
 from pgrouter.net.loop import Loop
 from pgrouter.pool.pools import Pools
 from pgrouter.proxy.client import ClientConnection
+from pgrouter.proxy.databases import Databases
 from pgrouter.proxy.hub import ClientInfo, Hub
-from pgrouter.routing.cache import StatementCache
-from pgrouter.routing.classify import classify
+from pgrouter.routing.catalog import UNKNOWN
 from pgrouter.server.connection import ServerConnection
 from pgrouter.server.states import ACTIVE, IDLE_STATE
 from pgrouter.topology import ClusterView, Member, Role
@@ -142,7 +142,7 @@ def desk() -> Iterator[Desk]:
         )
     )
     pools = Pools(poller, settings.pool, VIEW)
-    hub = Hub(settings, pools, StatementCache(classify), UserStore.empty(), lambda _client: None)
+    hub = Hub(settings, pools, Databases(settings.routing, UNKNOWN), UserStore.empty(), lambda _client: None)
     desk = Desk(poller, pools, hub, Sampler(pools, poller.now), seconds)
     yield desk
     for plug in desk.plugs:

@@ -192,10 +192,14 @@ def test_cause_and_position_are_bytes_of_the_text() -> None:
 EFFECTS = [
     ("select 1", Effect.NONE),
     ("create temp table x (a int)", Effect.TEMP | Effect.DDL),
-    ("create temp view x as select 1", Effect.TEMP | Effect.DDL),
+    ("create temp view x as select 1", Effect.TEMP | Effect.DDL | Effect.REDEFINES),
     ("select 1 into temp x", Effect.TEMP | Effect.DDL),
     ("create table pg_temp.x (a int)", Effect.TEMP | Effect.DDL),
     ("explain analyze create temp table x as select 1", Effect.TEMP | Effect.DDL),
+    ("create table x (a int)", Effect.DDL),
+    ("drop view x", Effect.DDL),
+    ("create or replace view x as select 1", Effect.DDL | Effect.REDEFINES),
+    ("alter function f stable", Effect.DDL | Effect.REDEFINES),
     ("listen c", Effect.LISTEN),
     ("unlisten c", Effect.UNLISTEN),
     ("declare c cursor with hold for select 1", Effect.HOLD_CURSOR),
@@ -317,7 +321,11 @@ def test_hints(sql: str, target: Target) -> None:
 
 def test_the_catalog_has_the_last_word() -> None:
     catalog = Catalog(
-        functions={"f": (Overload(0, 1, ""),), "lower": (Overload(1, 1, "writes"),), "s.f": (Overload(2, 2, "writes"),)},
+        functions={
+            "f": (Overload(0, 1, ""),),
+            "lower": (Overload(1, 1, "writes"),),
+            "s.f": (Overload(2, 2, "writes"),),
+        },
         attributes={"log_row": "writes"},
         relations={"v": "writes", "t": ""},
         operators={"###": "", "=": "writes"},

@@ -1,0 +1,121 @@
+"""Keeps what is known of the databases' catalogs: read from the primary, and again when something may have changed.
+
+A database is read when somebody first uses it, after a statement that changes its catalog has passed through the
+router, and when its digest has changed (asked every `routing.catalog_interval`), for changes that came another way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from pgrouter.cluster import catalog
+from pgrouter.errors import RouterError
+from pgrouter.routing.catalog import Catalog, pending
+from pgrouter.routing.catalog_build import build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgrouter.config.settings import Monitor
+    from pgrouter.topology import ClusterView
+
+log = logging.getLogger("pgrouter.catalog")
+
+LEAST_PAUSE_S = 0.2  # between two readings: a thousand DDL statements do not make a thousand of them
+RETRY_S = 1.0
+
+
+class Catalogs:
+    """Reads the catalogs of the databases that are used; `on_catalog` gets each new one, in the event loop."""
+
+    def __init__(
+        self,
+        settings: Monitor,
+        configured: Catalog,
+        on_catalog: Callable[[str, Catalog], None],
+        view: Callable[[], ClusterView],
+        interval_s: float,
+    ) -> None:
+        self._settings, self._on_catalog, self._view, self._interval_s = settings, on_catalog, view, interval_s
+        self.configured = configured
+        self._changed: dict[str, asyncio.Event] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._known: set[str] = set()  # databases of which something was published that still holds
+
+    def use(self, database: str) -> None:
+        """Begin to follow the catalog of a database, if nobody has done so yet."""
+        if database not in self._tasks:
+            self._changed[database] = asyncio.Event()
+            self._tasks[database] = asyncio.get_running_loop().create_task(
+                self._follow(database), name=f"catalog of {database}"
+            )
+
+    def changed(self, database: str, redefined: bool) -> None:  # noqa: FBT001  (a callback)
+        """Read it again, now; `redefined`: what was known may be wrong, so nothing is until then."""
+        if database in self._changed:
+            if redefined:
+                self._known.discard(database)
+                self._on_catalog(database, pending(self.configured))
+            self._changed[database].set()
+
+    def reload(self, configured: Catalog) -> None:
+        """Take what another configuration says of functions."""
+        self.configured = configured
+        for database in self._changed:
+            self.changed(database, redefined=True)
+
+    async def stop(self) -> None:
+        """Stop reading."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _follow(self, database: str) -> None:
+        changed = self._changed[database]
+        digest = ""
+        while True:
+            wanted = changed.is_set()
+            changed.clear()
+            try:
+                digest = await self._read(database, "" if wanted else digest)
+                failed = False
+            except RouterError as error:
+                failed = True
+                self._unreadable(database, error)
+            except Exception:
+                failed = True
+                log.exception("bug while reading the catalog of %s", database)
+            await self._pause(changed, failed=failed)
+
+    async def _read(self, database: str, known: str) -> str:
+        """Read and publish the catalog unless its digest is the one known; gives the digest."""
+        view = self._view()
+        member = view.member(view.primary) if view.primary else None
+        if member is None:
+            raise RouterError("the catalog could not be read", detail="there is no primary")
+        address = catalog.conninfo([(member.host, member.port)], database, self._settings)
+        reading = await catalog.read(address, known)
+        if reading.facts is not None:
+            built = await asyncio.to_thread(build, reading.facts, self.configured)
+            if self._changed[database].is_set():
+                return ""  # it is out of date already
+            self._known.add(database)
+            self._on_catalog(database, built)
+            log.info("catalog of %s: %d functions, %d relations", database, len(built.functions), len(built.relations))
+        return reading.digest
+
+    def _unreadable(self, database: str, error: RouterError) -> None:
+        """Go on with what was known; if that is nothing, tables are taken for tables and functions for writes."""
+        if database not in self._known:
+            self._known.add(database)
+            log.warning("catalog of %s: %s: %s", database, error.message, error.detail)
+            self._on_catalog(database, self.configured)
+
+    async def _pause(self, changed: asyncio.Event, *, failed: bool) -> None:
+        await asyncio.sleep(LEAST_PAUSE_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RETRY_S if failed else self._interval_s):
+                await changed.wait()
