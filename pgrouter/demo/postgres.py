@@ -134,6 +134,7 @@ class Server:
     def configure(self, primary_port: int | None) -> None:
         """Write postgresql.conf and pg_hba.conf, and say whether it starts as a standby."""
         settings = self._options.settings() | {"port": str(self.port), "cluster_name": self.name}
+        settings["demo.member"] = self.name  # for statements that say where they ran and may run anywhere
         standby = self.data / "standby.signal"
         if primary_port is None:
             standby.unlink(missing_ok=True)

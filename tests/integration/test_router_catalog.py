@@ -1,0 +1,131 @@
+"""The router follows the catalog of its databases: what a name does decides, also after it has changed."""
+
+# ruff: noqa: S608  (the SQL is ours)
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.front import running
+from support.router import static_cluster
+
+from pgrouter.demo.processes import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import psycopg
+    from support.router import Router
+
+    from pgrouter.demo.streaming import StreamingCluster
+
+pytestmark = pytest.mark.pg
+
+DATABASE = "names"
+MEMBER = "current_setting('demo.member')"
+REPLICAS = {"pg1", "pg2"}
+PRIMARY = {"pg0"}
+
+
+@pytest.fixture(scope="module")
+def front(_streaming_cluster: StreamingCluster) -> Iterator[Router]:
+    routing = {"catalog_interval": "500ms"}
+    with running({"cluster": static_cluster(_streaming_cluster.servers), "routing": routing}) as router:
+        yield router
+
+
+@pytest.fixture
+def database(streaming: StreamingCluster) -> Iterator[str]:
+    primary = streaming.primary
+    primary.sql(f"create database {DATABASE}")
+    primary.sql(
+        "create table items (id int); create sequence numbers;"
+        f"create function calm() returns text stable language sql as $$ select {MEMBER} $$;"
+        f"create function wild() returns text volatile language sql as $$ select {MEMBER} $$;"
+        f"create view calm_view as select {MEMBER} as member;"
+        f"create view wild_view as select {MEMBER} as member, nextval('numbers') from generate_series(1, 1);",
+        dbname=DATABASE,
+    )
+    streaming.wait_caught_up()
+    yield DATABASE
+    primary.sql(f"drop database {DATABASE} with (force)")
+
+
+@pytest.fixture
+def client(front: Router, database: str) -> Iterator[psycopg.Connection[Any]]:
+    with front.connect(database) as connection:
+        until(lambda: members(connection, "select calm()") == REPLICAS, 30, "the catalog is known")
+        yield connection
+
+
+def members(client: psycopg.Connection[Any], statement: str, times: int = 6, **more: Any) -> set[str]:
+    rows = [client.execute(statement.encode(), **more).fetchone() for _ in range(times)]
+    return set(Counter(row[0] for row in rows if row))
+
+
+def test_functions_and_views_go_where_they_must(client: psycopg.Connection[Any]) -> None:
+    assert members(client, "select wild()") == PRIMARY
+    assert members(client, "select member from calm_view") == REPLICAS
+    assert members(client, "select member from wild_view") == PRIMARY
+
+
+@pytest.mark.parametrize("prepare", [False, True])
+def test_what_is_redefined_through_the_router_is_never_read_by_its_old_meaning(
+    client: psycopg.Connection[Any], prepare: bool  # noqa: FBT001
+) -> None:
+    assert members(client, "select calm()", prepare=prepare) == REPLICAS
+    client.execute(
+        f"create or replace function calm() returns text volatile language sql as $$ select {MEMBER} $$".encode()
+    )
+    assert members(client, "select calm()", times=50, prepare=prepare) == PRIMARY
+    client.execute("alter function calm() stable")
+    until(lambda: members(client, "select calm()", prepare=prepare) == REPLICAS, 30, "known to be calm again")
+
+
+def test_ddl_in_a_transaction_counts_when_it_is_committed(client: psycopg.Connection[Any]) -> None:
+    with client.transaction():
+        client.execute("create or replace view calm_view as select member from wild_view")
+    assert members(client, "select member from calm_view", times=50) == PRIMARY
+
+
+def test_what_has_changed_elsewhere_is_noticed(client: psycopg.Connection[Any], streaming: StreamingCluster) -> None:
+    streaming.primary.sql("alter function wild() stable", dbname=DATABASE)
+    until(lambda: members(client, "select wild()") == REPLICAS, 30, "wild() was found to be stable")
+    streaming.primary.sql("create function new() returns int stable language sql as 'select 1'", dbname=DATABASE)
+    streaming.primary.sql("alter function wild() volatile", dbname=DATABASE)
+    until(lambda: members(client, "select wild()") == PRIMARY, 30, "wild() was found to be volatile")
+
+
+def test_a_table_that_was_just_made_is_read_where_it_is(client: psycopg.Connection[Any]) -> None:
+    for i in range(20):
+        client.execute(f"create table fresh_{i} as select {MEMBER} as member".encode())
+        assert client.execute(f"select count(*) from fresh_{i}".encode()).fetchone() == (1,)
+
+
+def test_another_database_has_another_catalog(
+    front: Router, client: psycopg.Connection[Any], streaming: StreamingCluster
+) -> None:
+    streaming.primary.sql(f"create function wild() returns text stable language sql as $$ select {MEMBER} $$")
+    try:
+        with front.connect() as other:
+            until(lambda: members(other, "select wild()") == REPLICAS, 30, "the other catalog is known")
+            assert members(client, "select wild()") == PRIMARY
+    finally:
+        streaming.primary.sql("drop function wild()")
+
+
+def test_a_catalog_that_cannot_be_read_costs_functions_not_tables(streaming: StreamingCluster, database: str) -> None:
+    streaming.primary.sql(
+        f"drop role if exists watcher; create role watcher login password 'w';"
+        f"revoke connect on database {database} from public"
+    )
+    cluster = static_cluster(streaming.servers)
+    cluster["monitor"] = {"user": "watcher", "password": "w", "database": "postgres"}
+    with running({"cluster": cluster}) as router, router.connect(database) as client:
+        until(lambda: router.log_contains("catalog of names: .*could not be read"), 30, "it is said")
+        reading = f"select {MEMBER} from items right join (values (1)) v on true"
+        until(lambda: members(client, reading) == REPLICAS, 30, "tables are read from replicas")
+        assert members(client, "select calm()") == PRIMARY
+    streaming.primary.sql("drop role watcher")
