@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from oracle import cases
+from oracle import cases, regress
 from oracle.classifier import Classifier
 from oracle.corpus import accepted, run_corpus
 from oracle.servers import Pair
@@ -25,12 +25,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="oracle", description=__doc__)
     parser.add_argument("--hand", action="store_true", help="only the hand-written corpus")
     parser.add_argument("--accept", action="store_true", help="only the hand-written corpus; write its known failures")
-    parser.add_argument("--only", nargs="*", default=[], help="names of regression files (after what they build on)")
+    parser.add_argument("--only", nargs="*", default=[], help="only these suites or core scripts (after test_setup)")
     parser.add_argument("--out", type=Path, default=CACHE / "report", help="where reports go (default: %(default)s)")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     with Pair() as pair, Classifier(pair) as classifier:
-        met = _hand(args, pair, classifier)
+        met = bool(args.only) or _hand(args, pair, classifier)
+        if not (args.hand or args.accept):
+            report = regress.run(pair, classifier, CACHE, args.only)
+            met = _write(args.out / "regress", report) and met
     return 0 if met else 1
 
 

@@ -48,7 +48,7 @@ class Question:
 
 
 def judge(pair: Pair, question: Question) -> Judgement:
-    """Run it on both servers, the standby caught up, each in a fresh session."""
+    """Run it on both servers, the standby caught up, each in a session that is as new."""
     on_primary = run_on(pair, pair.primary, question)
     if on_primary.sqlstate in NEEDS_TO_BE_ALONE and not question.alone:
         return Judgement(Needs.UNDECIDED, f"cannot run in a block: {on_primary.message}")
@@ -63,8 +63,8 @@ def judge(pair: Pair, question: Question) -> Judgement:
 
 
 def run_on(pair: Pair, server: Server, question: Question) -> Observation:
-    """Run it once, in a session of its own."""
-    with pair.session(server, question.database, question.user) as session:
+    """Run it once, in a session that is as new."""
+    with pair.borrowed(server, question.database, question.user) as session:
         if server is pair.primary:
             return observe(session, question.sql, alone=question.alone, before=question.before)
         return observe_standby(session, question.sql, alone=question.alone)

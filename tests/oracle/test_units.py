@@ -8,6 +8,7 @@ from oracle.cases import CaseFileError, parse, read_all
 from oracle.classifier import Answer
 from oracle.judge import Judgement, Needs, compare
 from oracle.report import Report, finding
+from oracle.script import Meta, Script, Statement
 from oracle.servers import Observation
 
 # Cases of the list that no single statement shows: 19 hangs on how the session reads strings.
@@ -83,3 +84,34 @@ def test_report_counts_leaks_and_lost_reads() -> None:
     assert _report(*[(Needs.READ, "replica")] * 98, *[(Needs.READ, "primary")] * 2).met
     assert not _report(*[(Needs.READ, "replica")] * 97, *[(Needs.READ, "primary")] * 3).met
     assert not _report((Needs.UNDECIDED, "crash")).met
+
+
+SCRIPT = r"""
+-- a comment; with a semicolon
+select 'a;b', $x$;$x$ /* ; /* ; */ ; */ from t; select E'\';';
+\set n 5
+select :n, :'n', a::int, x[1:2];
+copy t from stdin;
+1	a;
+\.
+create function f() returns int language sql begin atomic select 1; select case when true then 1 end; end;
+create rule r as on insert to t do (select 1; select 2);
+select 1 \gset
+select 3 \; select 4;
+"""
+
+
+def test_script_is_cut_as_psql_would() -> None:
+    items = list(Script(SCRIPT, {"n": "7"}))
+    statements = [item.sql for item in items if isinstance(item, Statement)]
+    assert statements == [
+        "select 'a;b', $x$;$x$ /* ; /* ; */ ; */ from t",
+        r"select E'\';'",
+        "select 7, '7', a::int, x[1:2]",
+        "copy t from stdin",
+        "create function f() returns int language sql begin atomic select 1; select case when true then 1 end; end",
+        "create rule r as on insert to t do (select 1; select 2)",
+        "select 3 ; select 4",
+    ]
+    assert [item.data for item in items if isinstance(item, Statement) and item.data] == [b"1\ta;\n"]
+    assert [(item.command, item.sql) for item in items if isinstance(item, Meta)] == [("set", ""), ("gset", "select 1")]
