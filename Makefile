@@ -1,7 +1,7 @@
 # Every target sets itself up: scripts/bootstrap makes .venv on first use and leaves it alone while nothing changed.
 SHELL = /bin/sh
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-long build check clean
+.PHONY: help demo test test-long oracle build check clean
 
 PYTHON_IN_VENV = .venv/bin/python
 
@@ -10,6 +10,8 @@ help:
 	@echo 'make demo FAILOVER=1    the same, and the leader is killed meanwhile (also: SECONDS=60 PORT=6432 MEMBERS=3 PLAIN=1)'
 	@echo 'make test               the tests'
 	@echo 'make test-long          the tests, the slow ones too, in random order'
+	@echo 'make oracle             what the router gets wrong, by running PostgreSQL'\''s regression SQL on a primary and a standby'
+	@echo '                        (ORACLE="--only join plpgsql", ORACLE=--hand; reports in .oracle/report)'
 	@echo 'make build              compile the hot rooms; without a C compiler pgrouter runs uncompiled, several times slower'
 	@echo 'make check              ruff and the rules of who may import whom'
 	@echo 'make clean              remove all that was made here, .venv too'
@@ -24,6 +26,9 @@ test: build
 test-long: build
 	@$(PYTHON_IN_VENV) -m pytest $(PYTEST)
 
+oracle: build
+	@PYTHONPATH=tests $(PYTHON_IN_VENV) -m oracle $(ORACLE)
+
 build:
 	@scripts/bootstrap
 
@@ -32,6 +37,6 @@ check: build
 	@.venv/bin/lint-imports
 
 clean:
-	rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .ruff_cache .mypy_cache
+	rm -rf .venv .oracle build dist *.egg-info .hypothesis .import_linter_cache .ruff_cache .mypy_cache
 	find pgrouter \( -name '*.so' -o -name '*.c' \) -delete
 	find pgrouter tests scripts -name __pycache__ -prune -exec rm -rf {} +
