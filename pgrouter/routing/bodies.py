@@ -17,7 +17,7 @@ from pgrouter.routing.functions import is_session_setting
 # FuncExpr, OpExpr and its kin, Aggref, WindowFunc, TableSampleClause; the names are those of the structures' fields.
 _FUNCTIONS = re.compile(r":(?:funcid|opfuncid|aggfnoid|winfnoid|tsmhandler) (\d+)")
 _OPERATORS = re.compile(r":(?:opno|eqop|sortop) (\d+)|:opnos \(o ([\d ]+)\)")
-_RELATIONS = re.compile(r":relid (\d+)")
+_RELATIONS = re.compile(r":relid (\d+).*?:inh (true|false)")  # a RangeTblEntry
 _TYPES = re.compile(r":\w*type(?:Id)? (\d+)")
 _WRITES = re.compile(r":commandType [2-6]|:hasModifyingCTE true|:hasForUpdate true|\{NEXTVALUEEXPR")
 # current_setting(text) and current_setting(text, bool) with a constant: its bytes, behind a header of four
@@ -39,7 +39,8 @@ class References:
 
     functions: frozenset[int] = frozenset()
     operators: frozenset[int] = frozenset()
-    relations: frozenset[int] = frozenset()
+    relations: frozenset[int] = frozenset()  # with their children
+    only: frozenset[int] = frozenset()  # relations without theirs
     types: frozenset[int] = frozenset()
     words: frozenset[str] = frozenset()  # identifiers as the parser folds them, and operators' signs
     why: str = ""
@@ -48,11 +49,13 @@ class References:
 def of_tree(tree: str) -> References:
     """Read a pg_node_tree."""
     operators = [number for one, more in _OPERATORS.findall(tree) for number in (one or more).split()]
+    relations = _RELATIONS.findall(tree)
     why = "writes" if _WRITES.search(tree) else _why_settings(tree)
     return References(
         functions=_numbers(_FUNCTIONS.findall(tree)),
         operators=_numbers(operators),
-        relations=_numbers(_RELATIONS.findall(tree)),
+        relations=_numbers([number for number, inherits in relations if inherits == "true"]),
+        only=_numbers([number for number, inherits in relations if inherits == "false"]),
         types=_numbers(_TYPES.findall(tree)),
         why=why,
     )

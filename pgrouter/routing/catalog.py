@@ -38,7 +38,8 @@ class Catalog:
 
     functions: Mapping[str, tuple[Overload, ...]] = field(default_factory=lambda: MappingProxyType({}))
     attributes: Mapping[str, str] = field(default_factory=_nothing)  # functions that `row.name` may call, if not SAFE
-    relations: Mapping[str, str] = field(default_factory=_nothing)
+    relations: Mapping[str, str] = field(default_factory=_nothing)  # with their children
+    only: Mapping[str, str] = field(default_factory=_nothing)  # the same without, as FROM ONLY has them
     types: Mapping[str, str] = field(default_factory=_nothing)
     operators: Mapping[str, str] = field(default_factory=_nothing)  # of built-in types only; see catalog_build
     implicit_cast: str = SAFE  # why no expression can be trusted: a cast between built-in types

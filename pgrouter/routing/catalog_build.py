@@ -39,7 +39,7 @@ UNSPOKEN = frozenset({"=", "<>", "<", ">", "<=", ">=", "~~", "!~~", "~~*", "!~~*
 class Key(NamedTuple):
     """An object of the catalog; numbers are unique in their kind only."""
 
-    kind: str  # function, relation, type, operator
+    kind: str  # function, relation, only (a relation without its children), type, operator
     number: int
 
 
@@ -73,6 +73,7 @@ class _Judge:
             functions=self._overloads(),
             attributes=self._attributes(),
             relations=self._by_name("relation", self.facts.relations) | self._system_relations(),
+            only=self._by_name("only", self.facts.relations) | self._system_relations(),
             types=self._by_name("type", self.facts.types),
             operators=self._builtin_typed_operators(),
             implicit_cast=self._implicit_cast(),
@@ -90,7 +91,7 @@ class _Judge:
         ):
             for row in rows:
                 key = Key(kind, row.oid)
-                self.names[key] = row.name
+                self.names[key] = self.names[Key("only", row.oid)] = row.name
                 self.by_word[row.name].append(key)
         for operator in self.facts.operators:
             if max(operator.left, operator.right) < FIRST_NORMAL:  # others are their types' affair
@@ -103,7 +104,8 @@ class _Judge:
         for number, name in self.facts.builtin_functions.items():
             self._spoil(Key("function", int(number)), why_builtin(name), name)
         for number, schema, name in self.facts.builtin_relations:
-            self._spoil(Key("relation", number), why_relation(schema, name), name)
+            for kind in ("relation", "only"):
+                self._spoil(Key(kind, number), why_relation(schema, name), name)
 
     def _spoil(self, key: Key, why: str, name: str = "") -> None:
         if why and key not in self.why:
@@ -118,6 +120,7 @@ class _Judge:
         self._spoil(key, references.why)
         self._refer(key, "function", references.functions)
         self._refer(key, "relation", references.relations)
+        self._refer(key, "only", references.only)
         self._refer(key, "type", (number for number in references.types if number >= FIRST_NORMAL))
         operators = references.operators & self.functions_of_operators.keys()
         self._refer(key, "function", (self.functions_of_operators[number] for number in operators))
@@ -152,13 +155,14 @@ class _Judge:
         return None
 
     def _relation(self, row: Relation) -> None:
-        key = Key("relation", row.oid)
-        self._spoil(key, RELATION_KINDS.get(row.kind, ""))
+        self._refer(Key("relation", row.oid), "relation", row.children)
+        self._refer(Key("relation", row.oid), "only", [row.oid])
+        key = Key("only", row.oid)
+        self._spoil(key, RELATION_KINDS.get(row.kind, ""), row.name)
         if row.persistence == "u":
             self._spoil(key, "unlogged table")
         for tree in row.trees:
             self._follow(key, bodies.of_tree(tree))
-        self._refer(key, "relation", row.children)
         for number in row.types:  # a domain was checked when it was written
             self._refer(key, "type", self.domains.get(number, [number]))
 

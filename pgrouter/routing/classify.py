@@ -7,6 +7,7 @@ strings mean something else.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import msgspec
@@ -17,6 +18,8 @@ from pgrouter.routing.catalog import UNKNOWN, Catalog
 from pgrouter.routing.commands import judge
 from pgrouter.routing.fingerprint import leading_hint
 from pgrouter.routing.statement import Effect, Reason, Statement, Target, Tx
+
+log = logging.getLogger("pgrouter.routing")
 
 _OPEN = (Tx.BEGIN, Tx.BEGIN_READ_ONLY, Tx.BEGIN_PRIMARY)
 _decode = msgspec.json.Decoder().decode
@@ -43,6 +46,9 @@ def _parse(raw: bytes, catalog: Catalog) -> Statement:
         return _refused(error)
     except RecursionError:
         return Statement(Target.PRIMARY, Reason.TOO_DEEP, effects=int(Effect.UNSEEN))
+    except Exception:
+        log.exception("bug in the classification of a statement; the primary gets it")
+        return Statement(Target.PRIMARY, Reason.UNKNOWN_NODE, effects=int(Effect.OTHER_STATE | Effect.UNSEEN))
     if not judged:
         return Statement(Target.REPLICA, Reason.EMPTY)
     return judged[0] if len(judged) == 1 else _together(judged)

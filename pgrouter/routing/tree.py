@@ -46,9 +46,10 @@ class Findings:
         self.effects = 0
         self.literal_sensitive = False
 
-    def object(self, node: Node, reason: str, cause: str, *, overridable: bool = False) -> None:
-        """Note why the primary is needed."""
-        self.objections.append((node.get("location", 0) if node else -1, reason, cause, overridable))
+    def object(self, node: Node | list[Node], reason: str, cause: str, *, overridable: bool = False) -> None:
+        """Note why the primary is needed; a node without a place stands for the beginning, none for no place at all."""
+        location = node.get("location", 0) if isinstance(node, dict) and node else -1
+        self.objections.append((location, reason, cause, overridable))
 
     def object_to(self, node: Node, why: str, written: str) -> None:
         """Note that the catalog says why the primary is needed for a name."""
@@ -210,8 +211,8 @@ def _operator(node: Node, parts: list[Node], found: Findings) -> None:
         found.effects |= Effect.UNSEEN
 
 
-def _type(_: Node, node: Node, found: Findings) -> None:
-    path = names(node.get("names", []))[-2:]
+def _type(_: Node, node: Node | list[Node], found: Findings) -> None:
+    path = names(node if isinstance(node, list) else node.get("names", []))[-2:]  # DDL has bare names
     if not path:
         return
     written = ".".join(path)
@@ -237,7 +238,7 @@ def _relation(node: Node, found: Findings) -> None:
     if schema.startswith("pg_temp") or node.get("relpersistence") == "t":
         found.object(node, Reason.TEMPORARY, written)
         return
-    why = found.catalog.relations.get(written)
+    why = (found.catalog.relations if node.get("inh") else found.catalog.only).get(written)
     own = why_relation(schema, name)
     if why:
         found.object_to(node, why, written)
