@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from pgrouter.config.settings import Settings
     from pgrouter.net.loop import Loop
-    from pgrouter.routing.catalog import Catalog
+    from pgrouter.routing.catalog import ByRole
     from pgrouter.topology import ClusterView
 
 log = logging.getLogger("pgrouter.app")
@@ -130,7 +130,7 @@ class App:
 
     # -- events
 
-    def _catalog(self, database: str, catalog: Catalog) -> None:
+    def _catalog(self, database: str, catalog: ByRole) -> None:
         self.hub.adopt(database, catalog)
 
     def _view(self, view: ClusterView) -> None:

@@ -19,7 +19,7 @@ from pgrouter.cluster.monitor import Monitor
 from pgrouter.config.load import load
 from pgrouter.errors import ConfigError, RouterError
 from pgrouter.routing.catalog import UNKNOWN, Catalog, configured
-from pgrouter.routing.catalog_build import build
+from pgrouter.routing.catalog_build import Judged
 from pgrouter.routing.classify import classify
 
 if TYPE_CHECKING:
@@ -57,13 +57,13 @@ def catalog_for(args: argparse.Namespace) -> Catalog | None:
         sys.stderr.write("".join(f"{args.config}: {problem}\n" for problem in error.problems))
         return None
     try:
-        return asyncio.run(_read(settings, args.database))
+        return asyncio.run(_read(settings, args.database, args.user))
     except RouterError as error:
         sys.stderr.write(f"{error.message}: {error.detail}\n")
         return None
 
 
-async def _read(settings: Settings, database: str) -> Catalog:
+async def _read(settings: Settings, database: str, user: str) -> Catalog:
     """Read the catalog from whichever member is the primary."""
     monitor = Monitor(settings.cluster, lambda _view: None)
     await monitor.start()
@@ -71,7 +71,7 @@ async def _read(settings: Settings, database: str) -> Catalog:
     await monitor.stop()
     address = conninfo(members, database, settings.cluster.monitor)
     reading = await read(address)
-    return build(reading.facts, configured(settings.routing))
+    return Judged(reading.facts, configured(settings.routing)).catalog(user)
 
 
 def answer_all(lines: TextIO, out: TextIO, catalog: Catalog) -> None:

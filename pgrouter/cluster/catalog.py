@@ -34,7 +34,7 @@ def conninfo(addresses: Sequence[tuple[str, int]], database: str, settings: Moni
         target_session_attrs="read-write",
         connect_timeout=max(2, int(settings.timeout_s)),
         application_name="pgrouter catalog",
-        options=f"-c statement_timeout={int(TIMEOUT_S * 1000)} -c search_path=pg_catalog",
+        options=f"-c statement_timeout={int(TIMEOUT_S * 1000)}",
     )
 
 
@@ -51,6 +51,7 @@ async def read(conninfo: str, known: str = "") -> Reading:
         async with await psycopg.AsyncConnection.connect(conninfo) as connection:
             await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)  # both answers of one moment
             await connection.set_read_only(True)
+            await connection.execute("SET LOCAL search_path = pg_catalog")
             digest = await _answer(connection, DIGEST)
             if digest == known:
                 return Reading(digest, None)

@@ -2,6 +2,16 @@
 -- The order of the columns is that of the structures there. 16384 is FirstNormalObjectId (access/transam.h): objects
 -- with smaller numbers are PostgreSQL's own. Columns that only some versions have are read through to_jsonb.
 SELECT json_build_object(
+'schemas', (SELECT json_agg(nspname) FROM pg_namespace WHERE nspname !~ '^pg_(temp|toast)'),
+
+'search_path', (SELECT reset_val FROM pg_settings WHERE name = 'search_path'),
+
+'paths', (
+    SELECT coalesce(json_agg(json_build_array(coalesce(r.rolname, ''), s.setdatabase <> 0, substr(c, 13))), '[]')
+    FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole, unnest(s.setconfig) c
+    WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+      AND c LIKE 'search_path=%'),
+
 'builtin_functions', (SELECT json_object_agg(p.oid::text, p.proname) FROM pg_proc p WHERE p.oid < 16384),
 
 'builtin_relations', (

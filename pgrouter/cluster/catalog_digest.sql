@@ -1,7 +1,9 @@
 -- Changes whenever the answer to catalog.sql may: every change of a row gives it another xmin. Where rows change for
 -- reasons of no interest here (statistics), what matters of them is named.
 SELECT md5(string_agg(line, ',' ORDER BY line)) FROM (
-    SELECT concat_ws('.', 'f', oid, xmin) FROM pg_proc WHERE oid >= 16384
+    SELECT concat_ws('.', 's', setdatabase, setrole, setconfig) FROM pg_db_role_setting
+    UNION ALL SELECT reset_val FROM pg_settings WHERE name = 'search_path'
+    UNION ALL SELECT concat_ws('.', 'f', oid, xmin) FROM pg_proc WHERE oid >= 16384
     UNION ALL SELECT concat_ws('.', 'a', aggfnoid::oid, xmin) FROM pg_aggregate WHERE aggfnoid >= 16384
     UNION ALL SELECT concat_ws('.', 'r', oid, relname, relkind, relpersistence, relrowsecurity, relnamespace)
         FROM pg_class WHERE oid >= 16384 AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND relpersistence <> 't'

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 from pgrouter.cluster import catalog
 from pgrouter.errors import RouterError
-from pgrouter.routing.catalog import Catalog, pending
-from pgrouter.routing.catalog_build import build
+from pgrouter.routing.catalog import Catalog, always, pending
+from pgrouter.routing.catalog_build import Judged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pgrouter.config.settings import Monitor
+    from pgrouter.routing.catalog import ByRole
     from pgrouter.topology import ClusterView
 
 log = logging.getLogger("pgrouter.catalog")
@@ -35,7 +36,7 @@ class Catalogs:
         self,
         settings: Monitor,
         configured: Catalog,
-        on_catalog: Callable[[str, Catalog], None],
+        on_catalog: Callable[[str, ByRole], None],
         view: Callable[[], ClusterView],
         interval_s: float,
     ) -> None:
@@ -58,7 +59,7 @@ class Catalogs:
         if database in self._changed:
             if redefined:
                 self._known.discard(database)
-                self._on_catalog(database, pending(self.configured))
+                self._on_catalog(database, always(pending(self.configured)))
             self._changed[database].set()
 
     def reload(self, configured: Catalog) -> None:
@@ -99,12 +100,13 @@ class Catalogs:
         address = catalog.conninfo([(member.host, member.port)], database, self._settings)
         reading = await catalog.read(address, known)
         if reading.facts is not None:
-            built = await asyncio.to_thread(build, reading.facts, self.configured)
+            judged = await asyncio.to_thread(Judged, reading.facts, self.configured)
             if self._changed[database].is_set():
                 return ""  # it is out of date already
             self._known.add(database)
-            self._on_catalog(database, built)
-            log.info("catalog of %s: %d functions, %d relations", database, len(built.functions), len(built.relations))
+            self._on_catalog(database, judged.catalog)
+            counts = len(reading.facts.functions), len(reading.facts.relations)
+            log.info("catalog of %s: %d functions, %d relations", database, *counts)
         return reading.digest
 
     def _unreadable(self, database: str, error: RouterError) -> None:
@@ -112,7 +114,7 @@ class Catalogs:
         if database not in self._known:
             self._known.add(database)
             log.warning("catalog of %s: %s: %s", database, error.message, error.detail)
-            self._on_catalog(database, self.configured)
+            self._on_catalog(database, always(self.configured))
 
     async def _pause(self, changed: asyncio.Event, *, failed: bool) -> None:
         await asyncio.sleep(LEAST_PAUSE_S)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
 from pgrouter.routing.cache import StatementCache
-from pgrouter.routing.catalog import pending
+from pgrouter.routing.catalog import always, pending
 from pgrouter.routing.classify import classify
 from pgrouter.session.prepared import SharedStatements
 
@@ -14,24 +15,46 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pgrouter.config.settings import Routing
-    from pgrouter.routing.catalog import Catalog
+    from pgrouter.routing.catalog import ByRole, Catalog
 
 
 class Database:
-    """One database, as its clients' statements see it."""
+    """One database, as its clients' statements see it; roles with the same search_path share a cache."""
 
-    def __init__(self, name: str, routing: Routing, catalog: Catalog) -> None:
+    def __init__(self, name: str, routing: Routing, catalog: ByRole) -> None:
         self.name = name
-        self.statements = StatementCache(
-            partial(classify, catalog=catalog), routing.cache_bytes, routing.max_parsed_bytes
-        )
         self.shared = SharedStatements()
+        self._routing = routing
+        self._catalog = catalog
+        self._learned: dict[bytes, bool] = {}  # what replicas have refused holds for every catalog
+        self._caches: dict[int, tuple[Catalog, StatementCache]] = {}  # by the identity of the catalog, kept alive here
+        self._retired: Counter[str] = Counter()
 
-    def adopt(self, catalog: Catalog) -> None:
-        """Judge by this catalog from now on, also what is prepared already."""
-        self.statements.adopt(partial(classify, catalog=catalog))
-        for shared in self.shared:
-            shared.statement = self.statements.lookup(shared.body, 0, shared.body.index(0))
+    def adopt(self, catalog: ByRole) -> None:
+        """Judge by this from now on: caches that were given out before are no longer the ones to use."""
+        self._retired = self.counters()
+        self._catalog = catalog
+        self._caches = {}
+
+    def statements(self, role: str | None) -> StatementCache:
+        """Give the classified statements as a role sees them; None: a session with a search_path of its own."""
+        catalog = self._catalog(role)
+        kept = self._caches.get(id(catalog))
+        if kept is None:
+            judge = partial(classify, catalog=catalog)
+            cache = StatementCache(judge, self._routing.cache_bytes, self._routing.max_parsed_bytes, self._learned)
+            kept = self._caches[id(catalog)] = catalog, cache
+        return kept[1]
+
+    def counters(self) -> Counter[str]:
+        """Give statements and bytes held now; hits, misses and evictions since the start."""
+        counted = Counter({name: self._retired[name] for name in ("hits", "misses", "evictions")})
+        for _, cache in self._caches.values():
+            counted.update(
+                statements=cache.size, used_bytes=cache.used_bytes,
+                hits=cache.hits, misses=cache.misses, evictions=cache.evictions,
+            )  # fmt: skip
+        return counted
 
 
 class Databases:
@@ -57,6 +80,6 @@ class Databases:
         """Give a database; until its catalog is adopted, all that is the user's in it is unknown."""
         database = self._databases.get(name)
         if database is None:
-            database = self._databases[name] = Database(name, self.routing, pending(self.configured))
+            database = self._databases[name] = Database(name, self.routing, always(pending(self.configured)))
             self.on_use(name)
         return database

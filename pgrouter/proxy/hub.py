@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pgrouter.pool.pools import Pools
     from pgrouter.proxy.client import ClientConnection
     from pgrouter.proxy.databases import Databases
-    from pgrouter.routing.catalog import Catalog
+    from pgrouter.routing.catalog import ByRole
     from pgrouter.server.connection import ServerConnection
 
 log = logging.getLogger("pgrouter.client")
@@ -46,6 +46,9 @@ PINS = (
     (Effect.ADVISORY_LOCK, "advisory lock"),
     (Effect.OTHER_STATE, "session state"),
 )
+
+# Settings that decide what an unqualified name means ("$user" in search_path is the current role)
+NAMING = frozenset({"search_path", "role", "session_authorization"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +112,6 @@ class Hub:
         if client.group is not None and self.settings.pool.mode == "session":
             client.pin = "session pooling"
         if client.group is not None:
-            database = self.databases.get(client.group.database)
-            client.statements.enter(database.statements, database.shared)
             self._learn(client)
         self.logging_in.pop(client.client_id, None)
         if self.settings.log.connections:
@@ -120,15 +121,22 @@ class Hub:
         """Take what the session's settings mean for reading its statements and for routing them."""
         settings = {name.lower(): value for name, value in client.group.parameters} | dict(client.profile.values)
         client.statements.unusual_strings = strings_are_unusual(settings)
+        self._enter(client)
         pinned = self.settings.pool.mode == "session"
         client.batch.follow(facts_of(settings, mode=client.mode, pinned=pinned))
 
-    def adopt(self, name: str, catalog: Catalog) -> None:
+    def adopt(self, name: str, catalog: ByRole) -> None:
         """Judge the statements of a database by this catalog from now on."""
         self.databases.get(name).adopt(catalog)
         for client in self.clients.values():
             if client.group is not None and client.group.database == name:
-                client.statements.judge_again()
+                self._enter(client)
+
+    def _enter(self, client: ClientConnection) -> None:
+        """Have a client's statements judged as its session sees names."""
+        database = self.databases.get(client.group.database)
+        role = None if NAMING & dict(client.profile.values).keys() else client.group.user
+        client.statements.enter(database.statements(role), database.shared)
 
     def is_console(self, database: str) -> bool:
         """Whether this database name is the console."""
@@ -265,7 +273,7 @@ class Hub:
             else:
                 text = body if code == codes.QUERY else body.split(b"\0", 1)[1]
                 text = text.split(b"\0", 1)[0]
-                statement = self.databases.get(client.group.database).statements.lookup(text, 0, len(text))
+                statement = client.statements.cache.lookup(text, 0, len(text))
             return statement is not None and statement.tx in (Tx.COMMIT, Tx.ROLLBACK)
 
         return ends

@@ -8,7 +8,7 @@ cdef int FORWARD, SKIP, FAKE
 cdef int R_PARSE, R_PARSE_NAMED, R_BIND, R_DESCRIBE, R_CLOSE, R_CLOSE_NAMED
 
 cdef class ClientStatements:
-    cdef StatementCache cache
+    cdef readonly StatementCache cache
     cdef object shared
     cdef public bint unusual_strings
     cdef readonly dict named
@@ -19,7 +19,7 @@ cdef class ClientStatements:
     cdef bytes unnamed_parse
 
     cpdef int enter(self, StatementCache cache, object shared) except -1
-    cpdef int judge_again(self) except -1
+    cdef object class_of_shared(self, object shared)
     cdef int begin_batch(self) except -1
     cdef object class_of(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop)
     cdef object class_parsed(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t finish, Py_ssize_t stop)

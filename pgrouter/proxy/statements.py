@@ -51,20 +51,25 @@ class ClientStatements:
         self.unnamed_parse = None  # its Parse message, for servers that do not have it
 
     def enter(self, cache, shared) -> int:
-        """Use what the clients of a database share."""
-        self.cache = cache
+        """Use what the clients of a database share; another cache than before judges what was prepared anew."""
         self.shared = shared
-        return 0
-
-    def judge_again(self) -> int:
-        """The catalog has changed: what was kept of a statement's class may be wrong."""
+        if cache is self.cache:
+            return 0
+        self.cache = cache
         self.parsed = {}
         if self.unnamed_parse is not None and self.unnamed_class is not None and self.unnamed_class is not UNSEEN:
             start: cython.Py_ssize_t = self.unnamed_parse.index(0, 5) + 1
-            self.unnamed_class = self.cache.lookup(
+            self.unnamed_class = cache.lookup(
                 self.unnamed_parse, start, self.unnamed_parse.index(0, start), self.unusual_strings
             )
         return 0
+
+    def class_of_shared(self, shared):
+        """Give the class of a prepared statement as this client sees it."""
+        if shared.judge is not self.cache:
+            shared.statement = self.cache.lookup(shared.body, 0, shared.body.index(0), self.unusual_strings)
+            shared.judge = self.cache
+        return shared.statement
 
     # -- what a message is about
 
@@ -102,7 +107,7 @@ class ClientStatements:
             return None
         name = bytes(buf[start:finish])
         shared = self.named.get(name)
-        return shared.statement if shared is not None else self.parsed.get(name)
+        return self.class_of_shared(shared) if shared is not None else self.parsed.get(name)
 
     def class_parsed(self, buf, start: cython.Py_ssize_t, finish: cython.Py_ssize_t, stop: cython.Py_ssize_t):
         """Give the class of a Parse whose name is buf[start:finish]; Binds behind it in its batch ask for it."""
@@ -136,7 +141,7 @@ class ClientStatements:
         failed: cython.bint = server.status == FAILED_TRANSACTION and not _ends_transaction(statement)
         if name in self.named or failed:
             return self.parse_in_error(server, name, pos, stop, out)
-        shared = self.shared.take(bytes(buf[finish + 1 : stop]), statement)
+        shared = self.shared.take(bytes(buf[finish + 1 : stop]), statement, self.cache)
         self.named[name] = shared
         self.unconfirmed.append(name)
         if shared.ident in server.prepared:

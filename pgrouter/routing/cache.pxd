@@ -30,7 +30,6 @@ cdef class StatementCache:
     @cython.locals(text=bytes)
     cdef object _by_text(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end)
     cdef int _forget_recent(self) except -1
-    cpdef adopt(self, classify)
     cpdef clear(self)
     cdef object _find(self, bytes key)
     cdef object _learn(self, bytes key, bytes text)

@@ -46,6 +46,7 @@ class StatementCache:
         classify: Callable[[bytes], Statement],
         max_bytes: int = 64 * 1024 * 1024,
         max_parsed_bytes: int = 1024 * 1024,
+        learned: dict[bytes, bool] | None = None,
     ) -> None:
         self._classify = classify
         self._half_bytes = max_bytes // 2
@@ -53,7 +54,7 @@ class StatementCache:
         self._fingerprinter = Fingerprinter()
         self._young: dict[bytes, Statement] = {}
         self._old: dict[bytes, Statement] = {}
-        self._learned: dict[bytes, bool] = {}
+        self._learned = learned if learned is not None else {}  # keys that a replica has refused
         self._young_bytes = 0
         self._old_bytes = 0
         self._forget_recent()
@@ -114,11 +115,6 @@ class StatementCache:
         self._forget_recent()
         self._store(key, refused)
         return refused
-
-    def adopt(self, classify: Callable[[bytes], Statement]) -> None:
-        """Judge by this from now on; nothing that was judged before counts."""
-        self._classify = classify
-        self.clear()
 
     def clear(self) -> None:
         """Forget every class, as after a change of the catalog; what replicas refused stays remembered."""

@@ -13,6 +13,7 @@ makes those that refer to it the same. What is trusted, and what is not:
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pgrouter.routing.bodies import References
-    from pgrouter.routing.catalog_facts import Facts, Function, Relation
+    from pgrouter.routing.catalog_facts import Facts, Function, Operator, Relation, Type
 
 RELATION_KINDS = {"f": "foreign table", "S": "sequence"}
+_NAME = re.compile(r'"(?:[^"]|"")*"|[^\s,]+')
 UNDERSTOOD = ("sql", "plpgsql")
 TRUSTED = ("c", "internal")
 ANY_ROW = {2249, 2276, 2283, 2776, 5077, 5079}  # record, "any", anyelement, anynonarray, anycompatible(nonarray)
@@ -43,12 +45,9 @@ class Key(NamedTuple):
     number: int
 
 
-def build(facts: Facts, configured: Catalog) -> Catalog:
-    """Judge every name of a database; what the configuration says of a function is said of it here, too."""
-    return _Judge(facts, configured).catalog()
+class Judged:
+    """Every object of a database, judged; what the configuration says of a function is said of it here, too."""
 
-
-class _Judge:
     def __init__(self, facts: Facts, configured: Catalog) -> None:
         self.facts = facts
         self.configured = configured
@@ -58,8 +57,7 @@ class _Judge:
         self.by_word: dict[str, list[Key]] = defaultdict(list)
         self.functions_of_operators = {row.oid: row.function for row in facts.operators}
         self.domains = {row.oid: row.types for row in facts.types if row.trees}
-
-    def catalog(self) -> Catalog:
+        self._catalogs: dict[tuple[str, ...] | None, Catalog] = {}
         self._name_all()
         self._judge_builtins()
         for function in self.facts.functions:
@@ -69,13 +67,22 @@ class _Judge:
         self._types()
         self._operators_and_casts()
         self._spread()
+
+    def catalog(self, role: str | None) -> Catalog:
+        """Give the names as a role sees them that has not changed its search_path; None: whatever it is."""
+        path = None if role is None else path_of(self.facts, role)
+        if path not in self._catalogs:
+            self._catalogs[path] = self._seen(path)
+        return self._catalogs[path]
+
+    def _seen(self, path: tuple[str, ...] | None) -> Catalog:
         return Catalog(
-            functions=self._overloads(),
+            functions=self._overloads(path),
             attributes=self._attributes(),
-            relations=self._by_name("relation", self.facts.relations) | self._system_relations(),
-            only=self._by_name("only", self.facts.relations) | self._system_relations(),
-            types=self._by_name("type", self.facts.types),
-            operators=self._builtin_typed_operators(),
+            relations=self._by_name("relation", self.facts.relations, path) | self._system_relations(),
+            only=self._by_name("only", self.facts.relations, path) | self._system_relations(),
+            types=self._by_name("type", self.facts.types, path),
+            operators=self._builtin_typed_operators(path),
             implicit_cast=self._implicit_cast(),
             configured=self.configured.configured,
             complete=True,
@@ -201,11 +208,11 @@ class _Judge:
 
     # -- the answer
 
-    def _by_name(self, kind: str, rows: Iterable) -> dict[str, str]:
+    def _by_name(self, kind: str, rows: Iterable, path: tuple[str, ...] | None) -> dict[str, str]:
         found: dict[str, str] = {}
         for row in rows:
             why = self.why.get(Key(kind, row.oid), SAFE)
-            for name in (row.name, f"{row.schema}.{row.name}"):
+            for name in _written(row, path):
                 found[name] = found.get(name) or why
         return found
 
@@ -218,14 +225,14 @@ class _Judge:
                 found[name] = why
         return found
 
-    def _overloads(self) -> dict[str, tuple[Overload, ...]]:
+    def _overloads(self, path: tuple[str, ...] | None) -> dict[str, tuple[Overload, ...]]:
         found: dict[str, list[Overload]] = defaultdict(list)
         for row in self.facts.functions:
             most = ANY_NUMBER if row.variadic else row.arguments
             least = max(0, row.arguments - row.defaults - (1 if row.variadic else 0))
             overload = Overload(least, most, self.why.get(Key("function", row.oid), SAFE))
-            found[row.name].append(overload)
-            found[f"{row.schema}.{row.name}"].append(overload)
+            for name in _written(row, path):
+                found[name].append(overload)
         return {name: tuple(overloads) for name, overloads in found.items()}
 
     def _attributes(self) -> dict[str, str]:
@@ -236,13 +243,13 @@ class _Judge:
             if row.takes and row.takes[0] in rows and (why := self.why.get(Key("function", row.oid)))
         }
 
-    def _builtin_typed_operators(self) -> dict[str, str]:
+    def _builtin_typed_operators(self, path: tuple[str, ...] | None) -> dict[str, str]:
         found: dict[str, str] = {}
         for row in self.facts.operators:
             why = self.why.get(Key("operator", row.oid), SAFE)
             if max(row.left, row.right) >= FIRST_NORMAL:
                 why = SAFE  # no replica sees it without its type
-            for name in (row.name, f"{row.schema}.{row.name}"):
+            for name in _written(row, path):
                 found[name] = found.get(name) or why
         return found
 
@@ -252,6 +259,25 @@ class _Judge:
             if why and max(cast.source, cast.target) < FIRST_NORMAL:
                 return why
         return SAFE
+
+
+def _written(row: Function | Relation | Type | Operator, path: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Give the names by which SQL may mean an object."""
+    qualified = f"{row.schema}.{row.name}"
+    seen = path is None or row.schema in path or row.schema == "pg_catalog"
+    return (row.name, qualified) if seen else (qualified,)
+
+
+def path_of(facts: Facts, role: str) -> tuple[str, ...]:
+    """Give the schemas that a role's unqualified names mean, from what was set for it, for the database and in general.
+
+    Source: the precedence of ALTER ROLE IN DATABASE, ALTER ROLE and ALTER DATABASE in process_settings(), postinit.c.
+    """
+    ranked = [(path.role == role, path.here, path.value) for path in facts.paths if path.role in ("", role)]
+    value = max(ranked)[2] if ranked else facts.search_path
+    wanted = [name[1:-1].replace('""', '"') if name.startswith('"') else name.lower() for name in _NAME.findall(value)]
+    known = set(facts.schemas)
+    return tuple(name for name in (role if name == "$user" else name for name in wanted) if name in known)
 
 
 def _why_function(row: Function) -> str:

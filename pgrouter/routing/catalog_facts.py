@@ -78,9 +78,20 @@ class Cast(Struct, array_like=True, frozen=True):
     context: str  # e explicit, a assignment, i implicit
 
 
+class Path(Struct, array_like=True, frozen=True):
+    """A search_path that somebody has set: for a role, in this database, or both."""
+
+    role: str  # "": everybody
+    here: bool  # for this database
+    value: str
+
+
 class Facts(Struct, frozen=True):
     """All of it, of one moment."""
 
+    schemas: list[str]
+    search_path: str  # of who has no other
+    paths: list[Path]
     builtin_functions: dict[str, str]  # number -> name
     builtin_relations: list[tuple[int, str, str]]  # number, schema, name
     functions: list[Function]

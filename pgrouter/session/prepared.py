@@ -9,10 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from itertools import count
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PREFIX = b"pgrouter_"
 
@@ -23,13 +19,14 @@ UNUSED_KEPT = 5000
 class SharedStatement:
     """A query text with parameter types that clients have prepared under some names."""
 
-    __slots__ = ("body", "ident", "name", "parse", "statement", "users")
+    __slots__ = ("body", "ident", "judge", "name", "parse", "statement", "users")
 
-    def __init__(self, ident: int, body: bytes, statement: object) -> None:
+    def __init__(self, ident: int, body: bytes, statement: object, judge: object) -> None:
         self.ident = ident
         self.name = PREFIX + b"%d" % ident  # on servers
         self.body = body  # of a Parse message behind its name: query NUL, parameter types
         self.statement = statement  # its class
+        self.judge = judge  # the cache that has classified it; another may see other names
         self.users = 0  # clients' names that stand for it
         wire = self.name + b"\0" + body
         self.parse = b"P" + (len(wire) + 4).to_bytes(4, "big") + wire
@@ -54,14 +51,11 @@ class SharedStatements:
     def __len__(self) -> int:
         return len(self._by_body)
 
-    def __iter__(self) -> Iterator[SharedStatement]:
-        return iter(self._by_body.values())
-
-    def take(self, body: bytes, statement: object) -> SharedStatement:
+    def take(self, body: bytes, statement: object, judge: object = None) -> SharedStatement:
         """Give the shared statement of this body to a client's name."""
         shared = self._by_body.get(body)
         if shared is None:
-            shared = SharedStatement(next(self._idents), body, statement)
+            shared = SharedStatement(next(self._idents), body, statement, judge)
             self._by_body[body] = shared
         self._unused.pop(shared.ident, None)
         shared.users += 1

@@ -9,7 +9,7 @@ import pytest
 from pgrouter.cluster.catalog import QUESTION
 from pgrouter.config.settings import Routing
 from pgrouter.routing.catalog import Catalog, configured
-from pgrouter.routing.catalog_build import build
+from pgrouter.routing.catalog_build import Judged
 from pgrouter.routing.catalog_facts import read_facts
 from pgrouter.routing.classify import classify
 from pgrouter.routing.statement import Target
@@ -153,7 +153,7 @@ def known(_streaming_cluster: StreamingCluster) -> Iterator[Catalog]:
     primary = _streaming_cluster.primary
     primary.sql(f"CREATE DATABASE {DATABASE}")
     primary.sql(SETUP, dbname=DATABASE)
-    yield build(read_facts(primary.sql(QUESTION, dbname=DATABASE)[0][0]), configured(Routing()))
+    yield Judged(read_facts(primary.sql(QUESTION, dbname=DATABASE)[0][0]), configured(Routing())).catalog(None)
     primary.sql(f"DROP DATABASE {DATABASE} WITH (FORCE)")
 
 
@@ -174,7 +174,7 @@ def test_what_is_configured_goes_before_volatility_also_for_what_calls_it(stream
     try:
         primary.sql(SETUP, dbname=f"{DATABASE}_2")
         said = configured(Routing(read_only_functions=("by_habit", "lies"), write_functions=("public.steady",)))
-        known = build(read_facts(primary.sql(QUESTION, dbname=f"{DATABASE}_2")[0][0]), said)
+        known = Judged(read_facts(primary.sql(QUESTION, dbname=f"{DATABASE}_2")[0][0]), said).catalog(None)
     finally:
         primary.sql(f"DROP DATABASE {DATABASE}_2 WITH (FORCE)")
     assert classify("SELECT by_habit(1), lies(), lies_far()", known).target is Target.REPLICA
@@ -184,3 +184,35 @@ def test_what_is_configured_goes_before_volatility_also_for_what_calls_it(stream
 def test_the_reason_names_the_root(known: Catalog) -> None:
     assert classify("SELECT * FROM over_ticking", known).cause == "over_ticking (writing function through nextval)"
     assert classify("SELECT by_habit(1)", known).cause == "by_habit (volatile function)"
+
+
+def test_a_role_sees_what_its_search_path_names(streaming: StreamingCluster) -> None:
+    primary = streaming.primary
+    primary.sql(f"CREATE DATABASE {DATABASE}_3")
+    primary.sql("CREATE ROLE walker; CREATE ROLE dweller")
+    try:
+        primary.sql(
+            "CREATE SCHEMA hut; CREATE SCHEMA dweller;"
+            "CREATE FUNCTION hut.lower(text) RETURNS text LANGUAGE sql VOLATILE AS 'SELECT $1';"
+            "CREATE FUNCTION dweller.upper(text) RETURNS text LANGUAGE sql VOLATILE AS 'SELECT $1';"
+            "CREATE TABLE hut.items (id int); CREATE UNLOGGED TABLE items (id int);"
+            f'ALTER ROLE walker IN DATABASE {DATABASE}_3 SET search_path = hut, "$user"',
+            dbname=f"{DATABASE}_3",
+        )
+        judged = Judged(read_facts(primary.sql(QUESTION, dbname=f"{DATABASE}_3")[0][0]), configured(Routing()))
+    finally:
+        primary.sql(f"DROP DATABASE {DATABASE}_3 WITH (FORCE)")
+        primary.sql("DROP ROLE walker; DROP ROLE dweller")
+    replica = {
+        role: [
+            classify(sql, judged.catalog(role)).target is Target.REPLICA
+            for sql in ("SELECT lower('A')", "SELECT upper('a')", "SELECT * FROM items", "SELECT hut.lower('A')")
+        ]
+        for role in ("walker", "dweller", "postgres", None)
+    }
+    assert replica == {
+        "walker": [False, True, True, False],
+        "dweller": [True, False, False, False],
+        "postgres": [True, True, False, False],
+        None: [False, False, False, False],
+    }

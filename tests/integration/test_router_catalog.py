@@ -129,3 +129,18 @@ def test_a_catalog_that_cannot_be_read_costs_functions_not_tables(streaming: Str
         until(lambda: members(client, reading) == REPLICAS, 30, "tables are read from replicas")
         assert members(client, "select calm()") == PRIMARY
     streaming.primary.sql("drop role watcher")
+
+
+def test_a_session_with_a_search_path_of_its_own_sees_other_names(
+    client: psycopg.Connection[Any], streaming: StreamingCluster
+) -> None:
+    streaming.primary.sql(
+        f"create schema hut; create function hut.calm() returns text volatile language sql as $$ select {MEMBER} $$",
+        dbname=DATABASE,
+    )
+    until(lambda: members(client, "select hut.calm()") == PRIMARY, 30, "hut is known")
+    assert members(client, "select calm()", prepare=True) == REPLICAS
+    client.execute("set search_path = hut, public")
+    assert members(client, "select calm()", prepare=True) == PRIMARY
+    client.execute("reset search_path")
+    assert members(client, "select calm()", prepare=True) == REPLICAS

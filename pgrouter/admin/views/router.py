@@ -34,13 +34,17 @@ def routes(scene: Scene) -> Iterator[Row]:
 
 def cache(scene: Scene) -> Iterator[Row]:
     """Give how the cache of classified statements does."""
-    caches = [database.statements for database in scene.app.hub.databases]
-    yield "statements", sum(cache.size for cache in caches)
-    yield "used_bytes", sum(cache.used_bytes for cache in caches)
+    held = _counters(scene)
+    yield "statements", held["statements"]
+    yield "used_bytes", held["used_bytes"]
     yield "max_bytes", scene.app.hub.settings.routing.cache_bytes
-    yield "hits", sum(cache.hits for cache in caches)
-    yield "misses", sum(cache.misses for cache in caches)
-    yield "evictions", sum(cache.evictions for cache in caches)
+    yield "hits", held["hits"]
+    yield "misses", held["misses"]
+    yield "evictions", held["evictions"]
+
+
+def _counters(scene: Scene) -> Counter[str]:
+    return sum((database.counters() for database in scene.app.hub.databases), Counter())
 
 
 def prepared(scene: Scene) -> Iterator[Row]:
@@ -58,8 +62,8 @@ def prepared(scene: Scene) -> Iterator[Row]:
 
 def mem(scene: Scene) -> Iterator[Row]:
     """Give what the caches take: size of one entry, entries, free ones, bytes in all (estimated)."""
-    caches = [database.statements for database in scene.app.hub.databases]
-    used, taken = sum(cache.size for cache in caches), sum(cache.used_bytes for cache in caches)
+    held = _counters(scene)
+    used, taken = held["statements"], held["used_bytes"]
     yield "statement_cache", taken // used if used else 0, used, 0, taken
     total = sum(len(shared.encode()) for *_, shared in prepared(scene))
     count = sum(len(database.shared) for database in scene.app.hub.databases)

@@ -210,7 +210,7 @@ def test_routes_are_sorted_by_frequency(desk: Desk) -> None:
 
 def test_cache_counts_hits_and_misses(desk: Desk) -> None:
     for sql in (b"select 1", b"select 2", b"select 'x'"):
-        desk.hub.databases.get("app").statements.lookup(sql, 0, len(sql))
+        desk.hub.databases.get("app").statements("alice").lookup(sql, 0, len(sql))
     cache = {row["item"]: row["value"] for row in show(desk, "CACHE")}
     assert cache["hits"] + cache["misses"] == 3
     assert cache["hits"] >= 1
