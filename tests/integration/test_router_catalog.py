@@ -131,15 +131,12 @@ def test_a_catalog_that_cannot_be_read_costs_functions_not_tables(streaming: Str
     streaming.primary.sql("drop role watcher")
 
 
-def test_a_session_with_a_search_path_of_its_own_sees_other_names(
-    client: psycopg.Connection[Any], streaming: StreamingCluster
-) -> None:
-    streaming.primary.sql(
-        f"create schema hut; create function hut.calm() returns text volatile language sql as $$ select {MEMBER} $$",
-        dbname=DATABASE,
+def test_a_session_with_a_search_path_of_its_own_sees_other_names(client: psycopg.Connection[Any]) -> None:
+    client.execute("create schema hut")
+    client.execute(
+        f"create function hut.calm() returns text volatile language sql as $$ select {MEMBER} $$".encode()
     )
-    until(lambda: members(client, "select hut.calm()") == PRIMARY, 30, "hut is known")
-    assert members(client, "select calm()", prepare=True) == REPLICAS
+    until(lambda: members(client, "select calm()", prepare=True) == REPLICAS, 30, "the catalog is known again")
     client.execute("set search_path = hut, public")
     assert members(client, "select calm()", prepare=True) == PRIMARY
     client.execute("reset search_path")
