@@ -40,6 +40,8 @@ SEARCH_PATH = re.compile(r"(?i)\s*(set|reset|select|begin|commit|rollback)\b.*\b
 ON_COMMIT = re.compile(r"\bon\s+commit\s+(preserve\s+rows|delete\s+rows|drop)", re.IGNORECASE)
 SERVER_COPY = re.compile(r"\s*copy\b(?P<what>.*)\bfrom\s+'(?P<file>[^']*)'(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 
+VOLATILE = "select distinct proname from pg_proc where oid >= 16384 and provolatile = 'v'"
+
 # Would harm the servers, or acts on one of them without a trace: neither run nor judged.
 HARMFUL = re.compile(
     r"pg_promote|pg_wal_replay|pg_terminate_backend|pg_cancel_backend|pg_reload_conf|pg_rotate_logfile|pg_stat_reset"
@@ -62,7 +64,8 @@ class Runner:
         self._suite = suite
         self._database = f"regression_{suite.name}".replace("-", "_")
         self._search_path = '"$user", public'
-        self._waiting: list[tuple[str, str, Judgement]] = []
+        self._waiting: list[tuple[str, str, Judgement, str]] = []
+        self._volatile: set[str] | None = None  # names; None: not known since the catalog changed
         pair.primary.sql(f'create database "{self._database}" template template0')
 
     def run(self, scripts: Sequence[Path]) -> None:
@@ -75,8 +78,11 @@ class Runner:
                 self._ask()
                 session.run("rollback; reset all")
                 self._share_search_path(session)
-            found = Report(self.findings[before:]).figures
-            _say(f"{self._suite.name}/{path.stem}: {found} {time.monotonic() - started:.1f} s")
+            found = Report(self.findings[before:])
+            _say(
+                f"{self._suite.name}/{path.stem}: {len(found.findings)} judged, {len(found.leaks)} leaks, "
+                f"{len(found.lost)} lost, {time.monotonic() - started:.1f} s"
+            )
 
     def _script(self, session: Session, path: Path) -> None:
         variables: dict[str, str] = {}
@@ -127,15 +133,23 @@ class Runner:
 
     def _judge(self, sql: str, place: str) -> None:
         judgement = judge(self._pair, Question(sql, self._database))
-        self._waiting.append((place, sql, judgement))
+        self._waiting.append((place, sql, judgement, self._volatile_in(sql)))
+
+    def _volatile_in(self, sql: str) -> str:
+        """Give the name of a user's VOLATILE function that stands in the statement, if any."""
+        if self._volatile is None:
+            self._volatile = {name for (name,) in self._pair.primary.sql(VOLATILE, self._database)}
+        words = re.findall(r"\w+", sql.lower())
+        return next((word for word in words if word in self._volatile), "")
 
     def _ask(self) -> None:
         """Ask the router about what has been judged since the catalog changed."""
+        self._volatile = None
         if not self._waiting:
             return
-        answers = self._classifier.ask(self._database, "postgres", [sql for _, sql, _ in self._waiting])
-        for (place, sql, judgement), answer in zip(self._waiting, answers, strict=True):
-            self.findings.append(finding(place, 0, sql, judgement, answer))
+        answers = self._classifier.ask(self._database, "postgres", [sql for _, sql, _, _ in self._waiting])
+        for (place, sql, judgement, volatile), answer in zip(self._waiting, answers, strict=True):
+            self.findings.append(finding(place, 0, sql, judgement, answer, volatile=volatile))
         self._waiting.clear()
 
     def _meta(self, session: Session, meta: Meta, variables: dict[str, str]) -> None:

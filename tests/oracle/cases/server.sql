@@ -117,7 +117,7 @@ select lo_open(4711, 131072);
 select pg_backup_start('x', true);
 
 --- primary unseen: a file of the server that runs it
-select lo_export(4711, '/tmp/pgrouter-oracle-large-object');
+select lo_export(4711, '/dev/null');
 select pg_file_write('oracle.txt', 'x', false);
 select pg_file_unlink('no-such-file');
 
