@@ -19,6 +19,25 @@ SELECT json_build_object(
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.oid < 16384 AND c.relkind IN ('r', 'v', 'm') AND n.nspname <> 'pg_toast'),
 
+'builtin_types', (
+    SELECT json_object_agg(t.typname, t.oid::bigint)
+    FROM pg_type t WHERE t.oid < 16384 AND t.typnamespace = 'pg_catalog'::regnamespace AND t.typtype <> 'c'),
+
+'rival_functions', (
+    SELECT coalesce(json_agg(json_build_array(
+        p.proname, ARRAY(SELECT t::bigint FROM unnest(p.proargtypes) WITH ORDINALITY s(t, at) ORDER BY at))), '[]')
+    FROM pg_proc p WHERE p.oid < 16384 AND p.pronamespace = 'pg_catalog'::regnamespace
+      AND EXISTS (SELECT FROM pg_proc u WHERE u.oid >= 16384 AND u.proname = p.proname)),
+
+'rival_operators', (
+    SELECT coalesce(json_agg(json_build_array(o.oprname, o.oprleft::bigint, o.oprright::bigint)), '[]')
+    FROM pg_operator o WHERE o.oid < 16384
+      AND EXISTS (SELECT FROM pg_operator u WHERE u.oid >= 16384 AND u.oprname = o.oprname)),
+
+'implicit_casts', (
+    SELECT json_agg(json_build_array(k.castsource::bigint, k.casttarget::bigint))
+    FROM pg_cast k WHERE k.castcontext = 'i'),
+
 'functions', (
     SELECT coalesce(json_agg(json_build_array(
         p.oid::bigint, n.nspname, p.proname, p.prokind, p.provolatile, l.lanname,
@@ -39,8 +58,8 @@ SELECT json_build_object(
 'relations', (
     SELECT coalesce(json_agg(json_build_array(
         c.oid::bigint, n.nspname, c.relname, c.relkind, c.relpersistence,
-        ARRAY(SELECT DISTINCT a.atttypid::bigint FROM pg_attribute a
-              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+        (SELECT coalesce(json_agg(json_build_array(a.attname, a.atttypid::bigint)), '[]') FROM pg_attribute a
+         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
         ARRAY(SELECT r.ev_action::text FROM pg_rewrite r
               WHERE r.ev_class = c.oid AND r.ev_type = '1' AND c.relkind = 'v')
         || ARRAY(SELECT o.polqual::text FROM pg_policy o

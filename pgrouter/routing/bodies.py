@@ -22,6 +22,8 @@ _TYPES = re.compile(r":\w*type(?:Id)? (\d+)")
 _WRITES = re.compile(r":commandType [2-6]|:hasModifyingCTE true|:hasForUpdate true|\{NEXTVALUEEXPR")
 # current_setting(text) and current_setting(text, bool) with a constant: its bytes, behind a header of four
 _SETTINGS = re.compile(r":funcid (?:2077|3294) (.*?):location -?\d+(?: :constvalue \d+ \[ ([-\d ]+)\])?")
+# A dot stands behind a schema; a name in front of one is a schema or an alias.
+_BEFORE_RELATION = frozenset({"FROM", "JOIN", "ONLY", "TABLE", "ASCII_44", "ASCII_40", "ASCII_46"})
 _CONSTANTS = frozenset({"SCONST", "ICONST", "FCONST", "USCONST", "BCONST", "XCONST", "PARAM"})
 
 # Words that begin a command which writes, or SQL that nobody can see. LOCK and SET TRANSACTION are not for functions.
@@ -43,6 +45,7 @@ class References:
     only: frozenset[int] = frozenset()  # relations without theirs
     types: frozenset[int] = frozenset()
     words: frozenset[str] = frozenset()  # identifiers as the parser folds them, and operators' signs
+    sources: frozenset[str] = frozenset()  # those of them that stand where a FROM list has a relation
     why: str = ""
 
 
@@ -81,15 +84,22 @@ def of_text(text: str) -> References:
     except (ParseError, ValueError):
         return References(why="does not parse")
     words: set[str] = set()
+    sources: set[str] = set()
     why = ""
     for at, token in enumerate(tokens):
         if token.name in _TELLTALE:
             return References(why=f"contains {token.name.removesuffix('_P')}")
         word = _word(text[token.start : token.end + 1], token.name)
         words.add(word)
+        if _before(tokens, at) in _BEFORE_RELATION and _before(tokens, at + 2) != "ASCII_46":
+            sources.add(word)
         if word == "current_setting":
             why = why or _why_setting(text, tokens[at + 1 : at + 3])
-    return References(words=frozenset(words), why=why)
+    return References(words=frozenset(words), sources=frozenset(sources), why=why)
+
+
+def _before(tokens: list, at: int) -> str:
+    return tokens[at - 1].name if 0 < at <= len(tokens) else ""
 
 
 def _word(text: str, name: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,30 +21,38 @@ SAFE = ""
 ANY_NUMBER = 1_000_000  # of arguments
 
 
-def _nothing() -> Mapping[str, str]:
+def _nothing() -> Mapping[str, Any]:
     return MappingProxyType({})
 
 
 class Overload(NamedTuple):
-    """A function of some name: how many arguments it takes, and why it needs the primary (SAFE: it does not)."""
+    """A function or operator of some name; `why` it needs the primary (SAFE: it does not)."""
 
-    least: int
+    least: int  # arguments
     most: int
     why: str
+    takes: tuple[int, ...] = ()  # their types
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
     """Names -> why the primary is needed for them (SAFE: it is not); absent: not in the catalog."""
 
-    functions: Mapping[str, tuple[Overload, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    functions: Mapping[str, tuple[Overload, ...]] = field(default_factory=_nothing)
     attributes: Mapping[str, str] = field(default_factory=_nothing)  # functions that `row.name` may call, if not SAFE
     relations: Mapping[str, str] = field(default_factory=_nothing)  # with their children
     only: Mapping[str, str] = field(default_factory=_nothing)  # the same without, as FROM ONLY has them
     types: Mapping[str, str] = field(default_factory=_nothing)
-    operators: Mapping[str, str] = field(default_factory=_nothing)  # of built-in types only; see catalog_build
+    operators: Mapping[str, tuple[Overload, ...]] = field(default_factory=_nothing)
     implicit_cast: str = SAFE  # why no expression can be trusted: a cast between built-in types
     configured: Mapping[str, str] = field(default_factory=_nothing)  # functions of which the configuration says it all
+    # For `overloads`: what built-in functions and operators of such names take, and what is known of types
+    rivals: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=_nothing)
+    columns: Mapping[str, Mapping[str, int]] = field(default_factory=_nothing)  # relation -> column -> type
+    type_numbers: Mapping[str, int] = field(default_factory=_nothing)  # of built-in types
+    arrays: frozenset[int] = frozenset()
+    implicit: frozenset[tuple[int, int]] = frozenset()  # casts: source, target
+    builtins_first: bool = False  # pg_catalog comes first in search_path, as it does when nobody names it
     complete: bool = False  # a relation that is not here is not there, or was not when the catalog was read
 
     def overloads(self, name: str, arguments: int) -> list[Overload]:

@@ -82,8 +82,14 @@ class Judged:
             relations=self._by_name("relation", self.facts.relations, path) | self._system_relations(),
             only=self._by_name("only", self.facts.relations, path) | self._system_relations(),
             types=self._by_name("type", self.facts.types, path),
-            operators=self._builtin_typed_operators(path),
+            operators=self._operators(path),
             implicit_cast=self._implicit_cast(),
+            rivals=self._rivals(),
+            columns={name: dict(row.columns) for row in self.facts.relations for name in _written(row, path)},
+            type_numbers=self.facts.builtin_types,
+            arrays=frozenset(number for name, number in self.facts.builtin_types.items() if name.startswith("_")),
+            implicit=self._implicit(),
+            builtins_first=path is not None and "pg_catalog" not in path,
             configured=self.configured.configured,
             complete=True,
         )
@@ -134,7 +140,7 @@ class Judged:
         words = references.words | UNSPOKEN if references.words else ()
         for word in words:
             for found in self.by_word.get(word, ()):
-                if found != key:
+                if found != key and (found.kind != "relation" or word in references.sources):
                     self.refers[found].add(key)
             why = why_builtin(word)
             if why:
@@ -170,7 +176,7 @@ class Judged:
             self._spoil(key, "unlogged table")
         for tree in row.trees:
             self._follow(key, bodies.of_tree(tree))
-        for number in row.types:  # a domain was checked when it was written
+        for _, number in row.columns:  # a domain was checked when it was written
             self._refer(key, "type", self.domains.get(number, [number]))
 
     def _types(self) -> None:
@@ -230,7 +236,7 @@ class Judged:
         for row in self.facts.functions:
             most = ANY_NUMBER if row.variadic else row.arguments
             least = max(0, row.arguments - row.defaults - (1 if row.variadic else 0))
-            overload = Overload(least, most, self.why.get(Key("function", row.oid), SAFE))
+            overload = Overload(least, most, self.why.get(Key("function", row.oid), SAFE), tuple(row.takes))
             for name in _written(row, path):
                 found[name].append(overload)
         return {name: tuple(overloads) for name, overloads in found.items()}
@@ -243,15 +249,28 @@ class Judged:
             if row.takes and row.takes[0] in rows and (why := self.why.get(Key("function", row.oid)))
         }
 
-    def _builtin_typed_operators(self, path: tuple[str, ...] | None) -> dict[str, str]:
-        found: dict[str, str] = {}
+    def _operators(self, path: tuple[str, ...] | None) -> dict[str, tuple[Overload, ...]]:
+        found: dict[str, list[Overload]] = defaultdict(list)
         for row in self.facts.operators:
+            takes = tuple(number for number in (row.left, row.right) if number)
             why = self.why.get(Key("operator", row.oid), SAFE)
             if max(row.left, row.right) >= FIRST_NORMAL:
                 why = SAFE  # no replica sees it without its type
             for name in _written(row, path):
-                found[name] = found.get(name) or why
-        return found
+                found[name].append(Overload(len(takes), len(takes), why, takes))
+        return {name: tuple(overloads) for name, overloads in found.items()}
+
+    def _rivals(self) -> dict[str, tuple[tuple[int, ...], ...]]:
+        found: dict[str, list[tuple[int, ...]]] = defaultdict(list)
+        for name, takes in self.facts.rival_functions:
+            found[name].append(tuple(takes))
+        for name, *sides in self.facts.rival_operators:
+            found[name].append(tuple(number for number in sides if number))
+        return {name: tuple(rivals) for name, rivals in found.items()}
+
+    def _implicit(self) -> frozenset[tuple[int, int]]:
+        into_domains = {(base, row.oid) for row in self.facts.types if row.trees for base in row.types}
+        return frozenset(self.facts.implicit_casts) | into_domains
 
     def _implicit_cast(self) -> str:
         for cast in self.facts.casts:

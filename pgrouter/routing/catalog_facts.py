@@ -41,7 +41,7 @@ class Relation(Struct, array_like=True, frozen=True):
     name: str
     kind: str  # r table, p partitioned table, v view, m materialized view, f foreign table, S sequence
     persistence: str  # p permanent, u unlogged; those of sessions are left out
-    types: list[int]  # of its columns
+    columns: list[tuple[str, int]]  # with their types
     trees: list[str]  # a view's query, policies, virtual generated columns
     children: list[int]
 
@@ -94,6 +94,10 @@ class Facts(Struct, frozen=True):
     paths: list[Path]
     builtin_functions: dict[str, str]  # number -> name
     builtin_relations: list[tuple[int, str, str]]  # number, schema, name
+    builtin_types: dict[str, int]  # name -> number
+    rival_functions: list[tuple[str, list[int]]]  # built-in ones with the name of another: name, types of arguments
+    rival_operators: list[tuple[str, int, int]]  # the same of operators: name, left, right
+    implicit_casts: list[tuple[int, int]]  # of all types: source, target
     functions: list[Function]
     relations: list[Relation]
     types: list[Type]

@@ -17,12 +17,13 @@ from pgrouter.routing.functions import (
     why_builtin,
     why_relation,
 )
+from pgrouter.routing.overloads import kind_of, may_mean
 from pgrouter.routing.statement import Effect, Reason, Setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pgrouter.routing.catalog import Catalog
+    from pgrouter.routing.catalog import Catalog, Overload
 
 Node = dict[str, Any]
 
@@ -31,7 +32,7 @@ class Findings:
     """What one walk has found: objections to a replica, names, effects. Local to one classification."""
 
     __slots__ = (
-        "catalog", "ctes", "effects", "functions", "literal_sensitive",
+        "catalog", "ctes", "derived", "doubts", "effects", "functions", "literal_sensitive",
         "objections", "relations", "settings", "strangers",
     )  # fmt: skip
 
@@ -42,6 +43,8 @@ class Findings:
         self.relations: dict[str, None] = {}
         self.ctes: set[str] = set()
         self.strangers: list[tuple[Node, str]] = []  # relations that the catalog does not have, maybe CTEs
+        self.derived = False  # there are columns that are not a relation's own
+        self.doubts: list[tuple[Node, str, list[Overload], list[Node]]] = []  # what calls of a name may mean
         self.settings: list[Setting] = []
         self.effects = 0
         self.literal_sensitive = False
@@ -60,8 +63,27 @@ class Findings:
         for node, name in self.strangers:
             if name not in self.ctes:
                 self.object(node, Reason.UNKNOWN_RELATION, name, overridable=True)
+        columns = self._columns()
+        for node, written, overloads, arguments in self.doubts:
+            kinds = [kind_of(argument, self.catalog, columns) for argument in arguments]
+            rivals = self.catalog.rivals.get(written.removeprefix("pg_catalog."), ())
+            for overload in overloads:
+                if may_mean(overload, kinds, rivals, self.catalog):
+                    self.object_to(node, overload.why, written)
+                    self.effects |= Effect.UNSEEN
+                    break
         if self.catalog.implicit_cast and (self.relations or self.functions):
             self.object_to({}, self.catalog.implicit_cast, "implicit cast")
+
+    def _columns(self) -> dict[str, set[int]] | None:
+        """Give the types of all columns by name; None when there are columns of which nothing is known."""
+        if self.derived or self.ctes or not self.doubts or not self.relations.keys() <= self.catalog.columns.keys():
+            return None
+        types: dict[str, set[int]] = {}
+        for relation in self.relations:
+            for name, number in self.catalog.columns[relation].items():
+                types.setdefault(name, set()).add(number)
+        return types
 
     def first(self) -> tuple[int, str, str, bool]:
         """Give the objection to tell: one that no hint can move before the others, then the first in the text."""
@@ -129,11 +151,9 @@ def _function(node: Node, parts: list[Node], found: Findings) -> None:
     arguments = len(node.get("args", ())) + (len(node.get("agg_order", ())) if node.get("agg_within_group") else 0)
     qualified = len(path) > 1 and path[0] != "pg_catalog"
     overloads = found.catalog.overloads(written, arguments)
-    for overload in overloads:
-        if overload.why:
-            found.object_to(node, overload.why, written)
-            found.effects |= Effect.UNSEEN
-            return
+    unsafe = [overload for overload in overloads if overload.why]
+    if unsafe:
+        found.doubts.append((node, written, unsafe, node.get("args", [])))
     if qualified and path[0] != "information_schema":
         if not overloads:
             _unknown_function(node, written, found)
@@ -202,11 +222,11 @@ def _operator(node: Node, parts: list[Node], found: Findings) -> None:
     if not path:
         return
     written = ".".join(path)
-    why = found.catalog.operators.get(written)
-    if why:
-        found.object_to(node, why, written)
-        found.effects |= Effect.UNSEEN
-    elif why is None and (path[-1] not in builtins.OPERATORS or (len(path) > 1 and path[0] != "pg_catalog")):
+    known = found.catalog.operators.get(written)
+    sides = [node[side] for side in ("lexpr", "rexpr") if side in node]
+    if unsafe := [overload for overload in known or () if overload.why]:
+        found.doubts.append((node, written, unsafe, sides))
+    if known is None and (path[-1] not in builtins.OPERATORS or (len(path) > 1 and path[0] != "pg_catalog")):
         found.object(node, Reason.UNKNOWN_OPERATOR, written, overridable=True)
         found.effects |= Effect.UNSEEN
 
@@ -258,6 +278,10 @@ def _fields(node: Node, fields: list[Node], found: Findings) -> None:
             found.effects |= Effect.UNSEEN
 
 
+def _derived(_: Node, _value: Any, found: Findings) -> None:
+    found.derived = True
+
+
 def _locking(_: Node, clauses: list[Node], found: Findings) -> None:
     strength = clauses[0].get("LockingClause", {}).get("strength", "") if clauses else ""
     words = {
@@ -287,6 +311,7 @@ _LOOKS: dict[str, Callable[[Node, Any, Findings], None]] = {
     "useOp": _operator,
     "typeName": _type,
     "TypeName": _type,
+    **dict.fromkeys(("RangeSubselect", "RangeFunction", "RangeTableFunc", "JsonTable", "colnames"), _derived),
     "fields": _fields,
     "indirection": _fields,
     "lockingClause": _locking,

@@ -93,7 +93,7 @@ SELECT * FROM plain
 SELECT * FROM calm, outer_calm, stored, measures, measures_24, of_tenant
 SELECT steady(1), reads(1), atomic_true(1), is_even(2)
 SELECT steady(id), calm_sum(id), many(1, 2, 3), many(VARIADIC ARRAY[1]) FROM plain GROUP BY 1
-SELECT now(), lower('x'), 1 <-+-> 2
+SELECT now(), lower('x'), upper('x'), upper(name), 1 <-+-> 2 FROM plain
 SELECT 'sad'::mood, 1::positive, row(1, 2)::pair, '{sad}'::mood[]
 SELECT * FROM with_mood WHERE m = 'glad' ORDER BY p
 SELECT id FROM with_noisy
@@ -116,7 +116,7 @@ SELECT dynamic('select 1')
 SELECT atomic_lie()
 SELECT defaulted(1)
 SELECT upper(p) FROM plain p
-SELECT upper('x')
+SELECT upper(nobody)
 SELECT now(1)
 SELECT p.log_row FROM plain p
 SELECT (p).log_row FROM plain p

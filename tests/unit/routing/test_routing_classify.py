@@ -328,7 +328,7 @@ def test_the_catalog_has_the_last_word() -> None:
         },
         attributes={"log_row": "writes"},
         relations={"v": "writes", "t": ""},
-        operators={"###": "", "=": "writes"},
+        operators={"###": (Overload(2, 2, ""),), "=": (Overload(2, 2, "writes"),)},
         types={"mood": "", "int4": "writes"},
     )
     for sql in ("select f(), a ### b, 'x'::mood from t", "select lower(a, b), f(1) from t", "select t.a, (t).b from t"):

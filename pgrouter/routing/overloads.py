@@ -1,0 +1,89 @@
+"""Which function or operator of a name an expression may mean, as far as its types show without PostgreSQL's help.
+
+Asked only where one of that name needs the primary and another does not, most often a built-in one. What is not known
+counts as possible: a wrong yes costs a read on a replica, a wrong no would be a write on one.
+
+Source: PostgreSQL's chapter "Type Conversion" and func_select_candidate(), parse_func.c.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pgrouter.routing.catalog import Catalog, Overload
+
+BOOL, INT8, INT4, TEXT, NUMERIC, UNKNOWN_TYPE = 16, 20, 23, 25, 1700, 705
+ANY_ARRAY = 2277
+TEXT_LIKE = frozenset({TEXT, 19, 1042, 1043})  # text, name, bpchar, varchar
+# any, record, anyarray, anyelement, anynonarray, anyenum, anyrange, anycompatible and its kin, anymultirange
+POLYMORPHIC = frozenset({2276, 2249, ANY_ARRAY, 2283, 2776, 3500, 3831, 4537, 4538, 5077, 5078, 5079, 5080})
+
+Node = dict[str, Any]
+
+
+def may_mean(
+    overload: Overload, kinds: Sequence[int | None], rivals: Iterable[tuple[int, ...]], catalog: Catalog
+) -> bool:
+    """Whether a call with arguments of these types (None: not known) may mean this one and not a built-in rival."""
+    takes = overload.takes
+    if len(takes) != len(kinds):
+        return True  # defaults, VARIADIC
+    equals = [rival for rival in rivals if len(rival) == len(kinds)]
+    if tuple(kinds) in equals and (catalog.builtins_first or takes != tuple(kinds)):
+        return False  # an exact match ends the search
+    return all(
+        kind is None or _fits(kind, taken, [rival[at] for rival in equals], catalog)
+        for at, (kind, taken) in enumerate(zip(kinds, takes, strict=True))
+    )
+
+
+def _fits(kind: int, taken: int, rivals: list[int], catalog: Catalog) -> bool:
+    if kind == UNKNOWN_TYPE:  # a string without a type goes to who takes strings, if there is one
+        return taken in TEXT_LIKE or not TEXT_LIKE.intersection(rivals)
+    if taken in POLYMORPHIC or kind == taken or (kind, taken) in catalog.implicit:
+        return True
+    return kind == ANY_ARRAY and taken in catalog.arrays
+
+
+def kind_of(node: Node, catalog: Catalog, columns: dict[str, set[int]] | None) -> int | None:
+    """Give the type of an expression, None where that is not plain to see.
+
+    `columns`: types by name of all columns that a name in this statement can mean; None: there are others, too.
+    """
+    kind, content = next(iter(node.items()), ("", {}))
+    if kind == "A_Const":
+        return _constant(content)
+    if kind == "TypeCast":
+        return _cast(content.get("typeName", {}), catalog)
+    if kind == "A_ArrayExpr":
+        return ANY_ARRAY
+    if kind == "ColumnRef" and columns is not None:
+        name = content.get("fields", [{}])[-1].get("String", {}).get("sval", "")
+        types = columns.get(name, set())
+        return next(iter(types)) if len(types) == 1 else None
+    if kind == "A_Expr" and content.get("name") == [{"String": {"sval": "-"}}] and "lexpr" not in content:
+        return kind_of(content.get("rexpr", {}), catalog, columns)
+    return None
+
+
+def _constant(node: Node) -> int | None:
+    if "ival" in node:
+        return INT4
+    if "boolval" in node:
+        return BOOL
+    if "fval" in node:
+        text = node["fval"].get("fval", "")
+        return INT8 if text.isdigit() and len(text) < 19 else NUMERIC  # 19 digits may be either
+    return UNKNOWN_TYPE if "sval" in node or node.get("isnull") else None
+
+
+def _cast(name: Node, catalog: Catalog) -> int | None:
+    path = [part["String"].get("sval", "") for part in name.get("names", ()) if "String" in part]
+    if not path or (len(path) > 1 and path[0] != "pg_catalog") or (path[-1] in catalog.types and len(path) == 1):
+        return None
+    if name.get("arrayBounds"):
+        return catalog.type_numbers.get("_" + path[-1])
+    return catalog.type_numbers.get(path[-1])
