@@ -32,17 +32,18 @@ def may_mean(
     if len(takes) != len(kinds):
         return True  # defaults, VARIADIC
     equals = [rival for rival in rivals if len(rival) == len(kinds)]
-    if tuple(kinds) in equals and (catalog.builtins_first or takes != tuple(kinds)):
+    if catalog.builtins_first and takes in equals:
+        return False  # it is hidden
+    if tuple(kinds) in equals and takes != tuple(kinds):
         return False  # an exact match ends the search
-    return all(
-        kind is None or _fits(kind, taken, [rival[at] for rival in equals], catalog)
-        for at, (kind, taken) in enumerate(zip(kinds, takes, strict=True))
-    )
+    if all(kind == UNKNOWN_TYPE for kind in kinds) and any(TEXT_LIKE.issuperset(rival) for rival in equals):
+        return TEXT_LIKE.issuperset(takes)  # strings without a type go to who takes strings
+    return all(kind is None or _fits(kind, taken, catalog) for kind, taken in zip(kinds, takes, strict=True))
 
 
-def _fits(kind: int, taken: int, rivals: list[int], catalog: Catalog) -> bool:
-    if kind == UNKNOWN_TYPE:  # a string without a type goes to who takes strings, if there is one
-        return taken in TEXT_LIKE or not TEXT_LIKE.intersection(rivals)
+def _fits(kind: int, taken: int, catalog: Catalog) -> bool:
+    if kind == UNKNOWN_TYPE:  # beside a known type it may take that one
+        return True
     if taken in POLYMORPHIC or kind == taken or (kind, taken) in catalog.implicit:
         return True
     return kind == ANY_ARRAY and taken in catalog.arrays
