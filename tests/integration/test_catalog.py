@@ -193,10 +193,12 @@ def test_a_role_sees_what_its_search_path_names(streaming: StreamingCluster) -> 
     try:
         primary.sql(
             "CREATE SCHEMA hut; CREATE SCHEMA dweller;"
-            "CREATE FUNCTION hut.lower(text) RETURNS text LANGUAGE sql VOLATILE AS 'SELECT $1';"
-            "CREATE FUNCTION dweller.upper(text) RETURNS text LANGUAGE sql VOLATILE AS 'SELECT $1';"
+            "CREATE FUNCTION hut.mine() RETURNS int LANGUAGE sql VOLATILE AS 'SELECT 1';"
+            "CREATE FUNCTION public.mine() RETURNS int LANGUAGE sql STABLE AS 'SELECT 1';"
+            "CREATE FUNCTION dweller.yours() RETURNS int LANGUAGE sql VOLATILE AS 'SELECT 1';"
+            "CREATE FUNCTION public.yours() RETURNS int LANGUAGE sql STABLE AS 'SELECT 1';"
             "CREATE TABLE hut.items (id int); CREATE UNLOGGED TABLE items (id int);"
-            f'ALTER ROLE walker IN DATABASE {DATABASE}_3 SET search_path = hut, "$user"',
+            f'ALTER ROLE walker IN DATABASE {DATABASE}_3 SET search_path = hut, "$user", public',
             dbname=f"{DATABASE}_3",
         )
         judged = Judged(read_facts(primary.sql(QUESTION, dbname=f"{DATABASE}_3")[0][0]), configured(Routing()))
@@ -206,12 +208,12 @@ def test_a_role_sees_what_its_search_path_names(streaming: StreamingCluster) -> 
     replica = {
         role: [
             classify(sql, judged.catalog(role)).target is Target.REPLICA
-            for sql in ("SELECT lower('A')", "SELECT upper('a')", "SELECT * FROM items", "SELECT hut.lower('A')")
+            for sql in ("SELECT mine()", "SELECT yours()", "SELECT * FROM items", "SELECT hut.mine()")
         ]
         for role in ("walker", "dweller", "postgres", None)
     }
     assert replica == {
-        "walker": [False, True, True, False],
+        "walker": [False, True, False, False],
         "dweller": [True, False, False, False],
         "postgres": [True, True, False, False],
         None: [False, False, False, False],

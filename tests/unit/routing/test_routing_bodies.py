@@ -76,5 +76,6 @@ def test_what_gives_a_tree_away(part: str) -> None:
 
 def test_a_setting_of_the_session_in_a_tree_is_fine() -> None:
     octets = " ".join(str(octet) for octet in b"\x30\0\0\0a.tenant")
-    tree = f":funcid 3294 :args ({{CONST :consttype 25 :location 40 :constvalue 12 [ {octets} ]}} {{CONST :location 5}})"
+    name = f"{{CONST :consttype 25 :location 40 :constvalue 12 [ {octets} ]}}"
+    tree = f":funcid 3294 :args ({name} {{CONST :location 5}})"
     assert bodies.of_tree(tree).why == ""
