@@ -53,12 +53,15 @@ HARMFUL = re.compile(
 LEFT_OUT = {"tablespace", "create_am_long", "largeobject"}
 
 
+class SessionLostError(Exception):
+    """The suite's session has ended; the text says after which statement."""
+
+
 class Runner:
     """Runs one suite in a database of its own."""
 
     def __init__(self, pair: Pair, classifier: Classifier, suite: source.Suite) -> None:
         self.findings: list[Finding] = []
-        self.failures = 0  # of the suite's own statements: many are meant to fail
         self._pair = pair
         self._classifier = classifier
         self._suite = suite
@@ -74,7 +77,10 @@ class Runner:
             started, before = time.monotonic(), len(self.findings)
             with self._pair.session(self._pair.primary, self._database) as session:
                 session.run("set synchronous_commit = local; set intervalstyle = postgres_verbose")
-                self._script(session, path)
+                try:
+                    self._script(session, path)
+                except SessionLostError as error:
+                    _say(f"the rest of the script is left out: {error}")
                 self._ask()
                 session.run("rollback; reset all")
                 self._share_search_path(session)
@@ -101,17 +107,17 @@ class Runner:
         if not KEEPS_CATALOG.match(statement.sql) or SELECT_INTO.search(statement.sql):
             self._ask()
         sql, data = self._local(statement)
-        seen = session.run(sql, data)
+        session.run(sql, data)
         if SEARCH_PATH.match(sql):
             self._share_search_path(session)
-        self.failures += bool(seen.sqlstate)
-        if seen.sqlstate == "08006":
-            raise RuntimeError(f"{place}: the server is gone after {sql}")
+        if session.lost:
+            raise SessionLostError(f"{place}: the session is gone after {sql}")
 
     def _share_search_path(self, session: Session) -> None:
         """Let fresh sessions, and so the router, find what the suite's session finds."""
-        path = session.row("show search_path").get("search_path")
-        if path and path != self._search_path:
+        shown = session.row("show search_path")
+        path = shown.get("search_path", "").strip().replace('""', "''") or "''"
+        if shown and path != self._search_path:
             self._ask()
             self._search_path = path
             self._pair.primary.sql(f'alter database "{self._database}" set search_path = {path}')

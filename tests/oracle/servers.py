@@ -76,6 +76,11 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def lost(self) -> bool:
+        """Whether the server has ended it."""
+        return bool(self.connection.status == ConnStatus.BAD)
+
     def close(self) -> None:
         """End the connection."""
         self.connection.finish()
