@@ -21,12 +21,12 @@ from pgrouter.errors import ConfigError, RouterError
 from pgrouter.routing.catalog import UNKNOWN, Catalog, configured
 from pgrouter.routing.catalog_build import Judged
 from pgrouter.routing.classify import classify
+from pgrouter.routing.explain import reason_of
 
 if TYPE_CHECKING:
     import argparse
 
     from pgrouter.config.settings import Settings
-    from pgrouter.routing.statement import Statement
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,8 +93,3 @@ def answer(line: str, catalog: Catalog) -> dict[str, object]:
         return {"id": ident, "route": "error", "reason": 'not a request: {"id": ..., "sql": "..."} is'}
     statement = classify(request["sql"], catalog)
     return {"id": request.get("id"), "route": statement.target.name.lower(), "reason": reason_of(statement)}
-
-
-def reason_of(statement: Statement) -> str:
-    """Give the reason with its cause, for people."""
-    return f"{statement.reason}: {statement.cause}" if statement.cause else statement.reason

@@ -4,7 +4,7 @@ from pgrouter.routing.verdict cimport Verdict
 
 cdef int PARSE, BIND, DESCRIBE, FUNCTION_CALL, QUERY
 cdef int COPY
-cdef int DISCARD, UNSEEN
+cdef int DISCARD, EXPLAIN, UNSEEN
 cdef tuple ENDS, BEGINS
 
 cdef class Tally:
@@ -29,6 +29,7 @@ cdef class Batch:
     cdef public bint reads
     cdef public str reason
     cdef public bint deallocates
+    cdef bint explains
     cdef bint ends
     cdef readonly bint begins
     cdef bint quiet

@@ -18,6 +18,7 @@ from pgrouter.routing.verdict import Verdict
 from pgrouter.session.harvest import Touched
 
 DISCARD = int(Effect.DISCARD)
+EXPLAIN = int(Effect.EXPLAIN)
 UNSEEN = int(Effect.UNSEEN | Effect.OTHER_STATE)
 ENDS = (Tx.COMMIT, Tx.ROLLBACK)
 BEGINS = (Tx.BEGIN, Tx.BEGIN_READ_ONLY, Tx.BEGIN_PRIMARY)
@@ -82,6 +83,7 @@ class Batch:
         self.reads = False  # it is one for a replica
         self.reason = ""  # and why
         self.quiet = True  # its last statement leaves nothing behind
+        self.explains = False  # there is an EXPLAIN ROUTE in it
         self.deallocates = False  # it contains DEALLOCATE ALL
         self.ends = False  # a COMMIT or ROLLBACK has been sent and not been answered
         self.begins = False  # a BEGIN has been sent and not been answered
@@ -131,6 +133,7 @@ class Batch:
         self.ends = False
         self.begins = False
         self.discards = False
+        self.explains = False
         return 0
 
     def examine(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:
@@ -143,6 +146,8 @@ class Batch:
                 self.route(statement)
                 if not self.quiet and (code == BIND or code == QUERY):  # only what is bound will be executed
                     self.note(statement)
+                if not self.quiet and statement.effects & EXPLAIN:
+                    self.explains = True
         elif code == FUNCTION_CALL or frontend_kind(code) == COPY:
             return self.route(_CALLED)
         return 0
@@ -163,7 +168,7 @@ class Batch:
 
     def note(self, statement) -> int:
         """Remember what a statement may leave behind, and that it ends the transaction."""
-        self.effects |= statement.effects
+        self.effects |= statement.effects & ~EXPLAIN
         if statement.tx in ENDS:
             self.ends = True
         elif statement.tx in BEGINS:

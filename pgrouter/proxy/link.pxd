@@ -35,6 +35,7 @@ cdef class Link(Peer):
     cdef int look_at(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
     cdef bint must_hold(self, int code, const unsigned char *buf, Py_ssize_t pos) except -1
     cdef int request(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
+    cdef int request_instead(self, int code, bytes message, Gather out) except -1
     cdef int stream_body(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Py_ssize_t end, Gather out) except -1
     cdef int apply_profile(self, Gather out) except -1
     cpdef int violation(self, object error) except -1

@@ -41,6 +41,7 @@ from pgrouter.protocol.requests import FUNCTION as R_FUNCTION
 from pgrouter.protocol.requests import QUERY as R_QUERY
 from pgrouter.protocol.requests import SYNC as R_SYNC
 from pgrouter.proxy.batch import Batch
+from pgrouter.proxy.explain import explained
 from pgrouter.proxy.statements import ClientStatements
 from pgrouter.server.connection import Peer, ServerConnection
 from pgrouter.session.settings import transition
@@ -190,6 +191,10 @@ class Link(Peer):
         if self.batch.deallocates and (code == QUERY or code == EXECUTE):
             self.batch.deallocates = False
             self.statements.deallocate_all(server)
+        if self.batch.explains and (code == QUERY or code == PARSE):
+            instead = explained(self, bytes(buf[pos:stop]))
+            if instead is not None:
+                return self.request_instead(code, instead, out)
         if code == QUERY:
             server.queries += 1
             server.unnamed = None  # a simple Query ends the unnamed statement
@@ -210,6 +215,17 @@ class Link(Peer):
         elif code == COPY_DONE or code == COPY_FAIL:
             owed.push(R_COPY_END, FORWARD)
         out.add(pos, stop)
+        return 0
+
+    def request_instead(self, code: cython.int, message: bytes, out: Gather) -> int:
+        """Enter and add a Query or Parse of ours, in place of the client's."""
+        server: ServerConnection = self.server
+        if code == PARSE:
+            return self.statements.parse(server, message, 0, len(message), out, True)
+        server.queries += 1
+        server.unnamed = None
+        server.owed.push(R_QUERY, FORWARD)
+        out.add_bytes(message)
         return 0
 
     def stream_body(

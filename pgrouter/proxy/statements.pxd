@@ -23,8 +23,8 @@ cdef class ClientStatements:
     cdef int begin_batch(self) except -1
     cdef object class_of(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop)
     cdef object class_parsed(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t finish, Py_ssize_t stop)
-    cdef int parse(self, ServerConnection server, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
-    cdef int parse_in_error(self, ServerConnection server, bytes name, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
+    cdef int parse(self, ServerConnection server, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out, bint ours=*) except -1
+    cdef int parse_in_error(self, ServerConnection server, bytes name, bytes message, Gather out) except -1
     cdef int bind(self, ServerConnection server, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Py_ssize_t end, Gather out) except -1
     cdef int parse_unseen(self, ServerConnection server) except -1
     cdef int describe_or_close(self, ServerConnection server, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1

@@ -124,15 +124,27 @@ class ClientStatements:
     # -- what the server gets
 
     def parse(
-        self, server: ServerConnection, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: Gather
+        self,
+        server: ServerConnection,
+        buf,
+        pos: cython.Py_ssize_t,
+        stop: cython.Py_ssize_t,
+        out: Gather,
+        ours: cython.bint = False,  # noqa: FBT002  (C has no keyword arguments)
     ) -> int:
-        """Parse: the unnamed statement passes; a named one becomes a shared statement, parsed once per server."""
+        """Parse: the unnamed statement passes; a named one becomes a shared statement, parsed once per server.
+
+        `ours`: the message is not the client's own, and does not lie in what is forwarded.
+        """
         finish: cython.Py_ssize_t = end_of_string(buf, pos + 5, stop)
         if finish <= pos + 5:
             self.unnamed_parse = bytes(buf[pos:stop])
             server.unnamed = self.unnamed_parse
             server.owed.push(R_PARSE, FORWARD)
-            out.add(pos, stop)
+            if ours:
+                out.add_bytes(self.unnamed_parse)
+            else:
+                out.add(pos, stop)
             if server.owed.unnamed_lost:  # behind an error: the server does not read it
                 server.forget_unnamed()
             return 0
@@ -140,7 +152,7 @@ class ClientStatements:
         statement = self.class_of(PARSE, buf, pos, stop)
         failed: cython.bint = server.status == FAILED_TRANSACTION and not _ends_transaction(statement)
         if name in self.named or failed:
-            return self.parse_in_error(server, name, pos, stop, out)
+            return self.parse_in_error(server, name, bytes(buf[pos:stop]), out)
         shared = self.shared.take(bytes(buf[finish + 1 : stop]), statement, self.cache)
         self.named[name] = shared
         self.unconfirmed.append(name)
@@ -152,16 +164,14 @@ class ClientStatements:
         out.add_bytes(shared.parse)
         return self.evict(server, out)
 
-    def parse_in_error(
-        self, server: ServerConnection, name: bytes, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: Gather
-    ) -> int:
+    def parse_in_error(self, server: ServerConnection, name: bytes, message: bytes, out: Gather) -> int:
         """Let PostgreSQL itself say 42P05 (the name exists) or 25P02: in its words, and with its effect."""
         server.dirty = True  # it may have a statement of that name afterwards
         if server.status != FAILED_TRANSACTION:
             out.add_bytes(messages.message(PARSE, name + b"\0" + b"\0\0\0"))
             server.owed.push(R_PARSE, SKIP)
         server.owed.push(R_PARSE, FORWARD)
-        out.add(pos, stop)
+        out.add_bytes(message)
         return 0
 
     def bind(

@@ -16,12 +16,16 @@ from pglast.parser import ParseError, parse_sql_json
 from pgrouter.routing import hints
 from pgrouter.routing.catalog import UNKNOWN, Catalog
 from pgrouter.routing.commands import judge
+from pgrouter.routing.explain import asked_for
 from pgrouter.routing.fingerprint import leading_hint
 from pgrouter.routing.statement import Effect, Reason, Statement, Target, Tx
 
 log = logging.getLogger("pgrouter.routing")
 
 _OPEN = (Tx.BEGIN, Tx.BEGIN_READ_ONLY, Tx.BEGIN_PRIMARY)
+_EXPLAIN = Statement(
+    Target.SESSION, Reason.EXPLAIN, effects=int(Effect.EXPLAIN), tag="EXPLAIN ROUTE", literal_sensitive=True
+)
 _decode = msgspec.json.Decoder().decode
 
 
@@ -31,12 +35,14 @@ def classify(sql: str | bytes, catalog: Catalog = UNKNOWN) -> Statement:
     `sql` as bytes may be in any encoding that has ASCII's bytes for ASCII's characters and no others.
     """
     raw = sql.encode("utf-8", "replace") if isinstance(sql, str) else sql
+    if b"\0" in raw:
+        return _refused(ParseError("NUL", raw.index(b"\0")))
     return hints.apply(_parse(raw, catalog), leading_hint(raw, 0, len(raw)))
 
 
 def _parse(raw: bytes, catalog: Catalog) -> Statement:
-    if b"\0" in raw:
-        return Statement(Target.ERROR, Reason.SYNTAX, "NUL", raw.index(b"\0"), literal_sensitive=True)
+    if asked_for(raw) is not None:
+        return _EXPLAIN
     try:
         # Bytes that are not UTF-8 only matter in names, and a name that is not UTF-8 is known to no catalog here.
         json = parse_sql_json(raw.decode("utf-8", "replace"))

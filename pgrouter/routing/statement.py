@@ -38,6 +38,7 @@ class Effect(IntFlag):
     DDL = 512  # catalog facts may be out of date afterwards
     UNSEEN = 1024  # DO, CALL and unknown functions: their bodies may do any of the above
     UNLISTEN = 2048
+    EXPLAIN = 8192  # EXPLAIN ROUTE: the router knows the answer
     REDEFINES = 4096  # DDL that may change what a known name does
 
 
@@ -61,6 +62,7 @@ class Reason:
 
     READ = "read"
     EMPTY = "empty"
+    EXPLAIN = "explain route"
     WRITE = "write"
     DDL = "ddl"
     UTILITY = "utility command"

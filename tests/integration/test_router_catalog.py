@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from support.front import running
 from support.router import static_cluster
@@ -16,7 +17,6 @@ from pgrouter.demo.processes import until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import psycopg
     from support.router import Router
 
     from pgrouter.demo.streaming import StreamingCluster
@@ -141,3 +141,38 @@ def test_a_session_with_a_search_path_of_its_own_sees_other_names(client: psycop
     assert members(client, "select calm()", prepare=True) == PRIMARY
     client.execute("reset search_path")
     assert members(client, "select calm()", prepare=True) == REPLICAS
+
+
+@pytest.mark.parametrize("prepare", [False, True])
+def test_explain_route_in_a_session(client: psycopg.Connection[Any], prepare: bool) -> None:  # noqa: FBT001
+    def explained(statement: str) -> list[str]:
+        return [row[0] for row in client.execute(statement.encode(), prepare=prepare).fetchall()]
+
+    assert explained("explain route select calm()") == ["route:      replica", "reason:     read", "functions:  calm"]
+    assert explained("EXPLAIN  Route\n select 'é', wild()") == [
+        "route:      primary",
+        "reason:     catalog: wild (volatile function)",
+        "at:          select 'é', wild()",
+        "                         ^",
+        "functions:  wild",
+        "may leave:  unseen",
+    ]
+    client.execute("set pgrouter.route = 'primary'")
+    assert explained("explain route select 1")[-1] == "session:    primary: session route"
+    with client.transaction():
+        client.execute("create table fresh (id int)")
+        assert explained("explain route insert into fresh values (1)")[0] == "route:      primary"
+        assert client.execute("select count(*) from fresh").fetchone() == (0,)
+    assert client.execute("explain select 1").fetchone() == ("Result  (cost=0.00..0.01 rows=1 width=4)",)
+    with pytest.raises(psycopg.errors.SyntaxError):
+        client.execute("explain route")
+
+
+def test_explain_route_beside_other_statements_of_a_pipeline(client: psycopg.Connection[Any]) -> None:
+    with client.pipeline(), client.cursor() as one, client.cursor() as two, client.cursor() as three:
+        one.execute("select 1")
+        two.execute("explain route select wild()")
+        three.execute("select 3")
+        assert one.fetchone() == (1,)
+        assert two.fetchone() == ("route:      primary",)
+        assert three.fetchone() == (3,)

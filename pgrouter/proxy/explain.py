@@ -1,0 +1,40 @@
+"""EXPLAIN ROUTE in a session: the statement that is sent instead, whose rows are the answer.
+
+So a server gives it its form in either protocol, in and out of transactions, and the router needs no second one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgrouter.protocol import codes, messages
+from pgrouter.routing.explain import asked_for, explain
+from pgrouter.routing.policy import decide
+from pgrouter.session.settings import literal
+
+if TYPE_CHECKING:
+    from pgrouter.proxy.client import ClientConnection
+
+
+def explained(client: ClientConnection, message: bytes) -> bytes | None:
+    """Give what a server gets in place of this Query or Parse; None: the message itself."""
+    if message[0] == codes.QUERY:
+        inner = asked_for(message[5:].partition(b"\0")[0])
+        return None if inner is None else messages.query(_answer(client, inner))
+    name, _, rest = message[5:].partition(b"\0")
+    text, _, types = rest.partition(b"\0")
+    inner = asked_for(text)
+    if inner is None:
+        return None
+    sql = _answer(client, inner).encode()
+    return messages.message(codes.PARSE, name + b"\0" + sql + b"\0" + types)
+
+
+def _answer(client: ClientConnection, inner: bytes) -> str:
+    statement = client.statements.cache.lookup(inner, 0, len(inner), client.statements.unusual_strings)
+    route = decide(statement, client.batch.facts)
+    lines = [*explain(inner.decode("utf-8", "replace"), statement)]
+    if route.reason != statement.reason:
+        lines.append(f"session:    {route.target.name.lower()}: {route.reason}")
+    rows = ", ".join(f"({literal(line)})" for line in lines)
+    return f'SELECT * FROM (VALUES {rows}) AS route("QUERY PLAN")'  # noqa: S608  (quoted)

@@ -1,0 +1,58 @@
+"""A classification in words, for people: where a statement goes, why, what in its text is the reason. Pure.
+
+`pgrouter explain` prints these lines, and `EXPLAIN ROUTE` gives them to a client as rows.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pgrouter.routing.statement import Effect, Statement, Target, Tx
+
+_MEANING = {
+    Target.PRIMARY: "primary",
+    Target.REPLICA: "replica",
+    Target.SESSION: "session (the server that the session is on, else the primary)",
+    Target.ERROR: "error (the primary gets it and says what is wrong)",
+}
+_COMMAND = re.compile(rb"\s*explain\s+route\s(?=\s*\S)", re.IGNORECASE)
+
+
+def asked_for(text: bytes) -> bytes | None:
+    """Give the statement that EXPLAIN ROUTE is about; None when the text is no EXPLAIN ROUTE."""
+    found = _COMMAND.match(text)
+    return text[found.end() :] if found else None
+
+
+def explain(sql: str, statement: Statement) -> list[str]:
+    """Give the lines that say target, reason, its place in the text, and what was looked up."""
+    lines = [f"route:      {_route(statement)}", f"reason:     {reason_of(statement)}"]
+    if statement.position >= 0:
+        lines += _pointer(sql, statement.position)
+    for title, names in (("functions", statement.functions), ("relations", statement.relations)):
+        if names:
+            lines.append(f"{title + ':':<12}{', '.join(names)}")
+    effects = [effect.name.lower().replace("_", " ") for effect in Effect if effect & statement.effects and effect.name]
+    if effects:
+        lines.append(f"may leave:  {', '.join(effects)}")
+    return lines
+
+
+def reason_of(statement: Statement) -> str:
+    """Give the reason with its cause."""
+    return f"{statement.reason}: {statement.cause}" if statement.cause else statement.reason
+
+
+def _route(statement: Statement) -> str:
+    if statement.target is Target.SESSION and statement.tx is Tx.BEGIN_READ_ONLY:
+        return "session (a read-only transaction: a replica runs all of it)"
+    return _MEANING[statement.target]
+
+
+def _pointer(sql: str, position: int) -> list[str]:
+    """Show the line of the text that holds the byte at `position`, and a mark under it."""
+    before = sql.encode("utf-8", "replace")[:position].decode("utf-8", "replace")
+    start = before.rfind("\n") + 1
+    line = sql[start:].partition("\n")[0]
+    blank = "".join("\t" if character == "\t" else " " for character in before[start:])
+    return [f"at:         {line}", f"            {blank}^"]
