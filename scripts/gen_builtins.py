@@ -24,7 +24,7 @@ GROUP BY 1
 """
 TYPES = """
 SELECT typname FROM pg_type t JOIN pg_namespace n ON n.oid = typnamespace
-WHERE nspname IN ('pg_catalog', 'information_schema') AND typrelid = 0 AND typelem = 0
+WHERE nspname IN ('pg_catalog', 'information_schema') AND typrelid = 0 AND typname !~ '^_'
 """
 OPERATORS = "SELECT DISTINCT oprname FROM pg_operator WHERE oprnamespace = 'pg_catalog'::regnamespace"
 # What a session may set for itself: its value follows the session, not the server.

@@ -25,6 +25,7 @@ READS = [
     "select * from t tablesample bernoulli (10)",
     "select '1'::int, a::text[], interval '1 day', 'x'::varchar(3), b::pg_catalog.numeric(5, 2) from t",
     "select * from t for read only",
+    "select point '(0,0)', box '((0,0),(1,1))', 'a'::name, '1 2'::int2vector, lseg '[(0,0),(1,1)]', line '{1,2,3}'",
     "select * from pg_catalog.pg_class, information_schema.tables, pg_stats",
     "select current_setting('search_path'), current_setting('app.user', true)",
     "select ts_rewrite('a'::tsquery, 'a'::tsquery, 'b'::tsquery)",
