@@ -128,6 +128,12 @@ class Link(Peer):
                 self.terminated = True
                 self.leave()
                 return end
+            if stop > end and end - pos == 5:
+                break  # a Parse's first byte is looked at, below
+            if self.asked and not self.open_batch and server.owed.count and self.must_hold(code, buf, pos):
+                if end - pos > AHEAD:
+                    self.pause()
+                break
             if stop > end:
                 if code != COPY_DATA and stop - pos <= MAX_BATCH:
                     self.need = stop - pos
@@ -135,10 +141,6 @@ class Link(Peer):
                     pos = end
                 elif self.closed:
                     return end
-                break
-            if self.asked and not self.open_batch and server.owed.count and self.must_hold(code, buf, pos):
-                if end - pos > AHEAD:
-                    self.pause()
                 break
             if pos >= self.examined and code != SYNC and code != FLUSH and code != COPY_DATA:
                 self.look_at(code, buf, pos, stop)
@@ -168,13 +170,15 @@ class Link(Peer):
         """
         server: ServerConnection = self.server
         batch: Batch = self.batch
+        if frontend_kind(code) == COPY:
+            return False  # for the COPY that runs; else the server ignores it
         if server.status == IDLE:
             if batch.has_startup and batch.touched is not None:
                 return True  # RESET goes back to the startup packet's values: around it settings must be settled
             if self.resets or self.discards:
                 return True
         if self.reading and (server.status == IDLE or batch.ends) and not server.owed.copying:
-            return frontend_kind(code) != COPY
+            return True
         return code == PARSE and buf[pos + 5] != 0 and len(self.statements.unconfirmed) > 0
 
     def request(
