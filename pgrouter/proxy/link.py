@@ -47,6 +47,8 @@ from pgrouter.session.settings import transition
 
 # A batch is kept whole up to this size; a larger one goes to the primary and streams.
 MAX_BATCH = 1024 * 1024
+# What is kept for a second run: one batch, maybe with what came behind its Flush.
+MAX_AGAIN = 2 * MAX_BATCH
 # A named Parse is shared between clients, so it is kept whole; nobody needs larger ones.
 MAX_NAMED = 64 * 1024 * 1024
 # A client that has to wait may send so much ahead before it is no longer read from.
@@ -63,6 +65,7 @@ class Link(Peer):
         self.statements = ClientStatements(hub.statements, hub.shared)
         self.batch = Batch(self.statements)
         self.profile = None
+        self.second = None  # why the batch at hand runs a second time, see `proxy.again`
         self.reading = False  # linked to a replica, while other statements may belong to the primary
         self.asked = False  # something was sent since the link or the last ReadyForQuery with nothing owed
         self.open_batch = False  # frames were sent since the last Sync, Query or FunctionCall
@@ -74,6 +77,9 @@ class Link(Peer):
         """Work with this server until the transaction ends."""
         self.server = server
         self.reading = self.batch.reads and self.batch.mixed
+        # Only what was meant for a replica, and is on one, has left no trace there. And only once: it may be the cause.
+        once_more: cython.bint = self.reading and self.second is None and server.owner is not self.group.writer
+        self.again = 0 if once_more else -1
         self.open_batch = False
         self.asked = False
         server.peer = self
@@ -98,6 +104,7 @@ class Link(Peer):
         code: cython.int
         length: cython.Py_ssize_t
         stop: cython.Py_ssize_t
+        start: cython.Py_ssize_t = pos
         server: ServerConnection = self.server
         out: Gather = self.poller.to_server
         out.reset(buf)
@@ -151,9 +158,27 @@ class Link(Peer):
             server.at_sync = False  # until ReadyForQuery: an open batch may be an open (implicit) transaction
         if out.length() and server.send_gathered(out) == 1:
             self.pause()  # until the server has drained
-        if server.owed.fakes:
+        if self.again >= 0:
+            self.remember(buf, start, pos)
+        if server.owed.fakes and (self.again < 0 or self.open_batch):
             server.flush_fakes()
         return pos
+
+    def remember(self, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
+        """Keep what was sent, for the case that it has to be sent elsewhere; nothing that begins a transaction."""
+        server: ServerConnection = self.server
+        size: cython.Py_ssize_t = self.again + end - start
+        if self.batch.begins or self.body_left or size > MAX_AGAIN:
+            self.again = -1
+            return 0
+        if size > len(server.batch):
+            server.batch.extend(bytes(size - len(server.batch)))
+        if cython.compiled:
+            libc.memcpy(libc.PyByteArray_AS_STRING(server.batch) + self.again, buf + start, end - start)
+        else:
+            server.batch[self.again : size] = buf[start:end]
+        self.again = size
+        return 0
 
     def look_at(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:
         """Account for one frame: what it may leave behind."""
