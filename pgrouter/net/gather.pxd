@@ -11,6 +11,7 @@ cdef class Gather:
     cdef Py_ssize_t used
 
     cdef void reset(self, const unsigned char *source) noexcept
+    cdef int clear(self) except -1
     cdef inline int add(self, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int spill(self, Py_ssize_t start, Py_ssize_t end) except -1
     cpdef int add_bytes(self, bytes data) except -1

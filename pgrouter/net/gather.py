@@ -26,6 +26,13 @@ class Gather:
         self.end = 0
         self.used = 0
 
+    def clear(self) -> int:
+        """Drop what was collected."""
+        self.start = 0
+        self.end = 0
+        self.used = 0
+        return 0
+
     def add(self, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
         """Append source[start:end]."""
         if self.used == 0:

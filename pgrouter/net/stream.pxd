@@ -35,6 +35,7 @@ cdef class Stream(Watched):
     cpdef int process_partial(self) except -1
     @cython.final
     cdef int keep(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -1
+    cpdef int unread(self, bytes data) except -1
     @cython.final
     cdef Py_ssize_t receive(self) except -3
     @cython.final

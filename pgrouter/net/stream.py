@@ -171,6 +171,13 @@ class Stream(Watched):
             self.kept = size - used
         return 0
 
+    def unread(self, data: bytes) -> int:
+        """Put bytes in front of what is kept: they come (again) with the next `process_partial`."""
+        self.partial = bytearray(data) + self.partial if self.kept else bytearray(data)
+        self.kept += len(data)
+        self.need = 0
+        return 0
+
     def receive(self) -> cython.Py_ssize_t:
         """Read once into the poller's buffer behind the headroom; 0 at the end, AGAIN, or FAILED."""
         if cython.compiled:

@@ -161,6 +161,14 @@ class Group:
                 return pool.take()
         return self.writer.take() if self.writer is not None and self._no_reader() else None
 
+    def take_other(self, lost: MemberPool) -> ServerConnection | None:
+        """Give a free connection for a read that was lost with one of `lost`'s, whose others may be dead as well."""
+        pool: MemberPool
+        for pool in self.readers:
+            if pool is not lost and pool.idle:
+                return pool.take()
+        return None
+
     def catch_up(self) -> MemberPool | None:
         """Give a replica that was passed over for want of a free connection, until it has served what it missed."""
         pool: MemberPool

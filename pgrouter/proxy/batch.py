@@ -128,6 +128,12 @@ class Batch:
         self.discards = False
         return 0
 
+    def taken_back(self) -> int:
+        """None of it was done: it will be looked at again."""
+        self.deallocates = False
+        self.answered()
+        return self.settled()
+
     def answered(self) -> int:
         """All that was sent has its answer."""
         self.ends = False

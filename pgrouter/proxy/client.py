@@ -21,6 +21,7 @@ from pgrouter.net.poller import Poller
 from pgrouter.protocol import messages
 from pgrouter.protocol.codes import BIND, EXECUTE, FLUSH, IDLE, MAX_MESSAGE, SYNC
 from pgrouter.protocol.framing import COPY, ENDS_BATCH, LAST, UNKNOWN, frontend_kind, length_at
+from pgrouter.proxy import again
 from pgrouter.proxy.link import AHEAD, MAX_BATCH, Link, bad_frame
 from pgrouter.server.connection import ServerConnection
 
@@ -130,6 +131,8 @@ class ClientConnection(Link):
         self.resets = self.batch.resets
         self.discards = self.batch.discards
         self.examined = at
+        if self.second is not None:
+            self.second.route(self.batch, self.group)
         self.routes.add(self.batch.reason, self.batch.reads)
         self.take_server()
         if self.server is None:
@@ -151,7 +154,11 @@ class ClientConnection(Link):
 
     def take_server(self) -> int:
         """Link a server that is free, or wait for one."""
-        server: ServerConnection = self.group.take(self.batch.reads)
+        server: ServerConnection
+        if self.second is None:
+            server = self.group.take(self.batch.reads)
+        else:
+            server = self.second.take(self.group, self.batch.reads)
         if server is not None:
             self.link(server)
         else:
@@ -175,6 +182,7 @@ class ClientConnection(Link):
         if self.conversation is not None:
             self.conversation.refused(error)
             return 0
+        self.second = None
         self.hub.refuse(self, error)
         self.resume()
         return self.process_partial()
@@ -187,6 +195,9 @@ class ClientConnection(Link):
             return 0
         self.asked = False
         self.discards = False
+        if self.second is not None:
+            self.second.answered(self)
+            self.second = None
         self.batch.answered()
         if server.status == IDLE and self.body_left == 0:
             if server.collector is not None:
@@ -211,6 +222,20 @@ class ClientConnection(Link):
         return self.process_partial()
 
     # -- what the server has to say
+
+    def on_error(self, sqlstate: str) -> cython.bint:
+        """Run the batch again on the primary, if a replica has refused it."""
+        if self.second is not None:
+            self.second.failed(sqlstate)
+        elif self.again > 0 and self.conversation is None:
+            self.second = again.refused(self, self.server, sqlstate)
+            return self.second is not None
+        return False
+
+    def on_let_go(self, server: ServerConnection) -> int:
+        """Begin again, without the server that has refused."""
+        self.hub.let_go(self, server)
+        return self.run_again()
 
     def on_named(self, events: list) -> int:
         """Follow what became of named statements."""
@@ -270,12 +295,25 @@ class ClientConnection(Link):
         if self.conversation is not None:
             self.conversation.refused(error)
             return 0
+        if self.again > 0:
+            self.second = again.lost(self, server, error)
+            return self.run_again()
+        self.second = None
         self.hub.server_lost(self, server, error)
         if not self.closed:
             self.resume()
             if self.kept:
                 self.process_partial()
         return 0
+
+    def run_again(self) -> int:
+        """Begin the batch at hand again, as `second` says: nobody has heard anything of it yet."""
+        self.again = -1
+        self.batch.taken_back()
+        self.statements.take_back()
+        self.unread(self.second.batch)
+        self.resume()
+        return self.process_partial()
 
     def on_eof(self, why: str) -> int:
         """The client has gone without a word."""

@@ -294,6 +294,12 @@ class Hub:
 
     # -- going
 
+    def let_go(self, client: ClientConnection, server: ServerConnection) -> None:
+        """Have nothing more to do with a replica that has refused the client's batch: it is free when it is done."""
+        server.dirty = server.dirty or bool(client.batch.effects)
+        if not server.closed:
+            self._free(server)
+
     def left(self, client: ClientConnection, server: ServerConnection | None) -> None:
         """Clean up after a client: its server is reset and kept where that is safe and cheap, else closed."""
         known = self.clients.pop(client.client_id, None) is not None
@@ -319,7 +325,12 @@ class Hub:
                 self.pools.cancel(server)
             server.owner.close(server, "client disconnect while server was not ready")
             server.owner.group.grow()
-        elif server.status != IDLE or not server.at_sync:
+        else:
+            self._free(server)
+
+    @staticmethod
+    def _free(server: ServerConnection) -> None:
+        if server.owed.count or server.status != IDLE or not server.at_sync:
             server.owner.reset(server)
         else:
             server.owner.group.give(server)

@@ -1,3 +1,4 @@
+from pgrouter.net cimport libc
 from pgrouter.net.gather cimport Gather
 from pgrouter.net.poller cimport Poller
 from pgrouter.protocol.framing cimport frontend_kind, length_at
@@ -14,7 +15,7 @@ cdef int COPY, UNKNOWN
 cdef int FORWARD, SKIP
 cdef int R_QUERY, R_FUNCTION, R_EXECUTE, R_SYNC, R_COPY_END
 cdef int IDLE
-cdef Py_ssize_t MAX_NAMED
+cdef Py_ssize_t MAX_AGAIN, MAX_NAMED
 
 cdef class Link(Peer):
     cdef readonly object hub
@@ -22,6 +23,7 @@ cdef class Link(Peer):
     cdef readonly ClientStatements statements
     cdef readonly Batch batch
     cdef public object profile
+    cdef public object second
     cdef bint reading
     cdef bint asked
     cdef readonly bint open_batch
@@ -32,6 +34,7 @@ cdef class Link(Peer):
     cpdef int link(self, ServerConnection server) except -1
     cpdef int unlink(self) except -1
     cdef Py_ssize_t forward(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
+    cdef int remember(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int look_at(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
     cdef bint must_hold(self, int code, const unsigned char *buf, Py_ssize_t pos) except -1
     cdef int request(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1

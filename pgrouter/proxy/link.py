@@ -48,6 +48,8 @@ from pgrouter.session.settings import transition
 
 # A batch is kept whole up to this size; a larger one goes to the primary and streams.
 MAX_BATCH = 1024 * 1024
+# What is kept for a second run: one batch, maybe with what came behind its Flush.
+MAX_AGAIN = 2 * MAX_BATCH
 # A named Parse is shared between clients, so it is kept whole; nobody needs larger ones.
 MAX_NAMED = 64 * 1024 * 1024
 # A client that has to wait may send so much ahead before it is no longer read from.
@@ -64,6 +66,7 @@ class Link(Peer):
         self.statements = ClientStatements()
         self.batch = Batch(self.statements)
         self.profile = None
+        self.second = None  # why the batch at hand runs a second time, see `proxy.again`
         self.reading = False  # linked to a replica, while other statements may belong to the primary
         self.asked = False  # something was sent since the link or the last ReadyForQuery with nothing owed
         self.open_batch = False  # frames were sent since the last Sync, Query or FunctionCall
@@ -75,6 +78,9 @@ class Link(Peer):
         """Work with this server until the transaction ends."""
         self.server = server
         self.reading = self.batch.reads and self.batch.mixed
+        # Only what was meant for a replica, and is on one, has left no trace there. And only once: it may be the cause.
+        once_more: cython.bint = self.reading and self.second is None and server.owner is not self.group.writer
+        self.again = 0 if once_more else -1
         self.open_batch = False
         self.asked = False
         server.peer = self
@@ -99,6 +105,7 @@ class Link(Peer):
         code: cython.int
         length: cython.Py_ssize_t
         stop: cython.Py_ssize_t
+        start: cython.Py_ssize_t = pos
         server: ServerConnection = self.server
         out: Gather = self.poller.to_server
         out.reset(buf)
@@ -129,6 +136,12 @@ class Link(Peer):
                 self.terminated = True
                 self.leave()
                 return end
+            if stop > end and end - pos == 5:
+                break  # a Parse's first byte is looked at, below
+            if self.asked and not self.open_batch and server.owed.count and self.must_hold(code, buf, pos):
+                if end - pos > AHEAD:
+                    self.pause()
+                break
             if stop > end:
                 if code != COPY_DATA and stop - pos <= MAX_BATCH:
                     self.need = stop - pos
@@ -136,10 +149,6 @@ class Link(Peer):
                     pos = end
                 elif self.closed:
                     return end
-                break
-            if self.asked and not self.open_batch and server.owed.count and self.must_hold(code, buf, pos):
-                if end - pos > AHEAD:
-                    self.pause()
                 break
             if pos >= self.examined and code != SYNC and code != FLUSH and code != COPY_DATA:
                 self.look_at(code, buf, pos, stop)
@@ -150,9 +159,27 @@ class Link(Peer):
             server.at_sync = False  # until ReadyForQuery: an open batch may be an open (implicit) transaction
         if out.length() and server.send_gathered(out) == 1:
             self.pause()  # until the server has drained
-        if server.owed.fakes:
+        if self.again >= 0:
+            self.remember(buf, start, pos)
+        if server.owed.fakes and (self.again < 0 or self.open_batch):
             server.flush_fakes()
         return pos
+
+    def remember(self, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
+        """Keep what was sent, for the case that it has to be sent elsewhere; nothing that begins a transaction."""
+        server: ServerConnection = self.server
+        size: cython.Py_ssize_t = self.again + end - start
+        if self.batch.begins or self.body_left or size > MAX_AGAIN:
+            self.again = -1
+            return 0
+        if size > len(server.batch):
+            server.batch.extend(bytes(size - len(server.batch)))
+        if cython.compiled:
+            libc.memcpy(libc.PyByteArray_AS_STRING(server.batch) + self.again, buf + start, end - start)
+        else:
+            server.batch[self.again : size] = buf[start:end]
+        self.again = size
+        return 0
 
     def look_at(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:
         """Account for one frame: what it may leave behind."""
@@ -169,13 +196,15 @@ class Link(Peer):
         """
         server: ServerConnection = self.server
         batch: Batch = self.batch
+        if frontend_kind(code) == COPY:
+            return False  # for the COPY that runs; else the server ignores it
         if server.status == IDLE:
             if batch.has_startup and batch.touched is not None:
                 return True  # RESET goes back to the startup packet's values: around it settings must be settled
             if self.resets or self.discards:
                 return True
         if self.reading and (server.status == IDLE or batch.ends) and not server.owed.copying:
-            return frontend_kind(code) != COPY
+            return True
         return code == PARSE and buf[pos + 5] != 0 and len(self.statements.unconfirmed) > 0
 
     def request(

@@ -15,8 +15,8 @@ cdef class ClientStatements:
     cdef dict parsed
     cdef readonly list unconfirmed
     cdef list closing
-    cdef readonly object unnamed_class
-    cdef bytes unnamed_parse
+    cdef public object unnamed_class
+    cdef readonly bytes unnamed_parse
 
     cpdef int enter(self, StatementCache cache, object shared) except -1
     cdef object class_of_shared(self, object shared)
@@ -32,6 +32,7 @@ cdef class ClientStatements:
     cdef int evict(self, ServerConnection server, Gather out) except -1
     cdef int ensure_unnamed(self, ServerConnection server, Gather out) except -1
     cpdef int settle(self, list events) except -1
+    cpdef int take_back(self) except -1
     cdef int forget_unnamed(self) except -1
     cdef int discard(self, bytes name) except -1
     cpdef int forget(self) except -1

@@ -303,6 +303,26 @@ class ClientStatements:
                     self.named[name] = shared
         return 0
 
+    def take_back(self) -> int:
+        """Have the names as they were before the batch at hand, none of whose answers has been passed on."""
+        names: set = set(self.unconfirmed)
+        for name, _ in self.closing:
+            names.add(name)
+        for name in names:
+            stood: list = []  # what the name stood for, the oldest first
+            for closed, shared in self.closing:
+                if closed == name:
+                    stood.append(shared)
+            if name in self.named:
+                stood.append(self.named.pop(name))
+            if len(stood) > self.unconfirmed.count(name):
+                self.named[name] = stood.pop(0)
+            for shared in stood:
+                self.shared.give(shared)
+        self.unconfirmed = []
+        self.closing = []
+        return 0
+
     # -- forgetting
 
     def forget_unnamed(self) -> int:

@@ -197,6 +197,8 @@ pg_shmem_allocations pg_shmem_allocations_numa
 """.split()
 )
 SERVER_RELATION_PREFIXES = ("pg_stat_", "pg_statio_")
+# Not in the WAL: a standby has others
+SYSTEM_COLUMNS: frozenset[str] = frozenset({"cmin", "cmax"})
 SEQUENCE_RELATIONS: frozenset[str] = frozenset({"pg_sequences"})
 
 # Settings of one transaction: SET of them is SET TRANSACTION.

@@ -271,6 +271,8 @@ def _relation(node: Node, found: Findings) -> None:
 def _fields(node: Node, fields: list[Node], found: Findings) -> None:
     """Look at `row.name` and `(row).name`, which may call a function of one row."""
     path = names(fields)
+    if path and path[-1] in knowledge.SYSTEM_COLUMNS:
+        found.object(node, Reason.SERVER_RELATION, path[-1], overridable=True)
     for name in path[1:] if "fields" in node else path:
         why = found.catalog.attributes.get(name)
         if why:

@@ -9,17 +9,20 @@ cdef int FORWARD, SKIP, FAKE, OUT_OF_SYNC
 cdef int QUERY, SYNC, PARSE_NAMED, CLOSE
 cdef int IDLE, DIALLING, LOGGING_IN, RESETTING
 cdef unsigned int MAX_MESSAGE
-cdef Py_ssize_t WHOLE
+cdef Py_ssize_t ROOM, WHOLE
 
 cdef class Peer(Stream):
     cdef public ServerConnection server
     cdef public bint resets
     cdef public bint discards
+    cdef public Py_ssize_t again
 
     cpdef int on_served(self, ServerConnection server) except -1
     cpdef int on_refused(self, object error) except -1
     cpdef int on_ready(self) except -1
     cpdef int on_server_lost(self, object error) except -1
+    cpdef bint on_error(self, str sqlstate) except -1
+    cpdef int on_let_go(self, ServerConnection server) except -1
     cpdef int on_named(self, list events) except -1
     cpdef int on_unnamed_lost(self) except -1
     cpdef bytes on_parameter(self, bytes body)
@@ -29,6 +32,8 @@ cdef class ServerConnection(Stream):
     cdef readonly object owner
     cdef readonly Outstanding owed
     cdef public Peer peer
+    cdef readonly bytearray batch
+    cdef Peer let_go
     cdef public object login
     cdef public int state
     cdef readonly int status
@@ -61,6 +66,8 @@ cdef class ServerConnection(Stream):
 
     cdef Py_ssize_t look(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end, Gather out) except -1
     cdef int message(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -2
+    cdef int error(self, bytes body, Gather out) except -2
+    cdef int ends(self, dict fields) except -2
     cdef int aside(self, int code) except -2
     cdef int break_off(self, Gather out, str why, str sqlstate) except -1
     cdef int forget_unnamed(self) except -1

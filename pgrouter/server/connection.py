@@ -41,6 +41,11 @@ from pgrouter.server.states import DIALLING, LOGGING_IN, RESETTING, STATE_NAMES
 
 log = logging.getLogger("pgrouter.server")
 
+# A notice of these is the end of the server, too: a crash elsewhere, an immediate shutdown (postgres.c quickdie())
+LAST_WORDS = ("57P01", "57P02")
+
+ROOM = 1024  # for most batches, at each server connection
+
 DISCARDED = b"DISCARD ALL\0"  # what CommandComplete says of it
 
 # Messages that we read ourselves are awaited whole up to this size; larger ones stream through unread.
@@ -60,6 +65,7 @@ class Peer(Stream):
         self.server = None
         self.resets = False  # it has sent a RESET: `before_ready` has something to say
         self.discards = False  # it has sent a DISCARD ALL: `ServerConnection.discarded` will say whether that was done
+        self.again = -1  # bytes in `server.batch` that may be run elsewhere; -1: none, or the answer has begun
 
     def on_served(self, server: ServerConnection | None) -> int:
         """A server connection has become free for us, after waiting."""
@@ -75,6 +81,14 @@ class Peer(Stream):
 
     def on_server_lost(self, error: RouterError) -> int:
         """The linked server is gone; `error` says how."""
+        raise NotImplementedError
+
+    def on_error(self, sqlstate: str) -> cython.bint:
+        """Hear of an error before it is passed on; True: the batch is run elsewhere, and `on_let_go` follows."""
+        return False
+
+    def on_let_go(self, server: ServerConnection) -> int:
+        """The server is linked no longer; it may still have to answer the rest of the batch."""
         raise NotImplementedError
 
     def on_named(self, events: list) -> int:
@@ -103,6 +117,8 @@ class ServerConnection(Stream):
         self.login = login  # the login conversation, a generator; None once it is over
         self.owed = Outstanding()
         self.peer = None
+        self.batch = bytearray(ROOM)  # what the peer has sent and may have to send elsewhere; `Peer.again` of it counts
+        self.let_go = None  # who was the peer until this chunk brought a refusal, see `Peer.on_error`
         self.state = DIALLING
         self.status = IDLE
         self.body_left = 0  # bytes of a frame that streams through
@@ -201,8 +217,13 @@ class ServerConnection(Stream):
         out.reset(buf)
         pos = self.look(buf, pos, end, out)
         if self.closed:
-            return end
-        self.end_chunk(out)
+            pos = end
+        else:
+            self.end_chunk(out)
+        if self.let_go is not None:
+            peer: Peer = self.let_go
+            self.let_go = None
+            peer.on_let_go(self)
         return pos
 
     def look(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t, out: Gather) -> cython.Py_ssize_t:
@@ -217,8 +238,8 @@ class ServerConnection(Stream):
                 out.add(pos, pos + length)
             self.body_left -= length
             pos += length
-            if self.owed.fakes and self.body_left == 0:
-                self.fakes(out)
+        if self.owed.fakes and self.body_left == 0:
+            self.fakes(out)
         while end - pos >= 5:
             code = buf[pos]
             length = length_at(buf, pos + 1)
@@ -277,13 +298,18 @@ class ServerConnection(Stream):
             return action
         if code in (NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS):
             action = self.aside(code)
-            if code == PARAMETER_STATUS:
+            if code == NOTICE_RESPONSE and self.peer is not None and self.peer.again > 0:
+                fields = messages.read_error(bytes(buf[pos + 5 : stop]))
+                if fields.get("C", "") in LAST_WORDS:
+                    return self.ends(fields)
+            elif code == PARAMETER_STATUS:
                 body = bytes(buf[pos + 5 : stop])
                 if action == SKIP and self.collector is not None:
                     self.collector.append((code, body))
                 if messages.read_parameter_status(body)[0] in HIDDEN_PARAMETERS:
                     action = SKIP
                 elif action == FORWARD and self.peer is not None:
+                    self.peer.again = -1  # the client is to hear of it
                     instead = self.peer.on_parameter(body)
                     if instead is not None:
                         out.add_bytes(instead)
@@ -292,22 +318,43 @@ class ServerConnection(Stream):
         if code == COMMAND_COMPLETE and self.peer is not None and self.peer.discards:
             self.discarded = self.discarded or bytes(buf[pos + 5 : stop]) == DISCARDED
         elif code == ERROR_RESPONSE:
-            body = bytes(buf[pos + 5 : stop])
-            fields = messages.read_error(body)
-            if fields.get("V", fields.get("S", "")) in ("FATAL", "PANIC"):
-                self.last_error = fields
-                return FAKE
-            action = self.owed.answer(code)
-            if self.owed.unnamed_lost:
-                self.forget_unnamed()
-            if action == SKIP and self.collector is not None:
-                self.collector.append((code, body))
-            elif action == SKIP:
-                # A statement of ours failed, with the client's batch behind it: never let that run as if it had not.
-                self.break_off(out, f"could not prepare the session: {fields.get('M', '')}", fields.get("C", ""))
-                return FAKE
-            return action
+            return self.error(bytes(buf[pos + 5 : stop]), out)
         return self.owed.answer(code)
+
+    def error(self, body: bytes, out: Gather) -> cython.int:
+        """Account for an ErrorResponse; gives what to do with it, FAKE when nothing is left to do."""
+        action: cython.int
+        refused: cython.bint
+        fields = messages.read_error(body)
+        if fields.get("V", fields.get("S", "")) in ("FATAL", "PANIC"):
+            return self.ends(fields)
+        action = self.owed.answer(ERROR_RESPONSE)
+        refused = action == FORWARD and self.peer is not None and self.peer.on_error(fields.get("C", ""))
+        if refused:
+            out.clear()
+            self.batch = bytearray(ROOM)
+            self.xact_s += self.poller.now - self.linked_at
+            self.let_go = self.peer
+            self.peer.server = None
+            self.peer = None
+        if self.owed.unnamed_lost:
+            self.forget_unnamed()
+        if refused:
+            return SKIP
+        if action == SKIP and self.collector is not None:
+            self.collector.append((ERROR_RESPONSE, body))
+        elif action == SKIP:
+            # A statement of ours failed, with the client's batch behind it: never let that run as if it had not.
+            self.break_off(out, f"could not prepare the session: {fields.get('M', '')}", fields.get("C", ""))
+            return FAKE
+        return action
+
+    def ends(self, fields: dict) -> cython.int:
+        """Hear the server's last words. What came just before them is void if the batch can be run elsewhere."""
+        self.last_error = fields
+        if self.peer is not None and self.peer.again > 0:
+            self.on_eof("")
+        return FAKE
 
     def aside(self, code: cython.int) -> cython.int:
         """What to do with a message that comes at any time and answers nothing: what is behind our own request is ours.
@@ -321,6 +368,8 @@ class ServerConnection(Stream):
     def break_off(self, out: Gather, why: str, sqlstate: str) -> int:
         """Give the client what came before, and have no more to do with this server."""
         if self.peer is not None:
+            if out.length():
+                self.peer.again = -1
             self.peer.send_gathered(out)
         return self.lose(ServerLost(why, sqlstate=sqlstate))
 
@@ -348,6 +397,9 @@ class ServerConnection(Stream):
         if out.length():
             self.mid_frame = self.body_left > 0 and self.body_forward
             if peer is not None:
+                if peer.again > ROOM:
+                    self.batch = bytearray(ROOM)
+                peer.again = -1
                 if peer.send_gathered(out) == 1:
                     self.pause()  # until the peer has drained
         if self.owed.events:

@@ -301,8 +301,7 @@ def test_a_replica_killed_under_load_leaves_the_rotation_and_comes_back(
         sent = queries(front, "pg1")
         until(lambda: queries(front, "pg1") > sent, 30, "pg1 gets reads again")
         load.wait_progress()
-    assert {kind for kind, _ in load.errors} <= {"read"}, load
-    assert load.errors.total() <= 3, load  # reads that were in flight, at most one of each reader
+    assert not load.errors, load  # reads that were in flight have run again
     assert not load.lost, load
 
 

@@ -29,6 +29,11 @@ insert into conversation_rows select i, 'word ' || i from generate_series(1, 5) 
 create table conversation_copy (id int primary key, word text);
 create table conversation_deferred (
     id int primary key, parent int references conversation_rows deferrable initially deferred);
+drop table if exists conversation_unlogged;
+drop sequence if exists conversation_numbers cascade;
+create unlogged table conversation_unlogged as select i from generate_series(1, 2) i;
+create sequence conversation_numbers;
+create view conversation_next as select nextval('conversation_numbers') > 0 as n;
 do $$ begin
     for i in 1..500 loop
         perform pg_stat_clear_snapshot();

@@ -113,6 +113,8 @@ PRIMARY = [
     ("show all", Reason.SERVER_SETTING),
     ("select * from pg_stat_activity", Reason.SERVER_RELATION),
     ("select * from pg_catalog.pg_locks", Reason.SERVER_RELATION),
+    ("select cmin, a from t", Reason.SERVER_RELATION),
+    ("select a from t order by t.cmax", Reason.SERVER_RELATION),
     ("select * from pg_settings", Reason.SERVER_RELATION),
     ("select * from pg_sequences", Reason.SEQUENCE),
     ("select * from pg_temp.t", Reason.TEMPORARY),

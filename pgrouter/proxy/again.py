@@ -1,0 +1,138 @@
+"""Batches that run a second time, unseen by their client: refused by a replica because it is one, or lost with it.
+
+A link to a replica keeps the bytes of its batch (`Peer.again` of them, in `ServerConnection.batch`) until the first
+byte of the answer goes to the client; inside a transaction nothing is kept. As long as they are kept nobody has heard
+anything and nothing has been done, for a standby cannot write: the batch can be taken back and begun anew. What the
+client hears in the end is the second server's answer, byte for byte, errors included. There is no third time.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from pgrouter.protocol.codes import BIND, DESCRIBE, PARSE, QUERY
+
+if TYPE_CHECKING:
+    from pgrouter.errors import RouterError
+    from pgrouter.pool.group import Group
+    from pgrouter.pool.member import MemberPool
+    from pgrouter.proxy.batch import Batch
+    from pgrouter.proxy.client import ClientConnection
+    from pgrouter.proxy.statements import ClientStatements
+    from pgrouter.server.connection import ServerConnection
+
+# In SHOW ROUTES
+REFUSED = "refused by a replica"
+LOST = "server lost"
+
+# What a standby says of a statement that it refuses as long as it is one. All of these can have another cause, which
+# the primary then tells in the same words; messages are localized and say nothing.
+STANDBY = frozenset({
+    "25006",  # read-only transaction: nextval(), row locks, DDL and everything that PreventCommandDuringRecovery meets
+    "XX000",  # "cannot assign TransactionIds / OIDs during recovery", "cannot make new WAL entries during recovery"
+    "55000",  # "recovery is in progress", and locks that cannot be had
+    "0A000",  # unlogged and temporary tables, serializable, logical slots
+})  # fmt: skip
+# What comes of its being late or of what it replays meanwhile: the next one like it may find it there.
+BEHIND = frozenset({
+    "42P01", "42703", "42704", "42883", "3F000",  # a table, column, type or role, function, schema just made
+    "42501",  # a privilege just granted
+    "26000", "34000",  # a prepared statement or cursor that the primary may have
+    "40001", "40P01",  # "conflict with recovery"
+})  # fmt: skip
+
+
+class Again:
+    """The second run of a batch: why, where, and what is learned of it."""
+
+    def __init__(self, batch: bytes, reason: str, lost: MemberPool | None = None) -> None:
+        self.batch = batch
+        self.reason = reason
+        self.lost = lost  # the member that it was lost with; None: the primary shall have it
+        self.sqlstate = ""  # of a refusal that may be learned
+        self.text: bytes | None = None  # the only statement of the batch
+        self.names: set[bytes] = set()  # under which the client knows it, b"" for the unnamed one
+
+    def route(self, batch: Batch, group: Group) -> None:
+        """Route the batch: a read goes to another replica, if there is one, all else to the primary."""
+        others = [pool for pool in group.readers if pool is not self.lost and not pool.failures]
+        batch.reason = self.reason
+        batch.reads = self.lost is not None and bool(others or group.writer is None)
+
+    def take(self, group: Group, reads: bool) -> ServerConnection | None:  # noqa: FBT001 (called from C)
+        """Give a free server; None: the batch has to wait like any other."""
+        return group.take_other(self.lost) if reads else group.take(False)
+
+    def failed(self, sqlstate: str) -> None:
+        """Hear an error of the second run: the same one was not the replica's fault."""
+        if sqlstate == self.sqlstate:
+            self.text = None
+
+    def answered(self, client: ClientConnection) -> None:
+        """It has been answered: its like goes to the primary from now on, if only a replica refuses it."""
+        if self.text is None:
+            return
+        cache = client.statements.cache
+        learned = cache.remember_refusal(self.text, 0, len(self.text))
+        for name in self.names:
+            shared = client.statements.named.get(name)
+            if shared is not None:
+                shared.statement, shared.judge = learned, cache
+        if b"" in self.names:
+            client.statements.unnamed_class = learned
+
+
+def refused(client: ClientConnection, server: ServerConnection, sqlstate: str) -> Again | None:
+    """Say how to go on after an error of a replica; None: the client shall hear it."""
+    if sqlstate not in STANDBY and sqlstate not in BEHIND:
+        return None
+    client.hub.log(client, logging.DEBUG, f"runs again on the primary: {sqlstate} from {server!r}")
+    again = Again(_kept(client, server), REFUSED)
+    if sqlstate in STANDBY:
+        again.sqlstate = sqlstate
+        again.text, again.names = only_statement(again.batch, client.statements)
+    return again
+
+
+def lost(client: ClientConnection, server: ServerConnection, error: RouterError) -> Again:
+    """Say how to go on after the loss of a replica."""
+    client.hub.log(client, logging.DEBUG, f"runs again on another server: lost {server!r}: {error.message}")
+    return Again(_kept(client, server), LOST, server.owner)
+
+
+def _kept(client: ClientConnection, server: ServerConnection) -> bytes:
+    return bytes(server.batch[: client.again])
+
+
+def only_statement(batch: bytes, statements: ClientStatements) -> tuple[bytes | None, set[bytes]]:
+    """Give the text of a batch's statement, if there is only one, with the names under which the client knows it."""
+    texts: set[bytes] = set()
+    names: set[bytes] = set()
+    parsed: dict[bytes, bytes] = {}
+    at = 0
+    while at < len(batch):
+        code = batch[at]
+        end = at + 1 + int.from_bytes(batch[at + 1 : at + 5], "big")
+        words = batch[at + 5 : end].split(b"\0", 2)
+        at = end
+        if code == QUERY:
+            texts.add(words[0])
+        elif code == PARSE and len(words) > 2:
+            parsed[words[0]] = words[1]
+            texts.add(words[1])
+            names.add(words[0])
+        elif (code == BIND and len(words) > 2) or (code == DESCRIBE and words[0][:1] == b"S"):
+            name = words[1] if code == BIND else words[0][1:]
+            texts.add(parsed[name] if name in parsed else _text_of(name, statements))
+            names.add(name)
+    if len(texts) != 1:
+        return None, set()
+    return texts.pop() or None, names
+
+
+def _text_of(name: bytes, statements: ClientStatements) -> bytes:
+    if not name:
+        return b"" if statements.unnamed_parse is None else statements.unnamed_parse[6:].partition(b"\0")[0]
+    shared = statements.named.get(name)
+    return b"" if shared is None else shared.body.partition(b"\0")[0]
