@@ -56,10 +56,18 @@ def judge(pair: Pair, question: Question) -> Judgement:
     on_standby = run_on(pair, pair.standby, question)
     found = compare(on_primary, on_standby)
     if found.needs is Needs.PRIMARY and not on_primary.sqlstate and not on_standby.sqlstate and not on_primary.changes:
-        again = run_on(pair, pair.primary, question)
-        if again.answer != on_primary.answer:
-            return Judgement(Needs.UNDECIDED, "its answer changes by itself")
+        return judge_again(pair, question, on_primary)
     return found
+
+
+def judge_again(pair: Pair, question: Question, first: Observation) -> Judgement:
+    """Decide about answers that differ: not when the primary's own differ, nor for WAL that was not flushed yet."""
+    again = run_on(pair, pair.primary, question)
+    if again.answer != first.answer:
+        return Judgement(Needs.UNDECIDED, "its answer changes by itself")
+    pair.flush()
+    pair.catch_up()
+    return compare(again, run_on(pair, pair.standby, question))
 
 
 def run_on(pair: Pair, server: Server, question: Question) -> Observation:

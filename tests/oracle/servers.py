@@ -189,6 +189,10 @@ class Pair:
             session.close()
         self._kept.clear()
 
+    def flush(self) -> None:
+        """Flush the WAL of transactions that are still open, too: what is updated in place is seen before a commit."""
+        self._wal.values(FLUSH)
+
     def catch_up(self, timeout_s: float = 20) -> None:
         """Wait until the standby has replayed what the primary has flushed; what it has not is of no transaction."""
         ((flushed,),) = self._wal.values(b"select pg_current_wal_flush_lsn()")
@@ -200,7 +204,7 @@ class Pair:
             if time.monotonic() > started + timeout_s:
                 raise TimeoutError(f"the standby has not replayed {flushed}")
             if step % 20 == 0:
-                self._wal.values(FLUSH)
+                self.flush()
             time.sleep(0.0005)
 
 
