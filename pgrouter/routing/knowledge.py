@@ -101,8 +101,8 @@ SAMPLE_METHODS: frozenset[str] = frozenset({"bernoulli", "system"})
 SAFE_VOLATILE: frozenset[str] = frozenset(
     """
 clock_timestamp timeofday random random_normal gen_random_uuid uuidv4 uuidv7 pg_sleep pg_sleep_for pg_sleep_until
-current_query pg_partition_tree pg_partition_ancestors pg_get_wal_resource_managers pg_get_wait_events array_sample
-array_shuffle
+amvalidate lo_get current_query pg_partition_tree pg_partition_ancestors pg_get_wal_resource_managers
+pg_get_wait_events array_sample array_shuffle
 """.split()
 )
 
