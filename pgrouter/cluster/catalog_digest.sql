@@ -7,8 +7,10 @@ SELECT md5(string_agg(line, ',' ORDER BY line)) FROM (
     UNION ALL SELECT concat_ws('.', 'a', aggfnoid::oid, xmin) FROM pg_aggregate WHERE aggfnoid >= 16384
     UNION ALL SELECT concat_ws('.', 'r', oid, relname, relkind, relpersistence, relrowsecurity, relnamespace)
         FROM pg_class WHERE oid >= 16384 AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND relpersistence <> 't'
-    UNION ALL SELECT concat_ws('.', 'u', attrelid, attnum, attname, atttypid)
-        FROM pg_attribute WHERE attrelid >= 16384 AND attnum > 0
+    UNION ALL SELECT concat_ws('.', 'u', a.attrelid, a.attnum, a.attname, a.atttypid)
+        FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+        WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') AND c.relpersistence <> 't'
+          AND a.attnum > 0
     UNION ALL SELECT concat_ws('.', 'g', d.oid, d.xmin) FROM pg_attrdef d JOIN pg_attribute a
         ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE to_jsonb(a) ->> 'attgenerated' = 'v'
     UNION ALL SELECT concat_ws('.', 'i', inhrelid, inhparent) FROM pg_inherits

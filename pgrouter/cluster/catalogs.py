@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("pgrouter.catalog")
 
 LEAST_PAUSE_S = 0.2  # between two readings: a thousand DDL statements do not make a thousand of them
-RETRY_S = 1.0
+RETRY_S = 1.0  # after a failure, twice as long each time
+LAST_RETRY_S = 30.0
 
 
 class Catalogs:
@@ -77,19 +78,20 @@ class Catalogs:
     async def _follow(self, database: str) -> None:
         changed = self._changed[database]
         digest = ""
+        failures = 0
         while True:
             wanted = changed.is_set()
             changed.clear()
             try:
                 digest = await self._read(database, "" if wanted else digest)
-                failed = False
+                failures = 0
             except RouterError as error:
-                failed = True
+                failures += 1
                 self._unreadable(database, error)
             except Exception:
-                failed = True
+                failures += 1
                 log.exception("bug while reading the catalog of %s", database)
-            await self._pause(changed, failed=failed)
+            await self._pause(changed, failures)
 
     async def _read(self, database: str, known: str) -> str:
         """Read and publish the catalog unless its digest is the one known; gives the digest."""
@@ -116,8 +118,9 @@ class Catalogs:
             log.warning("catalog of %s: %s: %s", database, error.message, error.detail)
             self._on_catalog(database, always(self.configured))
 
-    async def _pause(self, changed: asyncio.Event, *, failed: bool) -> None:
+    async def _pause(self, changed: asyncio.Event, failures: int) -> None:
         await asyncio.sleep(LEAST_PAUSE_S)
+        pause_s = min(LAST_RETRY_S, RETRY_S * 2.0 ** min(failures - 1, 16)) if failures else self._interval_s
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(RETRY_S if failed else self._interval_s):
+            async with asyncio.timeout(pause_s):
                 await changed.wait()

@@ -1,4 +1,4 @@
-"""SQL text -> Statement, by PostgreSQL's own parser: the only module that meets pglast.
+"""SQL text -> Statement, by PostgreSQL's own parser: the only module that parses (`bodies` uses the lexer alone).
 
 Pure. A statement that the parser refuses is an ERROR, one that is not understood belongs to the primary: neither is
 ever a read. The parser is that of PostgreSQL 18 with standard_conforming_strings on; see `cache` for sessions where
