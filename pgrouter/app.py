@@ -23,7 +23,6 @@ from pgrouter.pool.pools import Pools
 from pgrouter.proxy.databases import Databases
 from pgrouter.proxy.hub import Hub
 from pgrouter.proxy.listener import Listener
-from pgrouter.routing.catalog import configured
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,10 +47,8 @@ class App:
         self.poller.on_bug = self._bug
         self.monitor = Monitor(settings.cluster, self._view)
         self.pools = Pools(self.poller, settings.pool, self.monitor.view, suspect=self.monitor.suspect)
-        said = configured(settings.routing)
-        pace_s = settings.routing.catalog_interval_s
-        self.catalogs = Catalogs(settings.cluster.monitor, said, self._catalog, lambda: self.monitor.view, pace_s)
-        databases = Databases(settings.routing, said, self.catalogs.use, self.catalogs.changed)
+        self.catalogs = Catalogs(settings, self._catalog, lambda: self.monitor.view, self._in_use)
+        databases = Databases(settings.routing, self.catalogs.configured, self.catalogs.use, self.catalogs.changed)
         self.hub = Hub(settings, self.pools, databases, _users(settings), partial(Console.open, self))
         self.sampler = Sampler(self.pools, self.poller.now)
         self.listeners: list[Listener] = []
@@ -132,6 +129,9 @@ class App:
 
     def _catalog(self, database: str, catalog: ByRole) -> None:
         self.hub.adopt(database, catalog)
+
+    def _in_use(self, database: str) -> bool:
+        return self.hub.has_clients(database)
 
     def _view(self, view: ClusterView) -> None:
         self.pools.apply(view)

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from pgrouter.cluster.catalog import conninfo, read
+from pgrouter.cluster.catalog import Reader, conninfo
 from pgrouter.cluster.monitor import Monitor
 from pgrouter.config.load import load
 from pgrouter.errors import ConfigError, RouterError
@@ -70,7 +70,9 @@ async def _read(settings: Settings, database: str, user: str) -> Catalog:
     members = [(member.host, member.port) for member in monitor.view.members]
     await monitor.stop()
     address = conninfo(members, database, settings.cluster.monitor)
-    reading = await read(address)
+    reader = Reader()
+    reading = await reader.read(address)
+    await reader.close()
     return Judged(reading.facts, configured(settings.routing)).catalog(user)
 
 

@@ -45,19 +45,41 @@ class Reading(NamedTuple):
     facts: Facts | None
 
 
-async def read(conninfo: str, known: str = "") -> Reading:
-    """Read the catalog unless its digest is `known`; RouterError when there is no primary or no answer."""
-    try:
-        async with await psycopg.AsyncConnection.connect(conninfo) as connection:
-            await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)  # both answers of one moment
-            await connection.set_read_only(True)
-            await connection.execute("SET LOCAL search_path = pg_catalog")
-            digest = await _answer(connection, DIGEST)
-            if digest == known:
-                return Reading(digest, None)
-            return Reading(digest, read_facts(await _answer(connection, QUESTION)))
-    except (psycopg.Error, OSError, msgspec.DecodeError) as error:
-        raise RouterError("the catalog could not be read", detail=one_line(str(error))) from error
+class Reader:
+    """Asks one database for its catalog, over a connection that is kept: logging in costs more than the question."""
+
+    def __init__(self) -> None:
+        self._connection: psycopg.AsyncConnection | None = None
+        self._conninfo = ""
+
+    async def read(self, conninfo: str, known: str = "") -> Reading:
+        """Read the catalog unless its digest is `known`; RouterError when there is no primary or no answer."""
+        try:
+            connection = await self._connected(conninfo)
+            async with connection.transaction():
+                await connection.execute("SET LOCAL search_path = pg_catalog")
+                digest = await _answer(connection, DIGEST)
+                if digest == known:
+                    return Reading(digest, None)
+                return Reading(digest, read_facts(await _answer(connection, QUESTION)))
+        except (psycopg.Error, OSError, msgspec.DecodeError) as error:
+            await self.close()
+            raise RouterError("the catalog could not be read", detail=one_line(str(error))) from error
+
+    async def _connected(self, conninfo: str) -> psycopg.AsyncConnection:
+        if self._connection is None or conninfo != self._conninfo:
+            await self.close()
+            self._connection = await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
+            self._conninfo = conninfo
+            await self._connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)  # answers of one moment
+            await self._connection.set_read_only(True)
+        return self._connection
+
+    async def close(self) -> None:
+        """Hang up."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
 
 
 async def _answer(connection: psycopg.AsyncConnection, question: str) -> str:

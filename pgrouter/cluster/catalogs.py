@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from pgrouter.cluster import catalog
 from pgrouter.errors import RouterError
-from pgrouter.routing.catalog import Catalog, always, pending
+from pgrouter.routing.catalog import always, configured, pending
 from pgrouter.routing.catalog_build import Judged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pgrouter.config.settings import Monitor
+    from pgrouter.config.settings import Settings
     from pgrouter.routing.catalog import ByRole
     from pgrouter.topology import ClusterView
 
@@ -31,18 +31,21 @@ LAST_RETRY_S = 30.0
 
 
 class Catalogs:
-    """Reads the catalogs of the databases that are used; `on_catalog` gets each new one, in the event loop."""
+    """Reads the catalogs of the databases that are used; `on_catalog` gets each new one, in the event loop.
+
+    A database that has no client any more (`in_use`) is left alone until it has one again.
+    """
 
     def __init__(
         self,
-        settings: Monitor,
-        configured: Catalog,
+        settings: Settings,
         on_catalog: Callable[[str, ByRole], None],
         view: Callable[[], ClusterView],
-        interval_s: float,
+        in_use: Callable[[str], bool],
     ) -> None:
-        self._settings, self._on_catalog, self._view, self._interval_s = settings, on_catalog, view, interval_s
-        self.configured = configured
+        self._settings, self._interval_s = settings.cluster.monitor, settings.routing.catalog_interval_s
+        self._on_catalog, self._view, self._in_use = on_catalog, view, in_use
+        self.configured = configured(settings.routing)
         self._changed: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._known: set[str] = set()  # databases of which something was published that still holds
@@ -63,12 +66,6 @@ class Catalogs:
                 self._on_catalog(database, always(pending(self.configured)))
             self._changed[database].set()
 
-    def reload(self, configured: Catalog) -> None:
-        """Take what another configuration says of functions."""
-        self.configured = configured
-        for database in self._changed:
-            self.changed(database, redefined=True)
-
     async def stop(self) -> None:
         """Stop reading."""
         for task in self._tasks.values():
@@ -77,30 +74,37 @@ class Catalogs:
 
     async def _follow(self, database: str) -> None:
         changed = self._changed[database]
+        reader = catalog.Reader()
         digest = ""
         failures = 0
-        while True:
-            wanted = changed.is_set()
-            changed.clear()
-            try:
-                digest = await self._read(database, "" if wanted else digest)
-                failures = 0
-            except RouterError as error:
-                failures += 1
-                self._unreadable(database, error)
-            except Exception:
-                failures += 1
-                log.exception("bug while reading the catalog of %s", database)
-            await self._pause(changed, failures)
+        try:
+            while True:
+                wanted = changed.is_set()
+                changed.clear()
+                try:
+                    digest = await self._read(database, reader, "" if wanted else digest)
+                    failures = 0
+                except RouterError as error:
+                    failures += 1
+                    self._unreadable(database, error)
+                except Exception:
+                    failures += 1
+                    log.exception("bug while reading the catalog of %s", database)
+                await self._pause(changed, failures)
+                while not (changed.is_set() or self._in_use(database)):
+                    await reader.close()  # or nobody could drop the database
+                    await self._pause(changed, 0)
+        finally:
+            await reader.close()
 
-    async def _read(self, database: str, known: str) -> str:
+    async def _read(self, database: str, reader: catalog.Reader, known: str) -> str:
         """Read and publish the catalog unless its digest is the one known; gives the digest."""
         view = self._view()
         member = view.member(view.primary) if view.primary else None
         if member is None:
             raise RouterError("the catalog could not be read", detail="there is no primary")
         address = catalog.conninfo([(member.host, member.port)], database, self._settings)
-        reading = await catalog.read(address, known)
+        reading = await reader.read(address, known)
         if reading.facts is not None:
             judged = await asyncio.to_thread(Judged, reading.facts, self.configured)
             if self._changed[database].is_set():

@@ -132,6 +132,11 @@ class Hub:
             if client.group is not None and client.group.database == name:
                 self._enter(client)
 
+    def has_clients(self, database: str) -> bool:
+        """Whether a client is connected to a database."""
+        clients = self.clients.values()
+        return any(client.group is not None and client.group.database == database for client in clients)
+
     def _enter(self, client: ClientConnection) -> None:
         """Have a client's statements judged as its session sees names."""
         database = self.databases.get(client.group.database)

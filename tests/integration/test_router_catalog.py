@@ -176,3 +176,15 @@ def test_explain_route_beside_other_statements_of_a_pipeline(client: psycopg.Con
         assert one.fetchone() == (1,)
         assert two.fetchone() == ("route:      primary",)
         assert three.fetchone() == (3,)
+
+
+def test_a_database_that_nobody_uses_can_be_dropped(front: Router, streaming: StreamingCluster) -> None:
+    primary = streaming.primary
+    primary.sql("create database briefly")
+    streaming.wait_caught_up()
+    watching = "select count(*) from pg_stat_activity where datname = 'briefly' and application_name ~ 'catalog'"
+    with front.connect("briefly") as client:
+        client.execute("create table t (id int)")
+        until(lambda: primary.sql(watching) == [(1,)], 30, "its catalog is read")
+    until(lambda: primary.sql(watching) == [(0,)], 30, "and no longer")
+    primary.sql("drop database briefly with (force)")  # by force: the pool's own connections stay for a while
