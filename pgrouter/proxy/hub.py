@@ -22,7 +22,7 @@ from pgrouter.session.limbo import Limbo, after_loss
 from pgrouter.session.settings import strings_are_unusual
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pgrouter.auth.users import UserStore
     from pgrouter.config.settings import Settings
@@ -128,14 +128,16 @@ class Hub:
     def adopt(self, name: str, catalog: ByRole) -> None:
         """Judge the statements of a database by this catalog from now on."""
         self.databases.get(name).adopt(catalog)
-        for client in self.clients.values():
-            if client.group is not None and client.group.database == name:
-                self._enter(client)
+        for client in self._clients_of(name):
+            self._enter(client)
 
     def has_clients(self, database: str) -> bool:
         """Whether a client is connected to a database."""
+        return any(True for _ in self._clients_of(database))
+
+    def _clients_of(self, database: str) -> Iterator[ClientConnection]:
         clients = self.clients.values()
-        return any(client.group is not None and client.group.database == database for client in clients)
+        return (client for client in clients if client.group is not None and client.group.database == database)
 
     def _enter(self, client: ClientConnection) -> None:
         """Have a client's statements judged as its session sees names."""

@@ -21,7 +21,7 @@ _RELATIONS = re.compile(r":relid (\d+).*?:inh (true|false)")  # a RangeTblEntry
 _TYPES = re.compile(r":\w*type(?:Id)? (\d+)")
 _WRITES = re.compile(r":commandType [2-6]|:hasModifyingCTE true|:hasForUpdate true|\{NEXTVALUEEXPR")
 # current_setting(text) and current_setting(text, bool) with a constant: its bytes, behind a header of four
-_SETTINGS = re.compile(r":funcid (?:2077|3294) (.*?):location -?\d+(?: :constvalue \d+ \[ ([-\d ]+)\])?")
+_SETTINGS = re.compile(r":funcid (?:2077|3294) .*?:location -?\d+(?: :constvalue \d+ \[ ([-\d ]+)\])?")
 # A dot stands behind a schema; a name in front of one is a schema or an alias.
 _BEFORE_RELATION = frozenset({"FROM", "JOIN", "ONLY", "TABLE", "ASCII_44", "ASCII_40", "ASCII_46"})
 _CONSTANTS = frozenset({"SCONST", "ICONST", "FCONST", "USCONST", "BCONST", "XCONST", "PARAM"})
@@ -69,7 +69,7 @@ def _numbers(found: list[str]) -> frozenset[int]:
 
 
 def _why_settings(tree: str) -> str:
-    for _, value in _SETTINGS.findall(tree):
+    for value in _SETTINGS.findall(tree):
         octets = [int(octet) & 255 for octet in value.split()]
         name = bytes(octets[4:]).decode("utf-8", "replace")
         if not is_session_setting(name):

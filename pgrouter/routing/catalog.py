@@ -1,8 +1,8 @@
 """What the catalog of a database says about names, as data handed in; `catalog_build` makes it, `tree` asks it.
 
 Two things are known of a name: whether the catalog has it at all, and, if a replica must not be asked for it, why. A
-name is looked up as it is written in SQL, "f" or "schema.f"; without a schema it stands for all of that name outside
-pg_catalog, whatever the session's search_path: one that needs the primary is enough.
+name is looked up as it is written in SQL, "f" or "schema.f"; without a schema it stands for all of that name that the
+search_path of whom the catalog is for reaches, in whatever order: one that needs the primary is enough.
 """
 
 from __future__ import annotations

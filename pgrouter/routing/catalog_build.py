@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgrouter.routing import bodies
@@ -67,6 +68,8 @@ class Judged:
         self._types()
         self._operators_and_casts()
         self._spread()
+        self._columns = {row.oid: dict(row.columns) for row in facts.relations}
+        self._base = self._everywhere()
 
     def catalog(self, role: str | None) -> Catalog:
         """Give the names as a role sees them that has not changed its search_path; None: whatever it is."""
@@ -75,23 +78,31 @@ class Judged:
             self._catalogs[path] = self._seen(path)
         return self._catalogs[path]
 
-    def _seen(self, path: tuple[str, ...] | None) -> Catalog:
+    def _everywhere(self) -> Catalog:
+        """Give what is the same whatever the search_path is; `_seen` adds the names."""
         return Catalog(
-            functions=self._overloads(path),
             attributes=self._attributes(),
-            relations=self._by_name("relation", self.facts.relations, path) | self._system_relations(),
-            only=self._by_name("only", self.facts.relations, path) | self._system_relations(),
-            types=self._by_name("type", self.facts.types, path),
-            operators=self._operators(path),
+            relations=self._system_relations(),
             implicit_cast=self._implicit_cast(),
             rivals=self._rivals(),
-            columns={name: dict(row.columns) for row in self.facts.relations for name in _written(row, path)},
             type_numbers=self.facts.builtin_types,
             arrays=frozenset(number for name, number in self.facts.builtin_types.items() if name.startswith("_")),
             implicit=self._implicit(),
-            builtins_first=path is not None and "pg_catalog" not in path,
             configured=self.configured.configured,
             complete=True,
+        )
+
+    def _seen(self, path: tuple[str, ...] | None) -> Catalog:
+        system = self._base.relations
+        return replace(
+            self._base,
+            functions=self._overloads(path),
+            relations=self._by_name("relation", self.facts.relations, path) | system,
+            only=self._by_name("only", self.facts.relations, path) | system,
+            types=self._by_name("type", self.facts.types, path),
+            operators=self._operators(path),
+            columns={name: self._columns[row.oid] for row in self.facts.relations for name in _written(row, path)},
+            builtins_first=path is not None and "pg_catalog" not in path,
         )
 
     # -- names

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from pgrouter.routing import builtins, knowledge, transactions
 from pgrouter.routing.statement import Effect, Reason, Statement, Target
-from pgrouter.routing.tree import Findings, Node, walk
+from pgrouter.routing.tree import Findings, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pgrouter.routing.catalog import Catalog
+    from pgrouter.routing.nodes import Node
 
 _HOLD = 0x20  # CURSOR_OPT_HOLD, parsenodes.h
 

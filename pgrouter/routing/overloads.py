@@ -8,20 +8,21 @@ Source: PostgreSQL's chapter "Type Conversion" and func_select_candidate(), pars
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pgrouter.routing.nodes import names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pgrouter.routing.catalog import Catalog, Overload
+    from pgrouter.routing.nodes import Node
 
 BOOL, INT8, INT4, TEXT, NUMERIC, UNKNOWN_TYPE = 16, 20, 23, 25, 1700, 705
 ANY_ARRAY = 2277
 TEXT_LIKE = frozenset({TEXT, 19, 1042, 1043})  # text, name, bpchar, varchar
 # any, record, anyarray, anyelement, anynonarray, anyenum, anyrange, anycompatible and its kin, anymultirange
 POLYMORPHIC = frozenset({2276, 2249, ANY_ARRAY, 2283, 2776, 3500, 3831, 4537, 4538, 5077, 5078, 5079, 5080})
-
-Node = dict[str, Any]
 
 
 def may_mean(
@@ -62,8 +63,7 @@ def kind_of(node: Node, catalog: Catalog, columns: dict[str, set[int]] | None) -
     if kind == "A_ArrayExpr":
         return ANY_ARRAY
     if kind == "ColumnRef" and columns is not None:
-        name = content.get("fields", [{}])[-1].get("String", {}).get("sval", "")
-        types = columns.get(name, set())
+        types = columns.get("".join(names(content.get("fields", [])[-1:])), set())
         return next(iter(types)) if len(types) == 1 else None
     if kind == "A_Expr" and content.get("name") == [{"String": {"sval": "-"}}] and "lexpr" not in content:
         return kind_of(content.get("rexpr", {}), catalog, columns)
@@ -82,7 +82,7 @@ def _constant(node: Node) -> int | None:
 
 
 def _cast(name: Node, catalog: Catalog) -> int | None:
-    path = [part["String"].get("sval", "") for part in name.get("names", ()) if "String" in part]
+    path = names(name.get("names", []))
     if not path or (len(path) > 1 and path[0] != "pg_catalog") or (path[-1] in catalog.types and len(path) == 1):
         return None
     if name.get("arrayBounds"):

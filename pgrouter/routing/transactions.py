@@ -9,7 +9,7 @@ from pgrouter.routing import knowledge
 from pgrouter.routing.statement import Effect, Reason, Setting, Statement, Target, Tx
 
 if TYPE_CHECKING:
-    from pgrouter.routing.tree import Node
+    from pgrouter.routing.nodes import Node
 
 # kind -> (command word, what it does to the transaction); BEGIN and START look at their options besides.
 _CONTROL: dict[str, tuple[str, Tx]] = {

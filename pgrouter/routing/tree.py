@@ -17,6 +17,7 @@ from pgrouter.routing.functions import (
     why_builtin,
     why_relation,
 )
+from pgrouter.routing.nodes import Node, names
 from pgrouter.routing.overloads import kind_of, may_mean
 from pgrouter.routing.statement import Effect, Reason, Setting
 
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pgrouter.routing.catalog import Catalog, Overload
-
-Node = dict[str, Any]
-
 
 class Findings:
     """What one walk has found: objections to a replica, names, effects. Local to one classification."""
@@ -113,11 +111,6 @@ def walk(root: Node, found: Findings) -> None:
                 found.object(value, Reason.UNKNOWN_NODE, key)
             stack.append(value)
     found.finish()
-
-
-def names(parts: list[Node]) -> list[str]:
-    """Give the strings of a qualified name."""
-    return [part["String"].get("sval", "") for part in parts if "String" in part]
 
 
 def literal(node: Node) -> str | bool | None:
