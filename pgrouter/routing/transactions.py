@@ -29,6 +29,7 @@ _TWO_PHASE: dict[str, tuple[str, Tx]] = {
 }
 _FALSE = frozenset({"0", "f", "false", "off", "of", "n", "no", "fa", "fal", "fals"})  # any unique prefix, guc.c
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_$]*")
+_NO_ROLE = Setting("role", None)  # another session user has none
 
 
 def transaction_statement(node: Node) -> Statement:
@@ -136,7 +137,8 @@ def _setting(setting: Setting, tag: str) -> Statement:
     effects = Effect.NONE if setting.is_local else Effect.SETTINGS
     if setting.name == "search_path" and "pg_temp" in (setting.value or ""):
         effects |= Effect.TEMP  # a look at the path makes the temporary schema, which a standby cannot
-    return _state(effects, setting.name, tag, settings=(setting,))
+    touched = (setting, _NO_ROLE) if setting.name == "session_authorization" else (setting,)
+    return _state(effects, setting.name, tag, settings=touched)
 
 
 def _state(effects: Effect, cause: str, tag: str = "SET", **more: Any) -> Statement:

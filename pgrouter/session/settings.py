@@ -15,6 +15,8 @@ from pgrouter.errors import InvalidAuthorization
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# Who acts, in the order in which they have to be set: a new session user has no role.
+_WHO = ("session_authorization", "role")
 # Startup parameters that are not settings
 NOT_SETTINGS = frozenset({"user", "database", "options", "replication"})
 
@@ -102,10 +104,16 @@ def transition(old: Profile | None, new: Profile) -> str:
     """
     before = dict(old.values) if old is not None else {}
     after = dict(new.values)
-    resets = [f"RESET {_identifier(name)}" for name in before if name not in after]
+    if before == after:
+        return ""
+    # Whoever the session was for the last client, it changes settings as who has logged in, and then becomes another.
+    acting = {name: before.pop(name) for name in _WHO if name in before}
+    resets = [f"RESET {name}" for name in reversed(acting)]
+    resets += [f"RESET {_identifier(name)}" for name in before if name not in after]
+    later = [(name, after.pop(name)) for name in _WHO if name in after]
     changes = [
         f"pg_catalog.set_config({literal(name)}, {literal(value)}, false)"
-        for name, value in after.items()
+        for name, value in [*after.items(), *later]
         if before.get(name) != value
     ]
     if changes:

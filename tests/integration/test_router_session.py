@@ -131,6 +131,28 @@ def test_a_role_follows_its_client(clients: Callable[..., Client]) -> None:
     assert one(a, "select current_user") == "postgres"
 
 
+def test_another_session_user_follows_its_client_and_has_no_role(clients: Callable[..., Client]) -> None:
+    a, b = clients(), clients()
+    a.execute("set lo_compat_privileges = on")  # as the superuser; the next one on this server must get it off again
+    a.execute("set session authorization pg_monitor")
+    a.execute("set role pg_read_all_stats")
+    for _ in range(3):
+        assert one(a, "select session_user || ' ' || current_user") == "pg_monitor pg_read_all_stats"
+        assert one(a, "show lo_compat_privileges") == "on"
+        assert one(b, "select session_user || ' ' || current_user") == "postgres postgres"
+        assert one(b, "show lo_compat_privileges") == "off"
+    a.execute("reset session authorization")
+    for _ in range(3):
+        assert one(a, "select session_user || ' ' || current_user || current_setting('role')") == "postgres postgresnone"
+        assert one(b, "select 1") == 1
+    a.execute("select set_config('session_authorization', 'pg_monitor', false)")
+    a.execute("set role pg_read_all_stats")
+    a.execute("select set_config('session_authorization', 'pg_read_all_settings', false)")
+    for _ in range(3):
+        assert one(a, "select session_user || ' ' || current_user") == "pg_read_all_settings pg_read_all_settings"
+        assert one(b, "select current_user") == "postgres"
+
+
 def test_a_setting_that_is_refused_changes_nothing(clients: Callable[..., Client]) -> None:
     a = clients()
     with pytest.raises(psycopg.errors.InvalidParameterValue):

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from pgrouter.demo.streaming import StreamingCluster
 
 names = st.sampled_from(
-    ["timezone", "search_path", "my.own", "application_name", "work_mem", 'odd"name', "a.b.c", "role"]
+    [
+        "timezone", "search_path", "my.own", "application_name", "work_mem", 'odd"name', "a.b.c", "role",
+        "session_authorization",
+    ]
 )
 values = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=15)
 profiles = st.dictionaries(names, values, max_size=5)
@@ -66,6 +69,10 @@ AWKWARD = [
     {"work_mem": "5MB", "statement_timeout": "7s", "default_transaction_isolation": "repeatable read"},
     {"standard_conforming_strings": "off", "my.own": "a\\'b"},
     {"role": "pg_monitor", "default_tablespace": "", "temp_tablespaces": ""},
+    {"session_authorization": "pg_monitor", "lo_compat_privileges": "on", "log_statement_stats": "on"},
+    {"session_authorization": "pg_monitor", "work_mem": "6MB"},
+    {"session_authorization": "pg_monitor", "role": "pg_read_all_stats"},
+    {"log_statement_stats": "on"},
     {"client_encoding": "LATIN1"},
     {},
 ]
