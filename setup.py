@@ -18,6 +18,7 @@ HOT = [
     "pgrouter/protocol/framing.py",
     "pgrouter/protocol/outstanding.py",
     "pgrouter/routing/fingerprint.py",
+    "pgrouter/routing/tree.py",
     "pgrouter/routing/verdict.py",
     "pgrouter/routing/cache.py",
     "pgrouter/server/connection.py",

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import resource
 import signal
+import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("pgrouter.app")
 
 TICK_S = 0.25
+SWITCH_S = 0.0005  # the loop waits that long for a thread that computes (a catalog being judged); Python's own is 5 ms
 
 
 class App:
@@ -154,6 +156,7 @@ class App:
 async def serve(config_path: Path, settings: Settings, loop: Loop) -> int:
     """Run a router in this loop until SIGTERM or SIGINT; gives the exit code."""
     _raise_descriptor_limit(settings.pool.max_clients)
+    sys.setswitchinterval(SWITCH_S)
     app = App(config_path, settings, loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, app.request_stop)

@@ -20,6 +20,7 @@ from pgrouter.config.load import load
 from pgrouter.errors import ConfigError, RouterError
 from pgrouter.routing.catalog import UNKNOWN, Catalog, configured
 from pgrouter.routing.catalog_build import Judged
+from pgrouter.routing.catalog_facts import read_facts
 from pgrouter.routing.classify import classify
 from pgrouter.routing.explain import reason_of
 
@@ -73,7 +74,7 @@ async def _read(settings: Settings, database: str, user: str) -> Catalog:
     reader = Reader()
     reading = await reader.read(address)
     await reader.close()
-    return Judged(reading.facts, configured(settings.routing)).catalog(user)
+    return Judged(read_facts(reading.document or ""), configured(settings.routing)).catalog(user)
 
 
 def answer_all(lines: TextIO, out: TextIO, catalog: Catalog) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import psycopg
 
 from pgrouter.cluster.probe import one_line
 from pgrouter.errors import RouterError
-from pgrouter.routing.catalog_facts import Facts, read_facts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,10 +37,10 @@ def conninfo(addresses: Sequence[tuple[str, int]], database: str, settings: Moni
 
 
 class Reading(NamedTuple):
-    """What a database has said: its digest, and the facts if that is not the digest that was known."""
+    """What a database has said: its digest, and its catalog (see catalog_facts) if that is not the known digest."""
 
     digest: str
-    facts: Facts | None
+    document: str | None
 
 
 class Reader:
@@ -61,8 +59,8 @@ class Reader:
                 digest = await _answer(connection, DIGEST)
                 if digest == known:
                     return Reading(digest, None)
-                return Reading(digest, read_facts(await _answer(connection, QUESTION)))
-        except (psycopg.Error, OSError, msgspec.DecodeError) as error:
+                return Reading(digest, await _answer(connection, QUESTION))
+        except (psycopg.Error, OSError) as error:
             await self.close()
             raise RouterError("the catalog could not be read", detail=one_line(str(error))) from error
 

@@ -44,12 +44,16 @@ SELECT json_build_object(
         p.pronargs, p.pronargdefaults, p.provariadic <> 0,
         ARRAY(SELECT t::bigint FROM unnest(p.proargtypes) WITH ORDINALITY s(t, at) ORDER BY at),
         p.prorettype::bigint,
-        CASE WHEN l.lanname IN ('sql', 'plpgsql') THEN coalesce(p.prosrc, '') ELSE '' END,
-        array_remove(ARRAY[to_jsonb(p) ->> 'prosqlbody', p.proargdefaults::text], NULL),
+        CASE WHEN l.lanname IN ('sql', 'plpgsql') AND to_jsonb(p) ->> 'prosqlbody' IS NULL AND p.prokind = 'f'
+            AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)  -- no query can call these
+            THEN coalesce(pg_get_functiondef(p.oid), '') ELSE '' END,
+        array_remove(ARRAY[to_jsonb(p) ->> 'prosqlbody'], NULL),
+        array_remove(ARRAY[p.proargdefaults::text], NULL),
         ARRAY(SELECT f::oid::bigint
               FROM pg_aggregate a, unnest(ARRAY[a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn,
                   a.aggdeserialfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn]) f
               WHERE a.aggfnoid = p.oid AND f <> 0),
+        EXISTS (SELECT FROM unnest(p.proconfig) c WHERE c LIKE 'search_path=%'),
         EXISTS (SELECT FROM pg_depend d
                 WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'))), '[]')
     FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang

@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from pgrouter.cluster import catalog
 from pgrouter.errors import RouterError
 from pgrouter.routing.catalog import always, configured, pending
 from pgrouter.routing.catalog_build import Judged
+from pgrouter.routing.catalog_facts import read_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pgrouter.config.settings import Settings
-    from pgrouter.routing.catalog import ByRole
+    from pgrouter.routing.catalog import ByRole, Catalog
     from pgrouter.topology import ClusterView
 
 log = logging.getLogger("pgrouter.catalog")
 
 LEAST_PAUSE_S = 0.2  # between two readings: a thousand DDL statements do not make a thousand of them
+PAUSE_PER_READING = 50  # a digest of 100,000 objects takes most of a second: the primary has something else to do
 RETRY_S = 1.0  # after a failure, twice as long each time
 LAST_RETRY_S = 30.0
 
@@ -48,6 +52,7 @@ class Catalogs:
         self.configured = configured(settings.routing)
         self._changed: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._redefinitions: Counter[str] = Counter()  # what is read while one comes must not be believed
         self._known: set[str] = set()  # databases of which something was published that still holds
 
     def use(self, database: str) -> None:
@@ -62,6 +67,7 @@ class Catalogs:
         """Read it again, now; `redefined`: what was known may be wrong, so nothing is until then."""
         if database in self._changed:
             if redefined:
+                self._redefinitions[database] += 1
                 self._known.discard(database)
                 self._on_catalog(database, always(pending(self.configured)))
             self._changed[database].set()
@@ -73,6 +79,7 @@ class Catalogs:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     async def _follow(self, database: str) -> None:
+        loop = asyncio.get_running_loop()
         changed = self._changed[database]
         reader = catalog.Reader()
         digest = ""
@@ -81,6 +88,7 @@ class Catalogs:
             while True:
                 wanted = changed.is_set()
                 changed.clear()
+                began_s = loop.time()
                 try:
                     digest = await self._read(database, reader, "" if wanted else digest)
                     failures = 0
@@ -90,10 +98,10 @@ class Catalogs:
                 except Exception:
                     failures += 1
                     log.exception("bug while reading the catalog of %s", database)
-                await self._pause(changed, failures)
+                await self._pause(changed, failures, loop.time() - began_s)
                 while not (changed.is_set() or self._in_use(database)):
                     await reader.close()  # or nobody could drop the database
-                    await self._pause(changed, 0)
+                    await self._pause(changed, 0, 0.0)
         finally:
             await reader.close()
 
@@ -103,16 +111,16 @@ class Catalogs:
         member = view.member(view.primary) if view.primary else None
         if member is None:
             raise RouterError("the catalog could not be read", detail="there is no primary")
+        redefinitions = self._redefinitions[database]
         address = catalog.conninfo([(member.host, member.port)], database, self._settings)
         reading = await reader.read(address, known)
-        if reading.facts is not None:
-            judged = await asyncio.to_thread(Judged, reading.facts, self.configured)
-            if self._changed[database].is_set():
-                return ""  # it is out of date already
+        if reading.document is not None:
+            judged = await asyncio.to_thread(_judge, reading.document, self.configured)
+            if self._redefinitions[database] != redefinitions:
+                return ""  # it is wrong already
             self._known.add(database)
             self._on_catalog(database, judged.catalog)
-            counts = len(reading.facts.functions), len(reading.facts.relations)
-            log.info("catalog of %s: %d functions, %d relations", database, *counts)
+            log.info("catalog of %s: %s", database, judged.size)
         return reading.digest
 
     def _unreadable(self, database: str, error: RouterError) -> None:
@@ -122,9 +130,22 @@ class Catalogs:
             log.warning("catalog of %s: %s: %s", database, error.message, error.detail)
             self._on_catalog(database, always(self.configured))
 
-    async def _pause(self, changed: asyncio.Event, failures: int) -> None:
+    async def _pause(self, changed: asyncio.Event, failures: int, took_s: float) -> None:
+        """Wait until the next reading is due: no sooner than `catalog_interval`, later where a reading takes long."""
         await asyncio.sleep(LEAST_PAUSE_S)
-        pause_s = min(LAST_RETRY_S, RETRY_S * 2.0 ** min(failures - 1, 16)) if failures else self._interval_s
+        if failures:
+            pause_s = min(LAST_RETRY_S, RETRY_S * 2.0 ** min(failures - 1, 16))
+        else:
+            pause_s = max(self._interval_s, took_s * PAUSE_PER_READING)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
                 await changed.wait()
+
+
+def _judge(document: str, configured: Catalog) -> Judged:
+    """Read and judge a catalog, in a thread, meanwhile without a look for garbage: that would stop all threads."""
+    gc.disable()
+    try:
+        return Judged(read_facts(document), configured)
+    finally:
+        gc.enable()

@@ -1,105 +1,240 @@
-"""What the body of a function or the query of a view refers to.
+"""The body of a function in SQL or PL/pgSQL -> the queries in it, and the variables that they may name.
 
-A tree (pg_node_tree) holds numbers: what it calls and reads is known exactly. A text (SQL or PL/pgSQL) is only cut into
-tokens by PostgreSQL's own lexer: every word in it may be the name of anything. That says too much rather than too
-little, needs no second parser, and what puts SQL together at run time has to use a word that gives it away.
+A body is given by the function's definition, as pg_get_functiondef() writes it. PL/pgSQL that the parser here cannot
+read (it knows no type of another schema in a DECLARE) is cut into words by PostgreSQL's lexer instead: every word may
+be the name of anything. That says too much rather than too little.
+
+What puts SQL together at run time, and what writes, needs the primary whatever it is about: nobody reads it further.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from pglast.parser import ParseError, scan
+from pgrouter.routing import parse
+from pgrouter.routing.nodes import names
 
-from pgrouter.routing.functions import is_session_setting
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-# FuncExpr, OpExpr and its kin, Aggref, WindowFunc, TableSampleClause; the names are those of the structures' fields.
-_FUNCTIONS = re.compile(r":(?:funcid|opfuncid|aggfnoid|winfnoid|tsmhandler) (\d+)")
-_OPERATORS = re.compile(r":(?:opno|eqop|sortop) (\d+)|:opnos \(o ([\d ]+)\)")
-_RELATIONS = re.compile(r":relid (\d+).*?:inh (true|false)")  # a RangeTblEntry
-_TYPES = re.compile(r":\w*type(?:Id)? (\d+)")
-_WRITES = re.compile(r":commandType [2-6]|:hasModifyingCTE true|:hasForUpdate true|\{NEXTVALUEEXPR")
-# current_setting(text) and current_setting(text, bool) with a constant: its bytes, behind a header of four
-_SETTINGS = re.compile(r":funcid (?:2077|3294) .*?:location -?\d+(?: :constvalue \d+ \[ ([-\d ]+)\])?")
-# A dot stands behind a schema; a name in front of one is a schema or an alias.
-_BEFORE_RELATION = frozenset({"FROM", "JOIN", "ONLY", "TABLE", "ASCII_44", "ASCII_40", "ASCII_46"})
-_CONSTANTS = frozenset({"SCONST", "ICONST", "FCONST", "USCONST", "BCONST", "XCONST", "PARAM"})
+    from pgrouter.routing.nodes import Node
 
-# Words that begin a command which writes, or SQL that nobody can see. LOCK and SET TRANSACTION are not for functions.
+Variables = dict[str, set[int | None]]
+"""Name -> types (None: not known); a row `r` has also `r.`, and a `r.column` for each column that is known."""
+
+Rows = Mapping[str, Mapping[str, int]]
+"""Columns of tables, with their types, as `Catalog.columns` has them."""
+
+_ANY_WORD = re.compile(r'"(?:[^"]|"")+"|[^\W\d][\w$]*')
+_EXPRESSION, _ASSIGNMENTS = 2, (3, 4, 5)  # RawParseMode, parser.h
+
+_HARMLESS = frozenset(
+    """
+PLpgSQL_stmt_block PLpgSQL_stmt_assign PLpgSQL_stmt_if PLpgSQL_if_elsif PLpgSQL_stmt_case PLpgSQL_case_when
+PLpgSQL_stmt_loop PLpgSQL_stmt_while PLpgSQL_stmt_fori PLpgSQL_stmt_fors PLpgSQL_stmt_forc PLpgSQL_stmt_foreach_a
+PLpgSQL_stmt_exit PLpgSQL_stmt_return PLpgSQL_stmt_return_next PLpgSQL_stmt_return_query PLpgSQL_stmt_raise
+PLpgSQL_raise_option PLpgSQL_stmt_assert PLpgSQL_stmt_execsql PLpgSQL_stmt_getdiag PLpgSQL_diag_item PLpgSQL_stmt_open
+PLpgSQL_stmt_fetch PLpgSQL_stmt_close PLpgSQL_stmt_perform PLpgSQL_exception_block PLpgSQL_exception
+PLpgSQL_condition PLpgSQL_expr PLpgSQL_var PLpgSQL_rec PLpgSQL_row PLpgSQL_recfield PLpgSQL_type PLpgSQL_variable
+""".split()  # noqa: SIM905  (a list of words stays readable as text)
+)
+# Tokens: words that begin a command which writes, or SQL that nobody can see.
 _TELLTALE = frozenset(
     """
 INSERT UPDATE DELETE_P MERGE EXECUTE CALL COPY TRUNCATE CREATE ALTER DROP NOTIFY LISTEN UNLISTEN LOAD DISCARD
-CHECKPOINT LOCK_P UIDENT REFRESH IMPORT_P GRANT DO
-""".split()  # noqa: SIM905  (a list of words stays readable as text)
+CHECKPOINT LOCK_P UIDENT REFRESH IMPORT_P GRANT DO COMMIT ROLLBACK
+""".split()  # noqa: SIM905
 )
+_CONSTANTS = frozenset({"SCONST", "ICONST", "FCONST", "USCONST", "BCONST", "XCONST", "PARAM"})
 
 
-@dataclass(frozen=True, slots=True)
-class References:
-    """Numbers from trees, words from texts; `why` if the body needs the primary whatever it refers to."""
+@dataclass(slots=True)
+class Body:
+    """What a body says: queries, or words where it was not parsed; `why` it needs the primary whatever they are."""
 
-    functions: frozenset[int] = frozenset()
-    operators: frozenset[int] = frozenset()
-    relations: frozenset[int] = frozenset()  # with their children
-    only: frozenset[int] = frozenset()  # relations without theirs
-    types: frozenset[int] = frozenset()
+    queries: list[Node] = field(default_factory=list)
+    variables: Variables = field(default_factory=dict)
     words: frozenset[str] = frozenset()  # identifiers as the parser folds them, and operators' signs
-    sources: frozenset[str] = frozenset()  # those of them that stand where a FROM list has a relation
     why: str = ""
 
 
-def of_tree(tree: str) -> References:
-    """Read a pg_node_tree."""
-    operators = [number for one, more in _OPERATORS.findall(tree) for number in (one or more).split()]
-    relations = _RELATIONS.findall(tree)
-    why = "writes" if _WRITES.search(tree) else _why_settings(tree)
-    return References(
-        functions=_numbers(_FUNCTIONS.findall(tree)),
-        operators=_numbers(operators),
-        relations=_numbers([number for number, inherits in relations if inherits == "true"]),
-        only=_numbers([number for number, inherits in relations if inherits == "false"]),
-        types=_numbers(_TYPES.findall(tree)),
-        why=why,
-    )
+def words_of(definition: str) -> set[str]:
+    """Give every word in a definition, also those in strings and comments: types stand where only PL/pgSQL looks."""
+    return {word[1:-1] if word[0] == '"' else word.lower() for word in _ANY_WORD.findall(definition)}
 
 
-def _numbers(found: list[str]) -> frozenset[int]:
-    return frozenset(map(int, found))
-
-
-def _why_settings(tree: str) -> str:
-    for value in _SETTINGS.findall(tree):
-        octets = [int(octet) & 255 for octet in value.split()]
-        name = bytes(octets[4:]).decode("utf-8", "replace")
-        if not is_session_setting(name):
-            return f"reads the setting {name or 'of some name'}"
-    return ""
-
-
-def of_text(text: str) -> References:
-    """Read the body of a function in SQL or PL/pgSQL."""
+def read(definition: str, language: str, types: Mapping[str, int], rows: Rows) -> Body:
+    """Read a CREATE FUNCTION statement; `types`: numbers of built-in types by name."""
     try:
-        tokens = scan(text)
-    except (ParseError, ValueError):
-        return References(why="does not parse")
-    words: set[str] = set()
-    sources: set[str] = set()
-    why = ""
-    for at, token in enumerate(tokens):
+        function = parse.statements(definition)[0]["CreateFunctionStmt"]
+    except (parse.ParseError, LookupError, RecursionError):
+        return Body(why="does not parse")
+    options = {option["DefElem"]["defname"]: option["DefElem"].get("arg", {}) for option in function["options"]}
+    source = "".join(names(options.get("as", {}).get("List", {}).get("items", [])))
+    body = Body(variables=_parameters(function, types, rows))
+    try:
+        if language == "sql":
+            _queries(source, body)
+        else:
+            _plpgsql(_definition(function, source), body, types)
+    except (parse.ParseError, RecursionError):
+        if language == "sql":
+            body.why = "does not parse"
+        else:
+            body.words, body.why = _words(source)
+    return body
+
+
+def _queries(text: str, body: Body) -> None:
+    for statement in parse.statements(text):
+        kind = next(iter(statement))
+        if kind != "SelectStmt":
+            body.why = body.why or f"contains {kind.removesuffix('Stmt').upper()}"
+        body.queries.append(statement)
+
+
+# -- variables ------------------------------------------------------------------------------------------------------
+
+
+def _parameters(function: Node, types: Mapping[str, int], rows: Rows) -> Variables:
+    found: Variables = {}
+    inputs = 0
+    for node in function.get("parameters", ()):
+        parameter = node["FunctionParameter"]
+        called = [parameter["name"]] if "name" in parameter else []
+        if parameter["mode"] not in ("FUNC_PARAM_OUT", "FUNC_PARAM_TABLE"):
+            inputs += 1
+            called.append(f"${inputs}")
+        written = parameter.get("argType", {})
+        path = names(written.get("names", []))
+        builtin = path[-1] if path[0] == "pg_catalog" or len(path) == 1 else ""
+        kind = types.get(("_" if written.get("arrayBounds") else "") + builtin)
+        for name in called:
+            _declare(found, name, kind, rows.get(".".join(path), {}))
+    return found
+
+
+def _declare(variables: Variables, name: str, kind: int | None, columns: Mapping[str, int]) -> None:
+    variables.setdefault(name, set()).add(kind)
+    if kind is None:
+        variables[f"{name}."] = {None}
+        for column, its_kind in columns.items():
+            variables.setdefault(f"{name}.{column}", set()).add(its_kind)
+
+
+def _plpgsql_variable(kind: str, content: Node, body: Body, types: Mapping[str, int]) -> None:
+    name = content.get("refname", "")
+    if kind in ("PLpgSQL_rec", "PLpgSQL_row"):
+        _declare(body.variables, name, None, {})
+    elif kind == "PLpgSQL_var":
+        written = content.get("datatype", {}).get("PLpgSQL_type", {}).get("typname", "")
+        _declare(body.variables, name, types.get(written), {})
+
+
+# -- PL/pgSQL -------------------------------------------------------------------------------------------------------
+
+
+def _plpgsql(definition: str, body: Body, types: Mapping[str, int]) -> None:
+    for parsed in parse.plpgsql_functions(definition):
+        for kind, content in _nodes([parsed.get("datums", []), parsed.get("action", {})]):
+            if kind in ("PLpgSQL_stmt_dynexecute", "PLpgSQL_stmt_dynfors") or "dynquery" in content:
+                body.why = body.why or "contains EXECUTE"
+            elif kind not in _HARMLESS:
+                body.why = body.why or f"contains {kind.removeprefix('PLpgSQL_stmt_').upper()}"
+            _plpgsql_variable(kind, content, body, types)
+            if kind == "PLpgSQL_expr":
+                for query in _sql(content.get("query", ""), content.get("parseMode", 0)):
+                    _queries(query, body)
+
+
+def _nodes(root: Any) -> Iterator[tuple[str, Node]]:
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, list):
+            stack += node
+            continue
+        for key, value in node.items():
+            if isinstance(value, (dict, list)):
+                if key.startswith("PLpgSQL_"):
+                    yield key, value
+                stack.append(value)
+
+
+def _sql(text: str, mode: int) -> Iterator[str]:
+    """Give the statements that an expression of PL/pgSQL is."""
+    if mode == _EXPRESSION:
+        yield f"SELECT {text}"
+    elif mode in _ASSIGNMENTS:
+        target, value = _assignment(text)
+        yield f"SELECT {target}"  # there are expressions in a subscript
+        yield f"SELECT {value}"
+    else:
+        yield text
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    depth = 0
+    for token in parse.scan(text):
+        depth += {"ASCII_91": 1, "ASCII_40": 1, "ASCII_93": -1, "ASCII_41": -1}.get(token.name, 0)
+        if not depth and token.name in ("COLON_EQUALS", "ASCII_61"):
+            return text[: token.start], text[token.end + 1 :]
+    raise parse.ParseError("no assignment", 0)
+
+
+def _definition(function: Node, source: str) -> str:
+    """Write the function again with types that libpg_query knows: it looks for others in public only, as rows."""
+    parameters = [node["FunctionParameter"] for node in function.get("parameters", ())]
+    takes = ", ".join(_parameter(one) for one in parameters if one["mode"] != "FUNC_PARAM_TABLE")
+    columns = ", ".join(_parameter(one) for one in parameters if one["mode"] == "FUNC_PARAM_TABLE")
+    result = function.get("returnType", {})
+    gives = f"TABLE ({columns})" if columns else ("SETOF " if result.get("setof") else "") + _type(result)
+    return f"CREATE FUNCTION f({takes}) RETURNS {gives} LANGUAGE plpgsql AS {_literal(source)}"
+
+
+def _parameter(parameter: Node) -> str:
+    mode = {"FUNC_PARAM_OUT": "OUT ", "FUNC_PARAM_INOUT": "INOUT "}.get(parameter["mode"], "")
+    name = _identifier(parameter["name"]) + " " if "name" in parameter else ""
+    return mode + name + _type(parameter.get("argType", {}))
+
+
+def _type(written: Node) -> str:
+    path = names(written.get("names", []))
+    array = "[]" if written.get("arrayBounds") else ""
+    if len(path) > 1 and path[0] != "pg_catalog":
+        return "text[]" if array else "a_row"
+    return f"pg_catalog.{_identifier(path[-1])}{array}"
+
+
+def _identifier(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+# -- what does not parse --------------------------------------------------------------------------------------------
+
+
+def _words(source: str) -> tuple[frozenset[str], str]:
+    """Give the words of a body, and why it needs the primary whatever they mean."""
+    try:
+        tokens = parse.scan(source)
+    except (parse.ParseError, ValueError):
+        return frozenset(), "does not parse"
+    found: set[str] = set()
+    for token in tokens:
         if token.name in _TELLTALE:
-            return References(why=f"contains {token.name.removesuffix('_P')}")
-        word = _word(text[token.start : token.end + 1], token.name)
-        words.add(word)
-        if _before(tokens, at) in _BEFORE_RELATION and _before(tokens, at + 2) != "ASCII_46":
-            sources.add(word)
+            return frozenset(), f"contains {token.name.removesuffix('_P')}"
+        word = _word(source[token.start : token.end + 1], token.name)
         if word == "current_setting":
-            why = why or _why_setting(text, tokens[at + 1 : at + 3])
-    return References(words=frozenset(words), sources=frozenset(sources), why=why)
-
-
-def _before(tokens: list, at: int) -> str:
-    return tokens[at - 1].name if 0 < at <= len(tokens) else ""
+            return frozenset(), "reads a setting"
+        found.add(word)
+    return frozenset(found - {""}), ""
 
 
 def _word(text: str, name: str) -> str:
@@ -109,10 +244,3 @@ def _word(text: str, name: str) -> str:
     if name in _CONSTANTS:
         return ""
     return "<>" if text == "!=" else text.lower()  # keywords may be names, too
-
-
-def _why_setting(text: str, following: list) -> str:
-    if len(following) == 2 and following[0].name == "ASCII_40" and following[1].name == "SCONST":
-        name = text[following[1].start + 1 : following[1].end]
-        return "" if is_session_setting(name) else f"reads the setting {name}"
-    return "reads the setting of some name"

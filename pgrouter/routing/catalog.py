@@ -8,9 +8,11 @@ search_path of whom the catalog is for reaches, in whatever order: one that need
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,13 +27,18 @@ def _nothing() -> Mapping[str, Any]:
     return MappingProxyType({})
 
 
-class Overload(NamedTuple):
+Why = Any
+"""Why a name needs the primary: words, SAFE for not at all. `catalog_build`, which finds them, has objects here."""
+
+
+class Overload(Struct, frozen=True, gc=False):
     """A function or operator of some name; `why` it needs the primary (SAFE: it does not)."""
 
     least: int  # arguments
     most: int
-    why: str
+    why: Why
     takes: tuple[int, ...] = ()  # their types
+    operator: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +46,14 @@ class Catalog:
     """Names -> why the primary is needed for them (SAFE: it is not); absent: not in the catalog."""
 
     functions: Mapping[str, tuple[Overload, ...]] = field(default_factory=_nothing)
-    attributes: Mapping[str, str] = field(default_factory=_nothing)  # functions that `row.name` may call, if not SAFE
-    relations: Mapping[str, str] = field(default_factory=_nothing)  # with their children
-    only: Mapping[str, str] = field(default_factory=_nothing)  # the same without, as FROM ONLY has them
-    types: Mapping[str, str] = field(default_factory=_nothing)
+    attributes: Mapping[str, Why] = field(default_factory=_nothing)  # functions that `row.name` may call, if not SAFE
+    relations: Mapping[str, Why] = field(default_factory=_nothing)  # with their children
+    only: Mapping[str, Why] = field(default_factory=_nothing)  # the same without, as FROM ONLY has them
+    types: Mapping[str, Why] = field(default_factory=_nothing)
     operators: Mapping[str, tuple[Overload, ...]] = field(default_factory=_nothing)
-    implicit_cast: str = SAFE  # why no expression can be trusted: a cast between built-in types
+    implicit_cast: Why = SAFE  # why no expression can be trusted: a cast between built-in types
     configured: Mapping[str, str] = field(default_factory=_nothing)  # functions of which the configuration says it all
+    volatile_by_body: bool = False  # the configuration wants SQL and PL/pgSQL functions labelled VOLATILE looked into
     # For `overloads`: what built-in functions and operators of such names take, and what is known of types
     rivals: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=_nothing)
     columns: Mapping[str, Mapping[str, int]] = field(default_factory=_nothing)  # relation -> column -> type
@@ -71,12 +79,12 @@ def configured(routing: Routing) -> Catalog:
     """Give what the configuration says about functions, and nothing else."""
     reads = dict.fromkeys(routing.read_only_functions, SAFE)
     writes = dict.fromkeys(routing.write_functions, "in write_functions")
-    return Catalog(configured=reads | writes)
+    return Catalog(configured=reads | writes, volatile_by_body=routing.volatile_functions == "by_body")
 
 
 def pending(catalog: Catalog) -> Catalog:
     """Give the same without its names: for as long as the catalog is being read, all that is the user's is unknown."""
-    return Catalog(configured=catalog.configured, complete=True)
+    return replace(catalog, complete=True)
 
 
 def always(catalog: Catalog) -> ByRole:

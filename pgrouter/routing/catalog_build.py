@@ -9,312 +9,252 @@ makes those that refer to it the same. What is trusted, and what is not:
   children are. Sequences and foreign tables are the primary's; a standby has no unlogged tables;
 - a type leads to all functions that PostgreSQL may call for it unseen: input and output, checks of a domain, casts,
   operators, operator classes. So an operator or cast matters here only where its types are all built in.
+
+The queries in a body are walked as any statement is, with a catalog in which what is the matter with an object is
+itself: so the walk tells what they lead to. Names in a body mean what they do for its caller. There are two graphs:
+`at_home`, for those who see what nearly everybody sees, and `anywhere`, where a name may be one of any schema.
 """
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from operator import add
+from typing import TYPE_CHECKING
 
 from pgrouter.routing import bodies
-from pgrouter.routing.catalog import ANY_NUMBER, SAFE, Catalog, Overload
+from pgrouter.routing.catalog import SAFE, Catalog
 from pgrouter.routing.catalog_facts import FIRST_NORMAL
+from pgrouter.routing.catalog_graph import Graph, Key
+from pgrouter.routing.catalog_names import Names, Paths
 from pgrouter.routing.functions import why_builtin, why_relation
-from pgrouter.routing.knowledge import EXTENSION_SAFE_VOLATILE, EXTENSION_SQL_IN_STRING
+from pgrouter.routing.knowledge import EXTENSION_SAFE_VOLATILE, EXTENSION_SQL_IN_STRING, RUNS_SQL
+from pgrouter.routing.node_trees import references
+from pgrouter.routing.statement import Reason
+from pgrouter.routing.tree import Findings, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from pgrouter.routing.bodies import References
-    from pgrouter.routing.catalog_facts import Facts, Function, Operator, Relation, Type
+    from pgrouter.routing.bodies import Body
+    from pgrouter.routing.catalog_facts import Facts, Function, Relation
 
 RELATION_KINDS = {"f": "foreign table", "S": "sequence"}
-_NAME = re.compile(r'"(?:[^"]|"")*"|[^\s,]+')
 UNDERSTOOD = ("sql", "plpgsql")
 TRUSTED = ("c", "internal")
-ANY_ROW = {2249, 2276, 2283, 2776, 5077, 5079}  # record, "any", anyelement, anynonarray, anycompatible(nonarray)
 # Behind LIKE, IN, CASE, NULLIF, BETWEEN, ORDER BY and their like, without a sign of their own in a text
 UNSPOKEN = frozenset({"=", "<>", "<", ">", "<=", ">=", "~~", "!~~", "~~*", "!~~*", "~"})
-
-
-class Key(NamedTuple):
-    """An object of the catalog; numbers are unique in their kind only."""
-
-    kind: str  # function, relation, only (a relation without its children), type, operator
-    number: int
 
 
 class Judged:
     """Every object of a database, judged; what the configuration says of a function is said of it here, too."""
 
     def __init__(self, facts: Facts, configured: Catalog) -> None:
-        self.facts = facts
-        self.configured = configured
-        self.why: dict[Key, str] = {}
-        self.refers: dict[Key, set[Key]] = defaultdict(set)  # to -> from: who is spoilt by whom
-        self.names: dict[Key, str] = {}
-        self.by_word: dict[str, list[Key]] = defaultdict(list)
-        self.functions_of_operators = {row.oid: row.function for row in facts.operators}
-        self.domains = {row.oid: row.types for row in facts.types if row.trees}
-        self._catalogs: dict[tuple[str, ...] | None, Catalog] = {}
-        self._name_all()
-        self._judge_builtins()
-        for function in self.facts.functions:
-            self._function(function)
-        for relation in self.facts.relations:
-            self._relation(relation)
-        self._types()
-        self._operators_and_casts()
-        self._spread()
-        self._columns = {row.oid: dict(row.columns) for row in facts.relations}
-        self._base = self._everywhere()
+        self._paths = Paths(facts)
+        self._home = self._paths.of("")
+        graphs = [_graph(facts, configured)]
+        if not _looks_alike(facts, self._home):
+            graphs.append(graphs[0].copy())
+        _Bodies(facts, configured, self._home).read_into(graphs)
+        name_of = _names(facts)
+        for graph in graphs:
+            graph.spread(lambda key: name_of.get(key, "?"))
+        names = [Names(facts, configured, _verdict(graph), _either) for graph in graphs]
+        self._at_home, self._anywhere = names[0], names[-1]
+        self._at_home.catalog(self._home)  # now, in whatever thread this is, and not when somebody comes
+        self._anywhere.catalog(None)
+        self.size = f"{len(facts.functions)} functions, {len(facts.relations)} relations"
 
     def catalog(self, role: str | None) -> Catalog:
         """Give the names as a role sees them that has not changed its search_path; None: whatever it is."""
-        path = None if role is None else path_of(self.facts, role)
-        if path not in self._catalogs:
-            self._catalogs[path] = self._seen(path)
-        return self._catalogs[path]
-
-    def _everywhere(self) -> Catalog:
-        """Give what is the same whatever the search_path is; `_seen` adds the names."""
-        return Catalog(
-            attributes=self._attributes(),
-            relations=self._system_relations(),
-            implicit_cast=self._implicit_cast(),
-            rivals=self._rivals(),
-            type_numbers=self.facts.builtin_types,
-            arrays=frozenset(number for name, number in self.facts.builtin_types.items() if name.startswith("_")),
-            implicit=self._implicit(),
-            configured=self.configured.configured,
-            complete=True,
-        )
-
-    def _seen(self, path: tuple[str, ...] | None) -> Catalog:
-        system = self._base.relations
-        return replace(
-            self._base,
-            functions=self._overloads(path),
-            relations=self._by_name("relation", self.facts.relations, path) | system,
-            only=self._by_name("only", self.facts.relations, path) | system,
-            types=self._by_name("type", self.facts.types, path),
-            operators=self._operators(path),
-            columns={name: self._columns[row.oid] for row in self.facts.relations for name in _written(row, path)},
-            builtins_first=path is not None and "pg_catalog" not in path,
-        )
-
-    # -- names
-
-    def _name_all(self) -> None:
-        for kind, rows in (
-            ("function", self.facts.functions),
-            ("relation", self.facts.relations),
-            ("type", self.facts.types),
-        ):
-            for row in rows:
-                key = Key(kind, row.oid)
-                self.names[key] = self.names[Key("only", row.oid)] = row.name
-                self.by_word[row.name].append(key)
-        for operator in self.facts.operators:
-            if max(operator.left, operator.right) < FIRST_NORMAL:  # others are their types' affair
-                self.by_word[operator.name].append(Key("operator", operator.oid))
-            self.names[Key("operator", operator.oid)] = operator.name
-
-    # -- what is the matter with an object itself, and what it refers to
-
-    def _judge_builtins(self) -> None:
-        for number, name in self.facts.builtin_functions.items():
-            self._spoil(Key("function", int(number)), why_builtin(name), name)
-        for number, schema, name in self.facts.builtin_relations:
-            for kind in ("relation", "only"):
-                self._spoil(Key(kind, number), why_relation(schema, name), name)
-
-    def _spoil(self, key: Key, why: str, name: str = "") -> None:
-        if why and key not in self.why:
-            self.names.setdefault(key, name)
-            self.why[key] = why
-
-    def _refer(self, key: Key, kind: str, numbers: Iterable[int]) -> None:
-        for number in numbers:
-            self.refers[Key(kind, number)].add(key)
-
-    def _follow(self, key: Key, references: References) -> None:
-        self._spoil(key, references.why)
-        self._refer(key, "function", references.functions)
-        self._refer(key, "relation", references.relations)
-        self._refer(key, "only", references.only)
-        self._refer(key, "type", (number for number in references.types if number >= FIRST_NORMAL))
-        operators = references.operators & self.functions_of_operators.keys()
-        self._refer(key, "function", (self.functions_of_operators[number] for number in operators))
-        words = references.words | UNSPOKEN if references.words else ()
-        for word in words:
-            for found in self.by_word.get(word, ()):
-                if found != key and (found.kind != "relation" or word in references.sources):
-                    self.refers[found].add(key)
-            why = why_builtin(word)
-            if why:
-                self._spoil(key, f"{why}: {word}")
-
-    def _function(self, row: Function) -> None:
-        key = Key("function", row.oid)
-        said = self._said(row)
-        if said is not None:
-            self._spoil(key, said)
-            return
-        self._spoil(key, _why_function(row))
-        for tree in row.trees:
-            self._follow(key, bodies.of_tree(tree))
-        if row.source and row.language in UNDERSTOOD:
-            self._follow(key, bodies.of_text(row.source))
-        self._refer(key, "function", row.parts)
-        self._refer(key, "type", [*row.takes, row.gives])
-
-    def _said(self, row: Function) -> str | None:
-        """Give what the configuration says of a function, None for nothing."""
-        for name in (f"{row.schema}.{row.name}", row.name):
-            if name in self.configured.configured:
-                return self.configured.configured[name]
-        return None
-
-    def _relation(self, row: Relation) -> None:
-        self._refer(Key("relation", row.oid), "relation", row.children)
-        self._refer(Key("relation", row.oid), "only", [row.oid])
-        key = Key("only", row.oid)
-        self._spoil(key, RELATION_KINDS.get(row.kind, ""), row.name)
-        if row.persistence == "u":
-            self._spoil(key, "unlogged table")
-        for tree in row.trees:
-            self._follow(key, bodies.of_tree(tree))
-        for _, number in row.columns:  # a domain was checked when it was written
-            self._refer(key, "type", self.domains.get(number, [number]))
-
-    def _types(self) -> None:
-        for row in self.facts.types:
-            key = Key("type", row.oid)
-            self._refer(key, "type", row.types)
-            self._refer(key, "function", row.functions)
-            for tree in row.trees:
-                self._follow(key, bodies.of_tree(tree))
-
-    def _operators_and_casts(self) -> None:
-        for row in self.facts.operators:
-            self._refer(Key("operator", row.oid), "function", [row.function])
-            for number in (row.left, row.right):
-                if number >= FIRST_NORMAL:
-                    self._refer(Key("type", number), "function", [row.function])
-        for cast in self.facts.casts:
-            for number in (cast.source, cast.target):
-                if number >= FIRST_NORMAL:
-                    self._refer(Key("type", number), "function", [cast.function])
-
-    # -- spreading
-
-    def _spread(self) -> None:
-        """Spoil all that refers to what is spoilt; the reason names the root."""
-        waiting = list(self.why)
-        while waiting:
-            key = waiting.pop()
-            why = self.why[key]
-            told = why if " through " in why else f"{why} through {self.names.get(key, '?')}"
-            for other in self.refers.get(key, ()):
-                if other not in self.why:
-                    self.why[other] = told
-                    waiting.append(other)
-
-    # -- the answer
-
-    def _by_name(self, kind: str, rows: Iterable, path: tuple[str, ...] | None) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for row in rows:
-            why = self.why.get(Key(kind, row.oid), SAFE)
-            for name in _written(row, path):
-                found[name] = found.get(name) or why
-        return found
-
-    def _system_relations(self) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for number, schema, name in self.facts.builtin_relations:
-            why = self.why.get(Key("relation", number), SAFE)
-            found[f"{schema}.{name}"] = why
-            if schema == "pg_catalog":
-                found[name] = why
-        return found
-
-    def _overloads(self, path: tuple[str, ...] | None) -> dict[str, tuple[Overload, ...]]:
-        found: dict[str, list[Overload]] = defaultdict(list)
-        for row in self.facts.functions:
-            most = ANY_NUMBER if row.variadic else row.arguments
-            least = max(0, row.arguments - row.defaults - (1 if row.variadic else 0))
-            overload = Overload(least, most, self.why.get(Key("function", row.oid), SAFE), tuple(row.takes))
-            for name in _written(row, path):
-                found[name].append(overload)
-        return {name: tuple(overloads) for name, overloads in found.items()}
-
-    def _attributes(self) -> dict[str, str]:
-        rows = ANY_ROW | {row.oid for row in self.facts.types if row.is_row}
-        return {
-            row.name: why
-            for row in self.facts.functions
-            if row.takes and row.takes[0] in rows and (why := self.why.get(Key("function", row.oid)))
-        }
-
-    def _operators(self, path: tuple[str, ...] | None) -> dict[str, tuple[Overload, ...]]:
-        found: dict[str, list[Overload]] = defaultdict(list)
-        for row in self.facts.operators:
-            takes = tuple(number for number in (row.left, row.right) if number)
-            why = self.why.get(Key("operator", row.oid), SAFE)
-            if max(row.left, row.right) >= FIRST_NORMAL:
-                why = SAFE  # no replica sees it without its type
-            for name in _written(row, path):
-                found[name].append(Overload(len(takes), len(takes), why, takes))
-        return {name: tuple(overloads) for name, overloads in found.items()}
-
-    def _rivals(self) -> dict[str, tuple[tuple[int, ...], ...]]:
-        found: dict[str, list[tuple[int, ...]]] = defaultdict(list)
-        for name, takes in self.facts.rival_functions:
-            found[name].append(tuple(takes))
-        for name, *sides in self.facts.rival_operators:
-            found[name].append(tuple(number for number in sides if number))
-        return {name: tuple(rivals) for name, rivals in found.items()}
-
-    def _implicit(self) -> frozenset[tuple[int, int]]:
-        into_domains = {(base, row.oid) for row in self.facts.types if row.trees for base in row.types}
-        return frozenset(self.facts.implicit_casts) | into_domains
-
-    def _implicit_cast(self) -> str:
-        for cast in self.facts.casts:
-            why = self.why.get(Key("function", cast.function))
-            if why and max(cast.source, cast.target) < FIRST_NORMAL:
-                return why
-        return SAFE
+        path = None if role is None else self._paths.of(role)
+        return (self._at_home if path == self._home else self._anywhere).catalog(path)
 
 
-def _written(row: Function | Relation | Type | Operator, path: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Give the names by which SQL may mean an object."""
-    qualified = f"{row.schema}.{row.name}"
-    seen = path is None or row.schema in path or row.schema == "pg_catalog"
-    return (row.name, qualified) if seen else (qualified,)
+def _looks_alike(facts: Facts, home: tuple[str, ...]) -> bool:
+    """Whether names mean the same at home and anywhere: all are in sight, and none is also a built-in one."""
+    rows = (*facts.functions, *facts.relations, *facts.types, *facts.operators)
+    return not facts.rival_functions and not facts.rival_operators and {row.schema for row in rows} <= {*home}
 
 
-def path_of(facts: Facts, role: str) -> tuple[str, ...]:
-    """Give the schemas that a role's unqualified names mean, from what was set for it, for the database and in general.
-
-    Source: the precedence of ALTER ROLE IN DATABASE, ALTER ROLE and ALTER DATABASE in process_settings(), postinit.c.
-    """
-    ranked = [(path.role == role, path.here, path.value) for path in facts.paths if path.role in ("", role)]
-    value = max(ranked)[2] if ranked else facts.search_path
-    wanted = [name[1:-1].replace('""', '"') if name.startswith('"') else name.lower() for name in _NAME.findall(value)]
-    known = set(facts.schemas)
-    return tuple(name for name in (role if name == "$user" else name for name in wanted) if name in known)
+def _verdict(graph: Graph) -> Callable[[Key], str]:
+    return lambda key: graph.why.get(key, SAFE)
 
 
-def _why_function(row: Function) -> str:
-    if row.volatility == "v" and not (row.extension and row.name in EXTENSION_SAFE_VOLATILE):
+def _either(one: str, other: str) -> str:
+    """Of all that a name may mean, one that needs the primary is enough."""
+    return one or other
+
+
+def _names(facts: Facts) -> dict[Key, str]:
+    names = {Key("function", int(number)): name for number, name in facts.builtin_functions.items()}
+    for number, _, name in facts.builtin_relations:
+        names[Key("relation", number)] = names[Key("only", number)] = name
+    for kinds, rows in (
+        (("function", "defaults"), facts.functions),
+        (("relation", "only"), facts.relations),
+        (("type",), facts.types),
+        (("operator",), facts.operators),
+    ):
+        names |= {Key(kind, row.oid): row.name for row in rows for kind in kinds}
+    return names
+
+
+# -- what is the matter with an object itself, and what it refers to, but for bodies ---------------------------------
+
+
+def _graph(facts: Facts, configured: Catalog) -> Graph:
+    graph = Graph()
+    for number, name in facts.builtin_functions.items():
+        graph.spoil(Key("function", int(number)), why_builtin(name))
+    for number, schema, name in facts.builtin_relations:
+        for kind in ("relation", "only"):
+            graph.spoil(Key(kind, number), why_relation(schema, name))
+    follow = _Trees(facts, graph).follow
+    for function in facts.functions:
+        _function(function, configured, graph, follow)
+    domains = {row.oid: row.types for row in facts.types if row.trees}
+    for relation in facts.relations:
+        _relation(relation, domains, graph, follow)
+    for row in facts.types:
+        key = Key("type", row.oid)
+        graph.refer(key, _keys("type", row.types))
+        graph.refer(key, _keys("function", row.functions))
+        follow(key, row.trees)
+    _operators_and_casts(facts, graph)
+    return graph
+
+
+class _Trees:
+    def __init__(self, facts: Facts, graph: Graph) -> None:
+        self._graph = graph
+        self._functions_of_operators = {row.oid: row.function for row in facts.operators}
+
+    def follow(self, key: Key, trees: Iterable[str]) -> None:
+        """Refer to what expressions refer to that PostgreSQL has parsed."""
+        for tree in trees:
+            found = references(tree)
+            self._graph.spoil(key, found.why)
+            self._graph.refer(key, _keys("function", found.functions))
+            self._graph.refer(key, _keys("relation", found.relations))
+            self._graph.refer(key, _keys("only", found.only))
+            self._graph.refer(key, _keys("type", (number for number in found.types if number >= FIRST_NORMAL)))
+            operators = found.operators & self._functions_of_operators.keys()
+            self._graph.refer(key, _keys("function", (self._functions_of_operators[number] for number in operators)))
+
+
+def _keys(kind: str, numbers: Iterable[int]) -> Iterator[Key]:
+    return (Key(kind, number) for number in numbers)
+
+
+def said_of(row: Function, configured: Catalog) -> str | None:
+    """Give what the configuration says of a function, None for nothing."""
+    for name in (f"{row.schema}.{row.name}", row.name):
+        if name in configured.configured:
+            return configured.configured[name]
+    return None
+
+
+def _function(row: Function, configured: Catalog, graph: Graph, follow: Callable[[Key, Iterable[str]], None]) -> None:
+    key, with_defaults = Key("function", row.oid), Key("defaults", row.oid)
+    graph.refer(with_defaults, [key])
+    said = said_of(row, configured)
+    if said is not None:
+        graph.spoil(key, said)
+        return
+    graph.spoil(key, _why_function(row, configured))
+    follow(key, row.trees)
+    follow(with_defaults, row.default_trees)
+    graph.refer(key, _keys("function", row.parts))
+    graph.refer(key, _keys("type", [*row.takes, row.gives]))
+
+
+def _why_function(row: Function, configured: Catalog) -> str:
+    looked_into = configured.volatile_by_body and row.language in UNDERSTOOD
+    known = row.extension and row.name in EXTENSION_SAFE_VOLATILE
+    if row.volatility == "v" and not looked_into and not known:
         return "volatile function"
     if row.language not in (*UNDERSTOOD, *TRUSTED):
         return f"written in {row.language}"
     if row.extension and row.name in EXTENSION_SQL_IN_STRING:
-        return "runs SQL from a string"
+        return RUNS_SQL
     return SAFE
+
+
+def _relation(
+    row: Relation, domains: dict[int, list[int]], graph: Graph, follow: Callable[[Key, Iterable[str]], None]
+) -> None:
+    graph.refer(Key("relation", row.oid), _keys("relation", row.children))
+    graph.refer(Key("relation", row.oid), [Key("only", row.oid)])
+    key = Key("only", row.oid)
+    graph.spoil(key, RELATION_KINDS.get(row.kind, ""))
+    if row.persistence == "u":
+        graph.spoil(key, "unlogged table")
+    follow(key, row.trees)
+    for _, number in row.columns:  # a domain was checked when it was written
+        graph.refer(key, _keys("type", domains.get(number, [number])))
+
+
+def _operators_and_casts(facts: Facts, graph: Graph) -> None:
+    for row in facts.operators:
+        graph.refer(Key("operator", row.oid), [Key("function", row.function)])
+        for number in (row.left, row.right):
+            if number >= FIRST_NORMAL:
+                graph.refer(Key("type", number), [Key("function", row.function)])
+    for cast in facts.casts:
+        for number in (cast.source, cast.target):
+            if number >= FIRST_NORMAL:
+                graph.refer(Key("type", number), [Key("function", cast.function)])
+
+
+# -- bodies ---------------------------------------------------------------------------------------------------------
+
+
+class _Bodies:
+    """Reads the bodies of functions, and tells the graphs what they lead to."""
+
+    def __init__(self, facts: Facts, configured: Catalog, home: tuple[str, ...]) -> None:
+        self._facts = facts
+        self._configured = configured
+        everything = Names(facts, configured, lambda key: (key,), add)
+        self._at_home, self._anywhere = everything.catalog(home), everything.catalog(None)
+        self._by_word: dict[str, list[Key]] = defaultdict(list)
+        self._types: dict[str, list[Key]] = defaultdict(list)
+        for kind, rows in (("defaults", facts.functions), ("relation", facts.relations), ("type", facts.types)):
+            for row in rows:
+                self._by_word[row.name].append(Key(kind, row.oid))
+        for row in facts.types:
+            self._types[row.name].append(Key("type", row.oid))
+        for operator in facts.operators:
+            if max(operator.left, operator.right) < FIRST_NORMAL:  # others are their types' affair
+                self._by_word[operator.name].append(Key("operator", operator.oid))
+
+    def read_into(self, graphs: Sequence[Graph]) -> None:
+        """Read all bodies that are not decided without, into the graph at home and the one for anywhere."""
+        for row in self._facts.functions:
+            key = Key("function", row.oid)
+            if not row.definition or key in graphs[0].why or said_of(row, self._configured) is not None:
+                continue
+            body = bodies.read(row.definition, row.language, self._facts.builtin_types, self._anywhere.columns)
+            words = bodies.words_of(row.definition)
+            for at, graph in enumerate(graphs):
+                if body.why:
+                    graph.spoil(key, body.why)
+                else:
+                    catalog = self._anywhere if at or row.own_path else self._at_home
+                    self._meant(key, body, catalog, graph)
+                for word in words & self._types.keys():
+                    graph.refer(key, self._types[word])
+
+    def _meant(self, key: Key, body: Body, catalog: Catalog, graph: Graph) -> None:
+        for query in body.queries:
+            found = Findings(catalog, body.variables)
+            walk(query, found)
+            for _, reason, cause, _ in found.objections:
+                if reason != Reason.CATALOG:
+                    graph.spoil(key, f"{reason}: {cause}" if cause else reason)
+            graph.refer(key, (other for keys in found.blamed for other in keys if other != key))
+        if body.words:
+            for word in body.words | UNSPOKEN:
+                graph.refer(key, (other for other in self._by_word.get(word, ()) if other != key))
+                why = why_builtin(word)
+                graph.spoil(key, f"{why}: {word}" if why else "")

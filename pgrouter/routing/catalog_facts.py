@@ -8,12 +8,13 @@ which no reading of the text could do.
 from __future__ import annotations
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
+from msgspec.structs import fields
 
 FIRST_NORMAL = 16384  # FirstNormalObjectId, access/transam.h: numbers below are PostgreSQL's own
 
 
-class Function(Struct, array_like=True, frozen=True):
+class Function(Struct, array_like=True, frozen=True, gc=False):
     """A row of pg_proc; an aggregate with the functions that it calls."""
 
     oid: int
@@ -25,15 +26,17 @@ class Function(Struct, array_like=True, frozen=True):
     arguments: int
     defaults: int
     variadic: bool
-    takes: list[int]  # types of its arguments, in order
+    takes: tuple[int, ...]  # types of its arguments, in order
     gives: int  # type of its result
-    source: str  # the body of SQL and PL/pgSQL as text
-    trees: list[str]  # its parsed body, its defaults
-    parts: list[int]  # functions that an aggregate calls
+    definition: str  # CREATE FUNCTION, of SQL and PL/pgSQL that is not kept parsed
+    trees: tuple[str, ...]  # a body that is: BEGIN ATOMIC
+    default_trees: tuple[str, ...]
+    parts: tuple[int, ...]  # functions that an aggregate calls
+    own_path: bool  # SET search_path
     extension: bool
 
 
-class Relation(Struct, array_like=True, frozen=True):
+class Relation(Struct, array_like=True, frozen=True, gc=False):
     """A row of pg_class, with what reading from it may evaluate."""
 
     oid: int
@@ -41,24 +44,24 @@ class Relation(Struct, array_like=True, frozen=True):
     name: str
     kind: str  # r table, p partitioned table, v view, m materialized view, f foreign table, S sequence
     persistence: str  # p permanent, u unlogged; those of sessions are left out
-    columns: list[tuple[str, int]]  # with their types
-    trees: list[str]  # a view's query, policies, virtual generated columns
-    children: list[int]
+    columns: tuple[tuple[str, int], ...]  # with their types
+    trees: tuple[str, ...]  # a view's query, policies, virtual generated columns
+    children: tuple[int, ...]
 
 
-class Type(Struct, array_like=True, frozen=True):
+class Type(Struct, array_like=True, frozen=True, gc=False):
     """A row of pg_type."""
 
     oid: int
     schema: str
     name: str
     is_row: bool
-    types: list[int]  # what it is made of: base type, element, columns of a composite, subtype of a range
-    functions: list[int]  # input, output, range and operator class functions
-    trees: list[str]  # checks of a domain
+    types: tuple[int, ...]  # what it is made of: base type, element, columns of a composite, subtype of a range
+    functions: tuple[int, ...]  # input, output, range and operator class functions
+    trees: tuple[str, ...]  # checks of a domain
 
 
-class Operator(Struct, array_like=True, frozen=True):
+class Operator(Struct, array_like=True, frozen=True, gc=False):
     """A row of pg_operator."""
 
     oid: int
@@ -69,7 +72,7 @@ class Operator(Struct, array_like=True, frozen=True):
     function: int
 
 
-class Cast(Struct, array_like=True, frozen=True):
+class Cast(Struct, array_like=True, frozen=True, gc=False):
     """A row of pg_cast that calls a function."""
 
     source: int
@@ -78,7 +81,7 @@ class Cast(Struct, array_like=True, frozen=True):
     context: str  # e explicit, a assignment, i implicit
 
 
-class Path(Struct, array_like=True, frozen=True):
+class Path(Struct, array_like=True, frozen=True, gc=False):
     """A search_path that somebody has set: for a role, in this database, or both."""
 
     role: str  # "": everybody
@@ -89,13 +92,13 @@ class Path(Struct, array_like=True, frozen=True):
 class Facts(Struct, frozen=True):
     """All of it, of one moment."""
 
-    schemas: list[str]
+    schemas: tuple[str, ...]
     search_path: str  # of who has no other
     paths: list[Path]
     builtin_functions: dict[str, str]  # number -> name
     builtin_relations: list[tuple[int, str, str]]  # number, schema, name
     builtin_types: dict[str, int]  # name -> number
-    rival_functions: list[tuple[str, list[int]]]  # built-in ones with the name of another: name, types of arguments
+    rival_functions: list[tuple[str, tuple[int, ...]]]  # built-in ones with the name of another
     rival_operators: list[tuple[str, int, int]]  # the same of operators: name, left, right
     implicit_casts: list[tuple[int, int]]  # of all types: source, target
     functions: list[Function]
@@ -105,9 +108,23 @@ class Facts(Struct, frozen=True):
     casts: list[Cast]
 
 
-_decoder = msgspec.json.Decoder(Facts)
+_sections = msgspec.json.Decoder(dict[str, Raw])
+_rows = msgspec.json.Decoder(list[Raw])
+_decoders = {field.name: msgspec.json.Decoder(field.type) for field in fields(Facts)}
+_LONG = {"functions": Function, "relations": Relation, "types": Type}
+_row_decoders = {name: msgspec.json.Decoder(kind) for name, kind in _LONG.items()}
 
 
 def read_facts(document: str | bytes) -> Facts:
-    """Read the document; msgspec.ValidationError when it is none."""
-    return _decoder.decode(document)
+    """Read the document; msgspec.DecodeError when it is none.
+
+    It is read row by row where it may be long: one call for megabytes would keep every other thread from running.
+    """
+    sections = _sections.decode(document)
+    found = {}
+    for name, decoder in _decoders.items():
+        if name in _LONG:
+            found[name] = [_row_decoders[name].decode(row) for row in _rows.decode(sections.get(name, b""))]
+        else:
+            found[name] = decoder.decode(sections.get(name, b""))
+    return Facts(**found)

@@ -1,4 +1,4 @@
-"""SQL text -> Statement, by PostgreSQL's own parser: the only module that parses (`bodies` uses the lexer alone).
+"""SQL text -> Statement, by PostgreSQL's own parser.
 
 Pure. A statement that the parser refuses is an ERROR, one that is not understood belongs to the primary: neither is
 ever a read. The parser is that of PostgreSQL 18 with standard_conforming_strings on; see `cache` for sessions where
@@ -10,14 +10,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import msgspec
-from pglast.parser import ParseError, parse_sql_json
-
 from pgrouter.routing import hints
 from pgrouter.routing.catalog import UNKNOWN, Catalog
 from pgrouter.routing.commands import judge
 from pgrouter.routing.explain import asked_for
 from pgrouter.routing.fingerprint import leading_hint
+from pgrouter.routing.parse import ParseError, statements
 from pgrouter.routing.statement import Effect, Reason, Statement, Target, Tx
 
 log = logging.getLogger("pgrouter.routing")
@@ -26,7 +24,6 @@ _OPEN = (Tx.BEGIN, Tx.BEGIN_READ_ONLY, Tx.BEGIN_PRIMARY)
 _EXPLAIN = Statement(
     Target.SESSION, Reason.EXPLAIN, effects=int(Effect.EXPLAIN), tag="EXPLAIN ROUTE", literal_sensitive=True
 )
-_decode = msgspec.json.Decoder().decode
 
 
 def classify(sql: str | bytes, catalog: Catalog = UNKNOWN) -> Statement:
@@ -37,7 +34,8 @@ def classify(sql: str | bytes, catalog: Catalog = UNKNOWN) -> Statement:
     raw = sql.encode("utf-8", "replace") if isinstance(sql, str) else sql
     if b"\0" in raw:
         return _refused(ParseError("NUL", raw.index(b"\0")))
-    return hints.apply(_parse(raw, catalog), leading_hint(raw, 0, len(raw)))
+    hint = leading_hint(raw, 0, len(raw)) if b"/*" in raw else hints.NO_HINT
+    return hints.apply(_parse(raw, catalog), hint)
 
 
 def _parse(raw: bytes, catalog: Catalog) -> Statement:
@@ -45,9 +43,7 @@ def _parse(raw: bytes, catalog: Catalog) -> Statement:
         return _EXPLAIN
     try:
         # Bytes that are not UTF-8 only matter in names, and a name that is not UTF-8 is known to no catalog here.
-        json = parse_sql_json(raw.decode("utf-8", "replace"))
-        statements = _decode(json)["stmts"]
-        judged = [_one(statement["stmt"], catalog) for statement in statements]
+        judged = [_one(statement, catalog) for statement in statements(raw.decode("utf-8", "replace"))]
     except ParseError as error:
         return _refused(error)
     except RecursionError:

@@ -6,8 +6,9 @@ The functions know nothing of the text: positions are the parser's, counted from
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from pgrouter.routing import builtins, knowledge, transactions
 from pgrouter.routing.statement import Effect, Reason, Statement, Target

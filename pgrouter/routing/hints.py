@@ -7,7 +7,8 @@ unknown function, a function or view about the server, SHOW), never what writes:
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from pgrouter.routing.statement import Reason, Statement, Target
 

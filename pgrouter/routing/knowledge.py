@@ -179,6 +179,7 @@ pg_input_is_valid pg_input_error_info jsonb_populate_record_valid
 EXTENSION_SQL_IN_STRING: frozenset[str] = frozenset(
     "crosstab crosstab2 crosstab3 crosstab4 crosstabN connectby xpath_table".split()
 )
+RUNS_SQL = "runs SQL from a string"  # what the catalog says of them
 EXTENSION_SAFE_VOLATILE: frozenset[str] = frozenset(
     """
 uuid_generate_v1 uuid_generate_v1mc uuid_generate_v4 gen_random_uuid gen_random_bytes gen_salt pgp_sym_encrypt

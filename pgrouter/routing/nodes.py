@@ -10,3 +10,18 @@ Node = dict[str, Any]
 def names(parts: list[Node]) -> list[str]:
     """Give the strings of a qualified name."""
     return [part["String"].get("sval", "") for part in parts if "String" in part]
+
+
+def literal(node: Node) -> str | bool | None:
+    """Give the text of a constant (a string, also behind a cast; a boolean), None for anything else."""
+    if "TypeCast" in node:
+        return literal(node["TypeCast"].get("arg", {}))
+    constant = node.get("A_Const")
+    if constant is None or constant.get("isnull"):
+        return None
+    if "sval" in constant:
+        text: str = constant["sval"].get("sval", "")
+        return text
+    if "boolval" in constant:
+        return bool(constant["boolval"].get("boolval", False))
+    return None

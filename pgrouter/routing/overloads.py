@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from pgrouter.routing.nodes import names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
+    from pgrouter.routing.bodies import Variables
     from pgrouter.routing.catalog import Catalog, Overload
     from pgrouter.routing.nodes import Node
 
@@ -35,11 +36,19 @@ def may_mean(
     equals = [rival for rival in rivals if len(rival) == len(kinds)]
     if catalog.builtins_first and takes in equals:
         return False  # it is hidden
-    if tuple(kinds) in equals and takes != tuple(kinds):
+    exact = _exact(overload, kinds)
+    if exact in equals and takes != exact:
         return False  # an exact match ends the search
     if all(kind == UNKNOWN_TYPE for kind in kinds) and any(TEXT_LIKE.issuperset(rival) for rival in equals):
         return TEXT_LIKE.issuperset(takes)  # strings without a type go to who takes strings
     return all(kind is None or _fits(kind, taken, catalog) for kind, taken in zip(kinds, takes, strict=True))
+
+
+def _exact(overload: Overload, kinds: Sequence[int | None]) -> tuple[int | None, ...]:
+    """Give the types of which an exact match ends the search (binary_oper_exact() in parse_oper.c for operators)."""
+    if overload.operator and UNKNOWN_TYPE in kinds:
+        return tuple(kinds[-1 - at] if kind == UNKNOWN_TYPE else kind for at, kind in enumerate(kinds))
+    return tuple(kinds)
 
 
 def _fits(kind: int, taken: int, catalog: Catalog) -> bool:
@@ -50,10 +59,11 @@ def _fits(kind: int, taken: int, catalog: Catalog) -> bool:
     return kind == ANY_ARRAY and taken in catalog.arrays
 
 
-def kind_of(node: Node, catalog: Catalog, columns: dict[str, set[int]] | None) -> int | None:
+def kind_of(node: Node, catalog: Catalog, columns: Variables | None) -> int | None:
     """Give the type of an expression, None where that is not plain to see.
 
-    `columns`: types by name of all columns that a name in this statement can mean; None: there are others, too.
+    `columns`: types by name of all columns and variables that a name in this statement can mean; None: there are
+    others, too.
     """
     kind, content = next(iter(node.items()), ("", {}))
     if kind == "A_Const":
@@ -62,12 +72,24 @@ def kind_of(node: Node, catalog: Catalog, columns: dict[str, set[int]] | None) -
         return _cast(content.get("typeName", {}), catalog)
     if kind == "A_ArrayExpr":
         return ANY_ARRAY
-    if kind == "ColumnRef" and columns is not None:
-        types = columns.get("".join(names(content.get("fields", [])[-1:])), set())
-        return next(iter(types)) if len(types) == 1 else None
+    if kind in ("ColumnRef", "ParamRef"):
+        return _variable(content, columns) if columns is not None else None
     if kind == "A_Expr" and content.get("name") == [{"String": {"sval": "-"}}] and "lexpr" not in content:
         return kind_of(content.get("rexpr", {}), catalog, columns)
     return None
+
+
+def _variable(content: Node, columns: Variables) -> int | None:
+    if "number" in content:
+        return _only(columns.get(f"${content['number']}", ()))
+    *before, last = ["".join(names([part])) for part in content["fields"]]
+    if before and f"{before[-1]}." in columns:
+        return _only(columns.get(f"{before[-1]}.{last}", ()))
+    return _only(columns.get(last, ()))
+
+
+def _only(types: Collection[int | None]) -> int | None:
+    return next(iter(types)) if len(types) == 1 else None
 
 
 def _constant(node: Node) -> int | None:

@@ -7,8 +7,11 @@ exception is `position`, which belongs to the text that was classified first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
+from functools import cache
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from pgrouter.routing.verdict import Verdict
 
@@ -103,8 +106,7 @@ class Reason:
     UNKNOWN_STATEMENT = "unknown prepared statement"
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Struct, frozen=True, gc=False):
     """A SET or RESET as `set_config(name, value, is_local)` would take it; `value` None is RESET (name "all": all).
 
     "" also stands for a value that only the server will know: a parameter, an expression.
@@ -115,8 +117,11 @@ class Setting:
     is_local: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+_REPLICA, _SESSION, _NO_TX, _BEGIN_READ_ONLY = Target.REPLICA, Target.SESSION, Tx.NONE, Tx.BEGIN_READ_ONLY
+_verdict = cache(Verdict)  # shared: reasons are few
+
+
+class Statement(Struct, frozen=True, gc=False):  # gc: a cache of many of them must not make collections long
     """A classified statement; of several in one string, the whole string."""
 
     target: Target
@@ -130,10 +135,10 @@ class Statement:
     overridable: bool = False  # on the primary by caution or meaning, not by writing syntax: a hint may move it
     functions: tuple[str, ...] = ()  # names as written, folded by the parser: "f" or "schema.f"
     relations: tuple[str, ...] = ()
-    settings: tuple[Setting, ...] = field(default=())
-    verdict: Verdict = field(init=False, repr=False, compare=False)  # derived: what the data path asks
+    settings: tuple[Setting, ...] = ()
+    verdict: Verdict = _verdict(False, True, "")  # derived, never given: what the data path asks
 
     def __post_init__(self) -> None:
-        reads = self.target is Target.REPLICA or (self.target is Target.SESSION and self.tx is Tx.BEGIN_READ_ONLY)
-        quiet = not self.effects and self.tx is Tx.NONE
-        object.__setattr__(self, "verdict", Verdict(reads, quiet, self.reason))  # the way of frozen dataclasses
+        reads = self.target is _REPLICA or (self.target is _SESSION and self.tx is _BEGIN_READ_ONLY)
+        quiet = not self.effects and self.tx is _NO_TX
+        force_setattr(self, "verdict", _verdict(reads, quiet, self.reason))

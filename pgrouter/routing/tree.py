@@ -1,3 +1,4 @@
+# cython: annotation_typing=False, boundscheck=True, wraparound=True
 """One walk over a parse tree that collects what speaks against a replica, and which names were used.
 
 The tree is libpg_query's JSON: an object with one capitalized key is a node; a field whose type is fixed holds the
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pgrouter.routing import builtins, knowledge
+from pgrouter.routing import builtins, embedded, knowledge
 from pgrouter.routing.functions import (
     is_builtin,
     is_session_setting,
@@ -17,28 +18,32 @@ from pgrouter.routing.functions import (
     why_builtin,
     why_relation,
 )
-from pgrouter.routing.nodes import Node, names
+from pgrouter.routing.nodes import Node, literal, names
 from pgrouter.routing.overloads import kind_of, may_mean
 from pgrouter.routing.statement import Effect, Reason, Setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pgrouter.routing.catalog import Catalog, Overload
+    from pgrouter.routing.bodies import Variables
+    from pgrouter.routing.catalog import Catalog, Overload, Why
 
 class Findings:
     """What one walk has found: objections to a replica, names, effects. Local to one classification."""
 
     __slots__ = (
-        "catalog", "ctes", "derived", "doubts", "effects", "functions", "literal_sensitive",
-        "objections", "relations", "settings", "strangers",
+        "aliases", "blamed", "catalog", "ctes", "derived", "doubts", "effects", "functions", "literal_sensitive",
+        "objections", "relations", "settings", "strangers", "variables",
     )  # fmt: skip
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, variables: Variables | None = None) -> None:
         self.catalog = catalog
+        self.variables = variables or {}  # of a function's body
+        self.blamed: list[Why] = []  # what the catalog says of names
         self.objections: list[tuple[int, str, str, bool]] = []  # position, reason, cause, overridable
         self.functions: dict[str, None] = {}
         self.relations: dict[str, None] = {}
+        self.aliases: set[str] = set()  # of relations
         self.ctes: set[str] = set()
         self.strangers: list[tuple[Node, str]] = []  # relations that the catalog does not have, maybe CTEs
         self.derived = False  # there are columns that are not a relation's own
@@ -52,8 +57,9 @@ class Findings:
         location = node.get("location", 0) if isinstance(node, dict) and node else -1
         self.objections.append((location, reason, cause, overridable))
 
-    def object_to(self, node: Node, why: str, written: str) -> None:
+    def object_to(self, node: Node, why: Why, written: str) -> None:
         """Note that the catalog says why the primary is needed for a name."""
+        self.blamed.append(why)
         self.object(node, Reason.CATALOG, f"{written} ({why})", overridable=True)
 
     def finish(self) -> None:
@@ -69,15 +75,19 @@ class Findings:
                 if may_mean(overload, kinds, rivals, self.catalog):
                     self.object_to(node, overload.why, written)
                     self.effects |= Effect.UNSEEN
-                    break
         if self.catalog.implicit_cast and (self.relations or self.functions):
             self.object_to({}, self.catalog.implicit_cast, "implicit cast")
 
-    def _columns(self) -> dict[str, set[int]] | None:
-        """Give the types of all columns by name; None when there are columns of which nothing is known."""
+    def _columns(self) -> Variables | None:
+        """Give the types of all columns and variables by name; None when of some nothing is known."""
         if self.derived or self.ctes or not self.doubts or not self.relations.keys() <= self.catalog.columns.keys():
             return None
-        types: dict[str, set[int]] = {}
+        rows = self.aliases | {relation.rpartition(".")[2] for relation in self.relations}
+        if any(f"{row}." in self.variables for row in rows):
+            return None  # a variable of the same name
+        types = {name: set(known) for name, known in self.variables.items()}
+        for row in rows:
+            types[row] = {None}  # may be the whole row
         for relation in self.relations:
             for name, number in self.catalog.columns[relation].items():
                 types.setdefault(name, set()).add(number)
@@ -97,8 +107,7 @@ def walk(root: Node, found: Findings) -> None:
             stack.extend(reversed(node))  # left to right: of two set_config of one name the last one stays
             continue
         for key, value in node.items():
-            kind = type(value)
-            if kind is not dict and kind is not list:
+            if type(value) is not dict and type(value) is not list:
                 if key == "relname":
                     _relation(node, found)
                 elif key == "ctename":
@@ -107,25 +116,11 @@ def walk(root: Node, found: Findings) -> None:
             look = _LOOKS.get(key)
             if look is not None:
                 look(node, value, found)
-            elif key[0] < "a" and key not in knowledge.READ_NODES:
+            elif key[0] < "a" and key not in _READ_NODES:
                 found.object(value, Reason.UNKNOWN_NODE, key)
-            stack.append(value)
+            if key not in _LEAVES:
+                stack.append(value)
     found.finish()
-
-
-def literal(node: Node) -> str | bool | None:
-    """Give the text of a constant (a string, also behind a cast; a boolean), None for anything else."""
-    if "TypeCast" in node:
-        return literal(node["TypeCast"].get("arg", {}))
-    constant = node.get("A_Const")
-    if constant is None or constant.get("isnull"):
-        return None
-    if "sval" in constant:
-        text: str = constant["sval"].get("sval", "")
-        return text
-    if "boolval" in constant:
-        return bool(constant["boolval"].get("boolval", False))
-    return None
 
 
 # -- functions ------------------------------------------------------------------------------------------------------
@@ -145,6 +140,8 @@ def _function(node: Node, parts: list[Node], found: Findings) -> None:
     qualified = len(path) > 1 and path[0] != "pg_catalog"
     overloads = found.catalog.overloads(written, arguments)
     unsafe = [overload for overload in overloads if overload.why]
+    if unsafe and all(overload.why == knowledge.RUNS_SQL for overload in unsafe) and _embedded(node, path[-1], found):
+        return
     if unsafe:
         found.doubts.append((node, written, unsafe, node.get("args", [])))
     if qualified and path[0] != "information_schema":
@@ -156,6 +153,8 @@ def _function(node: Node, parts: list[Node], found: Findings) -> None:
 
 def _builtin(node: Node, name: str, arguments: int, written: str, found: Findings) -> None:
     why = why_builtin(name, arguments)
+    if why == Reason.SQL_IN_STRING and _embedded(node, name, found):
+        return
     if why:
         found.effects |= knowledge.SESSION_FUNCTIONS.get(name, 0)
         found.object(node, why, written, overridable=why != Reason.WRITING_FUNCTION)
@@ -166,7 +165,10 @@ def _builtin(node: Node, name: str, arguments: int, written: str, found: Finding
     elif name == "current_setting":
         _current_setting(node, written, found)
     elif not is_builtin(name):
-        _unknown_function(node, written, found)
+        if arguments == 1 and (written in found.catalog.types or name in builtins.TYPES):  # a cast: regclass('t')
+            _type(node, {"names": node["funcname"]}, found)
+        else:
+            _unknown_function(node, written, found)
 
 
 def _unknown_function(node: Node, written: str, found: Findings) -> None:
@@ -183,6 +185,8 @@ def _set_config(node: Node, found: Findings) -> None:
     found.effects |= Effect.SETTINGS
     if isinstance(name, str):
         found.settings.append(Setting(name.lower(), value if isinstance(value, str) else ""))
+        if name.lower() == "session_authorization":
+            found.settings.append(Setting("role", None))  # another session user has none
     else:
         found.effects |= Effect.OTHER_STATE
 
@@ -195,6 +199,24 @@ def _current_setting(node: Node, written: str, found: Findings) -> None:
         found.object(node, Reason.SERVER_SETTING, written, overridable=True)
 
 
+def _embedded(node: Node, name: str, found: Findings) -> bool:
+    """Look at the SQL in a function's arguments as if it stood here; False if it is not there to read."""
+    found.literal_sensitive = True
+    queries = embedded.queries(name, node.get("args", []))
+    if queries is None:
+        return False
+    for query in queries:
+        inner = Findings(found.catalog)
+        walk(query, inner)
+        found.effects |= inner.effects
+        found.functions |= inner.functions
+        found.relations |= inner.relations
+        found.blamed += inner.blamed
+        for _, reason, cause, overridable in inner.objections:
+            found.object(node, reason, cause, overridable=overridable)
+    return True
+
+
 def _sample_method(node: Node, parts: list[Node], found: Findings) -> None:
     written = ".".join(names(parts))
     if written not in knowledge.SAMPLE_METHODS:
@@ -205,9 +227,33 @@ def _sample_method(node: Node, parts: list[Node], found: Findings) -> None:
 
 
 def _expression(_: Node, node: Node, found: Findings) -> None:
-    if node.get("kind") in ("AEXPR_BETWEEN", "AEXPR_NOT_BETWEEN", "AEXPR_BETWEEN_SYM", "AEXPR_NOT_BETWEEN_SYM"):
-        return  # named BETWEEN; the operators behind it are the type's own <= and >=
-    _operator(node, node.get("name", []), found)
+    if node.get("kind", "").endswith(("BETWEEN", "BETWEEN_SYM")):
+        _unspoken(node, (">=", "<=", "<", ">"), found)
+    else:
+        _operator(node, node.get("name", []), found)
+
+
+def _unspoken(node: Node, signs: tuple[str, ...], found: Findings) -> None:
+    """Look at operators that PostgreSQL looks up by name without their being written, for types that do not show."""
+    for sign in signs:
+        unsafe = [overload for overload in found.catalog.operators.get(sign, ()) if overload.why]
+        if unsafe:
+            found.doubts.append((node, sign, unsafe, [{}, {}]))
+
+
+def _case(_: Node, node: Node, found: Findings) -> None:
+    if "arg" in node:
+        _unspoken(node, ("=",), found)
+
+
+def _sublink(_: Node, node: Node, found: Findings) -> None:
+    if "testexpr" in node and "operName" not in node:  # x IN (SELECT ...)
+        _unspoken(node, ("=",), found)
+
+
+def _join(_: Node, node: Node, found: Findings) -> None:
+    if "usingClause" in node or "isNatural" in node:
+        _unspoken(node, ("=",), found)
 
 
 def _operator(node: Node, parts: list[Node], found: Findings) -> None:
@@ -248,6 +294,8 @@ def _relation(node: Node, found: Findings) -> None:
     schema = node.get("schemaname", "")
     written = f"{schema}.{name}" if schema else name
     found.relations[written] = None
+    if "alias" in node:
+        found.aliases.add(node["alias"]["aliasname"])
     if schema.startswith("pg_temp") or node.get("relpersistence") == "t":
         found.object(node, Reason.TEMPORARY, written)
         return
@@ -302,6 +350,9 @@ _LOOKS: dict[str, Callable[[Node, Any, Findings], None]] = {
     "funcname": _function,
     "method": _sample_method,
     "A_Expr": _expression,
+    "CaseExpr": _case,
+    "SubLink": _sublink,
+    "JoinExpr": _join,
     "operName": _operator,
     "useOp": _operator,
     "typeName": _type,
@@ -313,3 +364,5 @@ _LOOKS: dict[str, Callable[[Node, Any, Findings], None]] = {
     "intoClause": _into,
     **dict.fromkeys(knowledge.WRITING_NODES, _writing),
 }
+_READ_NODES = knowledge.READ_NODES
+_LEAVES = frozenset({"String", "A_Const", "fields", "name", "funcname", "names", "sval", "ival"})  # names and constants

@@ -26,10 +26,12 @@ def main() -> int:
     parser.add_argument("--hand", action="store_true", help="only the hand-written corpus")
     parser.add_argument("--accept", action="store_true", help="only the hand-written corpus; write its known failures")
     parser.add_argument("--only", nargs="*", default=[], help="only these suites or core scripts (after test_setup)")
+    parser.add_argument("--by-body", action="store_true", help="with routing.volatile_functions: by_body")
     parser.add_argument("--out", type=Path, default=CACHE / "report", help="where reports go (default: %(default)s)")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    with Pair() as pair, Classifier(pair) as classifier:
+    routing = {"volatile_functions": "by_body"} if args.by_body else {}
+    with Pair() as pair, Classifier(pair, **routing) as classifier:
         met = bool(args.only) or _hand(args, pair, classifier)
         if not (args.hand or args.accept):
             report = regress.run(pair, classifier, CACHE, args.only)

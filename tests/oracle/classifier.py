@@ -43,10 +43,10 @@ class Answer:
 class Classifier:
     """Asks the command about statements of a database; a context manager."""
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, pair: Pair, **routing: object) -> None:
         self._directory = pair.cluster.workdir
         self._config = self._directory / "oracle.yml"
-        self._config.write_text(yaml.safe_dump(settings(pair)))
+        self._config.write_text(yaml.safe_dump(settings(pair) | {"routing": routing}))
         (self._directory / "oracle.users").write_text('"postgres" "postgres"\n')
 
     def __enter__(self) -> Self:

@@ -40,7 +40,33 @@ SEARCH_PATH = re.compile(r"(?i)\s*(set|reset|select|begin|commit|rollback)\b.*\b
 ON_COMMIT = re.compile(r"\bon\s+commit\s+(preserve\s+rows|delete\s+rows|drop)", re.IGNORECASE)
 SERVER_COPY = re.compile(r"\s*copy\b(?P<what>.*)\bfrom\s+'(?P<file>[^']*)'(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 
-VOLATILE = "select distinct proname from pg_proc where oid >= 16384 and provolatile = 'v'"
+# What a router keeps on the primary by rule, though it was harmless this time: functions labelled VOLATILE, foreign
+# tables, and what leads to them.
+BY_RULE = """
+with recursive found(class, object) as (
+    select 'pg_proc'::regclass::oid, oid from pg_proc where oid >= 16384 and provolatile = 'v'
+    union select 'pg_class'::regclass, oid from pg_class where oid >= 16384 and relkind = 'f'
+    union select next.* from found, lateral (
+        select 'pg_class'::regclass::oid, r.ev_class from pg_depend d join pg_rewrite r on r.oid = d.objid
+            where d.classid = 'pg_rewrite'::regclass and d.refclassid = class and d.refobjid = object
+        union select 'pg_class'::regclass, p.polrelid from pg_depend d join pg_policy p on p.oid = d.objid
+            where d.classid = 'pg_policy'::regclass and d.refclassid = class and d.refobjid = object
+        union select 'pg_class'::regclass, i.inhparent from pg_inherits i
+            where class = 'pg_class'::regclass and i.inhrelid = object
+        union select d.classid, d.objid from pg_depend d
+            where d.classid in ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_cast'::regclass)
+              and d.refclassid = class and d.refobjid = object and d.deptype = 'n'
+        union select 'pg_type'::regclass, k.contypid from pg_depend d join pg_constraint k on k.oid = d.objid
+            where d.classid = 'pg_constraint'::regclass and k.contypid <> 0 and d.refclassid = class
+              and d.refobjid = object
+        union select 'pg_type'::regclass, t from pg_cast c, unnest(array[c.castsource, c.casttarget]) t
+            where class = 'pg_cast'::regclass and c.oid = object and t >= 16384
+    ) next)
+select proname::text from pg_proc, found where class = 'pg_proc'::regclass and oid = object
+union select relname from pg_class, found where class = 'pg_class'::regclass and oid = object
+union select oprname from pg_operator, found where class = 'pg_operator'::regclass and oid = object
+union select typname from pg_type, found where class = 'pg_type'::regclass and oid = object
+"""
 
 # Would harm the servers, or acts on one of them without a trace: neither run nor judged.
 HARMFUL = re.compile(
@@ -77,7 +103,7 @@ class Runner:
         self._database = f"regression_{suite.name}".replace("-", "_")
         self._search_path = '"$user", public'
         self._waiting: list[tuple[str, str, Judgement, str]] = []
-        self._volatile: set[str] | None = None  # names; None: not known since the catalog changed
+        self._by_rule: set[str] | None = None  # names; None: not known since the catalog changed
         pair.primary.sql(f'create database "{self._database}" template template0')
 
     def run(self, scripts: Sequence[Path]) -> None:
@@ -150,23 +176,23 @@ class Runner:
         judgement = judge(self._pair, Question(sql, self._database))
         if judgement.needs is Needs.READ and EITHER.search(sql):
             judgement = Judgement(Needs.UNDECIDED, "alike by luck, or an EXPLAIN of what is no read")
-        self._waiting.append((place, sql, judgement, self._volatile_in(sql)))
+        self._waiting.append((place, sql, judgement, self._by_rule_in(sql)))
 
-    def _volatile_in(self, sql: str) -> str:
-        """Give the name of a user's VOLATILE function that stands in the statement, if any."""
-        if self._volatile is None:
-            self._volatile = {name for (name,) in self._pair.primary.sql(VOLATILE, self._database)}
-        words = re.findall(r"\w+", sql.lower())
-        return next((word for word in words if word in self._volatile), "")
+    def _by_rule_in(self, sql: str) -> str:
+        """Give the name of what a router keeps on the primary by rule, if the statement has one."""
+        if self._by_rule is None:
+            self._by_rule = {name for (name,) in self._pair.primary.sql(BY_RULE, self._database)}
+        words = re.findall(r"\w+|[^\w\s(),;.'\"]+", sql.lower())
+        return next((word for word in words if word in self._by_rule), "")
 
     def _ask(self) -> None:
         """Ask the router about what has been judged since the catalog changed."""
-        self._volatile = None
+        self._by_rule = None
         if not self._waiting:
             return
         answers = self._classifier.ask(self._database, "postgres", [sql for _, sql, _, _ in self._waiting])
-        for (place, sql, judgement, volatile), answer in zip(self._waiting, answers, strict=True):
-            self.findings.append(finding(place, 0, sql, judgement, answer, volatile=volatile))
+        for (place, sql, judgement, by_rule), answer in zip(self._waiting, answers, strict=True):
+            self.findings.append(finding(place, 0, sql, judgement, answer, by_rule=by_rule))
         self._waiting.clear()
 
     def _meta(self, session: Session, meta: Meta, variables: dict[str, str]) -> None:

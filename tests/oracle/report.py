@@ -31,7 +31,7 @@ class Finding:
     why: str
     route: str
     reason: str
-    volatile: str = ""  # a user's function labelled VOLATILE that it names: harmless this time, and no router can know
+    by_rule: str = ""  # what it names that stays on the primary by rule: labelled VOLATILE, a foreign table
 
     @property
     def leak(self) -> bool:
@@ -59,9 +59,9 @@ class Finding:
         return " ".join(self.sql.split())
 
 
-def finding(place: str, case: int, sql: str, judgement: Judgement, answer: Answer, *, volatile: str = "") -> Finding:
+def finding(place: str, case: int, sql: str, judgement: Judgement, answer: Answer, *, by_rule: str = "") -> Finding:
     """Put a judgement and an answer together."""
-    return Finding(place, case, sql, judgement.needs.value, judgement.why, answer.route, answer.reason, volatile)
+    return Finding(place, case, sql, judgement.needs.value, judgement.why, answer.route, answer.reason, by_rule)
 
 
 @dataclass(slots=True)
@@ -93,7 +93,7 @@ class Report:
     def figures(self) -> dict[str, float]:
         """Give the numbers."""
         reads = self.count(Needs.READ)
-        steady = [found for found in self.findings if found.needs == Needs.READ.value and not found.volatile]
+        steady = [found for found in self.findings if found.needs == Needs.READ.value and not found.by_rule]
         return {
             "statements": len(self.findings),
             "need the primary": self.count(Needs.PRIMARY),
@@ -103,7 +103,7 @@ class Report:
             "crashes": len(self.crashes),
             "lost reads": len(self.lost),
             "reads on replicas, %": percent(self.lost, reads),
-            "the same, without those that name a VOLATILE function, %": percent(
+            "the same, without those that stay there by rule, %": percent(
                 [found for found in steady if found.lost], len(steady)
             ),
         }
@@ -111,7 +111,7 @@ class Report:
     @property
     def met(self) -> bool:
         """Whether the target is met: no leak, and at least 98 % of the plain reads on replicas."""
-        steady = self.figures["the same, without those that name a VOLATILE function, %"]
+        steady = self.figures["the same, without those that stay there by rule, %"]
         return not self.leaks and not self.crashes and steady >= TARGET_READS
 
     def text(self) -> str:
@@ -147,7 +147,7 @@ def _listed(title: str, found: Iterable[Finding], key: Callable[[Finding], str])
 
 
 def _cause(found: Finding) -> str:
-    return "names a user's function labelled VOLATILE" if found.volatile else found.reason
+    return "by rule: labelled VOLATILE, or foreign" if found.by_rule else found.reason
 
 
 def _short(why: str) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from pglast.parser import ParseError, parse_sql_json, scan
 
+from pgrouter.routing import builtins
+from pgrouter.routing.catalog import UNKNOWN, Catalog, Overload
 from pgrouter.routing.classify import classify
 from pgrouter.routing.fingerprint import fingerprint
+from pgrouter.routing.functions import is_builtin, is_system_relation
 from pgrouter.routing.statement import Reason, Statement, Target
 
 STATEMENTS = [
@@ -47,6 +49,8 @@ STATEMENTS = [
     "select ts_rewrite('a'::tsquery, 'b'::tsquery, 'c'::tsquery)",
     "select query_to_xml('select 1', true, false, '')",
     "select * from t where a between 1 and 2 order by 1 offset 3",
+    "select g(1), g(b) from t where b = 'x'",
+    "select * from w",
     "lock table t in share mode",
     "prepare transaction 'g'",
 ]
@@ -55,6 +59,24 @@ LITERALS = {
     "ICONST": ["0", "1", "42", "2147483647"],
     "FCONST": ["0.5", "1e3", "99999999999"],
 }
+# What is known: tables, views, functions that read and that write, one that is both, by its arguments
+KNOWN = Catalog(
+    functions={
+        "app.f": (Overload(2, 2, ""),),
+        "my_function": (Overload(2, 2, "volatile function"),),
+        "lower": (Overload(1, 1, "volatile function", (16400,)),),
+        "g": (Overload(1, 1, "volatile function", (23,)), Overload(1, 1, "", (25,))),
+    },
+    operators={"###": (Overload(2, 2, ""),)},
+    relations={"t": "", "s.t": "", "w": "volatile function"},
+    only={"t": "", "s.t": "", "w": "volatile function"},
+    types={"mood": ""},
+    rivals={"lower": ((25,),)},
+    columns={"t": {"a": 23, "b": 25, "x": 25}, "s.t": {}},
+    builtins_first=True,
+    complete=True,
+)
+CATALOGS = st.sampled_from([UNKNOWN, KNOWN])
 GAPS = [" ", "\n", "\t", " /* x */ ", " -- y\n", "/* '/* */ */"]
 ADDED = st.sampled_from(["", " ", "'", "''", "--", "/*", "*/", "1", "x", "(", ";", "$$"])
 EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 3), ADDED), max_size=3)
@@ -89,18 +111,18 @@ def rewritten(draw: st.DrawFn, *, literals: bool) -> tuple[str, str]:
 
 
 @settings(max_examples=400, deadline=None)
-@given(rewritten(literals=False))
-def test_comments_case_and_space_change_nothing(pair: tuple[str, str]) -> None:
+@given(rewritten(literals=False), CATALOGS)
+def test_comments_case_and_space_change_nothing(pair: tuple[str, str], catalog: Catalog) -> None:
     sql, twin = pair
-    one, two = classify(sql), classify(twin)
+    one, two = classify(sql, catalog), classify(twin, catalog)
     assert timeless(one) == timeless(two)
 
 
 @settings(max_examples=400, deadline=None)
-@given(rewritten(literals=True))
-def test_literals_change_nothing_that_has_one_key(pair: tuple[str, str]) -> None:
+@given(rewritten(literals=True), CATALOGS)
+def test_literals_change_nothing_that_has_one_key(pair: tuple[str, str], catalog: Catalog) -> None:
     sql, twin = pair
-    one, two = classify(sql), classify(twin)
+    one, two = classify(sql, catalog), classify(twin, catalog)
     if key(sql) == key(twin):
         assert one.literal_sensitive == two.literal_sensitive or Target.ERROR in (one.target, two.target)
         if not one.literal_sensitive and not two.literal_sensitive:
@@ -109,13 +131,13 @@ def test_literals_change_nothing_that_has_one_key(pair: tuple[str, str]) -> None
 
 
 @settings(max_examples=1000, deadline=None)
-@given(st.sampled_from(STATEMENTS), EDITS, EDITS)
+@given(st.sampled_from(STATEMENTS), EDITS, EDITS, CATALOGS)
 def test_one_key_one_classification(
-    sql: str, edits: list[tuple[float, int, str]], more: list[tuple[float, int, str]]
+    sql: str, edits: list[tuple[float, int, str]], more: list[tuple[float, int, str]], catalog: Catalog
 ) -> None:
     one, two = edited(sql, edits), edited(sql, more)
     if key(one) == key(two):
-        first, second = classify(one), classify(two)
+        first, second = classify(one, catalog), classify(two, catalog)
         if not first.literal_sensitive and not second.literal_sensitive:
             assert timeless(first) == timeless(second)
 
@@ -147,6 +169,49 @@ NAMES = st.from_regex(r"[a-z_][a-z0-9_]{0,20}", fullmatch=True)
 def test_a_function_of_an_unknown_schema_is_never_a_read(schema: str, name: str) -> None:
     found = classify(f'select "my_{schema}"."{name}"(1)')
     assert (found.target, found.reason) == (Target.PRIMARY, Reason.UNKNOWN_FUNCTION)
+
+
+OPERATORS = st.from_regex(r"[~!@#^&|?<>%*=]{1,8}", fullmatch=True)
+# Where a read may have a name: of a function, a relation, a type, an operator
+PLACES = [
+    ("function", "select {}('x')"),
+    ("function", "select a from t where {}(a, b) > 1"),
+    ("function", "select * from {}(1, 2) as x(y)"),
+    ("function", "select count(*) from t group by a having {}(max(b)) order by a"),
+    ("function", "with v as materialized (select {}() as c) select * from v, t"),
+    ("function", "copy (select {}(a) from t) to stdout"),
+    ("function", "explain select sum(a) filter (where {}(b)) over (partition by a) from t"),
+    ("function", "select case when a = 1 then {}(b) end from t limit 5"),
+    ("relation", "select * from {}"),
+    ("relation", "select a from t where exists (select from {} where true)"),
+    ("relation", "select a from t union all table {}"),
+    ("relation", "select a from t left join lateral (select 1 from only {}) x on true"),
+    ("relation", "with v as (select 1) select * from v, (select * from {}) y"),
+    ("type", "select '1'::{}"),
+    ("type", "select cast(a as {}[]) from t"),
+    ("type", "select * from json_to_record('{{}}') as x(y {})"),
+    ("operator", "select a {} b from t"),
+    ("operator", "select {} 1"),
+    ("operator", "select a from t order by b using {}"),
+    ("operator", "select a {} any (array[1, 2]) from t"),
+]
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.sampled_from(PLACES), st.sampled_from(["", "app.", "s."]), NAMES, OPERATORS)
+def test_what_the_catalog_does_not_know_is_never_a_read(
+    place: tuple[str, str], schema: str, name: str, operator: str
+) -> None:
+    kind, template = place
+    sql = template.format(operator if kind == "operator" else f'{schema}"{name}"')
+    known = {
+        "function": is_builtin(name) and not schema,
+        "relation": name in ("t", "v") or is_system_relation("", name),
+        "type": (name in builtins.TYPES and not schema) or name == "mood",
+        "operator": operator in builtins.OPERATORS | {"###", "=>"},
+    }
+    if not known[kind]:
+        assert classify(sql, KNOWN).target is not Target.REPLICA, sql
 
 
 @settings(max_examples=300, deadline=None)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pgrouter.routing.catalog import Catalog, Overload
 from pgrouter.routing.classify import classify
+from pgrouter.routing.parse import statements
 from pgrouter.routing.statement import Target
+from pgrouter.routing.tree import Findings, walk
+
+if TYPE_CHECKING:
+    from pgrouter.routing.bodies import Variables
 
 TEXT, INT4, INT8, NUMERIC, PAIR, NOISY = 25, 23, 20, 1700, 16400, 16401
 WRITES = "volatile function"
@@ -71,9 +77,32 @@ def test_the_other_one_is_meant(sql: str) -> None:
     "select @-@ 1",
     "select checked(1)",
     "select many(1, 2)",
+    "select lower(name) from t name",  # the whole row, if there is no such column
 ])  # fmt: skip
 def test_what_writes_may_be_meant(sql: str) -> None:
     assert classify(sql, CATALOG).target is Target.PRIMARY
+
+
+VARIABLES: Variables = {"x": {INT4}, "name": {TEXT}, "r": {None}, "r.": {None}, "r.name": {TEXT}, "u": {TEXT}, "p": {INT4}}
+
+
+@pytest.mark.parametrize(("sql", "writes"), [
+    ("select lower(name)", False),
+    ("select lower(r.name)", False),
+    ("select f(x)", True),
+    ("select x || 1", True),
+    ("select name || 'x'", False),
+    ("select lower(r.other)", True),
+    ("select lower(u) from t", False),
+    ("select lower(u) from u", True),  # its row
+    ("select lower(u) from t u", True),
+    ("select lower(r.name) from t r", True),  # another r
+    ("select lower(p) from t", True),  # a variable or a column
+])  # fmt: skip
+def test_variables_of_a_body_are_like_columns(sql: str, writes: bool) -> None:  # noqa: FBT001
+    found = Findings(CATALOG, VARIABLES)
+    walk(statements(sql)[0], found)
+    assert bool(found.blamed) is writes
 
 
 def test_where_pg_catalog_does_not_come_first_an_equal_wins() -> None:

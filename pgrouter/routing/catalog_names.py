@@ -1,0 +1,184 @@
+"""What names mean: facts of a catalog, as a search_path shows them -> Catalog.
+
+What is the matter with an object is asked of a `judge`; where a name may mean several, `join` puts answers together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pgrouter.routing.catalog import ANY_NUMBER, SAFE, Catalog, Overload, Why
+from pgrouter.routing.catalog_facts import FIRST_NORMAL
+from pgrouter.routing.catalog_graph import Key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from pgrouter.routing.catalog_facts import Facts, Function, Operator, Path
+
+Schemas = tuple[str, ...] | None
+"""A search_path; None: any."""
+
+_NAME = re.compile(r'"(?:[^"]|"")*"|[^\s,]+')
+ANY_ROW = {2249, 2276, 2283, 2776, 5077, 5079}  # record, "any", anyelement, anynonarray, anycompatible(nonarray)
+
+
+class Named(NamedTuple):
+    """What the name of one object stands for."""
+
+    schema: str
+    name: str
+    qualified: str
+    value: Any
+
+
+class Names:
+    """Makes the Catalog of a search_path, and keeps it; of the facts it keeps names only."""
+
+    def __init__(
+        self, facts: Facts, configured: Catalog, judge: Callable[[Key], Why], join: Callable[[Why, Why], Why]
+    ) -> None:
+        self._judge, self._join = judge, join
+        self._functions = [_named(row, self._overloads(row)) for row in facts.functions]
+        self._relations = [_named(row, judge(Key("relation", row.oid))) for row in facts.relations]
+        self._only = [_named(row, judge(Key("only", row.oid))) for row in facts.relations]
+        self._columns = [_named(row, dict(row.columns)) for row in facts.relations]
+        self._types = [_named(row, judge(Key("type", row.oid))) for row in facts.types]
+        self._operators = [_named(row, self._operator(row)) for row in facts.operators]
+        self._base = Catalog(
+            attributes=self._attributes(facts),
+            relations=self._system_relations(facts),
+            implicit_cast=self._implicit_cast(facts),
+            rivals=_rivals(facts),
+            type_numbers=facts.builtin_types,
+            arrays=frozenset(number for name, number in facts.builtin_types.items() if name.startswith("_")),
+            implicit=_implicit(facts),
+            configured=configured.configured,
+            volatile_by_body=configured.volatile_by_body,
+            complete=True,
+        )
+        self._catalogs: dict[Schemas, Catalog] = {}
+
+    def catalog(self, path: Schemas) -> Catalog:
+        """Give the names as they are seen with this search_path."""
+        if path not in self._catalogs:
+            self._catalogs[path] = self._make(path)
+        return self._catalogs[path]
+
+    def _make(self, path: Schemas) -> Catalog:
+        system = self._base.relations
+        return replace(
+            self._base,
+            functions=_grouped(self._functions, path),
+            relations=self._joined(self._relations, path) | system,
+            only=self._joined(self._only, path) | system,
+            types=self._joined(self._types, path),
+            operators=_grouped(self._operators, path),
+            columns={name: row.value for row in self._columns for name in _written(row, path)},
+            builtins_first=path is not None and "pg_catalog" not in path,
+        )
+
+    def _joined(self, rows: Iterable[Named], path: Schemas) -> dict[str, Why]:
+        found: dict[str, Why] = {}
+        for row in rows:
+            for name in _written(row, path):
+                found[name] = self._join(found[name], row.value) if name in found else row.value
+        return found
+
+    # -- one object
+
+    def _overloads(self, row: Function) -> tuple[Overload, ...]:
+        takes = tuple(row.takes)
+        with_defaults = self._judge(Key("defaults", row.oid))
+        if row.variadic:
+            return (Overload(max(0, row.arguments - row.defaults - 1), ANY_NUMBER, with_defaults, takes),)
+        whole = Overload(row.arguments, row.arguments, self._judge(Key("function", row.oid)), takes)
+        if not row.defaults:
+            return (whole,)
+        return (whole, Overload(row.arguments - row.defaults, row.arguments - 1, with_defaults, takes))
+
+    def _operator(self, row: Operator) -> tuple[Overload, ...]:
+        takes = tuple(number for number in (row.left, row.right) if number)
+        # One of user-defined types is their affair: no replica sees it without them.
+        why = SAFE if max(takes) >= FIRST_NORMAL else self._judge(Key("operator", row.oid))
+        return (Overload(len(takes), len(takes), why, takes, operator=True),)
+
+    # -- what is the same with every search_path
+
+    def _system_relations(self, facts: Facts) -> dict[str, Why]:
+        found: dict[str, Why] = {}
+        for number, schema, name in facts.builtin_relations:
+            found[f"{schema}.{name}"] = self._judge(Key("relation", number))
+            if schema == "pg_catalog":
+                found[name] = found[f"{schema}.{name}"]
+        return found
+
+    def _attributes(self, facts: Facts) -> dict[str, Why]:
+        rows = ANY_ROW | {row.oid for row in facts.types if row.is_row}
+        functions = [row for row in facts.functions if row.takes and row.takes[0] in rows]
+        judged = [_named(row, self._judge(Key("defaults", row.oid))) for row in functions]
+        return self._joined([row for row in judged if row.value], None)
+
+    def _implicit_cast(self, facts: Facts) -> Why:
+        found = SAFE
+        for cast in facts.casts:
+            if max(cast.source, cast.target) < FIRST_NORMAL:
+                why = self._judge(Key("function", cast.function))
+                found = self._join(found, why) if found else why
+        return found
+
+
+def _named(row: Any, value: Any) -> Named:
+    return Named(row.schema, row.name, f"{row.schema}.{row.name}", value)
+
+
+def _written(row: Named, path: Schemas) -> tuple[str, ...]:
+    """Give the names by which SQL may mean an object."""
+    seen = path is None or row.schema in path or row.schema == "pg_catalog"
+    return (row.name, row.qualified) if seen else (row.qualified,)
+
+
+def _grouped(rows: Iterable[Named], path: Schemas) -> dict[str, tuple[Overload, ...]]:
+    found: dict[str, tuple[Overload, ...]] = {}
+    for row in rows:
+        for name in _written(row, path):
+            found[name] = found[name] + row.value if name in found else row.value
+    return found
+
+
+def _rivals(facts: Facts) -> dict[str, tuple[tuple[int, ...], ...]]:
+    found: dict[str, list[tuple[int, ...]]] = defaultdict(list)
+    for name, takes in facts.rival_functions:
+        found[name].append(tuple(takes))
+    for name, *sides in facts.rival_operators:
+        found[name].append(tuple(number for number in sides if number))
+    return {name: tuple(rivals) for name, rivals in found.items()}
+
+
+def _implicit(facts: Facts) -> frozenset[tuple[int, int]]:
+    into_domains = {(base, row.oid) for row in facts.types if row.trees for base in row.types}
+    return frozenset(facts.implicit_casts) | into_domains
+
+
+class Paths:
+    """The search_path of each role."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._set: Sequence[Path] = facts.paths
+        self._default = facts.search_path
+        self._schemas = frozenset(facts.schemas)
+
+    def of(self, role: str) -> tuple[str, ...]:
+        """Give the schemas that a role's unqualified names mean, from what was set for it, for the database, for all.
+
+        Source: the precedence of ALTER ROLE IN DATABASE, ALTER ROLE and ALTER DATABASE in process_settings(),
+        postinit.c.
+        """
+        ranked = [(path.role == role, path.here, path.value) for path in self._set if path.role in ("", role)]
+        value = max(ranked)[2] if ranked else self._default
+        written = _NAME.findall(value)
+        names = [name[1:-1].replace('""', '"') if name.startswith('"') else name.lower() for name in written]
+        return tuple(name for name in (role if name == "$user" else name for name in names) if name in self._schemas)
