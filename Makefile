@@ -1,7 +1,7 @@
 # Every target sets itself up: scripts/bootstrap makes .venv on first use and leaves it alone while nothing changed.
 SHELL = /bin/sh
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-long oracle build check clean
+.PHONY: help demo test test-long oracle regress build check clean
 
 PYTHON_IN_VENV = .venv/bin/python
 
@@ -12,6 +12,8 @@ help:
 	@echo 'make test-long          the tests, the slow ones too, in random order'
 	@echo 'make oracle             what the router gets wrong, by running PostgreSQL'\''s regression SQL on a primary and a standby'
 	@echo '                        (ORACLE="--only join plpgsql", ORACLE=--hand; reports in .oracle/report)'
+	@echo 'make regress            PostgreSQL'\''s regression files with psql, through the router and directly, compared'
+	@echo '                        (REGRESS="--interleaved 4 --pool 4", "--replicas", "--only join"; outputs in .oracle/regress)'
 	@echo 'make build              compile the hot rooms; without a C compiler pgrouter runs uncompiled, several times slower'
 	@echo 'make check              ruff and the rules of who may import whom'
 	@echo 'make clean              remove all that was made here, .venv too'
@@ -28,6 +30,9 @@ test-long: build
 
 oracle: build
 	@PYTHONPATH=tests $(PYTHON_IN_VENV) -m oracle $(ORACLE)
+
+regress: build
+	@PYTHONPATH=tests $(PYTHON_IN_VENV) -m regress $(REGRESS)
 
 build:
 	@scripts/bootstrap

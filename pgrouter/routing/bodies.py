@@ -4,7 +4,8 @@ A body is given by the function's definition, as pg_get_functiondef() writes it.
 read (it knows no type of another schema in a DECLARE) is cut into words by PostgreSQL's lexer instead: every word may
 be the name of anything. That says too much rather than too little.
 
-What puts SQL together at run time, and what writes, needs the primary whatever it is about: nobody reads it further.
+What puts SQL together at run time, what writes, and what opens a cursor (the caller's transaction has it afterwards)
+needs the primary whatever it is about: nobody reads it further.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _HARMLESS = frozenset(
 PLpgSQL_stmt_block PLpgSQL_stmt_assign PLpgSQL_stmt_if PLpgSQL_if_elsif PLpgSQL_stmt_case PLpgSQL_case_when
 PLpgSQL_stmt_loop PLpgSQL_stmt_while PLpgSQL_stmt_fori PLpgSQL_stmt_fors PLpgSQL_stmt_forc PLpgSQL_stmt_foreach_a
 PLpgSQL_stmt_exit PLpgSQL_stmt_return PLpgSQL_stmt_return_next PLpgSQL_stmt_return_query PLpgSQL_stmt_raise
-PLpgSQL_raise_option PLpgSQL_stmt_assert PLpgSQL_stmt_execsql PLpgSQL_stmt_getdiag PLpgSQL_diag_item PLpgSQL_stmt_open
+PLpgSQL_raise_option PLpgSQL_stmt_assert PLpgSQL_stmt_execsql PLpgSQL_stmt_getdiag PLpgSQL_diag_item
 PLpgSQL_stmt_fetch PLpgSQL_stmt_close PLpgSQL_stmt_perform PLpgSQL_exception_block PLpgSQL_exception
 PLpgSQL_condition PLpgSQL_expr PLpgSQL_var PLpgSQL_rec PLpgSQL_row PLpgSQL_recfield PLpgSQL_type PLpgSQL_variable
 """.split()  # noqa: SIM905  (a list of words stays readable as text)
@@ -231,8 +232,8 @@ def _words(source: str) -> tuple[frozenset[str], str]:
         if token.name in _TELLTALE:
             return frozenset(), f"contains {token.name.removesuffix('_P')}"
         word = _word(source[token.start : token.end + 1], token.name)
-        if word == "current_setting":
-            return frozenset(), "reads a setting"
+        if word in ("current_setting", "open"):
+            return frozenset(), f"contains {word}"
         found.add(word)
     return frozenset(found - {""}), ""
 

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 
 import psycopg
 from oracle import source
+from support.router import RouterFactory, static_cluster
 
 from pgrouter.demo.binaries import find_postgres
 from pgrouter.demo.postgres import ServerOptions
 from pgrouter.demo.streaming import StreamingCluster
-from support.router import RouterFactory, static_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

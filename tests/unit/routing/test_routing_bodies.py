@@ -55,7 +55,6 @@ BEGIN
     WHILE in_while() LOOP NULL; END LOOP;
     IF in_if() THEN n := 1; ELSIF in_elsif() THEN n := 2; ELSE n := in_else(); END IF;
     CASE in_case() WHEN in_when() THEN NULL; ELSE RAISE NOTICE '%', in_raise() USING HINT = in_hint(); END CASE;
-    OPEN c(in_open()); FETCH c INTO r; CLOSE c;
     ASSERT in_assert(), in_message();
     BEGIN n := in_block(); EXCEPTION WHEN division_by_zero THEN n := in_exception(); END;
     RETURN QUERY SELECT in_query() FROM of_query;
@@ -117,6 +116,7 @@ def test_what_cannot_be_parsed_is_cut_into_words() -> None:
     plpgsql("declare c refcursor; begin open c for execute b; end"),
     plpgsql("begin insert into t values (1); end"),
     plpgsql("begin call p(); end"),
+    plpgsql("declare c cursor for select 1; begin open c; return 1; end"),
     plpgsql("begin commit; end"),
     plpgsql("begin set local work_mem = '1MB'; end"),
     plpgsql("begin lock table t; end"),

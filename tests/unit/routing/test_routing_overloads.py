@@ -83,7 +83,9 @@ def test_what_writes_may_be_meant(sql: str) -> None:
     assert classify(sql, CATALOG).target is Target.PRIMARY
 
 
-VARIABLES: Variables = {"x": {INT4}, "name": {TEXT}, "r": {None}, "r.": {None}, "r.name": {TEXT}, "u": {TEXT}, "p": {INT4}}
+VARIABLES: Variables = {
+    "x": {INT4}, "name": {TEXT}, "r": {None}, "r.": {None}, "r.name": {TEXT}, "u": {TEXT}, "p": {INT4},
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("sql", "writes"), [
