@@ -143,7 +143,8 @@ def test_another_session_user_follows_its_client_and_has_no_role(clients: Callab
         assert one(b, "show lo_compat_privileges") == "off"
     a.execute("reset session authorization")
     for _ in range(3):
-        assert one(a, "select session_user || ' ' || current_user || current_setting('role')") == "postgres postgresnone"
+        who = one(a, "select concat_ws(' ', session_user, current_user, current_setting('role'))")
+        assert who == "postgres postgres none"
         assert one(b, "select 1") == 1
     a.execute("select set_config('session_authorization', 'pg_monitor', false)")
     a.execute("set role pg_read_all_stats")
