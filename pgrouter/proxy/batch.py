@@ -124,6 +124,7 @@ class Batch:
         """The transaction is over, or was lost."""
         self.effects = 0
         self.touched = None
+        self.statements.unsettled = False
         self.resets = False
         self.discards = False
         return 0
@@ -192,6 +193,7 @@ class Batch:
         """Note the settings that a statement may change; they are read back at the end of the transaction."""
         if self.touched is None:
             self.touched = Touched()
+            self.statements.unsettled = True
         self.touched.note(settings)
         if self.has_startup and self.touched.has_resets():
             self.resets = True

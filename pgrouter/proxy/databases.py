@@ -35,6 +35,7 @@ class Database:
         self._retired = self.counters()
         self._catalog = catalog
         self._caches = {}
+        self.shared.renew()
 
     def statements(self, role: str | None) -> StatementCache:
         """Give the classified statements as a role sees them; None: a session with a search_path of its own."""

@@ -11,6 +11,7 @@ cdef class ClientStatements:
     cdef readonly StatementCache cache
     cdef object shared
     cdef public bint unusual_strings
+    cdef bint unsettled
     cdef readonly dict named
     cdef dict parsed
     cdef readonly list unconfirmed
@@ -28,7 +29,8 @@ cdef class ClientStatements:
     cdef int bind(self, ServerConnection server, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Py_ssize_t end, Gather out) except -1
     cdef int parse_unseen(self, ServerConnection server) except -1
     cdef int describe_or_close(self, ServerConnection server, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
-    cdef int ensure(self, ServerConnection server, object shared, Gather out) except -1
+    cdef object ensure(self, ServerConnection server, bytes name, Gather out)
+    cdef object meaning(self, ServerConnection server)
     cdef int evict(self, ServerConnection server, Gather out) except -1
     cdef int ensure_unnamed(self, ServerConnection server, Gather out) except -1
     cpdef int settle(self, list events) except -1

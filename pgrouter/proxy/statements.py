@@ -47,6 +47,7 @@ class ClientStatements:
         self.parsed = {}  # name -> class, of the batch at hand
         self.unconfirmed = []  # names whose Parse has no answer yet, oldest first
         self.closing = []  # (name, statement) whose Close has no answer yet
+        self.unsettled = False  # the transaction may have changed settings on which a statement's meaning hangs
         self.unnamed_class = None
         self.unnamed_parse = None  # its Parse message, for servers that do not have it
 
@@ -153,7 +154,7 @@ class ClientStatements:
         failed: cython.bint = server.status == FAILED_TRANSACTION and not _ends_transaction(statement)
         if name in self.named or failed:
             return self.parse_in_error(server, name, bytes(buf[pos:stop]), out)
-        shared = self.shared.take(bytes(buf[finish + 1 : stop]), statement, self.cache)
+        shared = self.shared.take(bytes(buf[finish + 1 : stop]), statement, self.cache, self.meaning(server))
         self.named[name] = shared
         self.unconfirmed.append(name)
         if shared.ident in server.prepared:
@@ -195,9 +196,9 @@ class ClientStatements:
         if name_end == portal_end + 1:
             self.ensure_unnamed(server, out)
         elif name_end > 0:
-            shared = self.named.get(bytes(buf[portal_end + 1 : name_end]))
-            if shared is not None:
-                self.ensure(server, shared, out)
+            name = bytes(buf[portal_end + 1 : name_end])
+            if name in self.named:
+                shared = self.ensure(server, name, out)
                 server.owed.push(R_BIND, FORWARD)
                 length = stop - pos - 1 - (name_end - portal_end - 1) + len(shared.name)
                 out.add_bytes(b"B" + length.to_bytes(4, "big"))
@@ -242,7 +243,7 @@ class ClientStatements:
                 server.owed.push(R_CLOSE_NAMED, FAKE)
                 return 0
             if shared is not None:
-                self.ensure(server, shared, out)
+                shared = self.ensure(server, name, out)
                 server.owed.push(R_DESCRIBE, FORWARD)
                 out.add_bytes(messages.message(DESCRIBE, b"S" + shared.name + b"\0"))
                 return 0
@@ -252,16 +253,31 @@ class ClientStatements:
 
     # -- what the server holds
 
-    def ensure(self, server: ServerConnection, shared, out: Gather) -> int:
-        """Put a Parse in front where the server does not have the statement; make it the most recently used."""
+    def ensure(self, server: ServerConnection, name: bytes, out: Gather):
+        """Put a Parse in front where the server does not have the statement; make it the most recently used.
+
+        Gives the statement. Where it is parsed anew it means what it does under the settings of now, and is another.
+        """
         held: dict = server.prepared
+        shared = self.named[name]
         if held.pop(shared.ident, None) is None:
-            server.owed.push(R_PARSE, SKIP, shared.ident)
-            out.add_bytes(shared.parse)
-            held[shared.ident] = shared
-            return self.evict(server, out)
+            meaning = self.meaning(server)
+            if shared.meaning != meaning:
+                other = self.shared.take(shared.body, shared.statement, shared.judge, meaning)
+                self.shared.give(shared)
+                self.named[name] = shared = other
+            if held.pop(shared.ident, None) is None:
+                server.owed.push(R_PARSE, SKIP, shared.ident)
+                out.add_bytes(shared.parse)
+                held[shared.ident] = shared
+                self.evict(server, out)
+                return shared
         held[shared.ident] = shared
-        return 0
+        return shared
+
+    def meaning(self, server: ServerConnection):
+        """Give what decides the meaning of a text that this server parses for us now; equal to nothing if unknown."""
+        return object() if self.unsettled else server.profile.meaning
 
     def evict(self, server: ServerConnection, out: Gather) -> int:
         """Close the least recently used statement of a server that holds too many."""

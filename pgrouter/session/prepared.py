@@ -1,8 +1,9 @@
 """Prepared statements of many clients over many servers.
 
-A client's name stands for a shared statement: one for each query text with parameter types. On servers a shared
-statement has a name of ours, so that clients cannot collide, and a server that has parsed it for one client serves the
-next without parsing. Source of the idea: PgBouncer's prepare.c.
+A client's name stands for a shared statement: one for each query text with parameter types, and for each choice of the
+settings that decide what the text means (`settings.MEANING`: DATE '1/2/2003' is a constant once it is parsed). On servers
+a shared statement has a name of ours, so that clients cannot collide, and a server that has parsed it for one client
+serves the next without parsing. Source of the idea: PgBouncer's prepare.c.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ UNUSED_KEPT = 5000
 class SharedStatement:
     """A query text with parameter types that clients have prepared under some names."""
 
-    __slots__ = ("body", "ident", "judge", "name", "parse", "statement", "users")
+    __slots__ = ("body", "ident", "judge", "meaning", "name", "parse", "statement", "users")
 
-    def __init__(self, ident: int, body: bytes, statement: object, judge: object) -> None:
+    def __init__(self, ident: int, body: bytes, meaning: object, statement: object, judge: object) -> None:
         self.ident = ident
         self.name = PREFIX + b"%d" % ident  # on servers
         self.body = body  # of a Parse message behind its name: query NUL, parameter types
+        self.meaning = meaning  # settings under which it is parsed
         self.statement = statement  # its class
         self.judge = judge  # the cache that has classified it; another may see other names
         self.users = 0  # clients' names that stand for it
@@ -41,22 +43,22 @@ class SharedStatement:
 
 
 class SharedStatements:
-    """All shared statements of a database, by the body of their Parse message."""
+    """All shared statements of a database, by the body of their Parse message and what it means."""
 
     def __init__(self) -> None:
-        self._by_body: dict[bytes, SharedStatement] = {}
+        self._known: dict[tuple[bytes, object], SharedStatement] = {}
         self._unused: OrderedDict[int, SharedStatement] = OrderedDict()
         self._idents = count(1)
 
     def __len__(self) -> int:
-        return len(self._by_body)
+        return len(self._known)
 
-    def take(self, body: bytes, statement: object, judge: object = None) -> SharedStatement:
-        """Give the shared statement of this body to a client's name."""
-        shared = self._by_body.get(body)
+    def take(self, body: bytes, statement: object, judge: object = None, meaning: object = ()) -> SharedStatement:
+        """Give the shared statement of this body to a client's name; one of its own where `meaning` equals no other."""
+        shared = self._known.get((body, meaning))
         if shared is None:
-            shared = SharedStatement(next(self._idents), body, statement, judge)
-            self._by_body[body] = shared
+            shared = SharedStatement(next(self._idents), body, meaning, statement, judge)
+            self._known[body, meaning] = shared
         self._unused.pop(shared.ident, None)
         shared.users += 1
         return shared
@@ -64,8 +66,13 @@ class SharedStatements:
     def give(self, shared: SharedStatement) -> None:
         """A client's name stands for it no longer."""
         shared.users -= 1
-        if shared.users == 0:
+        if shared.users == 0 and self._known.get((shared.body, shared.meaning)) is shared:
             self._unused[shared.ident] = shared
             if len(self._unused) > UNUSED_KEPT:
                 _, oldest = self._unused.popitem(last=False)
-                del self._by_body[oldest.body]
+                del self._known[oldest.body, oldest.meaning]
+
+    def renew(self) -> None:
+        """Share with nobody else what was parsed before: the catalog has changed, and old plans may not fit it."""
+        self._known.clear()
+        self._unused.clear()

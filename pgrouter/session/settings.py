@@ -21,13 +21,24 @@ _WHO = ("session_authorization", "role")
 NOT_SETTINGS = frozenset({"user", "database", "options", "replication"})
 
 
+# What a text means when it is parsed: which objects its names are, how its constants are read.
+MEANING = frozenset(
+    """
+search_path role session_authorization standard_conforming_strings backslash_quote client_encoding datestyle
+intervalstyle timezone timezone_abbreviations lc_monetary array_nulls transform_null_equals xmloption
+default_text_search_config bytea_output
+""".split()  # noqa: SIM905  (a list of words stays readable as text)
+)
+
+
 class Profile:
     """Settings that differ from the server's defaults; immutable, one object per content (see `Profiles`)."""
 
-    __slots__ = ("__weakref__", "reported", "values")
+    __slots__ = ("__weakref__", "meaning", "reported", "values")
 
     def __init__(self, values: tuple[tuple[str, str], ...]) -> None:
         self.values = values
+        self.meaning = tuple(pair for pair in values if pair[0] in MEANING)  # of prepared statements
         # ParameterStatus values that PostgreSQL reported when it was first applied; None: not applied yet
         self.reported: tuple[tuple[str, str], ...] | None = None if needs_server(values) else values
 

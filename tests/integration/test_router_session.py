@@ -60,6 +60,50 @@ def pin(front: Router, client: Client) -> str:
     return str(next(row["pin"] for row in front.admin("SHOW CLIENTS") if row["port"] == port))
 
 
+# -- what is prepared
+
+
+def test_a_prepared_text_means_what_it_does_with_its_clients_settings(clients: Callable[..., Client]) -> None:
+    a, b = clients(options="'-c datestyle=ISO,MDY'"), clients(options="'-c datestyle=ISO,DMY'")
+    for _ in range(4):
+        assert str(a.execute("select date '1/2/2003'", prepare=True).fetchone()[0]) == "2003-01-02"
+        assert str(b.execute("select date '1/2/2003'", prepare=True).fetchone()[0]) == "2003-02-01"
+    for zone, hour in (("UTC", 12), ("Asia/Tokyo", 3)) * 3:
+        a.execute(f"set timezone = '{zone}'".encode())
+        shown = one(a, "select extract(hour from timestamptz '2020-01-01 12:00' at time zone 'UTC')")
+        assert int(shown) == hour
+        text = f"select extract(hour from timestamptz '2020-01-01 12:00' at time zone 'UTC'), '{zone}'"
+        assert int(a.execute(text.encode(), prepare=True).fetchone()[0]) == hour
+
+
+def test_a_setting_of_the_transaction_at_hand_gives_no_meaning_to_others(clients: Callable[..., Client]) -> None:
+    a, b = clients(), clients()
+    text = "select extract(month from date '1/2/2003')"
+    with a.transaction():
+        a.execute("set local datestyle = 'ISO, DMY'")
+        assert a.execute(text, prepare=True).fetchone()[0] == 2
+    for _ in range(4):
+        assert b.execute(text, prepare=True).fetchone()[0] == 1
+
+
+def test_tables_of_one_name_in_two_schemas(clients: Callable[..., Client], streaming: StreamingCluster) -> None:
+    streaming.primary.sql(
+        "drop schema if exists north, south cascade; create schema north; create schema south;"
+        "create table north.t (x int); create table south.t (x text, y int); insert into north.t values (1)"
+    )
+    streaming.wait_caught_up()
+    a, b = clients(options="'-c search_path=north'"), clients(options="'-c search_path=south'")
+    for _ in range(4):
+        assert len(a.execute("select * from t", prepare=True).description) == 1
+        assert len(b.execute("select * from t", prepare=True).description) == 2
+    a.execute("alter table north.t add z int")
+    c = clients(options="'-c search_path=north'")
+    assert len(c.execute("/* pgrouter: primary */ select * from t", prepare=True).description) == 2
+    streaming.wait_caught_up()
+    assert len(c.execute("select * from t", prepare=True).description) == 2
+    streaming.primary.sql("drop schema north, south cascade")
+
+
 # -- settings follow the client
 
 

@@ -23,6 +23,27 @@ def test_types_belong_to_the_text() -> None:
     assert known.take(b"select $1\0\0\1\0\0\0\x17", None) is not known.take(b"select $1\0\0\0", None)
 
 
+def test_settings_that_decide_the_meaning_belong_to_it() -> None:
+    known = SharedStatements()
+    one = known.take(b"select date '1/2/3'\0\0\0", None, None, (("datestyle", "ISO, DMY"),))
+    assert known.take(b"select date '1/2/3'\0\0\0", None, None, (("datestyle", "ISO, DMY"),)) is one
+    assert known.take(b"select date '1/2/3'\0\0\0", None) is not one
+    assert known.take(b"select 1\0\0\0", None, None, object()) is not known.take(b"select 1\0\0\0", None, None, object())
+
+
+def test_what_is_renewed_is_shared_no_more_and_forgotten_with_its_users() -> None:
+    known = SharedStatements()
+    old, unused = known.take(b"select 1\0\0\0", None), known.take(b"select 2\0\0\0", None)
+    known.give(unused)
+    known.renew()
+    new = known.take(b"select 1\0\0\0", None)
+    assert new is not old
+    assert new.ident != old.ident
+    known.give(old)
+    assert known.take(b"select 1\0\0\0", None) is new
+    assert len(known) == 1
+
+
 def test_its_messages() -> None:
     shared = SharedStatements().take(b"select 1\0\0\0", None)
     name = b"pgrouter_%d" % shared.ident
