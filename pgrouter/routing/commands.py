@@ -6,7 +6,7 @@ The functions know nothing of the text: positions are the parser's, counted from
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -41,6 +41,7 @@ def _primary(node: Node, catalog: Catalog, tag: str, reason: str, effects: int) 
     found = Findings(catalog)
     walk(node, found)  # for the functions in it: an INSERT may call set_config
     temporary = any(objection[1] == Reason.TEMPORARY for objection in found.objections)
+    temporary = temporary or bool(effects & Effect.DDL and _names_temporary(node))
     return Statement(
         Target.PRIMARY,
         reason,
@@ -52,6 +53,15 @@ def _primary(node: Node, catalog: Catalog, tag: str, reason: str, effects: int) 
         relations=tuple(found.relations),
         settings=tuple(found.settings),
     )
+
+
+def _names_temporary(root: Any) -> bool:
+    """Whether DDL names an object of the temporary schema, of whatever kind: CREATE FUNCTION pg_temp.f()."""
+    if isinstance(root, dict):
+        return any(_names_temporary(value) for value in root.values())
+    if isinstance(root, list):
+        return any(_names_temporary(value) for value in root)
+    return isinstance(root, str) and root.startswith("pg_temp")
 
 
 def _read(
