@@ -1,9 +1,9 @@
 """Prepared statements of many clients over many servers.
 
 A client's name stands for a shared statement: one for each query text with parameter types, and for each choice of the
-settings that decide what the text means (`settings.MEANING`: DATE '1/2/2003' is a constant once it is parsed). On servers
-a shared statement has a name of ours, so that clients cannot collide, and a server that has parsed it for one client
-serves the next without parsing. Source of the idea: PgBouncer's prepare.c.
+settings that decide what the text means (`settings.MEANING`: DATE '1/2/2003' is a constant once it is parsed). On
+servers a shared statement has a name of ours, so that clients cannot collide, and a server that has parsed it for one
+client serves the next without parsing. Source of the idea: PgBouncer's prepare.c.
 """
 
 from __future__ import annotations

@@ -207,7 +207,7 @@ EFFECTS = [
     ("create table pg_temp.x (a int)", Effect.TEMP | Effect.DDL),
     ("create statistics pg_temp.x on a, b from t", Effect.TEMP | Effect.DDL | Effect.REDEFINES),
     ("create type pg_temp.x as enum ('a')", Effect.TEMP | Effect.DDL | Effect.REDEFINES),
-    ("create function pg_temp_3.f() returns int language sql as 'select 1'", Effect.TEMP | Effect.DDL | Effect.REDEFINES),
+    ("create domain pg_temp_3.d as int", Effect.TEMP | Effect.DDL | Effect.REDEFINES),
     ("explain analyze create temp table x as select 1", Effect.TEMP | Effect.DDL),
     ("create table x (a int)", Effect.DDL),
     ("drop view x", Effect.DDL),

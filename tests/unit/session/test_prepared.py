@@ -28,7 +28,8 @@ def test_settings_that_decide_the_meaning_belong_to_it() -> None:
     one = known.take(b"select date '1/2/3'\0\0\0", None, None, (("datestyle", "ISO, DMY"),))
     assert known.take(b"select date '1/2/3'\0\0\0", None, None, (("datestyle", "ISO, DMY"),)) is one
     assert known.take(b"select date '1/2/3'\0\0\0", None) is not one
-    assert known.take(b"select 1\0\0\0", None, None, object()) is not known.take(b"select 1\0\0\0", None, None, object())
+    alone = known.take(b"select 1\0\0\0", None, None, object())
+    assert known.take(b"select 1\0\0\0", None, None, object()) is not alone
 
 
 def test_what_is_renewed_is_shared_no_more_and_forgotten_with_its_users() -> None:
