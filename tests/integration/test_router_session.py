@@ -72,8 +72,8 @@ def test_a_prepared_text_means_what_it_does_with_its_clients_settings(clients: C
         a.execute(f"set timezone = '{zone}'".encode())
         shown = one(a, "select extract(hour from timestamptz '2020-01-01 12:00' at time zone 'UTC')")
         assert int(shown) == hour
-        text = f"/* {zone} */ select extract(hour from timestamptz '2020-01-01 12:00' at time zone 'UTC')"
-        assert int(a.execute(text.encode(), prepare=True).fetchone()[0]) == hour
+        text = "/* ZONE */ select extract(hour from timestamptz '2020-01-01 12:00' at time zone 'UTC')"
+        assert int(a.execute(text.replace("ZONE", zone).encode(), prepare=True).fetchone()[0]) == hour
 
 
 def test_a_setting_of_the_transaction_at_hand_gives_no_meaning_to_others(clients: Callable[..., Client]) -> None:
