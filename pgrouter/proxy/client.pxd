@@ -18,6 +18,7 @@ cdef class ClientConnection(Link):
     cdef public bint waiting
     cdef readonly dict told
     cdef public str pin
+    cdef public int state
     cdef readonly object client_id
     cdef public object key
     cdef public object info

@@ -42,6 +42,7 @@ class ClientConnection(Link):
         self.waiting = False
         self.told = {}  # ParameterStatus values of the session, where the startup packet had settings
         self.pin = None  # why the server is kept past the transaction
+        self.state = 0  # Effect flags of what it has there
         self.client_id = next(_ids)
         self.key = b""
         self.address = None  # host and port, as accept() gave them

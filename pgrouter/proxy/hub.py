@@ -17,7 +17,7 @@ from pgrouter.proxy.batch import RouteCounts
 from pgrouter.proxy.conversation import LimboConversation
 from pgrouter.routing.policy import facts_of
 from pgrouter.routing.statement import Effect, Tx
-from pgrouter.session import harvest
+from pgrouter.session import harvest, remains
 from pgrouter.session.limbo import Limbo, after_loss
 from pgrouter.session.settings import strings_are_unusual
 
@@ -36,16 +36,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("pgrouter.client")
 
 IDLE = ord("I")
-
-# What keeps a client on its server, in the words of SHOW CLIENTS
-PINS = (
-    (Effect.TEMP, "temporary object"),
-    (Effect.LISTEN, "LISTEN"),
-    (Effect.HOLD_CURSOR, "WITH HOLD cursor"),
-    (Effect.SQL_PREPARE, "PREPARE"),
-    (Effect.ADVISORY_LOCK, "advisory lock"),
-    (Effect.OTHER_STATE, "session state"),
-)
 
 # Settings that decide what an unqualified name means ("$user" in search_path is the current role)
 NAMING = frozenset({"search_path", "role", "session_authorization"})
@@ -167,7 +157,7 @@ class Hub:
             server.profile = self.profiles.empty
             server.dirty = False
             client.profile = client.startup_profile
-            client.pin = None if self.settings.pool.mode != "session" else client.pin
+            self._pin(client, server, 0)
             client.settled()
             self._learn(client)
         if effects & Effect.DEALLOCATE:
@@ -175,23 +165,40 @@ class Hub:
             server.dirty = True
         if effects & Effect.DDL and not effects & Effect.TEMP:
             self.databases.on_change(client.group.database, bool(effects & Effect.REDEFINES))
-        for effect, words in PINS:
-            if effects & effect:
-                if client.pin is None:
-                    self.log(client, logging.DEBUG, f"pinned to {server!r}: {words}")
-                    client.pin = words
-                server.dirty = True
-                break
+        questions: list[str] = []
+        if effects & remains.STATE or (client.state and effects & remains.RELEASES):
+            self._pin(client, server, client.state | (effects & remains.STATE))
+            questions.append(remains.question(client.state))
         if batch.touched is not None:
+            questions.append(batch.touched.question(dict(client.profile.values)))
+        if questions:
             server.collector = []
             server.held = True
-            server.inject(messages.query(batch.touched.question(dict(client.profile.values))))
+            server.inject(messages.query("; ".join(questions)))
+
+    def _pin(self, client: ClientConnection, server: ServerConnection, state: int) -> None:
+        """Keep a client on its server, or let it go, for what it has there."""
+        client.state = state
+        if self.settings.pool.mode == "session":
+            return
+        pin = remains.words(state)
+        if pin is not None and client.pin is None:
+            self.log(client, logging.DEBUG, f"pinned to {server!r}: {pin}")
+        client.pin = pin
 
     def harvested(self, client: ClientConnection, server: ServerConnection) -> None:
-        """The settings were read back: the client's profile follows, and so does the server's."""
+        """The server has told what the transaction has left: the pin and the profiles follow."""
         collected, server.collector = server.collector, None
         touched = client.batch.touched
         client.settled()
+        if client.state:
+            self._pin(client, server, remains.left(client.state, collected))
+        if touched is not None:
+            self._follow(client, server, touched, collected)
+
+    def _follow(
+        self, client: ClientConnection, server: ServerConnection, touched: harvest.Touched, collected: list
+    ) -> None:
         rows = harvest.read_rows(collected)
         if rows is None:
             server.doomed = True  # it cannot say what it has

@@ -130,7 +130,7 @@ def _fetch(node: Node, _: Catalog) -> Statement:
 
 
 def _close(_node: Node, _: Catalog) -> Statement:
-    return Statement(Target.SESSION, Reason.CURSOR, tag="CLOSE CURSOR")
+    return Statement(Target.SESSION, Reason.CURSOR, effects=int(Effect.RELEASES), tag="CLOSE CURSOR")
 
 
 def _prepare(node: Node, catalog: Catalog) -> Statement:
@@ -153,7 +153,7 @@ def _deallocate(node: Node, _: Catalog) -> Statement:
 
 def _discard(node: Node, _: Catalog) -> Statement:
     word = node.get("target", "DISCARD_ALL").removeprefix("DISCARD_")
-    effects = Effect.DISCARD if word == "ALL" else Effect.NONE
+    effects = Effect.DISCARD if word == "ALL" else Effect.RELEASES
     return Statement(Target.SESSION, Reason.DISCARD, word, effects=int(effects), tag=f"DISCARD {word}")
 
 

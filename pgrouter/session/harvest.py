@@ -97,7 +97,7 @@ def read_rows(collected: Iterable[tuple[int, bytes]]) -> list[tuple[str | None, 
     for code, body in collected:
         if code == codes.ERROR_RESPONSE:
             return None
-        if code == codes.DATA_ROW:
+        if code == codes.DATA_ROW and body[:2] == b"\0\3":  # others are of another question
             name, value, is_default = _row(body)
             rows.append((_text(name), _text(value), is_default))
     return rows

@@ -306,6 +306,65 @@ def test_prepare_in_sql_and_in_the_protocol_by_the_same_client(clients: Callable
         assert fresh.execute("select %s::int", [1], prepare=True).fetchone() == (1,)
 
 
+@pytest.mark.parametrize(("takes", "words", "gives"), [
+    ("create temp table mine (a int)", "temporary object", "drop table mine"),
+    ("create temp table mine (a int)", "temporary object", "discard temp"),
+    ("create type pg_temp.mood as enum ('glad')", "temporary object", "drop type pg_temp.mood"),
+    ("create function pg_temp.f() returns int language sql as 'select 1'", "temporary object",
+     "drop function pg_temp.f"),
+    ("listen news", "LISTEN", "unlisten news"),
+    ("listen news", "LISTEN", "unlisten *"),
+    ("select pg_advisory_lock(5)", "advisory lock", "select pg_advisory_unlock(5)"),
+    ("select pg_advisory_lock_shared(5, 6)", "advisory lock", "select pg_advisory_unlock_all()"),
+    ("declare c cursor with hold for select 1", "WITH HOLD cursor", "close c"),
+    ("declare c cursor with hold for select 1", "WITH HOLD cursor", "close all"),
+    ("prepare plus as select 1", "PREPARE", "deallocate plus"),
+    ("prepare plus as select 1", "PREPARE", "deallocate all"),
+])  # fmt: skip
+def test_a_pin_ends_with_what_it_is_for(
+    front: Router, clients: Callable[..., Client], takes: str, words: str, gives: str
+) -> None:
+    a = clients()
+    a.execute(takes.encode())
+    a.execute("set work_mem = '7MB'")
+    assert pin(front, a) == words
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        a.execute("select 1 / 0")
+    a.execute(gives.encode())
+    assert pin(front, a) == ""
+    assert setting(a, "work_mem") == "7MB"
+
+
+def test_a_pin_stays_as_long_as_anything_is_left(front: Router, clients: Callable[..., Client]) -> None:
+    a = clients()
+    a.execute("select pg_advisory_lock(5), pg_advisory_lock(5)")
+    a.execute("create temp table mine (a int); create temp table yours (a int)")
+    a.execute("select pg_advisory_unlock(5)")
+    a.execute("drop table mine")
+    assert pin(front, a) == "temporary object"
+    a.execute("drop table yours")
+    assert pin(front, a) == "advisory lock"
+    a.execute("select pg_advisory_unlock(5)")
+    assert pin(front, a) == ""
+
+
+@pytest.mark.parametrize("statements", [
+    ["begin", "create temp table mine (a int) on commit drop", "insert into mine values (1)", "commit"],
+    ["begin", "create temp table mine (a int)", "select pg_advisory_xact_lock(5)", "listen news", "rollback"],
+    ["select pg_advisory_lock(5), pg_advisory_unlock(5)"],
+    ["begin", "declare c cursor with hold for select 1", "close c", "commit"],
+    ["prepare plus as select 1; execute plus; deallocate plus"],
+])  # fmt: skip
+def test_what_is_gone_by_the_end_of_its_transaction_pins_nobody(
+    front: Router, clients: Callable[..., Client], statements: list[str]
+) -> None:
+    a = clients()
+    for statement in statements:
+        a.execute(statement.encode())
+    assert pin(front, a) == ""
+    assert one(a, "select 1") == 1
+
+
 def test_nothing_leaks_to_the_next_client(front: Router, clients: Callable[..., Client]) -> None:
     litter = (
         "create temp table litter (a int)", "listen litter", "select pg_advisory_lock(99)", "set work_mem = '99MB'",
