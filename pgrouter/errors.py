@@ -99,6 +99,12 @@ class InFailedTransaction(RouterError):
     sqlstate = "25P02"
 
 
+class NotInThisSession(RouterError):
+    """What a session would have is with another server connection, where others have been since."""
+
+    sqlstate = "55000"
+
+
 class UndefinedObject(RouterError):
     """A name (a console command's argument, a setting) that nobody knows."""
 

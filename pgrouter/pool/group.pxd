@@ -22,6 +22,7 @@ cdef class Group:
     cdef readonly object waiting_writes
     cdef readonly object waiting_reads
     cdef readonly object waiting_logins
+    cdef readonly list claims
     cdef bint queued
     cdef readonly object parameters
     cdef public object wait_us
@@ -30,4 +31,5 @@ cdef class Group:
     cpdef ServerConnection take(self, bint reads)
     cdef MemberPool catch_up(self)
     cpdef give(self, ServerConnection server)
+    cdef tuple claimant(self, ServerConnection server)
     cdef tuple next_waiter(self, MemberPool pool)

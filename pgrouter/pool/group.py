@@ -58,6 +58,7 @@ class Group:
         self.waiting_writes = deque()
         self.waiting_reads = deque()
         self.waiting_logins = deque()
+        self.claims = []  # (client, since, connection): who waits for that very one
         self.queued = False  # somebody may be waiting for a connection
         self.parameters = None
         self.wait_us = 0
@@ -191,6 +192,14 @@ class Group:
         (self.waiting_reads if reads else self.waiting_writes).append((peer, self.poller.now))
         self.queued = True
 
+    def claim(self, peer: Peer, server: ServerConnection) -> ServerConnection | None:
+        """Give this very connection, now ACTIVE, if it is free; else queue for it, as `wait` does."""
+        if server.state == IDLE_STATE:
+            server.owner.move(server, ACTIVE)
+            return server
+        self.claims.append((peer, self.poller.now, server))
+        return None
+
     def wait_login(self, peer: Peer) -> None:
         """Queue a client until `parameters` are known: `on_served` with no server, or `on_refused`."""
         self.waiting_logins.append((peer, self.poller.now))
@@ -198,7 +207,7 @@ class Group:
 
     def forget(self, peer: Peer) -> None:
         """Take a client that has gone out of the queues."""
-        for queue in (self.waiting_writes, self.waiting_reads, self.waiting_logins):
+        for queue in (self.waiting_writes, self.waiting_reads, self.waiting_logins, self.claims):
             for entry in list(queue):
                 if entry[0] is peer:
                     queue.remove(entry)
@@ -232,7 +241,9 @@ class Group:
             pool.close(server, "doomed" if server.doomed else "server_lifetime")
             self.grow()
         else:
-            waiter = self.next_waiter(pool)
+            waiter = self.claimant(server) if self.claims else None
+            if waiter is None:
+                waiter = self.next_waiter(pool)
             if waiter is None:
                 server.used_at = now
                 pool.move(server, IDLE_STATE)
@@ -246,6 +257,14 @@ class Group:
         free = not server.cancels and not server.closed and server.peer is None and server.state == ACTIVE
         if free and server.at_sync and not server.owed.count:
             self.give(server)
+
+    def claimant(self, server: ServerConnection) -> tuple | None:
+        """Take out who has waited longest for this very connection."""
+        for claim in self.claims:
+            if claim[2] is server:
+                self.claims.remove(claim)
+                return claim
+        return None
 
     def next_waiter(self, pool: MemberPool) -> tuple | None:
         """Take out who has waited longest among those that this pool may serve."""
@@ -315,6 +334,9 @@ class Group:
         for queue, limit_s in limits:
             while queue and now - queue[0][1] > limit_s:
                 queue.popleft()[0].on_refused(self._too_long(queue, limit_s))
+        for claim in [claim for claim in self.claims if claim[2].closed or now - claim[1] > wait_s]:
+            self.claims.remove(claim)
+            claim[0].on_refused(self._too_long(self.waiting_writes, wait_s))
         if self.waiting_writes or self.waiting_reads or self.waiting_logins:
             self.grow()
 

@@ -141,6 +141,7 @@ class MemberPool:
     def server_free(self, server: ServerConnection) -> None:
         """A reset has ended."""
         server.dirty = False
+        server.written_by = None
         server.profile = self.group.pools.profiles.empty
         server.prepared.clear()
         self.move(server, ACTIVE)

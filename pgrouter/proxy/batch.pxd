@@ -4,7 +4,7 @@ from pgrouter.routing.verdict cimport Verdict
 
 cdef int PARSE, BIND, DESCRIBE, FUNCTION_CALL, QUERY
 cdef int COPY
-cdef int DISCARD, EXPLAIN, UNSEEN
+cdef int DISCARD, EXPLAIN, SEQUENCES, UNSEEN
 cdef tuple ENDS, BEGINS
 
 cdef class Tally:
@@ -28,6 +28,7 @@ cdef class Batch:
     cdef public bint has_startup
     cdef public bint reads
     cdef public str reason
+    cdef bint writes
     cdef public bint deallocates
     cdef bint explains
     cdef bint ends

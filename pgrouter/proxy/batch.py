@@ -19,6 +19,7 @@ from pgrouter.session.harvest import Touched
 
 DISCARD = int(Effect.DISCARD)
 EXPLAIN = int(Effect.EXPLAIN)
+SEQUENCES = int(Effect.SEQUENCES)
 UNSEEN = int(Effect.UNSEEN | Effect.OTHER_STATE)
 ENDS = (Tx.COMMIT, Tx.ROLLBACK)
 BEGINS = (Tx.BEGIN, Tx.BEGIN_READ_ONLY, Tx.BEGIN_PRIMARY)
@@ -82,6 +83,7 @@ class Batch:
         self.has_startup = False  # the startup packet had settings, to which RESET goes back
         self.reads = False  # it is one for a replica
         self.reason = ""  # and why
+        self.writes = False  # there is a statement in it that does not only read
         self.quiet = True  # its last statement leaves nothing behind
         self.explains = False  # there is an EXPLAIN ROUTE in it
         self.deallocates = False  # it contains DEALLOCATE ALL
@@ -105,6 +107,7 @@ class Batch:
         """Begin to read a batch that is to be routed."""
         self.reads = self.reads_nothing
         self.reason = ""
+        self.writes = False
         return self.statements.begin_batch()
 
     def too_long(self) -> int:
@@ -153,6 +156,7 @@ class Batch:
                 self.route(statement)
                 if not self.quiet and (code == BIND or code == QUERY):  # only what is bound will be executed
                     self.note(statement)
+                self.writes = self.writes or not self.reads
                 if not self.quiet and statement.effects & EXPLAIN:
                     self.explains = True
         elif code == FUNCTION_CALL or frontend_kind(code) == COPY:
@@ -173,9 +177,14 @@ class Batch:
             self.reason = reason
         return 0
 
+    @property
+    def needs_own_server(self) -> bool:
+        """Whether it asks for values of sequences that only the session's last writing server can know."""
+        return bool(self.effects & SEQUENCES)
+
     def note(self, statement) -> int:
         """Remember what a statement may leave behind, and that it ends the transaction."""
-        self.effects |= statement.effects & ~EXPLAIN
+        self.effects |= statement.effects & ~(EXPLAIN | SEQUENCES if self.writes else EXPLAIN)
         if statement.tx in ENDS:
             self.ends = True
         elif statement.tx in BEGINS:

@@ -29,5 +29,6 @@ cdef class ClientConnection(Link):
     cdef Py_ssize_t swallow(self, Py_ssize_t pos, Py_ssize_t end) except -1
     cpdef int skip(self, Py_ssize_t size) except -1
     cdef int take_server(self) except -1
+    cdef int take_own(self) except -1
     cdef int run_again(self) except -1
     cdef Py_ssize_t converse(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1

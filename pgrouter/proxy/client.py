@@ -16,7 +16,7 @@ from itertools import count
 
 import cython
 
-from pgrouter.errors import RouterError
+from pgrouter.errors import NotInThisSession, RouterError
 from pgrouter.net.poller import Poller
 from pgrouter.protocol import messages
 from pgrouter.protocol.codes import BIND, EXECUTE, FLUSH, IDLE, MAX_MESSAGE, SYNC
@@ -73,7 +73,7 @@ class ClientConnection(Link):
                 return pos
             else:
                 used = self.begin(buf, pos, end)
-                if self.server is not None:
+                if self.server is not None or self.conversation is not None:
                     continue
             if used == pos:
                 return pos
@@ -156,6 +156,8 @@ class ClientConnection(Link):
     def take_server(self) -> int:
         """Link a server that is free, or wait for one."""
         server: ServerConnection
+        if self.batch.effects and self.batch.needs_own_server:
+            return self.take_own()
         if self.second is None:
             server = self.group.take(self.batch.reads)
         else:
@@ -167,12 +169,27 @@ class ClientConnection(Link):
             self.group.wait(self, reads=self.batch.reads)
         return 0
 
+    def take_own(self) -> int:
+        """Link the server that wrote for us last, or wait for it: only there currval and lastval are ours."""
+        if self.wrote is None or self.wrote.closed or self.wrote.written_by is not self:
+            self.hub.refuse(self, no_sequences())
+            return 0
+        server: ServerConnection = self.group.claim(self, self.wrote)
+        if server is not None:
+            self.link(server)
+        else:
+            self.waiting = True
+        return 0
+
     def on_served(self, server: ServerConnection | None) -> int:
         """A server is free for us: send it what waits."""
         if self.conversation is not None:
             self.conversation.served(server)
             return 0
         self.waiting = False
+        if self.batch.needs_own_server and server.written_by is not self:  # somebody else has written there meanwhile
+            self.group.give(server)
+            return self.on_refused(no_sequences())
         self.link(server)
         self.resume()
         return self.process_partial()
@@ -324,3 +341,10 @@ class ClientConnection(Link):
         return f"C-{self.client_id} {self.info or ''}"
 
 
+def no_sequences() -> RouterError:
+    """Say that no server has the session's values of sequences."""
+    return NotInThisSession(
+        "currval and lastval are not defined in this session",
+        detail="The session has not written yet, or its server connection has since written for another client.",
+        hint="Ask in the transaction that writes, use INSERT ... RETURNING, or session pooling.",
+    )

@@ -321,6 +321,8 @@ class Hub:
         if client.group is not None:
             client.group.forget(client)
         client.statements.forget()
+        if client.wrote is not None and client.wrote.written_by is client:
+            client.wrote.written_by = None
         if server is not None:
             self._take_back(client, server)
         if known and self.settings.log.connections and client.info is not None:

@@ -24,6 +24,7 @@ cdef class Link(Peer):
     cdef readonly Batch batch
     cdef public object profile
     cdef public object second
+    cdef readonly ServerConnection wrote
     cdef bint reading
     cdef bint asked
     cdef readonly bint open_batch

@@ -66,6 +66,7 @@ class Link(Peer):
         self.statements = ClientStatements()
         self.batch = Batch(self.statements)
         self.profile = None
+        self.wrote = None  # the server that wrote for it last
         self.second = None  # why the batch at hand runs a second time, see `proxy.again`
         self.reading = False  # linked to a replica, while other statements may belong to the primary
         self.asked = False  # something was sent since the link or the last ReadyForQuery with nothing owed
@@ -95,6 +96,9 @@ class Link(Peer):
         server.peer = None
         server.xact_s += self.poller.now - server.linked_at
         self.batch.effects = 0
+        if not self.reading:
+            self.wrote = server
+            server.written_by = self
         self.group.give(server)
         return 0
 

@@ -82,14 +82,15 @@ def _together(parts: list[Statement]) -> Statement:
         tx = Tx.BEGIN_PRIMARY  # what stands beside it belongs to the session's own server
     decisive = min(parts, key=_strictness)
     effects = 0
-    for part in parts:
-        effects |= part.effects
+    for at, part in enumerate(parts):
+        own = any(before.target is Target.PRIMARY for before in parts[:at])  # they have got its values themselves
+        effects |= part.effects & ~Effect.SEQUENCES if own else part.effects
     return Statement(
         Target.PRIMARY if needs_primary else decisive.target,
         decisive.reason,
         decisive.cause,
         decisive.position,
-        effects=effects,
+        effects=int(effects),
         tx=tx,
         tag=decisive.tag,
         literal_sensitive=any(part.literal_sensitive for part in parts),

@@ -75,6 +75,8 @@ def _read(
         target = Target.PRIMARY
         position, reason, cause, overridable = found.first()
     effects = found.effects
+    if effects & Effect.SEQUENCES and found.functions.keys() & knowledge.NEXT_VALUES:
+        effects &= ~Effect.SEQUENCES
     if any(objection[1] == Reason.TEMPORARY for objection in found.objections):
         effects |= Effect.TEMP
     return Statement(

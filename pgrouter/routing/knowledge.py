@@ -108,8 +108,8 @@ pg_get_wait_events array_sample array_shuffle
 
 # Answered from the session's memory or changing it: only the session's own server is right.
 SESSION_FUNCTIONS: dict[str, int] = {
-    "currval": 0,
-    "lastval": 0,
+    "currval": Effect.SEQUENCES,
+    "lastval": Effect.SEQUENCES,
     "setseed": Effect.OTHER_STATE,
     "set_config": 0,  # its effect hangs on its third argument
     "pg_advisory_lock": Effect.ADVISORY_LOCK,
@@ -142,6 +142,9 @@ SESSION_FUNCTIONS: dict[str, int] = {
     "pg_current_snapshot": 0,
     "pg_export_snapshot": 0,
 }
+
+# Give a session the values that currval and lastval tell
+NEXT_VALUES = frozenset({"nextval", "setval", "pg_catalog.nextval", "pg_catalog.setval"})
 
 # Tell or change something of the server they run on, not of the database. Some prefixes are in SERVER_PREFIXES.
 SERVER_FUNCTIONS: frozenset[str] = frozenset(

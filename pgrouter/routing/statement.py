@@ -43,6 +43,7 @@ class Effect(IntFlag):
     UNLISTEN = 2048
     EXPLAIN = 8192  # EXPLAIN ROUTE: the router knows the answer
     REDEFINES = 4096  # DDL that may change what a known name does
+    SEQUENCES = 32768  # asks what the session has got from sequences: currval, lastval
     RELEASES = 16384  # may take session state away: unlocks, closes
 
 

@@ -46,6 +46,7 @@ cdef class ServerConnection(Stream):
     cdef public bint discarded
     cdef public bint doomed
     cdef public bint dirty
+    cdef public object written_by
     cdef public int cancels
     cdef public dict prepared
     cdef public dict evicted

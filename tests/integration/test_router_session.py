@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -363,6 +364,57 @@ def test_what_is_gone_by_the_end_of_its_transaction_pins_nobody(
         a.execute(statement.encode())
     assert pin(front, a) == ""
     assert one(a, "select 1") == 1
+
+
+# -- values of sequences
+
+
+@pytest.fixture
+def serial(streaming: StreamingCluster) -> None:
+    streaming.primary.sql("drop table if exists serial; create table serial (id bigserial, who text)")
+    streaming.wait_caught_up()
+
+
+@pytest.mark.usefixtures("serial")
+def test_lastval_is_the_sessions_own(clients: Callable[..., Client]) -> None:
+    a, b = clients(), clients()
+    for number in range(1, 6):
+        a.execute("insert into serial (who) values ('a')")
+        assert one(b, "select 1") == 1
+        assert one(a, "select lastval()") == number
+        assert one(a, "select currval('serial_id_seq')") == number
+
+
+@pytest.mark.usefixtures("serial")
+def test_lastval_is_never_somebody_elses(clients: Callable[..., Client]) -> None:
+    a, b, c = clients(), clients(), clients()
+    a.execute("insert into serial (who) values ('a')")
+    b.execute("insert into serial (who) values ('b')")  # on the same server connection: it was used last
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="RETURNING"):
+        a.execute("select lastval()")
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
+        c.execute("select currval('serial_id_seq')")
+    assert one(b, "select lastval()") == 2
+    with a.transaction():
+        a.execute("insert into serial (who) values ('a')")
+        assert one(a, "select lastval()") == 3
+    a.execute("insert into serial (who) values ('a'); select lastval()", prepare=False)
+    assert one(a, "select nextval('serial_id_seq') - currval('serial_id_seq')") == 0
+    with a.pipeline():
+        a.execute("insert into serial (who) values ('a')")
+        cursor = a.execute("select lastval()")
+    assert cursor.fetchone()[0] == 6
+
+
+@pytest.mark.usefixtures("serial")
+def test_lastval_waits_for_its_server(streaming: StreamingCluster) -> None:
+    settings = {"cluster": static_cluster([streaming.primary]), "pool": {"size": 2}}
+    with running(settings) as front, front.connect() as a, front.connect() as b, ThreadPoolExecutor(1) as pool:
+        a.execute("insert into serial (who) values ('a')")
+        busy = pool.submit(b.execute, "select pg_sleep(0.5)")  # a read, on the server that was used last
+        until(lambda: any(row["state"] == "active" for row in front.admin("SHOW SERVERS")), 5, "a busy server")
+        assert one(a, "select lastval()") == 1
+        assert busy.done()
 
 
 def test_nothing_leaks_to_the_next_client(front: Router, clients: Callable[..., Client]) -> None:
