@@ -95,11 +95,11 @@ def _tables(_front: Router, _streaming_cluster: StreamingCluster) -> Iterator[No
 
 
 @pytest.fixture
-def shop(_tables: None, front: Router, streaming: StreamingCluster) -> Iterator[StreamingCluster]:
+def shop(_tables: None, _front: Router, streaming: StreamingCluster) -> Iterator[StreamingCluster]:
     """Give the cluster; Django's connection leads to the router, both tables are empty on every member."""
     streaming.primary.sql("set lock_timeout = '3s'; truncate shop_author, shop_book restart identity")
     streaming.wait_caught_up()
-    connections.settings["default"] |= {"PORT": str(front.port), "OPTIONS": {}}
+    connections.settings["default"] |= {"PORT": str(_front.port), "OPTIONS": {}}
     yield streaming
     connections.close_all()
     del connections["default"]

@@ -66,7 +66,8 @@ def node() -> list[str]:
             except subprocess.TimeoutExpired:
                 pytest.skip("no node-postgres: npm could not fetch it within a minute")
             if done.returncode:
-                pytest.skip(f"no node-postgres: npm ci: {done.stderr.strip()[-300:]}")
+                said = next((line for line in done.stderr.splitlines() if "error" in line), "failed")
+                pytest.skip(f"no node-postgres: npm ci: {said}")
             shutil.rmtree(INSTALLED, ignore_errors=True)
             new.rename(INSTALLED)
     return node
