@@ -81,6 +81,11 @@ class Book(models.Model):  # noqa: DJ008
         constraints = (models.CheckConstraint(condition=models.Q(pages__gt=0), name="shop_book_pages"),)
 
 
+def forget_connection() -> None:
+    connections.close_all()
+    del connections["default"]  # with what it has cached of its settings
+
+
 @pytest.fixture(scope="module")
 def _tables(_front: Router, _streaming_cluster: StreamingCluster) -> Iterator[None]:
     drop = f"set lock_timeout = '3s'; drop table if exists {TABLES} cascade"
@@ -89,7 +94,7 @@ def _tables(_front: Router, _streaming_cluster: StreamingCluster) -> Iterator[No
     with connection.schema_editor() as editor:
         editor.create_model(Author)
         editor.create_model(Book)
-    connections.close_all()
+    forget_connection()
     yield
     _streaming_cluster.primary.sql(drop)
 
@@ -99,10 +104,9 @@ def shop(_tables: None, _front: Router, streaming: StreamingCluster) -> Iterator
     """Give the cluster; Django's connection leads to the router, both tables are empty on every member."""
     streaming.primary.sql("set lock_timeout = '3s'; truncate shop_author, shop_book restart identity")
     streaming.wait_caught_up()
-    connections.settings["default"] |= {"PORT": str(_front.port), "OPTIONS": {}}
+    connections.settings["default"] |= {"PORT": str(_front.port), "OPTIONS": {}, "TIME_ZONE": None, "CONN_MAX_AGE": 0}
     yield streaming
-    connections.close_all()
-    del connections["default"]
+    forget_connection()
 
 
 @pytest.fixture(params=["default", "prepared"])
