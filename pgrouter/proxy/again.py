@@ -1,4 +1,5 @@
-"""Batches that run a second time, unseen by their client: refused by a replica because it is one, or lost with it.
+"""Batches that run a second time, unseen by their client: refused by a replica because it is one, lost with it, or
+refused by whichever server because its plan for a prepared statement is older than the last DDL.
 
 A link to a replica keeps the bytes of its batch (`Peer.again` of them, in `ServerConnection.batch`) until the first
 byte of the answer goes to the client; inside a transaction nothing is kept. As long as they are kept nobody has heard
@@ -11,7 +12,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from pgrouter.protocol.codes import BIND, DESCRIBE, PARSE, QUERY
+from pgrouter.protocol.codes import BIND, DESCRIBE, EXECUTE, PARSE, QUERY, SYNC
 
 if TYPE_CHECKING:
     from pgrouter.errors import RouterError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 # In SHOW ROUTES
 REFUSED = "refused by a replica"
 LOST = "server lost"
+REPLANNED = "prepared anew"
 
 # What a standby says of a statement that it refuses as long as it is one. All of these can have another cause, which
 # the primary then tells in the same words; messages are localized and say nothing.
@@ -41,6 +43,9 @@ BEHIND = frozenset({
     "26000", "34000",  # a prepared statement or cursor that the primary may have
     "40001", "40P01",  # "conflict with recovery"
 })  # fmt: skip
+
+
+OLD_PLAN = "0A000"  # "cached plan must not change result type"
 
 
 class Again:
@@ -84,8 +89,14 @@ class Again:
 
 
 def refused(client: ClientConnection, server: ServerConnection, sqlstate: str) -> Again | None:
-    """Say how to go on after an error of a replica; None: the client shall hear it."""
-    if sqlstate not in STANDBY and sqlstate not in BEHIND:
+    """Say how to go on after an error; None: the client shall hear it."""
+    if sqlstate == OLD_PLAN:
+        name = only_prepared(_kept(client, server))
+        if name:
+            client.statements.renew(name)
+            client.hub.log(client, logging.DEBUG, f"prepared anew: {sqlstate} from {server!r}")
+            return Again(_kept(client, server), REPLANNED)
+    if not client.elsewhere or (sqlstate not in STANDBY and sqlstate not in BEHIND):
         return None
     client.hub.log(client, logging.DEBUG, f"runs again on the primary: {sqlstate} from {server!r}")
     again = Again(_kept(client, server), REFUSED)
@@ -129,6 +140,28 @@ def only_statement(batch: bytes, statements: ClientStatements) -> tuple[bytes | 
     if len(texts) != 1:
         return None, set()
     return texts.pop() or None, names
+
+
+def only_prepared(batch: bytes) -> bytes:
+    """Give the name of the statement that a batch runs, if it does nothing else: one Bind, one Execute at most, Sync.
+
+    A plan is looked at when it is bound, so nothing has been executed of such a batch that ends in an error about it.
+    """
+    name = b""
+    codes: list[int] = []
+    at = 0
+    while at < len(batch):
+        code = batch[at]
+        end = at + 1 + int.from_bytes(batch[at + 1 : at + 5], "big")
+        words = batch[at + 5 : end].split(b"\0", 2)
+        if code == BIND and len(words) > 2:
+            name = words[1]
+        elif code == DESCRIBE and words[0][:1] == b"S":
+            name = name or words[0][1:]
+        codes.append(code)
+        at = end
+    alone = codes.count(BIND) <= 1 and codes.count(EXECUTE) <= 1 and codes.count(SYNC) == 1 and codes[-1] == SYNC
+    return name if alone and QUERY not in codes else b""
 
 
 def _text_of(name: bytes, statements: ClientStatements) -> bytes:

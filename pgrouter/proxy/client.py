@@ -242,12 +242,15 @@ class ClientConnection(Link):
     # -- what the server has to say
 
     def on_error(self, sqlstate: str) -> cython.bint:
-        """Run the batch again on the primary, if a replica has refused it."""
+        """Run the batch again, if a replica has refused it or a plan is too old."""
         if self.second is not None:
             self.second.failed(sqlstate)
         elif self.again > 0 and self.conversation is None:
             self.second = again.refused(self, self.server, sqlstate)
-            return self.second is not None
+            if self.second is not None:
+                return True
+        if sqlstate == again.OLD_PLAN:
+            self.statements.outdated()
         return False
 
     def on_let_go(self, server: ServerConnection) -> int:
@@ -313,7 +316,7 @@ class ClientConnection(Link):
         if self.conversation is not None:
             self.conversation.refused(error)
             return 0
-        if self.again > 0:
+        if self.again > 0 and self.elsewhere:
             self.second = again.lost(self, server, error)
             return self.run_again()
         self.second = None

@@ -80,8 +80,10 @@ class Link(Peer):
         self.server = server
         self.reading = self.batch.reads and self.batch.mixed
         # Only what was meant for a replica, and is on one, has left no trace there. And only once: it may be the cause.
-        once_more: cython.bint = self.reading and self.second is None and server.owner is not self.group.writer
-        self.again = 0 if once_more else -1
+        self.elsewhere = self.reading and self.second is None and server.owner is not self.group.writer
+        # A prepared statement may turn out to have an old plan: on no server that has done anything.
+        replans: cython.bint = self.second is None and len(self.statements.named) > 0
+        self.again = 0 if self.elsewhere or replans else -1
         self.open_batch = False
         self.asked = False
         server.peer = self

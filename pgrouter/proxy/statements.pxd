@@ -30,6 +30,8 @@ cdef class ClientStatements:
     cdef int parse_unseen(self, ServerConnection server) except -1
     cdef int describe_or_close(self, ServerConnection server, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
     cdef object ensure(self, ServerConnection server, bytes name, Gather out)
+    cpdef int outdated(self) except -1
+    cpdef int renew(self, bytes name) except -1
     cdef object meaning(self, ServerConnection server)
     cdef int evict(self, ServerConnection server, Gather out) except -1
     cdef int ensure_unnamed(self, ServerConnection server, Gather out) except -1

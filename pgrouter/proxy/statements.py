@@ -275,6 +275,21 @@ class ClientStatements:
         held[shared.ident] = shared
         return shared
 
+    def renew(self, name: bytes) -> int:
+        """Have a statement prepared anew that servers have an old plan for: it gets another name there."""
+        shared = self.named.get(name)
+        if shared is not None:
+            self.shared.retire(shared)
+            self.named[name] = self.shared.take(shared.body, shared.statement, shared.judge, shared.meaning)
+            self.shared.give(shared)
+        return 0
+
+    def outdated(self) -> int:
+        """Have nothing that was prepared before given to those who prepare it from now on: a plan was too old."""
+        if self.named:
+            self.shared.renew()
+        return 0
+
     def meaning(self, server: ServerConnection):
         """Give what decides the meaning of a text that this server parses for us now; equal to nothing if unknown."""
         return object() if self.unsettled else server.profile.meaning

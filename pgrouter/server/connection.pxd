@@ -16,6 +16,7 @@ cdef class Peer(Stream):
     cdef public bint resets
     cdef public bint discards
     cdef public Py_ssize_t again
+    cdef public bint elsewhere
 
     cpdef int on_served(self, ServerConnection server) except -1
     cpdef int on_refused(self, object error) except -1

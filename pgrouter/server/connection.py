@@ -65,7 +65,8 @@ class Peer(Stream):
         self.server = None
         self.resets = False  # it has sent a RESET: `before_ready` has something to say
         self.discards = False  # it has sent a DISCARD ALL: `ServerConnection.discarded` will say whether that was done
-        self.again = -1  # bytes in `server.batch` that may be run elsewhere; -1: none, or the answer has begun
+        self.again = -1  # bytes in `server.batch` that may be run again; -1: none, or the answer has begun
+        self.elsewhere = False  # and on another server, too
 
     def on_served(self, server: ServerConnection | None) -> int:
         """A server connection has become free for us, after waiting."""
@@ -299,7 +300,7 @@ class ServerConnection(Stream):
             return action
         if code in (NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS):
             action = self.aside(code)
-            if code == NOTICE_RESPONSE and self.peer is not None and self.peer.again > 0:
+            if code == NOTICE_RESPONSE and self.peer is not None and self.peer.again > 0 and self.peer.elsewhere:
                 fields = messages.read_error(bytes(buf[pos + 5 : stop]))
                 if fields.get("C", "") in LAST_WORDS:
                     return self.ends(fields)
@@ -353,7 +354,7 @@ class ServerConnection(Stream):
     def ends(self, fields: dict) -> cython.int:
         """Hear the server's last words. What came just before them is void if the batch can be run elsewhere."""
         self.last_error = fields
-        if self.peer is not None and self.peer.again > 0:
+        if self.peer is not None and self.peer.again > 0 and self.peer.elsewhere:
             self.on_eof("")
         return FAKE
 

@@ -72,6 +72,11 @@ class SharedStatements:
                 _, oldest = self._unused.popitem(last=False)
                 del self._known[oldest.body, oldest.meaning]
 
+    def retire(self, shared: SharedStatement) -> None:
+        """Give it to nobody else: servers' plans for it are out of date."""
+        if self._known.get((shared.body, shared.meaning)) is shared:
+            del self._known[shared.body, shared.meaning]
+
     def renew(self) -> None:
         """Share with nobody else what was parsed before: the catalog has changed, and old plans may not fit it."""
         self._known.clear()

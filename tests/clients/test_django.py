@@ -299,7 +299,6 @@ def test_iterator_reads_from_a_cursor_with_hold(binding: StreamingCluster) -> No
     assert names() == expected[:-1]
 
 
-@pytest.mark.xfail(strict=True, reason="a cursor WITH HOLD pins its client until DISCARD ALL, also when it is closed")
 def test_a_server_is_given_back_with_its_last_cursor_with_hold(shop: StreamingCluster, front: Router) -> None:
     Author.objects.create(name="Ada")
     shop.wait_caught_up()

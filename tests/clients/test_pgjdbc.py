@@ -409,7 +409,6 @@ def healing(url: str) -> Any:
         return [*seen[7:], rows(s.executeQuery())]
 
 
-@pytest.mark.xfail(strict=True, reason="the new statement is the old one of the server: see test_psycopg's")
 def test_a_statement_whose_table_changes_is_prepared_anew(jdbc: Any) -> None:
     assert jdbc(healing) == [[[1, "a"]], [[1, "a", 5]], [[1, "a", 5]]]
 

@@ -66,7 +66,6 @@ def test_a_prepared_statement_whose_table_changes_is_an_error_once(
     assert one(connection, "select * from items where true for update") == (1, "a", None)
 
 
-@pytest.mark.xfail(strict=True, reason="a text is parsed once for each server, also when its result type has changed")
 def test_a_statement_of_a_new_client_knows_what_its_table_has_become(
     front: Router, streaming: StreamingCluster
 ) -> None:

@@ -105,6 +105,28 @@ def test_tables_of_one_name_in_two_schemas(clients: Callable[..., Client], strea
     streaming.primary.sql("drop schema north, south cascade")
 
 
+def test_a_plan_that_is_too_old_is_made_anew(clients: Callable[..., Client], streaming: StreamingCluster) -> None:
+    streaming.primary.sql("drop table if exists plans; create table plans (a int); insert into plans values (1)")
+    streaming.wait_caught_up()
+    a, b = clients(), clients()
+    for text in ("select * from plans", "select * from plans for update", "update plans set a = a returning *"):
+        assert len(a.execute(text, prepare=True).description) == 1
+    streaming.primary.sql("alter table plans add b int default 2")
+    streaming.wait_caught_up()
+    for text in ("select * from plans", "select * from plans for update", "update plans set a = a + 1 returning *"):
+        assert len(a.execute(text, prepare=True).description) == 2
+        assert len(b.execute(text, prepare=True).description) == 2
+    assert streaming.primary.sql("select a from plans")[0][0] == 3  # each has run once
+    with a.transaction():
+        assert len(a.execute("select * from plans for update", prepare=True).description) == 2
+        streaming.primary.sql("set lock_timeout = '5s'; create table if not exists elsewhere (a int)")
+    streaming.primary.sql("alter table plans add c int")
+    with pytest.raises(psycopg.errors.FeatureNotSupported, match="cached plan"), a.transaction():
+        a.execute("select 1")
+        a.execute("select * from plans for update", prepare=True)
+    assert len(clients().execute("select * from plans for update", prepare=True).description) == 3
+
+
 # -- settings follow the client
 
 
