@@ -22,6 +22,7 @@ from pgrouter.config.load import load
 from pgrouter.errors import ConfigError, RouterError, ShuttingDown
 from pgrouter.pool.pools import Pools
 from pgrouter.proxy.databases import Databases
+from pgrouter.proxy.deadlines import Deadlines
 from pgrouter.proxy.hub import Hub
 from pgrouter.proxy.listener import Listener
 
@@ -52,6 +53,7 @@ class App:
         self.catalogs = Catalogs(settings, self._catalog, lambda: self.monitor.view, self._in_use)
         databases = Databases(settings.routing, self.catalogs.configured, self.catalogs.use, self.catalogs.changed)
         self.hub = Hub(settings, self.pools, databases, _users(settings), partial(Console.open, self))
+        self.pools.each_tick = Deadlines(self.hub).tick
         self.sampler = Sampler(self.pools, self.poller.now)
         self.listeners: list[Listener] = []
         self._stopping = asyncio.Event()

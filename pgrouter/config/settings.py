@@ -98,6 +98,11 @@ class Pool(_Section, kw_only=True):
     connect_timeout_s: Seconds = field(default=15.0, name="connect_timeout")  # dial and login to a server
     login_timeout_s: Seconds = field(default=60.0, name="login_timeout")  # a client's login
     drain_timeout_s: Seconds = field(default=30.0, name="drain_timeout")  # SIGTERM: running transactions may finish
+    # What clients may take; 0: as long as they like
+    query_timeout_s: Seconds = field(default=0.0, name="query_timeout")  # on a server; it is cancelled there: 57014
+    idle_transaction_timeout_s: Seconds = field(default=0.0, name="idle_transaction_timeout")  # then FATAL 25P03
+    transaction_timeout_s: Seconds = field(default=0.0, name="transaction_timeout")  # then FATAL 25P04
+    client_idle_timeout_s: Seconds = field(default=0.0, name="client_idle_timeout")  # no transaction; FATAL 57P05
     prepared_statements: CountOrNone = 200  # kept per server connection; the least recently used is closed
 
 

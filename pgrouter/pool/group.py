@@ -17,6 +17,7 @@ from pgrouter.errors import NoServer, RouterError, ServerLost, WaitTimeout
 from pgrouter.pool.member import MemberPool, Totals
 from pgrouter.server.connection import ServerConnection
 from pgrouter.server.states import ACTIVE, IDLE_STATE, RESETTING
+from pgrouter.session.deadlines import limited
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +72,7 @@ class Group:
         """Take these limits; they hold from now on."""
         self.settings = settings
         self.lifetime_s = settings.lifetime_s  # asked for each time a connection is given back
+        self.limited = limited(settings)
 
     # -- the cluster
 

@@ -123,6 +123,7 @@ class ClientConnection(Link):
             if kind == ENDS_BATCH:
                 break
         if not needs_server:
+            self.idle_at = self.poller.now
             if code == SYNC:
                 self.send_bytes(messages.READY_IDLE)
             return at
@@ -286,12 +287,14 @@ class ClientConnection(Link):
 
     def converse(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Give the bytes to the conversation."""
+        self.idle_at = self.poller.now
         return pos + self.conversation.on_bytes(bytes(buf[pos:end]))
 
     def on_server_lost(self, error: RouterError) -> int:
         """The server is gone: say what is lost, and stay where PostgreSQL's session could."""
         server: ServerConnection = self.server
         self.server = None
+        self.idle_at = self.poller.now
         if self.conversation is not None:
             self.conversation.refused(error)
             return 0

@@ -114,6 +114,7 @@ class Hub:
         if client.group is not None:
             self._learn(client)
         self.logging_in.pop(client.client_id, None)
+        client.idle_at = self.pools.poller.now
         if self.settings.log.connections:
             self.log(client, logging.INFO, "login")
 

@@ -30,6 +30,7 @@ cdef class Link(Peer):
     cdef Py_ssize_t body_left
     cdef Py_ssize_t examined
     cdef readonly bint terminated
+    cdef public double idle_at
 
     cpdef int link(self, ServerConnection server) except -1
     cpdef int unlink(self) except -1

@@ -72,6 +72,7 @@ class Link(Peer):
         self.open_batch = False  # frames were sent since the last Sync, Query or FunctionCall
         self.body_left = 0  # bytes of a frame that streams through
         self.examined = 0  # frames before this offset have been accounted for
+        self.idle_at = poller.now  # it has had no server and said nothing since
         self.terminated = False  # it said Terminate; otherwise it just vanishes
 
     def link(self, server: ServerConnection) -> int:
@@ -93,7 +94,8 @@ class Link(Peer):
         server: ServerConnection = self.server
         self.server = None
         server.peer = None
-        server.xact_s += self.poller.now - server.linked_at
+        self.idle_at = self.poller.now
+        server.xact_s += self.idle_at - server.linked_at
         self.batch.effects = 0
         self.group.give(server)
         return 0
@@ -111,6 +113,8 @@ class Link(Peer):
         out.reset(buf)
         if server.owed.count == 0:
             server.asked_at = self.poller.now
+            if server.at_sync and server.status == IDLE:
+                server.xact_at = server.asked_at
         if server.profile is not self.profile:
             self.apply_profile(out)
         if self.body_left:

@@ -62,6 +62,7 @@ cdef class ServerConnection(Stream):
     cdef public double query_s
     cdef public double linked_at
     cdef public double asked_at
+    cdef public double xact_at
     cdef readonly object connection_id
 
     cdef Py_ssize_t look(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end, Gather out) except -1

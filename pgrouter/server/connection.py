@@ -146,6 +146,7 @@ class ServerConnection(Stream):
         self.query_s = 0.0  # time with answers owed
         self.linked_at = 0.0
         self.asked_at = 0.0
+        self.xact_at = 0.0  # the transaction at hand began
         self.connection_id = next(_ids)
 
     # -- dialling and login
@@ -295,6 +296,8 @@ class ServerConnection(Stream):
                 self.executed = False
                 self.held = False
                 self.query_s += self.poller.now - self.asked_at
+            elif self.status == IDLE:
+                self.xact_at = self.poller.now
             return action
         if code in (NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS):
             action = self.aside(code)
