@@ -122,9 +122,7 @@ class App:
         unchanged = {name: getattr(self.settings, name) for name in NEEDS_RESTART}
         settings = msgspec.structs.replace(settings, **unchanged)
         self.settings = settings
-        self.hub.settings = settings
-        self.hub.users = users
-        self.pools.reload(settings.pool)
+        self.hub.reload(settings, users)
         logging.getLogger("pgrouter").setLevel(settings.log.level.upper())
         log.info("configuration reloaded")
         return "RELOAD"

@@ -19,11 +19,12 @@ import cython
 from pgrouter.errors import RouterError
 from pgrouter.net.poller import Poller
 from pgrouter.protocol import messages
-from pgrouter.protocol.codes import BIND, EXECUTE, FLUSH, IDLE, MAX_MESSAGE, SYNC
+from pgrouter.protocol.codes import BIND, EXECUTE, FLUSH, IDLE, MAX_MESSAGE, PARSE, SYNC
 from pgrouter.protocol.framing import COPY, ENDS_BATCH, LAST, UNKNOWN, frontend_kind, length_at
 from pgrouter.proxy import again
 from pgrouter.proxy.link import AHEAD, MAX_BATCH, Link, bad_frame
 from pgrouter.server.connection import ServerConnection
+from pgrouter.session.pins import REFUSALS
 
 log = logging.getLogger("pgrouter.client")
 
@@ -42,6 +43,7 @@ class ClientConnection(Link):
         self.waiting = False
         self.told = {}  # ParameterStatus values of the session, where the startup packet had settings
         self.pin = None  # why the server is kept past the transaction
+        self.pinned_at = 0.0  # and since when
         self.client_id = next(_ids)
         self.key = b""
         self.address = None  # host and port, as accept() gave them
@@ -72,7 +74,7 @@ class ClientConnection(Link):
                 return pos
             else:
                 used = self.begin(buf, pos, end)
-                if self.server is not None:
+                if self.server is not None or self.conversation is not None:
                     continue
             if used == pos:
                 return pos
@@ -91,6 +93,7 @@ class ClientConnection(Link):
         at: cython.Py_ssize_t = pos
         needs_server: cython.bint = False
         works: cython.bint = False
+        refusal: cython.int
         self.batch.begin()
         while True:
             if end - at < 5:
@@ -118,7 +121,9 @@ class ClientConnection(Link):
             if code != SYNC and code != FLUSH:
                 needs_server = True
                 works = works or code == BIND or code == EXECUTE
-                self.batch.examine(code, buf, at, stop)
+                refusal = self.batch.examine(code, buf, at, stop)
+                if refusal and at == pos:  # nothing in front of it needs a server: it is answered here
+                    return self.refused(refusal, code == PARSE and buf[pos + 5] == 0, pos)
             at = stop
             if kind == ENDS_BATCH:
                 break
@@ -138,6 +143,14 @@ class ClientConnection(Link):
         self.take_server()
         if self.server is None:
             self.examined -= pos  # what waits comes again at offset 0
+        return pos
+
+    def refused(self, refusal: cython.int, unnamed: cython.bint, pos: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """The batch at pos begins with what the client may not send: a conversation says so."""
+        self.batch.answered()
+        if unnamed:  # as after any Parse that has failed
+            self.statements.forget_unnamed()
+        self.hub.refuse(self, REFUSALS[refusal])
         return pos
 
     def swallow(self, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:

@@ -19,6 +19,7 @@ from pgrouter.routing.policy import facts_of
 from pgrouter.routing.statement import Effect, Tx
 from pgrouter.session import harvest
 from pgrouter.session.limbo import Limbo, after_loss
+from pgrouter.session.pins import forbidden_by, pin_of
 from pgrouter.session.settings import strings_are_unusual
 
 if TYPE_CHECKING:
@@ -36,16 +37,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("pgrouter.client")
 
 IDLE = ord("I")
-
-# What keeps a client on its server, in the words of SHOW CLIENTS
-PINS = (
-    (Effect.TEMP, "temporary object"),
-    (Effect.LISTEN, "LISTEN"),
-    (Effect.HOLD_CURSOR, "WITH HOLD cursor"),
-    (Effect.SQL_PREPARE, "PREPARE"),
-    (Effect.ADVISORY_LOCK, "advisory lock"),
-    (Effect.OTHER_STATE, "session state"),
-)
 
 # Settings that decide what an unqualified name means ("$user" in search_path is the current role)
 NAMING = frozenset({"search_path", "role", "session_authorization"})
@@ -87,6 +78,15 @@ class Hub:
         self.routes = RouteCounts()
         self.draining = False
 
+    def reload(self, settings: Settings, users: UserStore) -> None:
+        """Take new settings. What they forbid is refused from now on; a session that keeps its server does so."""
+        self.settings = settings
+        self.users = users
+        self.pools.reload(settings.pool)
+        for client in self.clients.values():
+            if client.group is not None:
+                client.batch.forbid(forbidden_by(client.group.settings))
+
     # -- coming
 
     def arrived(self, client: ClientConnection) -> None:
@@ -109,9 +109,9 @@ class Hub:
 
     def logged_in(self, client: ClientConnection) -> None:
         """A login is complete. In session pooling the client keeps its first server, which must take its writes."""
-        if client.group is not None and self.settings.pool.mode == "session":
-            client.pin = "session pooling"
         if client.group is not None:
+            if client.group.settings.mode == "session":
+                self._pin(client, "session pooling")
             self._learn(client)
         self.logging_in.pop(client.client_id, None)
         client.idle_at = self.pools.poller.now
@@ -123,8 +123,9 @@ class Hub:
         settings = {name.lower(): value for name, value in client.group.parameters} | dict(client.profile.values)
         client.statements.unusual_strings = strings_are_unusual(settings)
         self._enter(client)
-        pinned = self.settings.pool.mode == "session"
-        client.batch.follow(facts_of(settings, mode=client.mode, pinned=pinned))
+        limits = client.group.settings
+        client.batch.forbid(forbidden_by(limits))
+        client.batch.follow(facts_of(settings, mode=client.mode, pinned=limits.mode == "session"))
 
     def adopt(self, name: str, catalog: ByRole) -> None:
         """Judge the statements of a database by this catalog from now on."""
@@ -168,7 +169,7 @@ class Hub:
             server.profile = self.profiles.empty
             server.dirty = False
             client.profile = client.startup_profile
-            client.pin = None if self.settings.pool.mode != "session" else client.pin
+            client.pin = None if client.group.settings.mode != "session" else client.pin
             client.settled()
             self._learn(client)
         if effects & Effect.DEALLOCATE:
@@ -176,17 +177,20 @@ class Hub:
             server.dirty = True
         if effects & Effect.DDL and not effects & Effect.TEMP:
             self.databases.on_change(client.group.database, bool(effects & Effect.REDEFINES))
-        for effect, words in PINS:
-            if effects & effect:
-                if client.pin is None:
-                    self.log(client, logging.DEBUG, f"pinned to {server!r}: {words}")
-                    client.pin = words
-                server.dirty = True
-                break
+        words = pin_of(effects)
+        if words:
+            server.dirty = True
+            if client.pin is None:
+                self.log(client, logging.DEBUG, f"pinned to {server!r}: {words}")
+                self._pin(client, words)
         if batch.touched is not None:
             server.collector = []
             server.held = True
             server.inject(messages.query(batch.touched.question(dict(client.profile.values))))
+
+    def _pin(self, client: ClientConnection, why: str) -> None:
+        client.pin = why
+        client.pinned_at = self.pools.poller.now
 
     def harvested(self, client: ClientConnection, server: ServerConnection) -> None:
         """The settings were read back: the client's profile follows, and so does the server's."""
@@ -357,7 +361,7 @@ class Hub:
 
 
 def _ending(kind: int) -> int:
-    if kind in (requests.QUERY, requests.FUNCTION):
+    if kind in (requests.QUERY, requests.FUNCTION, requests.REFUSED_QUERY):
         return 1
     return 2 if kind == requests.SYNC else 0
 

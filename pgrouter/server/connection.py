@@ -38,6 +38,7 @@ from pgrouter.protocol.framing import length_at
 from pgrouter.protocol.outstanding import Outstanding
 from pgrouter.protocol.requests import CLOSE, FAKE, FORWARD, OUT_OF_SYNC, PARSE_NAMED, QUERY, SKIP, SYNC
 from pgrouter.server.states import DIALLING, LOGGING_IN, RESETTING, STATE_NAMES
+from pgrouter.session.pins import ANSWERS
 
 log = logging.getLogger("pgrouter.server")
 
@@ -331,8 +332,9 @@ class ServerConnection(Stream):
         fields = messages.read_error(body)
         if fields.get("V", fields.get("S", "")) in ("FATAL", "PANIC"):
             return self.ends(fields)
+        ours: cython.int = self.owed.refusal()  # what failed stands for a statement that was refused
         action = self.owed.answer(ERROR_RESPONSE)
-        refused = action == FORWARD and self.peer is not None and self.peer.on_error(fields.get("C", ""))
+        refused = not ours and action == FORWARD and self.peer is not None and self.peer.on_error(fields.get("C", ""))
         if refused:
             out.clear()
             self.batch = bytearray(ROOM)
@@ -344,6 +346,9 @@ class ServerConnection(Stream):
             self.forget_unnamed()
         if refused:
             return SKIP
+        if ours:
+            out.add_bytes(ANSWERS[ours])
+            return FAKE
         if action == SKIP and self.collector is not None:
             self.collector.append((ERROR_RESPONSE, body))
         elif action == SKIP:
