@@ -22,6 +22,7 @@ from pgrouter.config.load import load
 from pgrouter.errors import ConfigError, RouterError, ShuttingDown
 from pgrouter.pool.pools import Pools
 from pgrouter.proxy.databases import Databases
+from pgrouter.proxy.deadlines import Deadlines
 from pgrouter.proxy.hub import Hub
 from pgrouter.proxy.listener import Listener
 
@@ -52,6 +53,7 @@ class App:
         self.catalogs = Catalogs(settings, self._catalog, lambda: self.monitor.view, self._in_use)
         databases = Databases(settings.routing, self.catalogs.configured, self.catalogs.use, self.catalogs.changed)
         self.hub = Hub(settings, self.pools, databases, _users(settings), partial(Console.open, self))
+        self.pools.each_tick = Deadlines(self.hub).tick
         self.sampler = Sampler(self.pools, self.poller.now)
         self.listeners: list[Listener] = []
         self._stopping = asyncio.Event()
@@ -120,9 +122,7 @@ class App:
         unchanged = {name: getattr(self.settings, name) for name in NEEDS_RESTART}
         settings = msgspec.structs.replace(settings, **unchanged)
         self.settings = settings
-        self.hub.settings = settings
-        self.hub.users = users
-        self.pools.reload(settings.pool)
+        self.hub.reload(settings, users)
         logging.getLogger("pgrouter").setLevel(settings.log.level.upper())
         log.info("configuration reloaded")
         return "RELOAD"

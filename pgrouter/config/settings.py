@@ -12,6 +12,7 @@ from pathlib import Path  # noqa: TC003  (msgspec reads the annotations)
 from typing import Literal
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from pgrouter.config.types import Count, CountOrNone, ListenPort, Name, Port, Seconds, Secret
 
@@ -84,10 +85,28 @@ class Auth(_Section, kw_only=True):
     users_file: Path | None = None  # PgBouncer's userlist.txt; only type trust can do without
 
 
+class PoolOverride(_Section, kw_only=True):
+    """What is different for a database, a user, or a user in a database; None: as it is for all."""
+
+    database: Name = "*"  # any
+    user: Name = "*"
+    mode: Literal["transaction", "session", "statement"] | None = None
+    size: Count | None = None
+    pins: Literal["keep", "error"] | None = None
+    query_timeout_s: Seconds | None = field(default=None, name="query_timeout")
+    idle_transaction_timeout_s: Seconds | None = field(default=None, name="idle_transaction_timeout")
+    transaction_timeout_s: Seconds | None = field(default=None, name="transaction_timeout")
+    client_idle_timeout_s: Seconds | None = field(default=None, name="client_idle_timeout")
+
+    def matches(self, database: str, user: str) -> bool:
+        """Whether it is about this pool."""
+        return self.database in ("*", database) and self.user in ("*", user)
+
+
 class Pool(_Section, kw_only=True):
     """Server connections: a pool per member, database and user."""
 
-    mode: Literal["transaction", "session"] = "transaction"
+    mode: Literal["transaction", "session", "statement"] = "transaction"
     size: Count = 20  # server connections per member, database and user
     min_size: CountOrNone = 0
     max_clients: Count = 1000  # client connections in all
@@ -98,7 +117,28 @@ class Pool(_Section, kw_only=True):
     connect_timeout_s: Seconds = field(default=15.0, name="connect_timeout")  # dial and login to a server
     login_timeout_s: Seconds = field(default=60.0, name="login_timeout")  # a client's login
     drain_timeout_s: Seconds = field(default=30.0, name="drain_timeout")  # SIGTERM: running transactions may finish
+    # What clients may take; 0: as long as they like
+    query_timeout_s: Seconds = field(default=0.0, name="query_timeout")  # on a server; it is cancelled there: 57014
+    idle_transaction_timeout_s: Seconds = field(default=0.0, name="idle_transaction_timeout")  # then FATAL 25P03
+    transaction_timeout_s: Seconds = field(default=0.0, name="transaction_timeout")  # then FATAL 25P04
+    client_idle_timeout_s: Seconds = field(default=0.0, name="client_idle_timeout")  # no transaction; FATAL 57P05
     prepared_statements: CountOrNone = 200  # kept per server connection; the least recently used is closed
+    pins: Literal["keep", "error"] = "keep"  # a statement that ties its session to a server: done, or refused (0A000)
+    overrides: tuple[PoolOverride, ...] = ()  # later ones win
+
+    def of(self, database: str, user: str) -> Pool:
+        """Give the settings for a database and user; "" stands for one that no override names."""
+        changes = {
+            name: value
+            for entry in self.overrides
+            if entry.matches(database, user)
+            for name in _OVERRIDDEN
+            if (value := getattr(entry, name)) is not None
+        }
+        return replace(self, **changes) if changes else self
+
+
+_OVERRIDDEN = tuple(name for name in PoolOverride.__struct_fields__ if name not in ("database", "user"))
 
 
 class Routing(_Section, kw_only=True):

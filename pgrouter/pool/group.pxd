@@ -10,6 +10,7 @@ cdef class Group:
     cdef readonly Poller poller
     cdef readonly object settings
     cdef double lifetime_s
+    cdef readonly bint limited
     cdef readonly object database
     cdef readonly object user
     cdef public object credential

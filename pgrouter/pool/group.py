@@ -17,6 +17,7 @@ from pgrouter.errors import NoServer, RouterError, ServerLost, WaitTimeout
 from pgrouter.pool.member import MemberPool, Totals
 from pgrouter.server.connection import ServerConnection
 from pgrouter.server.states import ACTIVE, IDLE_STATE, RESETTING
+from pgrouter.session.deadlines import limited
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,9 +46,9 @@ class Group:
     def __init__(self, pools: Pools, database: str, user: str, credential: object) -> None:
         self.pools = pools
         self.poller = pools.poller
-        self.adjust(pools.settings)
         self.database = database
         self.user = user
+        self.adjust(pools.settings)
         self.credential = credential
         self.members = {}
         self.writer = None
@@ -69,9 +70,10 @@ class Group:
         return f"{self.database}/{self.user}"
 
     def adjust(self, settings: PoolSettings) -> None:
-        """Take these limits; they hold from now on."""
-        self.settings = settings
+        """Take what is ours of these limits; they hold from now on."""
+        self.settings = settings.of(self.database, self.user)
         self.lifetime_s = settings.lifetime_s  # asked for each time a connection is given back
+        self.limited = limited(self.settings)
 
     # -- the cluster
 

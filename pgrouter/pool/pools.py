@@ -41,6 +41,7 @@ class Pools:
         self.view = view
         self.profiles = Profiles()
         self.suspect = suspect
+        self.each_tick: Callable[[float], None] = lambda _: None  # what else has deadlines
         self.groups: dict[tuple[str, str], Group] = {}
         self.resolver = Resolver(poller.loop, poller.clock)
         self._cancels: set[CancelConnection] = set()
@@ -131,6 +132,10 @@ class Pools:
                         group.sweep(now)
                 except Exception:  # a bug in one group must not end the deadlines of all
                     log.exception("bug in the janitor of %s", group)
+            try:
+                self.each_tick(now)
+            except Exception:
+                log.exception("bug in the deadlines of clients")
             for connection in [c for c in self._cancels if now - c.since > CANCEL_TIMEOUT_S]:
                 connection.on_eof("timeout")
 

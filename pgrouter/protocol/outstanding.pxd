@@ -2,6 +2,7 @@ cdef int FORWARD, SKIP, FAKE, OUT_OF_SYNC
 cdef int WRONG, PART, ENDS, ABORTS
 cdef int SHIFT
 cdef int QUERY, FUNCTION, PARSE, PARSE_NAMED, BIND, DESCRIBE, EXECUTE, CLOSE, CLOSE_NAMED, SYNC, COPY_END
+cdef int REFUSED, REFUSED_QUERY
 cdef int COPY_IN_RESPONSE, COMMAND_COMPLETE, ERROR_RESPONSE
 cdef unsigned char[::1] VERDICTS
 
@@ -21,6 +22,7 @@ cdef class Outstanding:
     cpdef int push(self, int kind, int action, unsigned int ident=*) except -1
     cdef int grow(self) except -1
     cdef inline int front(self) noexcept
+    cpdef int refusal(self) except -1
     cdef int pop(self) except -1
     cpdef int answer(self, int code) except -2
     cdef int end_front(self) except -1

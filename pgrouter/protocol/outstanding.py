@@ -50,6 +50,8 @@ from pgrouter.protocol.requests import (
     PARSE,
     PARSE_NAMED,
     QUERY,
+    REFUSED,
+    REFUSED_QUERY,
     SYNC,
 )
 
@@ -75,6 +77,8 @@ ANSWERS: dict[int, dict[int, tuple[int, ...]]] = {
     CLOSE: {ENDS: (CLOSE_COMPLETE,), ABORTS: (ERROR_RESPONSE,)},
     SYNC: {PART: (ERROR_RESPONSE,), ENDS: (READY_FOR_QUERY,)},  # an error here: the commit of an implicit transaction
     CLOSE_NAMED: {},  # never sent
+    REFUSED: {ABORTS: (ERROR_RESPONSE,)},
+    REFUSED_QUERY: {PART: (ERROR_RESPONSE,), ENDS: (READY_FOR_QUERY,)},
     COPY_END: {},  # CopyDone and CopyFail have no answer of their own
 }
 
@@ -112,7 +116,7 @@ class Outstanding:
         self.events = []
 
     def push(self, kind: cython.int, action: cython.int, ident: cython.uint = 0) -> int:
-        """Enter a request; `ident` is the shared statement that a named Parse or Close is about."""
+        """Enter a request; `ident`: the shared statement that a named Parse or Close is about, or why it is REFUSED."""
         at: cython.Py_ssize_t
         if kind == COPY_END and self.count == 0:
             return 0  # nothing is being copied: the server ignores it, and so do we
@@ -150,6 +154,11 @@ class Outstanding:
         if self.count == 0:
             return 0
         return self.entries[self.head] >> SHIFT
+
+    def refusal(self) -> int:
+        """Say why the oldest request was refused; 0: it was not."""
+        kind: cython.int = self.front()
+        return self.ids[self.head] if kind == REFUSED or kind == REFUSED_QUERY else 0
 
     def pop(self) -> int:
         """Take the oldest entry off."""
@@ -238,7 +247,7 @@ class Outstanding:
         """A request that the server ignores; the owner hears of it where a named statement is concerned."""
         if kind == PARSE and ident == 0:
             self.unnamed_lost = True
-        elif kind == PARSE_NAMED or kind == CLOSE_NAMED or ident:
+        elif kind == PARSE_NAMED or kind == CLOSE_NAMED or (ident and kind != REFUSED):
             self.events.append((kind, 0 if action == FAKE else ident, False))
         return 0
 

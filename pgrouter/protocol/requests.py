@@ -8,3 +8,6 @@ OUT_OF_SYNC = -1
 
 # PARSE_NAMED, CLOSE_NAMED: of a client's named statement; what became of them is reported. The latter is always faked.
 NOTHING, QUERY, FUNCTION, PARSE, PARSE_NAMED, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, COPY_END, CLOSE_NAMED = range(12)
+
+# What the server cannot parse, in place of a statement of either protocol that the client may not send
+REFUSED, REFUSED_QUERY = range(12, 14)

@@ -45,7 +45,8 @@ BEHIND = frozenset({
 })  # fmt: skip
 
 
-OLD_PLAN = "0A000"  # "cached plan must not change result type"
+# Where PostgreSQL raises 0A000 "cached plan must not change result type" (plancache.c); the words may be translated
+OLD_PLAN = "RevalidateCachedQuery"
 
 
 class Again:
@@ -88,13 +89,13 @@ class Again:
             client.statements.unnamed_class = learned
 
 
-def refused(client: ClientConnection, server: ServerConnection, sqlstate: str) -> Again | None:
+def refused(client: ClientConnection, server: ServerConnection, sqlstate: str, routine: str) -> Again | None:
     """Say how to go on after an error; None: the client shall hear it."""
-    if sqlstate == OLD_PLAN:
+    if routine == OLD_PLAN:
         name = only_prepared(_kept(client, server))
         if name:
             client.statements.renew(name)
-            client.hub.log(client, logging.DEBUG, f"prepared anew: {sqlstate} from {server!r}")
+            client.hub.log(client, logging.DEBUG, f"prepared anew: its plan on {server!r} was too old")
             return Again(_kept(client, server), REPLANNED)
     if not client.elsewhere or (sqlstate not in STANDBY and sqlstate not in BEHIND):
         return None

@@ -30,7 +30,8 @@ cdef class Batch:
     cdef public str reason
     cdef bint writes
     cdef public bint deallocates
-    cdef bint explains
+    cdef readonly int forbidden
+    cdef bint unusual
     cdef bint ends
     cdef readonly bint begins
     cdef bint quiet
@@ -40,6 +41,7 @@ cdef class Batch:
     cdef readonly bint discards
 
     cpdef int follow(self, object facts) except -1
+    cpdef int forbid(self, int what) except -1
     cdef int begin(self) except -1
     cdef int too_long(self) except -1
     cdef int unfinished(self) except -1
@@ -48,6 +50,8 @@ cdef class Batch:
     cdef int taken_back(self) except -1
     cdef int answered(self) except -1
     cdef int examine(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
+    cdef int examine_effects(self, int code, object statement) except -1
+    cdef int refusal(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
     cdef int route(self, object statement) except -1
     cdef int note(self, object statement) except -1
     cdef int touch(self, object settings) except -1

@@ -16,6 +16,7 @@ from pgrouter.routing.policy import PLAIN, decide
 from pgrouter.routing.statement import Effect, Reason, Statement, Target, Tx
 from pgrouter.routing.verdict import Verdict
 from pgrouter.session.harvest import Touched
+from pgrouter.session.pins import refusal_of
 
 DISCARD = int(Effect.DISCARD)
 EXPLAIN = int(Effect.EXPLAIN)
@@ -85,7 +86,8 @@ class Batch:
         self.reason = ""  # and why
         self.writes = False  # there is a statement in it that does not only read
         self.quiet = True  # its last statement leaves nothing behind
-        self.explains = False  # there is an EXPLAIN ROUTE in it
+        self.forbidden = 0  # what the pool forbids, see `session.pins`
+        self.unusual = False  # something in it is not sent as it is: an EXPLAIN ROUTE, or what is forbidden
         self.deallocates = False  # it contains DEALLOCATE ALL
         self.ends = False  # a COMMIT or ROLLBACK has been sent and not been answered
         self.begins = False  # a BEGIN has been sent and not been answered
@@ -101,6 +103,11 @@ class Batch:
         self.plain = facts == PLAIN
         self.mixed = facts.mode == "split"  # what comes next may belong to another server
         self.reads_nothing = decide(_NOTHING, facts).target is Target.REPLICA
+        return 0
+
+    def forbid(self, what: cython.int) -> int:
+        """Refuse this from now on."""
+        self.forbidden = what
         return 0
 
     def begin(self) -> int:
@@ -143,25 +150,39 @@ class Batch:
         self.ends = False
         self.begins = False
         self.discards = False
-        self.explains = False
+        self.unusual = False
         return 0
 
     def examine(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:
-        """Account for one whole frame."""
+        """Account for one whole frame; gives the number of its refusal, 0 when it may be sent."""
         if code == QUERY or code == PARSE or code == BIND or code == DESCRIBE:
             statement = self.statements.class_of(code, buf, pos, stop)
             if statement is None:
                 return self.route(_NAMELESS)
             if statement is not FOLLOWS:
                 self.route(statement)
-                if not self.quiet and (code == BIND or code == QUERY):  # only what is bound will be executed
-                    self.note(statement)
+                if not self.quiet:
+                    self.examine_effects(code, statement)
                 self.writes = self.writes or not self.reads
-                if not self.quiet and statement.effects & EXPLAIN:
-                    self.explains = True
         elif code == FUNCTION_CALL or frontend_kind(code) == COPY:
             return self.route(_CALLED)
         return 0
+
+    def examine_effects(self, code: cython.int, statement) -> int:
+        """Account for a statement that leaves something behind."""
+        refusal: cython.int = refusal_of(statement, self.forbidden) if self.forbidden else 0
+        if refusal or statement.effects & EXPLAIN:
+            self.unusual = True
+        if refusal == 0 and (code == BIND or code == QUERY):  # only what is bound will be executed
+            self.note(statement)
+        return refusal
+
+    def refusal(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:
+        """Give the number of the refusal of one whole Query, Parse or Bind; 0: it may be sent."""
+        if not self.forbidden:
+            return 0
+        statement = self.statements.class_of(code, buf, pos, stop)
+        return 0 if statement is None or statement is FOLLOWS else refusal_of(statement, self.forbidden)
 
     def route(self, statement) -> int:
         """Send the batch where this statement of it must go."""

@@ -4,7 +4,7 @@ from pgrouter.proxy.batch cimport RouteCounts
 from pgrouter.proxy.link cimport Link
 from pgrouter.server.connection cimport ServerConnection
 
-cdef int BIND, EXECUTE, FLUSH, SYNC
+cdef int BIND, EXECUTE, FLUSH, PARSE, SYNC
 cdef unsigned int MAX_MESSAGE
 cdef int COPY, ENDS_BATCH, LAST, UNKNOWN
 cdef int IDLE
@@ -18,6 +18,7 @@ cdef class ClientConnection(Link):
     cdef public bint waiting
     cdef readonly dict told
     cdef public str pin
+    cdef public double pinned_at
     cdef public int state
     cdef readonly object client_id
     cdef public object key
@@ -26,6 +27,7 @@ cdef class ClientConnection(Link):
     cdef public double since
 
     cdef Py_ssize_t begin(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
+    cdef Py_ssize_t refused(self, int refusal, bint unnamed, Py_ssize_t pos) except -1
     cdef Py_ssize_t swallow(self, Py_ssize_t pos, Py_ssize_t end) except -1
     cpdef int skip(self, Py_ssize_t size) except -1
     cdef int take_server(self) except -1

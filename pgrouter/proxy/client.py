@@ -19,11 +19,12 @@ import cython
 from pgrouter.errors import NotInThisSession, RouterError
 from pgrouter.net.poller import Poller
 from pgrouter.protocol import messages
-from pgrouter.protocol.codes import BIND, EXECUTE, FLUSH, IDLE, MAX_MESSAGE, SYNC
+from pgrouter.protocol.codes import BIND, EXECUTE, FLUSH, IDLE, MAX_MESSAGE, PARSE, SYNC
 from pgrouter.protocol.framing import COPY, ENDS_BATCH, LAST, UNKNOWN, frontend_kind, length_at
 from pgrouter.proxy import again
 from pgrouter.proxy.link import AHEAD, MAX_BATCH, Link, bad_frame
 from pgrouter.server.connection import ServerConnection
+from pgrouter.session.pins import REFUSALS
 
 log = logging.getLogger("pgrouter.client")
 
@@ -42,6 +43,7 @@ class ClientConnection(Link):
         self.waiting = False
         self.told = {}  # ParameterStatus values of the session, where the startup packet had settings
         self.pin = None  # why the server is kept past the transaction
+        self.pinned_at = 0.0  # and since when
         self.state = 0  # Effect flags of what it has there
         self.client_id = next(_ids)
         self.key = b""
@@ -92,6 +94,7 @@ class ClientConnection(Link):
         at: cython.Py_ssize_t = pos
         needs_server: cython.bint = False
         works: cython.bint = False
+        refusal: cython.int
         self.batch.begin()
         while True:
             if end - at < 5:
@@ -119,11 +122,14 @@ class ClientConnection(Link):
             if code != SYNC and code != FLUSH:
                 needs_server = True
                 works = works or code == BIND or code == EXECUTE
-                self.batch.examine(code, buf, at, stop)
+                refusal = self.batch.examine(code, buf, at, stop)
+                if refusal and at == pos:  # nothing in front of it needs a server: it is answered here
+                    return self.refused(refusal, code == PARSE and buf[pos + 5] == 0, pos)
             at = stop
             if kind == ENDS_BATCH:
                 break
         if not needs_server:
+            self.idle_at = self.poller.now
             if code == SYNC:
                 self.send_bytes(messages.READY_IDLE)
             return at
@@ -138,6 +144,14 @@ class ClientConnection(Link):
         self.take_server()
         if self.server is None:
             self.examined -= pos  # what waits comes again at offset 0
+        return pos
+
+    def refused(self, refusal: cython.int, unnamed: cython.bint, pos: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """The batch at pos begins with what the client may not send: a conversation says so."""
+        self.batch.answered()
+        if unnamed:  # as after any Parse that has failed
+            self.statements.forget_unnamed()
+        self.hub.refuse(self, REFUSALS[refusal])
         return pos
 
     def swallow(self, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
@@ -241,15 +255,15 @@ class ClientConnection(Link):
 
     # -- what the server has to say
 
-    def on_error(self, sqlstate: str) -> cython.bint:
+    def on_error(self, sqlstate: str, routine: str) -> cython.bint:
         """Run the batch again, if a replica has refused it or a plan is too old."""
         if self.second is not None:
             self.second.failed(sqlstate)
         elif self.again > 0 and self.conversation is None:
-            self.second = again.refused(self, self.server, sqlstate)
+            self.second = again.refused(self, self.server, sqlstate, routine)
             if self.second is not None:
                 return True
-        if sqlstate == again.OLD_PLAN:
+        if routine == again.OLD_PLAN:
             self.statements.outdated()
         return False
 
@@ -307,12 +321,14 @@ class ClientConnection(Link):
 
     def converse(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Give the bytes to the conversation."""
+        self.idle_at = self.poller.now
         return pos + self.conversation.on_bytes(bytes(buf[pos:end]))
 
     def on_server_lost(self, error: RouterError) -> int:
         """The server is gone: say what is lost, and stay where PostgreSQL's session could."""
         server: ServerConnection = self.server
         self.server = None
+        self.idle_at = self.poller.now
         if self.conversation is not None:
             self.conversation.refused(error)
             return 0

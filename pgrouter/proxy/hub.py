@@ -19,6 +19,7 @@ from pgrouter.routing.policy import facts_of
 from pgrouter.routing.statement import Effect, Tx
 from pgrouter.session import harvest, remains
 from pgrouter.session.limbo import Limbo, after_loss
+from pgrouter.session.pins import forbidden_by
 from pgrouter.session.settings import strings_are_unusual
 
 if TYPE_CHECKING:
@@ -77,6 +78,15 @@ class Hub:
         self.routes = RouteCounts()
         self.draining = False
 
+    def reload(self, settings: Settings, users: UserStore) -> None:
+        """Take new settings. What they forbid is refused from now on; a session that keeps its server does so."""
+        self.settings = settings
+        self.users = users
+        self.pools.reload(settings.pool)
+        for client in self.clients.values():
+            if client.group is not None:
+                client.batch.forbid(forbidden_by(client.group.settings))
+
     # -- coming
 
     def arrived(self, client: ClientConnection) -> None:
@@ -99,11 +109,12 @@ class Hub:
 
     def logged_in(self, client: ClientConnection) -> None:
         """A login is complete. In session pooling the client keeps its first server, which must take its writes."""
-        if client.group is not None and self.settings.pool.mode == "session":
-            client.pin = "session pooling"
         if client.group is not None:
+            if client.group.settings.mode == "session":
+                self._pin(client, "session pooling")
             self._learn(client)
         self.logging_in.pop(client.client_id, None)
+        client.idle_at = self.pools.poller.now
         if self.settings.log.connections:
             self.log(client, logging.INFO, "login")
 
@@ -112,8 +123,9 @@ class Hub:
         settings = {name.lower(): value for name, value in client.group.parameters} | dict(client.profile.values)
         client.statements.unusual_strings = strings_are_unusual(settings)
         self._enter(client)
-        pinned = self.settings.pool.mode == "session"
-        client.batch.follow(facts_of(settings, mode=client.mode, pinned=pinned))
+        limits = client.group.settings
+        client.batch.forbid(forbidden_by(limits))
+        client.batch.follow(facts_of(settings, mode=client.mode, pinned=limits.mode == "session"))
 
     def adopt(self, name: str, catalog: ByRole) -> None:
         """Judge the statements of a database by this catalog from now on."""
@@ -157,7 +169,7 @@ class Hub:
             server.profile = self.profiles.empty
             server.dirty = False
             client.profile = client.startup_profile
-            self._pin(client, server, 0)
+            self._keep(client, server, 0)
             client.settled()
             self._learn(client)
         if effects & Effect.DEALLOCATE:
@@ -167,7 +179,7 @@ class Hub:
             self.databases.on_change(client.group.database, bool(effects & Effect.REDEFINES))
         questions: list[str] = []
         if effects & remains.STATE or (client.state and effects & remains.RELEASES):
-            self._pin(client, server, client.state | (effects & remains.STATE))
+            self._keep(client, server, client.state | (effects & remains.STATE))
             questions.append(remains.question(client.state))
         if batch.touched is not None:
             questions.append(batch.touched.question(dict(client.profile.values)))
@@ -176,15 +188,21 @@ class Hub:
             server.held = True
             server.inject(messages.query("; ".join(questions)))
 
-    def _pin(self, client: ClientConnection, server: ServerConnection, state: int) -> None:
+    def _keep(self, client: ClientConnection, server: ServerConnection, state: int) -> None:
         """Keep a client on its server, or let it go, for what it has there."""
         client.state = state
-        if self.settings.pool.mode == "session":
+        why = remains.words(state)
+        if client.group.settings.mode == "session":
             return
-        pin = remains.words(state)
-        if pin is not None and client.pin is None:
-            self.log(client, logging.DEBUG, f"pinned to {server!r}: {pin}")
-        client.pin = pin
+        if why is None or client.pin is None:
+            if why is not None:
+                self.log(client, logging.DEBUG, f"pinned to {server!r}: {why}")
+            self._pin(client, why)
+        client.pin = why
+
+    def _pin(self, client: ClientConnection, why: str | None) -> None:
+        client.pin = why
+        client.pinned_at = self.pools.poller.now
 
     def harvested(self, client: ClientConnection, server: ServerConnection) -> None:
         """The server has told what the transaction has left: the pin and the profiles follow."""
@@ -192,7 +210,7 @@ class Hub:
         touched = client.batch.touched
         client.settled()
         if client.state:
-            self._pin(client, server, remains.left(client.state, collected))
+            self._keep(client, server, remains.left(client.state, collected))
         if touched is not None:
             self._follow(client, server, touched, collected)
 
@@ -365,7 +383,7 @@ class Hub:
 
 
 def _ending(kind: int) -> int:
-    if kind in (requests.QUERY, requests.FUNCTION):
+    if kind in (requests.QUERY, requests.FUNCTION, requests.REFUSED_QUERY):
         return 1
     return 2 if kind == requests.SYNC else 0
 

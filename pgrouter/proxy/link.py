@@ -39,11 +39,14 @@ from pgrouter.protocol.requests import EXECUTE as R_EXECUTE
 from pgrouter.protocol.requests import FORWARD, SKIP
 from pgrouter.protocol.requests import FUNCTION as R_FUNCTION
 from pgrouter.protocol.requests import QUERY as R_QUERY
+from pgrouter.protocol.requests import REFUSED as R_REFUSED
+from pgrouter.protocol.requests import REFUSED_QUERY as R_REFUSED_QUERY
 from pgrouter.protocol.requests import SYNC as R_SYNC
 from pgrouter.proxy.batch import Batch
 from pgrouter.proxy.explain import explained
 from pgrouter.proxy.statements import ClientStatements
 from pgrouter.server.connection import Peer, ServerConnection
+from pgrouter.session.pins import INSTEAD
 from pgrouter.session.settings import transition
 
 # A batch is kept whole up to this size; a larger one goes to the primary and streams.
@@ -73,6 +76,7 @@ class Link(Peer):
         self.open_batch = False  # frames were sent since the last Sync, Query or FunctionCall
         self.body_left = 0  # bytes of a frame that streams through
         self.examined = 0  # frames before this offset have been accounted for
+        self.idle_at = poller.now  # it has had no server and said nothing since
         self.terminated = False  # it said Terminate; otherwise it just vanishes
 
     def link(self, server: ServerConnection) -> int:
@@ -96,7 +100,8 @@ class Link(Peer):
         server: ServerConnection = self.server
         self.server = None
         server.peer = None
-        server.xact_s += self.poller.now - server.linked_at
+        self.idle_at = self.poller.now
+        server.xact_s += self.idle_at - server.linked_at
         self.batch.effects = 0
         if not self.reading:
             self.wrote = server
@@ -117,6 +122,8 @@ class Link(Peer):
         out.reset(buf)
         if server.owed.count == 0:
             server.asked_at = self.poller.now
+            if server.at_sync and server.status == IDLE:
+                server.xact_at = server.asked_at
         if server.profile is not self.profile:
             self.apply_profile(out)
         if self.body_left:
@@ -226,10 +233,9 @@ class Link(Peer):
         if self.batch.deallocates and (code == QUERY or code == EXECUTE):
             self.batch.deallocates = False
             self.statements.deallocate_all(server)
-        if self.batch.explains and (code == QUERY or code == PARSE):
-            instead = explained(self, bytes(buf[pos:stop]))
-            if instead is not None:
-                return self.request_instead(code, instead, out)
+        if self.batch.unusual and (code == QUERY or code == PARSE or code == BIND):
+            if self.request_unusual(code, buf, pos, stop, out):
+                return 0
         if code == QUERY:
             server.queries += 1
             server.unnamed = None  # a simple Query ends the unnamed statement
@@ -250,6 +256,36 @@ class Link(Peer):
         elif code == COPY_DONE or code == COPY_FAIL:
             owed.push(R_COPY_END, FORWARD)
         out.add(pos, stop)
+        return 0
+
+    def request_unusual(
+        self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: Gather
+    ) -> cython.bint:
+        """Enter and add what the server gets in place of this message, if it is one that is not sent as it is."""
+        refusal: cython.int = self.batch.refusal(code, buf, pos, stop)
+        if refusal:
+            self.refuse(code, refusal, code == PARSE and buf[pos + 5] == 0, out)
+            return True
+        instead = None if code == BIND else explained(self, bytes(buf[pos:stop]))
+        if instead is None:
+            return False
+        self.request_instead(code, instead, out)
+        return True
+
+    def refuse(self, code: cython.int, refusal: cython.int, unnamed: cython.bint, out: Gather) -> int:
+        """Have the server fail where it would have got a statement that the client may not send."""
+        server: ServerConnection = self.server
+        if code == QUERY:
+            server.queries += 1
+            server.unnamed = None
+            server.owed.push(R_REFUSED_QUERY, FORWARD, refusal)
+            out.add_bytes(messages.query(INSTEAD[refusal]))
+            return 0
+        if unnamed:  # as after any Parse that has failed
+            server.unnamed = None
+            self.statements.forget_unnamed()
+        server.owed.push(R_REFUSED, FORWARD, refusal)
+        out.add_bytes(messages.message(PARSE, (b"" if unnamed else b"pgrouter") + b"\0" + INSTEAD[refusal] + b"\0\0\0"))
         return 0
 
     def request_instead(self, code: cython.int, message: bytes, out: Gather) -> int:

@@ -22,7 +22,7 @@ cdef class Peer(Stream):
     cpdef int on_refused(self, object error) except -1
     cpdef int on_ready(self) except -1
     cpdef int on_server_lost(self, object error) except -1
-    cpdef bint on_error(self, str sqlstate) except -1
+    cpdef bint on_error(self, str sqlstate, str routine) except -1
     cpdef int on_let_go(self, ServerConnection server) except -1
     cpdef int on_named(self, list events) except -1
     cpdef int on_unnamed_lost(self) except -1
@@ -64,6 +64,7 @@ cdef class ServerConnection(Stream):
     cdef public double query_s
     cdef public double linked_at
     cdef public double asked_at
+    cdef public double xact_at
     cdef readonly object connection_id
 
     cdef Py_ssize_t look(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end, Gather out) except -1

@@ -38,6 +38,7 @@ from pgrouter.protocol.framing import length_at
 from pgrouter.protocol.outstanding import Outstanding
 from pgrouter.protocol.requests import CLOSE, FAKE, FORWARD, OUT_OF_SYNC, PARSE_NAMED, QUERY, SKIP, SYNC
 from pgrouter.server.states import DIALLING, LOGGING_IN, RESETTING, STATE_NAMES
+from pgrouter.session.pins import ANSWERS
 
 log = logging.getLogger("pgrouter.server")
 
@@ -84,7 +85,7 @@ class Peer(Stream):
         """The linked server is gone; `error` says how."""
         raise NotImplementedError
 
-    def on_error(self, sqlstate: str) -> cython.bint:
+    def on_error(self, sqlstate: str, routine: str) -> cython.bint:
         """Hear of an error before it is passed on; True: the batch is run elsewhere, and `on_let_go` follows."""
         return False
 
@@ -148,6 +149,7 @@ class ServerConnection(Stream):
         self.query_s = 0.0  # time with answers owed
         self.linked_at = 0.0
         self.asked_at = 0.0
+        self.xact_at = 0.0  # the transaction at hand began
         self.connection_id = next(_ids)
 
     # -- dialling and login
@@ -297,6 +299,8 @@ class ServerConnection(Stream):
                 self.executed = False
                 self.held = False
                 self.query_s += self.poller.now - self.asked_at
+            elif self.status == IDLE:
+                self.xact_at = self.poller.now
             return action
         if code in (NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS):
             action = self.aside(code)
@@ -330,8 +334,14 @@ class ServerConnection(Stream):
         fields = messages.read_error(body)
         if fields.get("V", fields.get("S", "")) in ("FATAL", "PANIC"):
             return self.ends(fields)
+        ours: cython.int = self.owed.refusal()  # what failed stands for a statement that was refused
         action = self.owed.answer(ERROR_RESPONSE)
-        refused = action == FORWARD and self.peer is not None and self.peer.on_error(fields.get("C", ""))
+        refused = (
+            not ours
+            and action == FORWARD
+            and self.peer is not None
+            and self.peer.on_error(fields.get("C", ""), fields.get("R", ""))
+        )
         if refused:
             out.clear()
             self.batch = bytearray(ROOM)
@@ -343,6 +353,9 @@ class ServerConnection(Stream):
             self.forget_unnamed()
         if refused:
             return SKIP
+        if ours:
+            out.add_bytes(ANSWERS[ours])
+            return FAKE
         if action == SKIP and self.collector is not None:
             self.collector.append((ERROR_RESPONSE, body))
         elif action == SKIP:

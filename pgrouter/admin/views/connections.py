@@ -21,7 +21,7 @@ _PGBOUNCER = (
     "type user database replication state addr port:int local_addr local_port:int connect_time request_time "
     "wait:int wait_us:int close_needed:int ptr link remote_pid:int tls application_name prepared_statements:int id:int "
 )
-CLIENTS = columns(_PGBOUNCER + "pin route")
+CLIENTS = columns(_PGBOUNCER + "pin pin_time route")
 SERVERS = columns(_PGBOUNCER + "member")
 
 
@@ -60,6 +60,7 @@ def _client(scene: Scene, client: ClientConnection, since: float | None) -> Row:
         len(client.prepared),
         client.client_id,
         client.pin or "",
+        scene.time(client.pinned_at) if client.pin else None,
         f"{'replica' if client.batch.reads else 'primary'}: {client.batch.reason}" if client.batch.reason else "",
     )
 

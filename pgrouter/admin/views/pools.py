@@ -76,6 +76,7 @@ def databases(scene: Scene) -> Iterator[Row]:
     view = app.monitor.view
     primary = view.member(view.primary) if view.primary else None
     for name in sorted({group.database for group in app.pools.groups.values()}):
+        mine = settings.of(name, "")
         connections = sum(len(list(g.servers())) for g in app.pools.groups.values() if g.database == name)
         yield (
             name,
@@ -83,11 +84,11 @@ def databases(scene: Scene) -> Iterator[Row]:
             primary.port if primary else None,
             name,
             None,
-            settings.size,
-            settings.min_size,
+            mine.size,
+            mine.min_size,
             0,
-            int(settings.lifetime_s),
-            settings.mode,
+            int(mine.lifetime_s),
+            mine.mode,
             BALANCE,
             0,
             connections,
@@ -109,7 +110,8 @@ def users(scene: Scene) -> Iterator[Row]:
     for group in app.pools.groups.values():
         connections[group.user] += len(list(group.servers()))
     for name in sorted({*clients, *connections}):
-        yield (name, settings.size, 0, settings.mode, 0, connections[name], 0, clients[name])
+        mine = settings.of("", name)
+        yield (name, mine.size, 0, mine.mode, 0, connections[name], 0, clients[name])
 
 
 def lists(scene: Scene) -> Iterator[Row]:

@@ -36,7 +36,7 @@ def test_every_problem_is_a_line(config: Path, capsys: pytest.CaptureFixture[str
     assert main(["check", "--config", str(config)]) == 1
     out, err = capsys.readouterr()
     assert out.splitlines() == [
-        f"{config}: pool.mode: expected one of transaction, session; got 'y'",
+        f"{config}: pool.mode: expected one of transaction, session, statement; got 'y'",
         f"{config}: pool.size: expected int, got str",
     ]
     assert err == ""

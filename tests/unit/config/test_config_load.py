@@ -96,7 +96,7 @@ def test_passwords_are_never_shown(directory: Path) -> None:
         ("size: 20", "wait_timeout: -1", "pool.wait_timeout: expected number >= 0.0, got -1"),
         ("size: 20", "wait_timeout: .inf", "pool.wait_timeout: expected number <= 1e9, got inf"),
         ("size: 20", "wait_timeout: .nan", "pool.wait_timeout: expected number >= 0.0, got nan"),
-        ("mode: transaction", "mode: tx", "pool.mode: expected one of transaction, session; got 'tx'"),
+        ("mode: transaction", "mode: tx", "pool.mode: expected one of transaction, session, statement; got 'tx'"),
         ("pool: {", "pool: 5\nlog: {", "pool: expected a mapping, got int"),
         ("source: static", "source: patroni", "cluster.source: patroni (its REST interface) is not supported yet"),
         ("source: static", "source: consul", "cluster.source: expected one of static, etcd; got 'consul'"),

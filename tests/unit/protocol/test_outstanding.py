@@ -20,6 +20,8 @@ from pgrouter.protocol.requests import (
     PARSE,
     PARSE_NAMED,
     QUERY,
+    REFUSED,
+    REFUSED_QUERY,
     SKIP,
     SYNC,
 )
@@ -27,11 +29,14 @@ from pgrouter.protocol.requests import (
 # The meanings in ANSWERS; compiled, they are C constants of the module
 _, PART, ENDS, ABORTS = range(4)
 
-KINDS = (QUERY, FUNCTION, PARSE, PARSE_NAMED, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, COPY_END, CLOSE_NAMED)
+KINDS = (
+    QUERY, FUNCTION, PARSE, PARSE_NAMED, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, COPY_END, CLOSE_NAMED,
+    REFUSED, REFUSED_QUERY,
+)  # fmt: skip
 NAMES = {
     QUERY: "Query", FUNCTION: "FunctionCall", PARSE: "Parse", PARSE_NAMED: "Parse named", BIND: "Bind",
     DESCRIBE: "Describe", EXECUTE: "Execute", CLOSE: "Close", SYNC: "Sync", COPY_END: "CopyDone",
-    CLOSE_NAMED: "Close named",
+    CLOSE_NAMED: "Close named", REFUSED: "refused", REFUSED_QUERY: "refused Query",
 }  # fmt: skip
 E_, Z, C, G = codes.ERROR_RESPONSE, codes.READY_FOR_QUERY, codes.COMMAND_COMPLETE, codes.COPY_IN_RESPONSE
 
@@ -135,6 +140,23 @@ def test_the_commit_of_an_implicit_transaction_may_fail_at_the_sync() -> None:
     owed = owing(EXECUTE, SYNC)
     assert [owed.answer(code) for code in (C, E_, Z)] == [FORWARD] * 3
     assert owed.count == 0
+
+
+def test_what_was_refused_says_why_until_its_error() -> None:
+    owed = owing(QUERY, (REFUSED_QUERY, FORWARD, 3), (REFUSED, FORWARD, 5), (BIND, FORWARD), SYNC)
+    assert owed.refusal() == 0
+    owed.answer(Z)
+    assert owed.refusal() == 3
+    assert [owed.answer(code) for code in (E_, Z)] == [FORWARD, FORWARD]
+    assert owed.refusal() == 5
+    assert owed.answer(E_) == FORWARD
+    assert (owed.refusal(), kinds(owed), owed.take_events()) == (0, [SYNC], [])
+
+
+def test_what_was_refused_behind_an_error_is_no_named_statement() -> None:
+    owed = owing(BIND, (REFUSED, FORWARD, 5), SYNC)
+    owed.answer(E_)
+    assert (kinds(owed), owed.take_events()) == ([SYNC], [])
 
 
 # -- named statements

@@ -1,0 +1,103 @@
+"""Keeps clients to the time limits of their pools: what the janitor does for them ten times a second.
+
+The data path keeps only what it would be too late to find out here: when a transaction began (`xact_at` of a server)
+and since when a client has had no server (`idle_at`). How long a server has been at one request, or has waited for its
+client, is seen from outside: it looks the same at every tick. So a limit may be noticed two ticks late, never early.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pgrouter.errors import ServerLost
+from pgrouter.proxy.conversation import LimboConversation
+from pgrouter.session.deadlines import Doing, Due, doing, due, last_words
+
+if TYPE_CHECKING:
+    from pgrouter.proxy.client import ClientConnection
+    from pgrouter.proxy.hub import Hub
+    from pgrouter.server.connection import ServerConnection
+
+CANCEL_ANSWER_S = 5.0  # PostgreSQL acts on a cancel request at once, unless something is wrong with it
+
+IDLE_STATUS = ord("I")
+
+
+@dataclass(slots=True)
+class Mark:
+    """A server as it looked at a tick."""
+
+    look: tuple[Doing, int, float]  # what it does, how many answers it has given, when it was last asked
+    since: float
+    cancelled_at: float = 0.0
+
+
+class Deadlines:
+    """The clients of a hub under their limits; `tick` is called by the pools' janitor."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self._marks: dict[ServerConnection, Mark] = {}
+        self._last = 0.0
+
+    def tick(self, now: float) -> None:
+        """End what has taken too long."""
+        if any(group.limited for group in self.hub.pools.groups.values()):
+            before, self._marks = self._marks, {}
+            for client in list(self.hub.clients.values()):
+                if client.group is None or not client.group.limited or client.closed:
+                    continue
+                if client.server is not None:
+                    self._linked(client, before, now)
+                elif not client.waiting and client.client_id not in self.hub.logging_in:
+                    self._unlinked(client, now)
+        self._last = now
+
+    def _linked(self, client: ClientConnection, before: dict[ServerConnection, Mark], now: float) -> None:
+        server = client.server
+        if client.conversation is not None or server.held:  # it is at work for the router
+            return
+        what = doing(owed=server.owed.count, idle=server.status == IDLE_STATUS, at_sync=server.at_sync)
+        look = what, server.owed.head, server.asked_at
+        mark = before.get(server)
+        if mark is None or mark.look != look:
+            fresh = what is Doing.RUNNING and server.asked_at > self._last
+            mark = Mark(look, server.asked_at if fresh else now)
+        self._marks[server] = mark
+        verdict = due(what, now - mark.since, now - server.xact_at, client.group.settings)
+        if verdict is Due.CANCEL:
+            self._cancel(client, mark, now)
+        elif verdict is not None:
+            self._end(client, verdict)
+
+    def _unlinked(self, client: ClientConnection, now: float) -> None:
+        conversation = client.conversation
+        lost = isinstance(conversation, LimboConversation) and conversation.limbo.failed
+        what = Doing.IN_TRANSACTION if lost else Doing.IDLE
+        verdict = due(what, now - client.idle_at, 0.0, client.group.settings)
+        if verdict is not None:
+            self._end(client, verdict)
+
+    def _cancel(self, client: ClientConnection, mark: Mark, now: float) -> None:
+        if not mark.cancelled_at:
+            self.hub.log(client, logging.INFO, "query timeout: canceling")
+            mark.cancelled_at = now
+            self.hub.pools.cancel(client.server)
+        elif now - mark.cancelled_at > CANCEL_ANSWER_S:
+            client.again = -1  # it would take as long elsewhere
+            client.server.lose(
+                ServerLost(
+                    "canceling statement due to query timeout", sqlstate="57014",
+                    detail=f"The server has not answered a cancel request for {CANCEL_ANSWER_S:g} seconds.",
+                )
+            )  # fmt: skip
+
+    def _end(self, client: ClientConnection, reason: Due) -> None:
+        error = last_words(reason)
+        if client.server is not None and client.server.mid_frame:  # it could not tell our words from a row's
+            self.hub.log(client, logging.INFO, error.message)
+            client.leave()
+        else:
+            client.violation(error)

@@ -1,0 +1,77 @@
+"""How long a session may do what it does: which of its time limits has run out, and what follows.
+
+The table LIMITS is the whole rule: for each thing that a session can be doing, the settings that limit it, the span
+that each is about, and what is due when the span is longer. The first that has run out counts; 0 means no limit.
+
+Source: postgres.c ProcessInterrupts() for the words and SQLSTATEs; PgBouncer's janitor.c for the names of the settings.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from pgrouter.errors import RouterError
+
+if TYPE_CHECKING:
+    from pgrouter.config.settings import Pool
+
+
+class Doing(Enum):
+    """What a session does, as its server sees it."""
+
+    IDLE = "idle"  # between transactions, with or without a server
+    IN_TRANSACTION = "idle in transaction"  # its server waits for it
+    RUNNING = "running"  # it waits for its server
+
+
+class Due(Enum):
+    """What has to be done."""
+
+    CANCEL = "cancel the query"
+    END_TRANSACTION = "end the session: its transaction is too long"
+    END_IDLE_TRANSACTION = "end the session: idle in a transaction"
+    END_IDLE = "end the session: idle"
+
+
+_TRANSACTION = ("transaction_timeout_s", True, Due.END_TRANSACTION)
+
+# The setting, whether it is about the whole transaction or only about what is done now, and what is due
+LIMITS: dict[Doing, tuple[tuple[str, bool, Due], ...]] = {
+    Doing.IDLE: (("client_idle_timeout_s", False, Due.END_IDLE),),
+    Doing.IN_TRANSACTION: (("idle_transaction_timeout_s", False, Due.END_IDLE_TRANSACTION), _TRANSACTION),
+    Doing.RUNNING: (_TRANSACTION, ("query_timeout_s", False, Due.CANCEL)),
+}
+
+_LAST_WORDS = {
+    Due.END_TRANSACTION: ("transaction timeout", "25P04"),
+    Due.END_IDLE_TRANSACTION: ("idle-in-transaction timeout", "25P03"),
+    Due.END_IDLE: ("idle-session timeout", "57P05"),
+}
+
+
+def limited(settings: Pool) -> bool:
+    """Whether there is any limit at all."""
+    return any(getattr(settings, name) for limits in LIMITS.values() for name, _, _ in limits)
+
+
+def doing(*, owed: int, idle: bool, at_sync: bool) -> Doing:
+    """Say what a session does by its server: answers owed, ReadyForQuery's status, nothing sent since that."""
+    if owed:
+        return Doing.RUNNING
+    return Doing.IDLE if idle and at_sync else Doing.IN_TRANSACTION
+
+
+def due(what: Doing, for_s: float, transaction_s: float, settings: Pool) -> Due | None:
+    """Say what is due after `for_s` seconds of this, in a transaction of `transaction_s` seconds."""
+    for name, whole, then in LIMITS[what]:
+        limit_s = getattr(settings, name)
+        if limit_s and (transaction_s if whole else for_s) > limit_s:
+            return then
+    return None
+
+
+def last_words(reason: Due) -> RouterError:
+    """Give what a client is told when its session ends for this reason, as PostgreSQL says it."""
+    words, sqlstate = _LAST_WORDS[reason]
+    return RouterError(f"terminating connection due to {words}", sqlstate=sqlstate, severity="FATAL")

@@ -1,0 +1,63 @@
+"""What ties a session to its server, and what a pool refuses instead of letting a session send it.
+
+Two settings of a pool forbid statements: `pins: error` those that would leave state on the server, `mode: statement`
+those that leave a transaction open. What is refused gets an error in its place, numbered here, and never reaches a
+server. Inside a transaction or a pipeline the server gets a text that it cannot parse (`INSTEAD`), so that it fails
+exactly where the statement would have failed, and the client is told our words for it (`ANSWERS`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgrouter.errors import FeatureNotSupported
+from pgrouter.protocol import messages
+from pgrouter.routing.statement import Tx
+from pgrouter.session.remains import WORDS
+
+if TYPE_CHECKING:
+    from pgrouter.config.settings import Pool
+    from pgrouter.routing.statement import Statement
+
+# What a pool may forbid, as bits
+PINNING = 1
+BLOCKS = 2
+
+_BEGINS = (Tx.BEGIN, Tx.BEGIN_READ_ONLY, Tx.BEGIN_PRIMARY)
+
+
+def _pinning(state: str) -> FeatureNotSupported:
+    return FeatureNotSupported(
+        "cannot keep session state on a pooled server",
+        detail=f"The statement would tie the session to its server ({state}), and pool.pins is error.",
+        hint="Use a pool in session mode or a direct connection for this, or set pool.pins to keep.",
+    )
+
+
+_NO_BLOCKS = FeatureNotSupported(
+    "transaction blocks not allowed in statement pooling mode",
+    hint="Set pool.mode to transaction, for this database or user if not for all.",
+)
+
+# By number; 0 is for what may be sent
+REFUSALS = (None, *(_pinning(state) for state in WORDS.values()), _NO_BLOCKS)
+_NO_BLOCK = len(WORDS) + 1
+
+ANSWERS = (b"", *(messages.error_response(error) for error in REFUSALS if error is not None))
+INSTEAD = (b"", *(f"pgrouter has refused a statement ({state})".encode() for state in WORDS.values()), b"pgrouter: BEGIN")
+
+
+def forbidden_by(settings: Pool) -> int:
+    """Say what a pool forbids; with a server of its own a session may do anything."""
+    if settings.mode == "session":
+        return 0
+    return (PINNING if settings.pins == "error" else 0) | (BLOCKS if settings.mode == "statement" else 0)
+
+
+def refusal_of(statement: Statement, forbidden: int) -> int:
+    """Give the number of the refusal that a statement meets; 0: it may be sent."""
+    if forbidden & BLOCKS and statement.tx in _BEGINS:
+        return _NO_BLOCK
+    if not forbidden & PINNING:
+        return 0
+    return next((number for number, effect in enumerate(WORDS, 1) if statement.effects & effect), 0)
