@@ -1,5 +1,7 @@
-"""Batches that run a second time, unseen by their client: refused by a replica because it is one, lost with it, or
-refused by whichever server because its plan for a prepared statement is older than the last DDL.
+"""Batches that run a second time, unseen by their client.
+
+One was refused by a replica because it is one, lost with it, or refused by whichever server because its plan for a
+prepared statement is older than the last DDL.
 
 A link to a replica keeps the bytes of its batch (`Peer.again` of them, in `ServerConnection.batch`) until the first
 byte of the answer goes to the client; inside a transaction nothing is kept. As long as they are kept nobody has heard
@@ -147,6 +149,7 @@ def only_prepared(batch: bytes) -> bytes:
     """Give the name of the statement that a batch runs, if it does nothing else: one Bind, one Execute at most, Sync.
 
     A plan is looked at when it is bound, so nothing has been executed of such a batch that ends in an error about it.
+    And the client must be ready for other columns: it has them described, and names no format for each.
     """
     name = b""
     codes: list[int] = []
@@ -156,13 +159,23 @@ def only_prepared(batch: bytes) -> bytes:
         end = at + 1 + int.from_bytes(batch[at + 1 : at + 5], "big")
         words = batch[at + 5 : end].split(b"\0", 2)
         if code == BIND and len(words) > 2:
-            name = words[1]
+            name = words[1] if _result_formats(words[2]) <= 1 else b""
         elif code == DESCRIBE and words[0][:1] == b"S":
             name = name or words[0][1:]
         codes.append(code)
         at = end
-    alone = codes.count(BIND) <= 1 and codes.count(EXECUTE) <= 1 and codes.count(SYNC) == 1 and codes[-1] == SYNC
-    return name if alone and QUERY not in codes else b""
+    once = codes.count(BIND) <= 1 and codes.count(EXECUTE) <= 1 and codes.count(SYNC) == 1 and codes[-1] == SYNC
+    return name if once and DESCRIBE in codes and QUERY not in codes else b""
+
+
+def _result_formats(bind: bytes) -> int:
+    """Count the formats for columns in a Bind message, given what is behind its names."""
+    at = 2 + 2 * int.from_bytes(bind[:2], "big")
+    values = int.from_bytes(bind[at : at + 2], "big")
+    at += 2
+    for _ in range(values):
+        at += 4 + max(0, int.from_bytes(bind[at : at + 4], "big", signed=True))
+    return int.from_bytes(bind[at : at + 2], "big")
 
 
 def _text_of(name: bytes, statements: ClientStatements) -> bytes:

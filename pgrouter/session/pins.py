@@ -44,7 +44,7 @@ REFUSALS = (None, *(_pinning(state) for state in WORDS.values()), _NO_BLOCKS)
 _NO_BLOCK = len(WORDS) + 1
 
 ANSWERS = (b"", *(messages.error_response(error) for error in REFUSALS if error is not None))
-INSTEAD = (b"", *(f"pgrouter has refused a statement ({state})".encode() for state in WORDS.values()), b"pgrouter: BEGIN")
+INSTEAD = (b"", *(f"pgrouter has refused a statement ({why})".encode() for why in WORDS.values()), b"pgrouter: BEGIN")
 
 
 def forbidden_by(settings: Pool) -> int:

@@ -121,7 +121,8 @@ def front(_front: Router, streaming: StreamingCluster) -> Router:
     until(lambda: sum(row["readable"] for row in _front.admin("SHOW CLUSTER")) == 2, 30, "both replicas serve reads")
     known = "explain route select * from again_items, v_sleep"
     with _front.connect() as one:
-        until(lambda: "replica" in one.execute(known.encode()).fetchone()[0], 30, "the catalog is known")
+        # Not prepared: that would keep the first answer
+        until(lambda: "replica" in one.execute(known.encode(), prepare=False).fetchone()[0], 30, "the catalog is known")
     return _front
 
 

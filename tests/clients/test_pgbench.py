@@ -65,6 +65,9 @@ def test_reads_are_spread_evenly_as_the_servers_count_them(
 
     before = scans()
     own = router(bench.settings)
+    with own.connect() as first:
+        known = b"explain route select * from pgbench_accounts"
+        until(lambda: "replica" in first.execute(known, prepare=False).fetchone()[0], 30, "the catalog is known")
     done = run(own, "-S", "-T", "2")
     own.stop()  # a backend's counts are complete when it ends
     until(lambda: sum(scans()) - sum(before) >= done, 30, "all scans counted")

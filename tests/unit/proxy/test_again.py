@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pgrouter.protocol.messages import message, query
-from pgrouter.proxy.again import BEHIND, STANDBY, only_statement
+from pgrouter.proxy.again import BEHIND, STANDBY, only_prepared, only_statement
 
 
 def parse(name: bytes, text: bytes) -> bytes:
@@ -56,3 +56,27 @@ def test_the_only_statement(statements: Any, batch: bytes, text: bytes | None, n
 
 def test_no_sqlstate_is_in_both_tables() -> None:
     assert not STANDBY & BEHIND
+
+
+def bound(name: bytes, formats: int, *values: bytes) -> bytes:
+    parameters = b"".join(len(value).to_bytes(4, "big") + value for value in values)
+    ends = formats.to_bytes(2, "big") + b"\0\1" * formats
+    return message(ord("B"), b"\0" + name + b"\0" + b"\0\1\0\1" + len(values).to_bytes(2, "big") + parameters + ends)
+
+
+@pytest.mark.parametrize(("batch", "name"), [
+    (bound(b"s", 0) + describe(b"P") + EXECUTE + SYNC, b"s"),
+    (bound(b"s", 1, b"x", b"") + describe(b"P") + EXECUTE + SYNC, b"s"),
+    (parse(b"s", b"select 1") + bound(b"s", 0) + describe(b"P") + EXECUTE + SYNC, b"s"),
+    (describe(b"Ss") + SYNC, b"s"),
+    (bound(b"s", 0) + EXECUTE + SYNC, b""),  # the client takes the columns for known
+    (bound(b"s", 2, b"x") + describe(b"P") + EXECUTE + SYNC, b""),  # or their number
+    (bound(b"", 0) + describe(b"P") + EXECUTE + SYNC, b""),
+    (bound(b"s", 0) + describe(b"P") + EXECUTE + bound(b"t", 0) + EXECUTE + SYNC, b""),
+    (bound(b"s", 0) + describe(b"P") + EXECUTE + SYNC + query("select 1"), b""),
+    (bound(b"s", 0) + describe(b"P") + EXECUTE + SYNC + SYNC, b""),
+    (bound(b"s", 0) + describe(b"P") + EXECUTE, b""),
+    (query("select 1"), b""),
+])  # fmt: skip
+def test_what_can_be_prepared_anew_unseen(batch: bytes, name: bytes) -> None:
+    assert only_prepared(batch) == name
