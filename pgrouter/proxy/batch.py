@@ -155,6 +155,7 @@ class Batch:
 
     def examine(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:
         """Account for one whole frame; gives the number of its refusal, 0 when it may be sent."""
+        refusal: cython.int = 0
         if code == QUERY or code == PARSE or code == BIND or code == DESCRIBE:
             statement = self.statements.class_of(code, buf, pos, stop)
             if statement is None:
@@ -162,11 +163,11 @@ class Batch:
             if statement is not FOLLOWS:
                 self.route(statement)
                 if not self.quiet:
-                    self.examine_effects(code, statement)
+                    refusal = self.examine_effects(code, statement)
                 self.writes = self.writes or not self.reads
         elif code == FUNCTION_CALL or frontend_kind(code) == COPY:
             return self.route(_CALLED)
-        return 0
+        return refusal
 
     def examine_effects(self, code: cython.int, statement) -> int:
         """Account for a statement that leaves something behind."""
