@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from pgrouter.protocol.codes import BIND, DESCRIBE, EXECUTE, PARSE, QUERY, SYNC
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pgrouter.errors import RouterError
     from pgrouter.pool.group import Group
     from pgrouter.pool.member import MemberPool
@@ -124,12 +126,7 @@ def only_statement(batch: bytes, statements: ClientStatements) -> tuple[bytes | 
     texts: set[bytes] = set()
     names: set[bytes] = set()
     parsed: dict[bytes, bytes] = {}
-    at = 0
-    while at < len(batch):
-        code = batch[at]
-        end = at + 1 + int.from_bytes(batch[at + 1 : at + 5], "big")
-        words = batch[at + 5 : end].split(b"\0", 2)
-        at = end
+    for code, words in _messages(batch):
         if code == QUERY:
             texts.add(words[0])
         elif code == PARSE and len(words) > 2:
@@ -153,19 +150,23 @@ def only_prepared(batch: bytes) -> bytes:
     """
     name = b""
     codes: list[int] = []
-    at = 0
-    while at < len(batch):
-        code = batch[at]
-        end = at + 1 + int.from_bytes(batch[at + 1 : at + 5], "big")
-        words = batch[at + 5 : end].split(b"\0", 2)
+    for code, words in _messages(batch):
         if code == BIND and len(words) > 2:
             name = words[1] if _result_formats(words[2]) <= 1 else b""
         elif code == DESCRIBE and words[0][:1] == b"S":
             name = name or words[0][1:]
         codes.append(code)
-        at = end
     once = codes.count(BIND) <= 1 and codes.count(EXECUTE) <= 1 and codes.count(SYNC) == 1 and codes[-1] == SYNC
     return name if once and DESCRIBE in codes and QUERY not in codes else b""
+
+
+def _messages(batch: bytes) -> Iterator[tuple[int, list[bytes]]]:
+    """Give the messages of a batch: type, and the body parted behind its first two strings."""
+    at = 0
+    while at < len(batch):
+        end = at + 1 + int.from_bytes(batch[at + 1 : at + 5], "big")
+        yield batch[at], batch[at + 5 : end].split(b"\0", 2)
+        at = end
 
 
 def _result_formats(bind: bytes) -> int:

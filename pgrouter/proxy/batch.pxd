@@ -53,5 +53,6 @@ cdef class Batch:
     cdef int examine_effects(self, int code, object statement) except -1
     cdef int refusal(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
     cdef int route(self, object statement) except -1
+    cdef bint needs_own_server(self) noexcept
     cdef int note(self, object statement) except -1
     cdef int touch(self, object settings) except -1

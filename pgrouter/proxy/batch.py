@@ -199,10 +199,9 @@ class Batch:
             self.reason = reason
         return 0
 
-    @property
-    def needs_own_server(self) -> bool:
+    def needs_own_server(self) -> cython.bint:
         """Whether it asks for values of sequences that only the session's last writing server can know."""
-        return bool(self.effects & SEQUENCES)
+        return self.effects & SEQUENCES != 0
 
     def note(self, statement) -> int:
         """Remember what a statement may leave behind, and that it ends the transaction."""

@@ -170,7 +170,7 @@ class ClientConnection(Link):
     def take_server(self) -> int:
         """Link a server that is free, or wait for one."""
         server: ServerConnection
-        if self.batch.effects and self.batch.needs_own_server:
+        if self.batch.needs_own_server():
             return self.take_own()
         if self.second is None:
             server = self.group.take(self.batch.reads)
@@ -201,7 +201,7 @@ class ClientConnection(Link):
             self.conversation.served(server)
             return 0
         self.waiting = False
-        if self.batch.needs_own_server and server.written_by is not self:  # somebody else has written there meanwhile
+        if self.batch.needs_own_server() and server.written_by is not self:  # somebody else has written there meanwhile
             self.group.give(server)
             return self.on_refused(no_sequences())
         self.link(server)

@@ -57,7 +57,6 @@ class Names:
             arrays=frozenset(number for name, number in facts.builtin_types.items() if name.startswith("_")),
             implicit=_implicit(facts),
             configured=configured.configured,
-            volatile_by_body=configured.volatile_by_body,
             complete=True,
         )
         self._catalogs: dict[Schemas, Catalog] = {}

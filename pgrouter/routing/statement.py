@@ -119,6 +119,8 @@ class Setting(Struct, frozen=True, gc=False):
     is_local: bool = False
 
 
+NO_ROLE = Setting("role", None)  # what becomes of the role when the session user is set
+
 _REPLICA, _SESSION, _NO_TX, _BEGIN_READ_ONLY = Target.REPLICA, Target.SESSION, Tx.NONE, Tx.BEGIN_READ_ONLY
 _verdict = cache(Verdict)  # shared: reasons are few
 

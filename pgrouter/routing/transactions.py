@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from pgrouter.routing import knowledge
-from pgrouter.routing.statement import Effect, Reason, Setting, Statement, Target, Tx
+from pgrouter.routing.statement import NO_ROLE, Effect, Reason, Setting, Statement, Target, Tx
 
 if TYPE_CHECKING:
     from pgrouter.routing.nodes import Node
@@ -29,7 +29,6 @@ _TWO_PHASE: dict[str, tuple[str, Tx]] = {
 }
 _FALSE = frozenset({"0", "f", "false", "off", "of", "n", "no", "fa", "fal", "fals"})  # any unique prefix, guc.c
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_$]*")
-_NO_ROLE = Setting("role", None)  # another session user has none
 
 
 def transaction_statement(node: Node) -> Statement:
@@ -137,7 +136,7 @@ def _setting(setting: Setting, tag: str) -> Statement:
     effects = Effect.NONE if setting.is_local else Effect.SETTINGS
     if setting.name == "search_path" and "pg_temp" in (setting.value or ""):
         effects |= Effect.TEMP  # a look at the path makes the temporary schema, which a standby cannot
-    touched = (setting, _NO_ROLE) if setting.name == "session_authorization" else (setting,)
+    touched = (setting, NO_ROLE) if setting.name == "session_authorization" else (setting,)
     return _state(effects, setting.name, tag, settings=touched)
 
 

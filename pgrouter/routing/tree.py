@@ -20,7 +20,7 @@ from pgrouter.routing.functions import (
 )
 from pgrouter.routing.nodes import Node, literal, names
 from pgrouter.routing.overloads import kind_of, may_mean
-from pgrouter.routing.statement import Effect, Reason, Setting
+from pgrouter.routing.statement import NO_ROLE, Effect, Reason, Setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -186,7 +186,7 @@ def _set_config(node: Node, found: Findings) -> None:
     if isinstance(name, str):
         found.settings.append(Setting(name.lower(), value if isinstance(value, str) else ""))
         if name.lower() == "session_authorization":
-            found.settings.append(Setting("role", None))  # another session user has none
+            found.settings.append(NO_ROLE)
     else:
         found.effects |= Effect.OTHER_STATE
 
