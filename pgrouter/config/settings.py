@@ -122,7 +122,7 @@ class Pool(_Section, kw_only=True):
     idle_transaction_timeout_s: Seconds = field(default=0.0, name="idle_transaction_timeout")  # then FATAL 25P03
     transaction_timeout_s: Seconds = field(default=0.0, name="transaction_timeout")  # then FATAL 25P04
     client_idle_timeout_s: Seconds = field(default=0.0, name="client_idle_timeout")  # no transaction; FATAL 57P05
-    prepared_statements: CountOrNone = 200  # kept per server connection; the least recently used is closed
+    prepared_statements: CountOrNone = 200  # kept per server; the least recently used is closed
     pins: Literal["keep", "error"] = "keep"  # a statement that ties its session to a server: done, or refused (0A000)
     overrides: tuple[PoolOverride, ...] = ()  # later ones win
 

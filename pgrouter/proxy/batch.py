@@ -18,8 +18,11 @@ from pgrouter.routing.verdict import Verdict
 from pgrouter.session.harvest import Touched
 from pgrouter.session.pins import refusal_of
 
+DEALLOCATE = int(Effect.DEALLOCATE)
 DISCARD = int(Effect.DISCARD)
 EXPLAIN = int(Effect.EXPLAIN)
+NAMES = int(Effect.NAMES)
+UNUSUAL = EXPLAIN | NAMES
 SEQUENCES = int(Effect.SEQUENCES)
 UNSEEN = int(Effect.UNSEEN | Effect.OTHER_STATE)
 ENDS = (Tx.COMMIT, Tx.ROLLBACK)
@@ -87,7 +90,7 @@ class Batch:
         self.writes = False  # there is a statement in it that does not only read
         self.quiet = True  # its last statement leaves nothing behind
         self.forbidden = 0  # what the pool forbids, see `session.pins`
-        self.unusual = False  # something in it is not sent as it is: an EXPLAIN ROUTE, or what is forbidden
+        self.unusual = False  # something in it is not sent as it is: see `Link.request_unusual`
         self.deallocates = False  # it contains DEALLOCATE ALL
         self.ends = False  # a COMMIT or ROLLBACK has been sent and not been answered
         self.begins = False  # a BEGIN has been sent and not been answered
@@ -172,7 +175,7 @@ class Batch:
     def examine_effects(self, code: cython.int, statement) -> int:
         """Account for a statement that leaves something behind."""
         refusal: cython.int = refusal_of(statement, self.forbidden) if self.forbidden else 0
-        if refusal or statement.effects & EXPLAIN:
+        if refusal or statement.effects & UNUSUAL:
             self.unusual = True
         if refusal == 0 and (code == BIND or code == QUERY):  # only what is bound will be executed
             self.note(statement)
@@ -205,7 +208,12 @@ class Batch:
 
     def note(self, statement) -> int:
         """Remember what a statement may leave behind, and that it ends the transaction."""
-        self.effects |= statement.effects & ~(EXPLAIN | SEQUENCES if self.writes else EXPLAIN)
+        effects: cython.int = statement.effects & ~UNUSUAL
+        if self.writes:
+            effects &= ~SEQUENCES
+        if statement.tag == "DEALLOCATE" and statement.cause.encode() in self.statements.named:
+            effects &= ~DEALLOCATE  # the server gets what it is to take away, see `proxy.names`
+        self.effects |= effects
         if statement.tx in ENDS:
             self.ends = True
         elif statement.tx in BEGINS:

@@ -15,6 +15,7 @@ from pgrouter.errors import RouterError, ServerLost
 from pgrouter.protocol import codes, messages, requests
 from pgrouter.proxy.batch import RouteCounts
 from pgrouter.proxy.conversation import LimboConversation
+from pgrouter.proxy.names import forget_shared
 from pgrouter.routing.policy import facts_of
 from pgrouter.routing.statement import Effect, Tx
 from pgrouter.session import harvest, remains
@@ -173,7 +174,7 @@ class Hub:
             client.settled()
             self._learn(client)
         if effects & Effect.DEALLOCATE:
-            server.prepared.clear()
+            forget_shared(server)
             server.dirty = True
         if effects & Effect.DDL and not effects & Effect.TEMP:
             self.databases.on_change(client.group.database, bool(effects & Effect.REDEFINES))

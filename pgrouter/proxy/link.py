@@ -42,9 +42,10 @@ from pgrouter.protocol.requests import QUERY as R_QUERY
 from pgrouter.protocol.requests import REFUSED as R_REFUSED
 from pgrouter.protocol.requests import REFUSED_QUERY as R_REFUSED_QUERY
 from pgrouter.protocol.requests import SYNC as R_SYNC
-from pgrouter.proxy.batch import Batch
+from pgrouter.proxy.batch import NAMES, Batch
 from pgrouter.proxy.explain import explained
-from pgrouter.proxy.statements import ClientStatements
+from pgrouter.proxy.names import present
+from pgrouter.proxy.statements import FOLLOWS, ClientStatements
 from pgrouter.server.connection import Peer, ServerConnection
 from pgrouter.session.pins import INSTEAD
 from pgrouter.session.settings import transition
@@ -229,12 +230,13 @@ class Link(Peer):
         if code == BIND or code == EXECUTE or code == QUERY or code == FUNCTION_CALL:
             server.executed = True
         self.asked = True
+        continues: cython.bint = self.open_batch
         self.open_batch = code != SYNC and code != QUERY and code != FUNCTION_CALL
         if self.batch.deallocates and (code == QUERY or code == EXECUTE):
             self.batch.deallocates = False
             self.statements.deallocate_all(server)
         if self.batch.unusual and (code == QUERY or code == PARSE or code == BIND):
-            if self.request_unusual(code, buf, pos, stop, out):
+            if self.request_unusual(code, buf, pos, stop, out, continues):
                 return 0
         if code == QUERY:
             server.queries += 1
@@ -259,15 +261,27 @@ class Link(Peer):
         return 0
 
     def request_unusual(
-        self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: Gather
+        self,
+        code: cython.int,
+        buf,
+        pos: cython.Py_ssize_t,
+        stop: cython.Py_ssize_t,
+        out: Gather,
+        continues: cython.bint,
     ) -> cython.bint:
-        """Enter and add what the server gets in place of this message, if it is one that is not sent as it is."""
+        """Enter and add what the server gets in place of this message, and True; or only what must be in front of it.
+
+        `continues`: the batch that it belongs to has begun before it.
+        """
         refusal: cython.int = self.batch.refusal(code, buf, pos, stop)
         if refusal:
             self.refuse(code, refusal, code == PARSE and buf[pos + 5] == 0, out)
             return True
         instead = None if code == BIND else explained(self, bytes(buf[pos:stop]))
         if instead is None:
+            statement = None if code == PARSE else self.statements.class_of(code, buf, pos, stop)
+            if statement is not None and statement is not FOLLOWS and statement.effects & NAMES:
+                present(self, statement, out, code == QUERY, continues)
             return False
         self.request_instead(code, instead, out)
         return True

@@ -38,7 +38,7 @@ cdef class ClientStatements:
     cpdef int settle(self, list events) except -1
     cpdef int take_back(self) except -1
     cdef int forget_unnamed(self) except -1
-    cdef int discard(self, bytes name) except -1
+    cpdef int discard(self, bytes name) except -1
     cpdef int forget(self) except -1
     cdef int forget_closing(self) except -1
     cdef int deallocate_all(self, ServerConnection server) except -1

@@ -297,7 +297,7 @@ class ClientStatements:
     def evict(self, server: ServerConnection, out: Gather) -> int:
         """Close the least recently used statement of a server that holds too many."""
         held: dict = server.prepared
-        if len(held) > server.owner.group.settings.prepared_statements:
+        if len(held) > max(1, server.owner.group.settings.prepared_statements):  # the last one is about to be bound
             oldest = held.pop(next(iter(held)))
             server.evicted[oldest.ident] = oldest
             server.owed.push(R_CLOSE, SKIP, oldest.ident)

@@ -88,7 +88,7 @@ def _together(parts: list[Statement]) -> Statement:
     return Statement(
         Target.PRIMARY if needs_primary else decisive.target,
         decisive.reason,
-        decisive.cause,
+        decisive.cause if not effects & Effect.NAMES else "",  # it would say that one name is meant
         decisive.position,
         effects=int(effects),
         tx=tx,

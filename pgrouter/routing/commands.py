@@ -137,20 +137,25 @@ def _close(_node: Node, _: Catalog) -> Statement:
 
 def _prepare(node: Node, catalog: Catalog) -> Statement:
     statement = _read(node.get("query", {}), catalog, "PREPARE", Target.SESSION, Reason.PREPARED)
+    effects = Effect.SQL_PREPARE | Effect.NAMES
     return Statement(
-        Target.SESSION, Reason.PREPARED, node.get("name", ""), effects=int(Effect.SQL_PREPARE), tag="PREPARE",
+        Target.SESSION, Reason.PREPARED, node.get("name", ""), effects=int(effects), tag="PREPARE",
         functions=statement.functions, relations=statement.relations,
     )  # fmt: skip
 
 
 def _execute(node: Node, catalog: Catalog) -> Statement:
     found = _read(node, catalog, "EXECUTE", Target.SESSION, Reason.PREPARED)  # its arguments may call functions
-    return _with_effects(found, Effect.UNSEEN)
+    cause = node.get("name", "") if found.target is Target.SESSION else found.cause
+    return replace(_with_effects(found, Effect.UNSEEN | Effect.NAMES), cause=cause)
 
 
 def _deallocate(node: Node, _: Catalog) -> Statement:
-    tag = "DEALLOCATE" if node.get("name") else "DEALLOCATE ALL"
-    return Statement(Target.SESSION, Reason.PREPARED, effects=int(Effect.DEALLOCATE), tag=tag)
+    name = node.get("name", "")
+    if not name:
+        return Statement(Target.SESSION, Reason.PREPARED, effects=int(Effect.DEALLOCATE), tag="DEALLOCATE ALL")
+    effects = Effect.DEALLOCATE | Effect.NAMES
+    return Statement(Target.SESSION, Reason.PREPARED, name, effects=int(effects), tag="DEALLOCATE")
 
 
 def _discard(node: Node, _: Catalog) -> Statement:

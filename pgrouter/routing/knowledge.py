@@ -125,7 +125,7 @@ SESSION_FUNCTIONS: dict[str, int] = {
     "pg_try_advisory_xact_lock_shared": 0,
     "pg_my_temp_schema": 0,
     "pg_is_other_temp_schema": 0,
-    "pg_prepared_statement": 0,
+    "pg_prepared_statement": Effect.NAMES,
     "pg_cursor": 0,
     "pg_listening_channels": 0,
     "pg_replication_origin_session_setup": Effect.OTHER_STATE,
@@ -200,6 +200,8 @@ pg_locks pg_prepared_statements pg_prepared_xacts pg_replication_origin_status p
 pg_shmem_allocations pg_shmem_allocations_numa
 """.split()
 )
+# What shows the session's own state
+SESSION_RELATIONS: dict[str, int] = {"pg_prepared_statements": Effect.NAMES}
 SERVER_RELATION_PREFIXES = ("pg_stat_", "pg_statio_")
 # Not in the WAL: a standby has others
 SYSTEM_COLUMNS: frozenset[str] = frozenset({"cmin", "cmax"})

@@ -45,6 +45,7 @@ class Effect(IntFlag):
     REDEFINES = 4096  # DDL that may change what a known name does
     SEQUENCES = 32768  # asks what the session has got from sequences: currval, lastval
     RELEASES = 16384  # may take session state away: unlocks, closes
+    NAMES = 65536  # speaks of prepared statements by name, or looks at all of them
 
 
 class Tx(IntEnum):

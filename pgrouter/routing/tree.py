@@ -294,6 +294,7 @@ def _relation(node: Node, found: Findings) -> None:
     schema = node.get("schemaname", "")
     written = f"{schema}.{name}" if schema else name
     found.relations[written] = None
+    found.effects |= knowledge.SESSION_RELATIONS.get(name, 0)
     if "alias" in node:
         found.aliases.add(node["alias"]["aliasname"])
     if schema.startswith("pg_temp") or node.get("relpersistence") == "t":
@@ -346,6 +347,10 @@ def _writing(node: Node, value: Node, found: Findings) -> None:
     found.object(value.get("relation", {}), Reason.WRITING_CTE, word)
 
 
+def _execute(_: Node, _value: Any, found: Findings) -> None:
+    found.effects |= Effect.NAMES
+
+
 _LOOKS: dict[str, Callable[[Node, Any, Findings], None]] = {
     "funcname": _function,
     "method": _sample_method,
@@ -362,6 +367,7 @@ _LOOKS: dict[str, Callable[[Node, Any, Findings], None]] = {
     "indirection": _fields,
     "lockingClause": _locking,
     "intoClause": _into,
+    "ExecuteStmt": _execute,
     **dict.fromkeys(knowledge.WRITING_NODES, _writing),
 }
 _READ_NODES = knowledge.READ_NODES

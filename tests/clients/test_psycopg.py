@@ -46,6 +46,17 @@ def test_statements_that_it_prepares_by_itself(connection: Connection) -> None:
         assert one(connection, f"select %s::int + {i}", 1) == i + 1
 
 
+def test_statements_that_it_deallocates_by_sql(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psycopg.capabilities, "has_send_close_prepared", lambda: False)  # as with a libpq before 17
+    connection.prepare_threshold = 0
+    connection.prepared_max = 3
+    for i in range(30):
+        assert one(connection, f"select %s::int + {i % 7}", i) == i + i % 7
+    names = connection.execute("select name from pg_prepared_statements", prepare=False).fetchall()
+    assert len(names) in (3, 4)
+    assert all(name.startswith("_pg3_") for (name,) in names)
+
+
 def test_a_prepared_write_and_what_it_returns(connection: Connection) -> None:
     for i in range(12):
         assert one(connection, "insert into items values (%s, %s) returning id", i, "x", prepare=True) == i

@@ -62,6 +62,7 @@ def main() -> int:
     files = [path for path in core.scripts if path.stem not in LEFT_OUT]
     if args.only:
         files = [path for path in files if path.stem in {"test_setup", *args.only}]
+        args.out /= "only"  # what a file prints depends on those before it
     for name, clients in DIRECT.items():
         if (args.interleaved or not clients) and (args.only or not (args.out / name).exists()):
             with cluster(CLUSTER, 1) as servers, others(servers.primary.port, args.interleaved if clients else 0):
