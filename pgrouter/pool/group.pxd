@@ -25,11 +25,14 @@ cdef class Group:
     cdef readonly object waiting_logins
     cdef readonly list claims
     cdef bint queued
+    cdef public bint sequences
     cdef readonly object parameters
     cdef public object wait_us
     cdef readonly object departed
 
     cpdef ServerConnection take(self, bint reads)
+    cdef ServerConnection take_again(self, ServerConnection wrote)
+    cdef ServerConnection claim(self, Peer peer, ServerConnection server)
     cdef MemberPool catch_up(self)
     cpdef give(self, ServerConnection server)
     cdef tuple claimant(self, ServerConnection server)

@@ -60,6 +60,7 @@ class Group:
         self.waiting_reads = deque()
         self.waiting_logins = deque()
         self.claims = []  # (client, since, connection): who waits for that very one
+        self.sequences = False  # its clients ask for currval or lastval: no writer is to find another's values
         self.queued = False  # somebody may be waiting for a connection
         self.parameters = None
         self.wait_us = 0
@@ -163,6 +164,13 @@ class Group:
             if pool.idle:
                 return pool.take()
         return self.writer.take() if self.writer is not None and self._no_reader() else None
+
+    def take_again(self, wrote: ServerConnection) -> ServerConnection | None:
+        """Give the connection that a client wrote to last, if that is free, else any for a write, as `take` does."""
+        if wrote.state == IDLE_STATE and wrote.owner is self.writer:
+            wrote.owner.move(wrote, ACTIVE)
+            return wrote
+        return self.take(False)
 
     def take_other(self, lost: MemberPool) -> ServerConnection | None:
         """Give a free connection for a read that was lost with one of `lost`'s, whose others may be dead as well."""

@@ -28,10 +28,10 @@ cdef class Batch:
     cdef public bint has_startup
     cdef public bint reads
     cdef public str reason
-    cdef bint writes
     cdef public bint deallocates
     cdef readonly int forbidden
     cdef bint unusual
+    cdef bint draws
     cdef bint ends
     cdef readonly bint begins
     cdef bint quiet

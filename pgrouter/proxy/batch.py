@@ -20,9 +20,7 @@ from pgrouter.session.pins import refusal_of
 
 DEALLOCATE = int(Effect.DEALLOCATE)
 DISCARD = int(Effect.DISCARD)
-EXPLAIN = int(Effect.EXPLAIN)
-NAMES = int(Effect.NAMES)
-UNUSUAL = EXPLAIN | NAMES
+UNUSUAL = int(Effect.EXPLAIN | Effect.NAMES)
 SEQUENCES = int(Effect.SEQUENCES)
 UNSEEN = int(Effect.UNSEEN | Effect.OTHER_STATE)
 ENDS = (Tx.COMMIT, Tx.ROLLBACK)
@@ -87,11 +85,11 @@ class Batch:
         self.has_startup = False  # the startup packet had settings, to which RESET goes back
         self.reads = False  # it is one for a replica
         self.reason = ""  # and why
-        self.writes = False  # there is a statement in it that does not only read
         self.quiet = True  # its last statement leaves nothing behind
         self.forbidden = 0  # what the pool forbids, see `session.pins`
         self.unusual = False  # something in it is not sent as it is: see `Link.request_unusual`
         self.deallocates = False  # it contains DEALLOCATE ALL
+        self.draws = False  # since the link something took values from sequences
         self.ends = False  # a COMMIT or ROLLBACK has been sent and not been answered
         self.begins = False  # a BEGIN has been sent and not been answered
         self.effects = 0  # what the statements since the link may leave behind
@@ -117,7 +115,7 @@ class Batch:
         """Begin to read a batch that is to be routed."""
         self.reads = self.reads_nothing
         self.reason = ""
-        self.writes = False
+        self.draws = False
         return self.statements.begin_batch()
 
     def too_long(self) -> int:
@@ -167,7 +165,6 @@ class Batch:
                 self.route(statement)
                 if not self.quiet:
                     refusal = self.examine_effects(code, statement)
-                self.writes = self.writes or not self.reads
         elif code == FUNCTION_CALL or frontend_kind(code) == COPY:
             return self.route(_CALLED)
         return refusal
@@ -175,7 +172,7 @@ class Batch:
     def examine_effects(self, code: cython.int, statement) -> int:
         """Account for a statement that leaves something behind."""
         refusal: cython.int = refusal_of(statement, self.forbidden) if self.forbidden else 0
-        if refusal or statement.effects & UNUSUAL:
+        if refusal or statement.effects & (UNUSUAL | SEQUENCES):
             self.unusual = True
         if refusal == 0 and (code == BIND or code == QUERY):  # only what is bound will be executed
             self.note(statement)
@@ -194,6 +191,7 @@ class Batch:
         reads: cython.bint = verdict.reads
         reason: str = verdict.reason
         self.quiet = verdict.quiet
+        self.draws = self.draws or verdict.draws
         if not self.plain:
             target, reason = decide(statement, self.facts)
             reads = target is Target.REPLICA
@@ -209,8 +207,8 @@ class Batch:
     def note(self, statement) -> int:
         """Remember what a statement may leave behind, and that it ends the transaction."""
         effects: cython.int = statement.effects & ~UNUSUAL
-        if self.writes:
-            effects &= ~SEQUENCES
+        if self.draws:
+            effects &= ~SEQUENCES  # they are where it was drawn
         if statement.tag == "DEALLOCATE" and statement.cause.encode() in self.statements.named:
             effects &= ~DEALLOCATE  # the server gets what it is to take away, see `proxy.names`
         self.effects |= effects

@@ -32,5 +32,6 @@ cdef class ClientConnection(Link):
     cpdef int skip(self, Py_ssize_t size) except -1
     cdef int take_server(self) except -1
     cdef int take_own(self) except -1
+    cdef bint has_own(self, ServerConnection server) except -1
     cdef int run_again(self) except -1
     cdef Py_ssize_t converse(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1

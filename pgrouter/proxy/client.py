@@ -16,7 +16,7 @@ from itertools import count
 
 import cython
 
-from pgrouter.errors import NotInThisSession, RouterError
+from pgrouter.errors import RouterError
 from pgrouter.net.poller import Poller
 from pgrouter.protocol import messages
 from pgrouter.protocol.codes import BIND, EXECUTE, FLUSH, IDLE, MAX_MESSAGE, PARSE, SYNC
@@ -24,7 +24,7 @@ from pgrouter.protocol.framing import COPY, ENDS_BATCH, LAST, UNKNOWN, frontend_
 from pgrouter.proxy import again
 from pgrouter.proxy.link import AHEAD, MAX_BATCH, Link, bad_frame
 from pgrouter.server.connection import ServerConnection
-from pgrouter.session.pins import REFUSALS
+from pgrouter.session.pins import NO_SEQUENCES, REFUSALS
 
 log = logging.getLogger("pgrouter.client")
 
@@ -173,7 +173,10 @@ class ClientConnection(Link):
         if self.batch.needs_own_server():
             return self.take_own()
         if self.second is None:
-            server = self.group.take(self.batch.reads)
+            if self.group.sequences and self.wrote is not None and not (self.batch.reads and self.batch.mixed):
+                server = self.group.take_again(self.wrote)
+            else:
+                server = self.group.take(self.batch.reads)
         else:
             server = self.second.take(self.group, self.batch.reads)
         if server is not None:
@@ -184,9 +187,15 @@ class ClientConnection(Link):
         return 0
 
     def take_own(self) -> int:
-        """Link the server that wrote for us last, or wait for it: only there currval and lastval are ours."""
-        if self.wrote is None or self.wrote.closed or self.wrote.written_by is not self:
-            self.hub.refuse(self, no_sequences())
+        """Link the server that wrote for us last, or wait for it: only there currval and lastval are ours.
+
+        The first time that one of the group asks, its last write must have taken a value: only from now on servers
+        forget them when they write for another.
+        """
+        known: cython.bint = self.has_own(self.wrote)
+        self.group.sequences = True
+        if not known:
+            self.hub.refuse(self, REFUSALS[NO_SEQUENCES])
             return 0
         server: ServerConnection = self.group.claim(self, self.wrote)
         if server is not None:
@@ -195,15 +204,21 @@ class ClientConnection(Link):
             self.waiting = True
         return 0
 
+    def has_own(self, server: ServerConnection) -> cython.bint:
+        """Whether the values of sequences that this server remembers are ours."""
+        if server is None or server.closed:
+            return False
+        return self.has_drawn(server) or (self.group.sequences and server.written_by is self)
+
     def on_served(self, server: ServerConnection | None) -> int:
         """A server is free for us: send it what waits."""
         if self.conversation is not None:
             self.conversation.served(server)
             return 0
         self.waiting = False
-        if self.batch.needs_own_server() and server.written_by is not self:  # somebody else has written there meanwhile
+        if self.batch.needs_own_server() and not self.has_own(server):  # somebody else has written there meanwhile
             self.group.give(server)
-            return self.on_refused(no_sequences())
+            return self.on_refused(REFUSALS[NO_SEQUENCES])
         self.link(server)
         self.resume()
         return self.process_partial()
@@ -358,12 +373,3 @@ class ClientConnection(Link):
 
     def __repr__(self) -> str:
         return f"C-{self.client_id} {self.info or ''}"
-
-
-def no_sequences() -> RouterError:
-    """Say that no server has the session's values of sequences."""
-    return NotInThisSession(
-        "currval and lastval are not defined in this session",
-        detail="The session has not written yet, or its server connection has since written for another client.",
-        hint="Ask in the transaction that writes, use INSERT ... RETURNING, or session pooling.",
-    )

@@ -39,6 +39,8 @@ log = logging.getLogger("pgrouter.client")
 
 IDLE = ord("I")
 
+_GONE = object()  # who wrote last on a server, and may have left values of sequences
+
 # Settings that decide what an unqualified name means ("$user" in search_path is the current role)
 NAMING = frozenset({"search_path", "role", "session_authorization"})
 
@@ -341,7 +343,7 @@ class Hub:
             client.group.forget(client)
         client.statements.forget()
         if client.wrote is not None and client.wrote.written_by is client:
-            client.wrote.written_by = None
+            client.wrote.written_by = _GONE
         if server is not None:
             self._take_back(client, server)
         if known and self.settings.log.connections and client.info is not None:

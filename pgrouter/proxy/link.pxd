@@ -14,7 +14,7 @@ cdef unsigned int MAX_MESSAGE
 cdef int COPY, UNKNOWN
 cdef int FORWARD, SKIP
 cdef int R_QUERY, R_FUNCTION, R_EXECUTE, R_SYNC, R_COPY_END, R_REFUSED, R_REFUSED_QUERY
-cdef int IDLE, NAMES
+cdef int IDLE, NAMES, NO_SEQUENCES, SEQUENCES
 cdef Py_ssize_t MAX_AGAIN, MAX_NAMED
 
 cdef class Link(Peer):
@@ -26,6 +26,8 @@ cdef class Link(Peer):
     cdef public object second
     cdef readonly ServerConnection wrote
     cdef bint reading
+    cdef bint knows
+    cdef bint takes_over
     cdef bint asked
     cdef readonly bint open_batch
     cdef Py_ssize_t body_left
@@ -41,9 +43,12 @@ cdef class Link(Peer):
     cdef bint must_hold(self, int code, const unsigned char *buf, Py_ssize_t pos) except -1
     cdef int request(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
     cdef bint request_unusual(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out, bint continues) except -1
+    cdef bint request_of_session(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out, bint continues) except -1
+    cdef bint has_drawn(self, ServerConnection server) except -1
     cdef int refuse(self, int code, int refusal, bint unnamed, Gather out) except -1
     cdef int request_instead(self, int code, bytes message, Gather out) except -1
     cdef int stream_body(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Py_ssize_t end, Gather out) except -1
     cdef int apply_profile(self, Gather out) except -1
+    cdef int take_over(self, Gather out) except -1
     cpdef int violation(self, object error) except -1
     cpdef int leave(self) except -1

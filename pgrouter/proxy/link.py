@@ -42,12 +42,13 @@ from pgrouter.protocol.requests import QUERY as R_QUERY
 from pgrouter.protocol.requests import REFUSED as R_REFUSED
 from pgrouter.protocol.requests import REFUSED_QUERY as R_REFUSED_QUERY
 from pgrouter.protocol.requests import SYNC as R_SYNC
-from pgrouter.proxy.batch import NAMES, Batch
+from pgrouter.proxy.batch import Batch
 from pgrouter.proxy.explain import explained
 from pgrouter.proxy.names import present
 from pgrouter.proxy.statements import FOLLOWS, ClientStatements
+from pgrouter.routing.statement import Effect
 from pgrouter.server.connection import Peer, ServerConnection
-from pgrouter.session.pins import INSTEAD
+from pgrouter.session.pins import INSTEAD, NO_SEQUENCES
 from pgrouter.session.settings import transition
 
 # A batch is kept whole up to this size; a larger one goes to the primary and streams.
@@ -58,6 +59,11 @@ MAX_AGAIN = 2 * MAX_BATCH
 MAX_NAMED = 64 * 1024 * 1024
 # A client that has to wait may send so much ahead before it is no longer read from.
 AHEAD = 64 * 1024
+
+NAMES = int(Effect.NAMES)
+SEQUENCES = int(Effect.SEQUENCES)
+
+_DISCARD_SEQUENCES = messages.query("DISCARD SEQUENCES")
 
 
 class Link(Peer):
@@ -73,6 +79,8 @@ class Link(Peer):
         self.wrote = None  # the server that wrote for it last
         self.second = None  # why the batch at hand runs a second time, see `proxy.again`
         self.reading = False  # linked to a replica, while other statements may belong to the primary
+        self.knows = False  # what the server remembers of sequences is nobody else's
+        self.takes_over = False  # or will not be, when it has forgotten
         self.asked = False  # something was sent since the link or the last ReadyForQuery with nothing owed
         self.open_batch = False  # frames were sent since the last Sync, Query or FunctionCall
         self.body_left = 0  # bytes of a frame that streams through
@@ -89,6 +97,9 @@ class Link(Peer):
         # A prepared statement may turn out to have an old plan: on no server that has done anything.
         replans: cython.bint = self.second is None and len(self.statements.named) > 0
         self.again = 0 if self.elsewhere or replans else -1
+        self.knows = self.group.sequences or server.written_by is None
+        others: cython.bint = server.written_by is not None and server.written_by is not self
+        self.takes_over = self.knows and others and not self.reading
         self.open_batch = False
         self.asked = False
         server.peer = self
@@ -107,6 +118,7 @@ class Link(Peer):
         if not self.reading:
             self.wrote = server
             server.written_by = self
+            server.drawn = self.batch.draws
         self.group.give(server)
         return 0
 
@@ -127,6 +139,8 @@ class Link(Peer):
                 server.xact_at = server.asked_at
         if server.profile is not self.profile:
             self.apply_profile(out)
+        if self.takes_over:
+            self.take_over(out)
         if self.body_left:
             length = min(self.body_left, end - pos)
             out.add(pos, pos + length)
@@ -279,12 +293,35 @@ class Link(Peer):
             return True
         instead = None if code == BIND else explained(self, bytes(buf[pos:stop]))
         if instead is None:
-            statement = None if code == PARSE else self.statements.class_of(code, buf, pos, stop)
-            if statement is not None and statement is not FOLLOWS and statement.effects & NAMES:
-                present(self, statement, out, code == QUERY, continues)
-            return False
+            return code != PARSE and self.request_of_session(code, buf, pos, stop, out, continues)
         self.request_instead(code, instead, out)
         return True
+
+    def request_of_session(
+        self,
+        code: cython.int,
+        buf,
+        pos: cython.Py_ssize_t,
+        stop: cython.Py_ssize_t,
+        out: Gather,
+        continues: cython.bint,
+    ) -> cython.bint:
+        """Give the server what it must have of the session's for this Query or Bind; True: it has not, and refuses."""
+        statement = self.statements.class_of(code, buf, pos, stop)
+        if statement is None or statement is FOLLOWS:
+            return False
+        effects: cython.int = statement.effects
+        if effects & SEQUENCES and not (self.knows or self.batch.draws or self.has_drawn(self.server)):
+            self.group.sequences = True
+            self.refuse(code, NO_SEQUENCES, False, out)
+            return True
+        if effects & NAMES:
+            present(self, statement, out, code == QUERY, continues)
+        return False
+
+    def has_drawn(self, server: ServerConnection) -> cython.bint:
+        """Whether we wrote last on this server, and took values from sequences there: so none are another's."""
+        return server.written_by is self and server.drawn
 
     def refuse(self, code: cython.int, refusal: cython.int, unnamed: cython.bint, out: Gather) -> int:
         """Have the server fail where it would have got a statement that the client may not send."""
@@ -361,6 +398,15 @@ class Link(Peer):
             server.owed.push(R_QUERY, SKIP)
             server.unnamed = None
             out.add_bytes(messages.query(sql))
+        return 0
+
+    def take_over(self, out: Gather) -> int:
+        """Have the server forget what others took from sequences: a lastval may follow."""
+        server: ServerConnection = self.server
+        self.takes_over = False
+        server.owed.push(R_QUERY, SKIP)
+        server.unnamed = None
+        out.add_bytes(_DISCARD_SEQUENCES)
         return 0
 
     # -- ends

@@ -83,7 +83,7 @@ def _together(parts: list[Statement]) -> Statement:
     decisive = min(parts, key=_strictness)
     effects = 0
     for at, part in enumerate(parts):
-        own = any(before.target is Target.PRIMARY for before in parts[:at])  # they have got its values themselves
+        own = any(before.verdict.draws for before in parts[:at])  # they have got its values themselves
         effects |= part.effects & ~Effect.SEQUENCES if own else part.effects
     return Statement(
         Target.PRIMARY if needs_primary else decisive.target,

@@ -123,6 +123,7 @@ class Setting(Struct, frozen=True, gc=False):
 NO_ROLE = Setting("role", None)  # what becomes of the role when the session user is set
 
 _REPLICA, _SESSION, _NO_TX, _BEGIN_READ_ONLY = Target.REPLICA, Target.SESSION, Tx.NONE, Tx.BEGIN_READ_ONLY
+_DRAWING = frozenset({"INSERT", "MERGE", "COPY"})  # into a table whose defaults call nextval()
 _verdict = cache(Verdict)  # shared: reasons are few
 
 
@@ -141,9 +142,10 @@ class Statement(Struct, frozen=True, gc=False):  # gc: a cache of many of them m
     functions: tuple[str, ...] = ()  # names as written, folded by the parser: "f" or "schema.f"
     relations: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ()
-    verdict: Verdict = _verdict(False, True, "")  # derived, never given: what the data path asks
+    verdict: Verdict = _verdict(False, True, "", False)  # derived, never given: what the data path asks
 
     def __post_init__(self) -> None:
         reads = self.target is _REPLICA or (self.target is _SESSION and self.tx is _BEGIN_READ_ONLY)
         quiet = not self.effects and self.tx is _NO_TX
-        force_setattr(self, "verdict", _verdict(reads, quiet, self.reason))
+        draws = self.tag in _DRAWING or "nextval" in self.functions
+        force_setattr(self, "verdict", _verdict(reads, quiet, self.reason, draws))

@@ -48,6 +48,7 @@ cdef class ServerConnection(Stream):
     cdef public bint doomed
     cdef public bint dirty
     cdef public object written_by
+    cdef bint drawn
     cdef public int cancels
     cdef public dict prepared
     cdef public dict evicted

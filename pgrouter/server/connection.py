@@ -133,6 +133,7 @@ class ServerConnection(Stream):
         self.doomed = False  # closed when it becomes free
         self.dirty = False  # holds session state of its last client
         self.written_by = None  # the client that wrote last: currval and lastval are its own
+        self.drawn = False  # and it has taken values from sequences
         self.cancels = 0  # cancel requests on their way: must not reach the next client's query
         self.prepared = {}  # ids of shared statements it holds, least recently used first
         self.evicted = {}  # statements whose Close may not have been answered

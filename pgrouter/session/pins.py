@@ -1,16 +1,17 @@
 """What ties a session to its server, and what a pool refuses instead of letting a session send it.
 
 Two settings of a pool forbid statements: `pins: error` those that would leave state on the server, `mode: statement`
-those that leave a transaction open. What is refused gets an error in its place, numbered here, and never reaches a
-server. Inside a transaction or a pipeline the server gets a text that it cannot parse (`INSTEAD`), so that it fails
-exactly where the statement would have failed, and the client is told our words for it (`ANSWERS`).
+those that leave a transaction open. And currval and lastval are refused where the server would tell another session's
+value. What is refused gets an error in its place, numbered here, and never reaches a server. Inside a transaction or a
+pipeline the server gets a text that it cannot parse (`INSTEAD`), so that it fails exactly where the statement would
+have failed, and the client is told our words for it (`ANSWERS`).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgrouter.errors import FeatureNotSupported
+from pgrouter.errors import FeatureNotSupported, NotInThisSession
 from pgrouter.protocol import messages
 from pgrouter.routing.statement import Tx
 from pgrouter.session.remains import WORDS
@@ -39,12 +40,22 @@ _NO_BLOCKS = FeatureNotSupported(
     hint="Set pool.mode to transaction, for this database or user if not for all.",
 )
 
+_NO_SEQUENCES = NotInThisSession(
+    "currval and lastval are not defined in this session",
+    detail="The session has taken no value, or its server connection has since written for another client.",
+    hint="Ask in the transaction that writes, use INSERT ... RETURNING, or session pooling.",
+)
+
 # By number; 0 is for what may be sent
-REFUSALS = (None, *(_pinning(state) for state in WORDS.values()), _NO_BLOCKS)
+REFUSALS = (None, *(_pinning(state) for state in WORDS.values()), _NO_BLOCKS, _NO_SEQUENCES)
 _NO_BLOCK = len(WORDS) + 1
+NO_SEQUENCES = len(WORDS) + 2
 
 ANSWERS = (b"", *(messages.error_response(error) for error in REFUSALS if error is not None))
-INSTEAD = (b"", *(f"pgrouter has refused a statement ({why})".encode() for why in WORDS.values()), b"pgrouter: BEGIN")
+INSTEAD = (
+    b"", *(f"pgrouter has refused a statement ({why})".encode() for why in WORDS.values()),
+    b"pgrouter: BEGIN", b"pgrouter: currval",
+)  # fmt: skip
 
 
 def forbidden_by(settings: Pool) -> int:

@@ -429,6 +429,56 @@ def test_lastval_is_never_somebody_elses(clients: Callable[..., Client]) -> None
     assert cursor.fetchone()[0] == 6
 
 
+@pytest.fixture(params=["primary", "split"])
+def two_servers(streaming: StreamingCluster, request: pytest.FixtureRequest) -> Iterator[Router]:
+    """Give a router that knows of nobody who asks for lastval yet, with two connections for writes."""
+    members = streaming.servers if request.param == "split" else [streaming.primary]
+    with running({"cluster": static_cluster(members), "pool": {"size": 2}}) as front:
+        yield front
+
+
+@pytest.mark.usefixtures("serial")
+def test_lastval_is_not_what_another_took_before_our_last_write(two_servers: Router) -> None:
+    with two_servers.connect() as a, two_servers.connect() as b:
+        for _ in range(2):  # the first time nobody has asked before
+            b.execute("insert into serial (who) values ('b')")
+            a.execute("update serial set who = 'a'")  # on the same server connection, but it takes no value
+            with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
+                a.execute("select lastval()")
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState), a.transaction():
+            a.execute("select lastval()")
+        a.execute("insert into serial (who) values ('a')")
+        assert one(a, "select lastval()") == 3
+
+
+@pytest.mark.usefixtures("serial")
+@pytest.mark.parametrize("prepare", [False, True])
+def test_nor_in_a_transaction(two_servers: Router, prepare: bool) -> None:  # noqa: FBT001
+    with two_servers.connect() as a, two_servers.connect() as b:
+        b.execute("insert into serial (who) values ('b')")
+        with a.transaction():
+            a.execute("update serial set who = 'a'")
+            with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState), a.transaction():
+                a.execute("select lastval()", prepare=prepare)
+            assert one(a, "insert into serial (who) values ('a') returning id") == 2
+            assert one(a, "select lastval()") == 2
+        assert one(a, "select lastval()") == 2
+
+
+@pytest.mark.usefixtures("serial")
+def test_who_asks_for_lastval_keeps_to_its_server(two_servers: Router) -> None:
+    with two_servers.connect() as a, two_servers.connect() as b, two_servers.connect() as c:
+        a.execute("insert into serial (who) values ('a')")
+        assert one(a, "select lastval()") == 1
+        with b.transaction(), c.transaction():
+            b.execute("insert into serial (who) values ('b')")
+            c.execute("insert into serial (who) values ('c')")
+        for number in range(4, 20):
+            a.execute("insert into serial (who) values ('a')")
+            a.execute("update serial set who = 'x'")
+            assert one(a, "select lastval()") == number
+
+
 @pytest.mark.usefixtures("serial")
 def test_lastval_waits_for_its_server(streaming: StreamingCluster) -> None:
     settings = {"cluster": static_cluster([streaming.primary]), "pool": {"size": 2}}

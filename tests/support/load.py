@@ -43,7 +43,7 @@ class Load:
     write that a client was told has happened; `longest_s` is the longest time from one success of a client to its next.
     """
 
-    def __init__(self, router: Router, *, writers: int = 3, readers: int = 3) -> None:
+    def __init__(self, router: Router, *, writers: int = 3, readers: int = 3, options: str = "") -> None:
         self.errors: Counter[tuple[str, str | None]] = Counter()
         self.texts: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
@@ -51,6 +51,7 @@ class Load:
         self.acknowledged: set[tuple[int, int]] = set()
         self.longest_s = {"write": 0.0, "read": 0.0}
         self._router = router
+        self._options = options  # of the connections
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._work, args=("write", i)) for i in range(writers)]
@@ -67,7 +68,7 @@ class Load:
             thread.join()
 
     def _work(self, kind: str, writer: int) -> None:
-        connection = self._router.connect()
+        connection = self._router.connect(options=self._options)
         number, last = 0, time.monotonic()
         while not self._stop.is_set():
             number += 1
@@ -80,7 +81,7 @@ class Load:
                 if connection.closed:
                     with self._lock:
                         self.lost[kind] += 1
-                    connection = self._router.connect()
+                    connection = self._router.connect(options=self._options)
             else:
                 now = time.monotonic()
                 with self._lock:
