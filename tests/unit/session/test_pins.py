@@ -6,7 +6,7 @@ import pytest
 
 from pgrouter.config.settings import Pool
 from pgrouter.routing.classify import classify
-from pgrouter.session.pins import ANSWERS, BLOCKS, INSTEAD, PINNING, REFUSALS, forbidden_by, refusal_of
+from pgrouter.session.pins import ANSWERS, BLOCKS, INSTEAD, NO_SEQUENCES, PINNING, REFUSALS, forbidden_by, refusal_of
 from pgrouter.session.remains import WORDS, words
 
 CASES = [
@@ -76,7 +76,8 @@ def test_what_a_pool_forbids(settings: Pool, forbidden: int) -> None:
 def test_every_refusal_has_its_words() -> None:
     assert len(REFUSALS) == len(ANSWERS) == len(INSTEAD) == len(WORDS) + 3
     for error, answer, text in zip(REFUSALS[1:], ANSWERS[1:], INSTEAD[1:], strict=True):
-        assert (error.severity, error.sqlstate) == ("ERROR", "0A000")
+        wanted = "55000" if error is REFUSALS[NO_SEQUENCES] else "0A000"
+        assert (error.severity, error.sqlstate) == ("ERROR", wanted)
         assert error.hint
         assert error.message.encode() in answer
         assert classify(text.decode()).reason == "does not parse"
