@@ -98,8 +98,8 @@ class Link(Peer):
         replans: cython.bint = self.second is None and len(self.statements.named) > 0
         self.again = 0 if self.elsewhere or replans else -1
         self.knows = self.group.sequences or server.written_by is None
-        others: cython.bint = server.written_by is not None and server.written_by is not self
-        self.takes_over = self.knows and others and not self.reading
+        others: cython.bint = server.written_by is not self or server is not self.wrote  # or ours, but older
+        self.takes_over = self.knows and server.written_by is not None and others and not self.reading
         self.open_batch = False
         self.asked = False
         server.peer = self
@@ -321,7 +321,7 @@ class Link(Peer):
 
     def has_drawn(self, server: ServerConnection) -> cython.bint:
         """Whether we wrote last on this server, and took values from sequences there: so none are another's."""
-        return server.written_by is self and server.drawn
+        return server.written_by is self and server is self.wrote and server.drawn
 
     def refuse(self, code: cython.int, refusal: cython.int, unnamed: cython.bint, out: Gather) -> int:
         """Have the server fail where it would have got a statement that the client may not send."""

@@ -480,6 +480,23 @@ def test_who_asks_for_lastval_keeps_to_its_server(two_servers: Router) -> None:
 
 
 @pytest.mark.usefixtures("serial")
+def test_nor_is_it_an_older_one_of_our_own(streaming: StreamingCluster) -> None:
+    settings = {"cluster": static_cluster([streaming.primary]), "pool": {"size": 2}}
+    with running(settings) as front, front.connect() as a, front.connect() as b, ThreadPoolExecutor(1) as pool:
+        a.execute("insert into serial (who) values ('a')")
+        busy = pool.submit(b.execute, "select pg_sleep(0.5)")  # a read, on the server that was used last
+        until(lambda: any(row["state"] == "active" for row in front.admin("SHOW SERVERS")), 5, "a busy server")
+        a.execute("insert into serial (who) values ('a')")  # on the other one
+        busy.result()
+        assert one(a, "select lastval()") == 2
+        busy = pool.submit(b.execute, "select pg_sleep(0.5)")
+        until(lambda: any(row["state"] == "active" for row in front.admin("SHOW SERVERS")), 5, "a busy server")
+        a.execute("update serial set who = 'a'")  # on the first
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
+            a.execute("select lastval()")
+
+
+@pytest.mark.usefixtures("serial")
 def test_lastval_waits_for_its_server(streaming: StreamingCluster) -> None:
     settings = {"cluster": static_cluster([streaming.primary]), "pool": {"size": 2}}
     with running(settings) as front, front.connect() as a, front.connect() as b, ThreadPoolExecutor(1) as pool:
