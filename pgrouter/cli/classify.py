@@ -73,7 +73,7 @@ async def _read(settings: Settings, database: str, user: str) -> Catalog:
     address = conninfo(members, database, settings.cluster.monitor)
     reader = Reader()
     reading = await reader.read(address)
-    await reader.close()
+    reader.close()
     return Judged(read_facts(reading.document or ""), configured(settings.routing)).catalog(user)
 
 

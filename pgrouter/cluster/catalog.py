@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib.resources import files
 from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 
-from pgrouter.cluster.probe import one_line
+from pgrouter.cluster.probe import ProbeError, ask, one_line
 from pgrouter.errors import RouterError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ _SQL = files("pgrouter.cluster")
 QUESTION = _SQL.joinpath("catalog.sql").read_text()
 DIGEST = _SQL.joinpath("catalog_digest.sql").read_text()
 TIMEOUT_S = 30.0  # a catalog of 100,000 objects takes a second
+LIMIT_S = TIMEOUT_S + 5.0  # a server that hangs does not end its statements itself
 
 
 def conninfo(addresses: Sequence[tuple[str, int]], database: str, settings: Monitor) -> str:
@@ -51,35 +53,38 @@ class Reader:
         self._conninfo = ""
 
     async def read(self, conninfo: str, known: str = "") -> Reading:
-        """Read the catalog unless its digest is `known`; RouterError when there is no primary or no answer."""
+        """Read the catalog unless its digest is `known`; RouterError when there is no primary or no answer.
+
+        What changes between the two is read again the next time, as the digest is then another.
+        """
         try:
-            connection = await self._connected(conninfo)
-            async with connection.transaction():
-                await connection.execute("SET LOCAL search_path = pg_catalog")
+            async with asyncio.timeout(LIMIT_S):
+                connection = await self._connected(conninfo)
                 digest = await _answer(connection, DIGEST)
                 if digest == known:
                     return Reading(digest, None)
                 return Reading(digest, await _answer(connection, QUESTION))
-        except (psycopg.Error, OSError) as error:
-            await self.close()
-            raise RouterError("the catalog could not be read", detail=one_line(str(error))) from error
+        except (psycopg.Error, ProbeError, OSError) as error:  # TimeoutError is an OSError
+            self.close()
+            detail = one_line(str(error)) or f"no answer within {LIMIT_S:g} s"
+            raise RouterError("the catalog could not be read", detail=detail) from error
 
     async def _connected(self, conninfo: str) -> psycopg.AsyncConnection:
         if self._connection is None or conninfo != self._conninfo:
-            await self.close()
+            self.close()
             self._connection = await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
             self._conninfo = conninfo
-            await self._connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)  # answers of one moment
-            await self._connection.set_read_only(True)
+            # Not by `options`: the questions ask for the search_path that sessions begin with, too
+            await ask(self._connection.pgconn, b"SELECT set_config('search_path', 'pg_catalog', false)")
         return self._connection
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Hang up."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            await connection.close()
+            connection.pgconn.finish()
 
 
 async def _answer(connection: psycopg.AsyncConnection, question: str) -> str:
-    row = await (await connection.execute(question.encode())).fetchone()
-    return (row and row[0]) or "empty"
+    row = await ask(connection.pgconn, question.encode())
+    return row[0] or "empty"

@@ -100,10 +100,10 @@ class Catalogs:
                     log.exception("bug while reading the catalog of %s", database)
                 await self._pause(changed, failures, loop.time() - began_s)
                 while not (changed.is_set() or self._in_use(database)):
-                    await reader.close()  # or nobody could drop the database
+                    reader.close()  # or nobody could drop the database
                     await self._pause(changed, 0, 0.0)
         finally:
-            await reader.close()
+            reader.close()
 
     async def _read(self, database: str, reader: catalog.Reader, known: str) -> str:
         """Read and publish the catalog unless its digest is the one known; gives the digest."""

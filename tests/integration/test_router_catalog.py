@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from pgrouter.demo.processes import until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.router import Router
+    from support.router import Router, RouterFactory
 
     from pgrouter.demo.streaming import StreamingCluster
 
@@ -188,3 +189,19 @@ def test_a_database_that_nobody_uses_can_be_dropped(front: Router, streaming: St
         until(lambda: primary.sql(watching) == [(1,)], 30, "its catalog is read")
     until(lambda: primary.sql(watching) == [(0,)], 30, "and no longer")
     primary.sql("drop database briefly with (force)")  # by force: the pool's own connections stay for a while
+
+
+def test_a_primary_that_hangs_while_it_is_asked_does_not_keep_the_router_from_ending(
+    streaming: StreamingCluster, router: RouterFactory
+) -> None:
+    front = router({"cluster": static_cluster(streaming.servers), "routing": {"catalog_interval": "100ms"}})
+    with front.connect() as client:
+        client.execute("create table if not exists hanging (a int)")
+    streaming.primary.freeze()
+    try:
+        time.sleep(1)  # it is asked by now
+        began = time.monotonic()
+        front.stop()
+        assert time.monotonic() - began < 2
+    finally:
+        streaming.primary.thaw()
