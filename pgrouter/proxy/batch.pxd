@@ -2,7 +2,7 @@ from pgrouter.protocol.framing cimport frontend_kind
 from pgrouter.proxy.statements cimport ClientStatements
 from pgrouter.routing.verdict cimport Verdict
 
-cdef int PARSE, BIND, DESCRIBE, FUNCTION_CALL, QUERY
+cdef int PARSE, BIND, DESCRIBE, EXECUTE, FUNCTION_CALL, QUERY
 cdef int COPY
 cdef int DISCARD, EXPLAIN, SEQUENCES, UNSEEN
 cdef tuple ENDS, BEGINS
@@ -29,7 +29,7 @@ cdef class Batch:
     cdef public bint reads
     cdef public str reason
     cdef bint writes
-    cdef public bint deallocates
+    cdef public int deallocates
     cdef readonly int forbidden
     cdef bint unusual
     cdef bint ends

@@ -272,6 +272,17 @@ class ClientConnection(Link):
         self.hub.let_go(self, server)
         return self.run_again()
 
+    def on_words(self, error: bytes) -> bytes:
+        """Speak of the client's prepared statements by the client's names."""
+        return self.statements.in_clients_words(error)
+
+    def on_waiting(self) -> int:
+        """Let what was held back go: nothing will be answered before the server has it."""
+        if self.kept:
+            self.resume()
+            return self.process_partial()
+        return 0
+
     def on_named(self, events: list) -> int:
         """Follow what became of named statements."""
         return self.statements.settle(events)

@@ -265,7 +265,11 @@ class Hub:
             client.conversation = LimboConversation(client, Limbo(error))
 
     def server_lost(self, client: ClientConnection, server: ServerConnection, error: RouterError) -> None:
-        """Tell a client what its lost server means for it."""
+        """Tell a client what its lost server means for it; one that the server has hung up on is hung up on."""
+        last = server.last_error
+        if last is not None and last.get("C") == codes.PROTOCOL_VIOLATION:
+            client.violation(RouterError(last.get("M", ""), sqlstate=error.sqlstate, severity="FATAL"))
+            return
         if client.pin is not None or server.mid_frame:
             lost = "a message was cut in the middle" if server.mid_frame else f"its session state ({client.pin})"
             self.log(client, logging.WARNING, f"closed with its server: {lost}: {error.message}")

@@ -209,14 +209,14 @@ class Link(Peer):
         """
         server: ServerConnection = self.server
         batch: Batch = self.batch
-        if frontend_kind(code) == COPY:
+        if server.owed.copying or frontend_kind(code) == COPY:
             return False  # for the COPY that runs; else the server ignores it
         if server.status == IDLE:
             if batch.has_startup and batch.touched is not None:
                 return True  # RESET goes back to the startup packet's values: around it settings must be settled
             if self.resets or self.discards:
                 return True
-        if self.reading and (server.status == IDLE or batch.ends) and not server.owed.copying:
+        if self.reading and (server.status == IDLE or batch.ends):
             return True
         return code == PARSE and buf[pos + 5] != 0 and len(self.statements.unconfirmed) > 0
 
@@ -230,15 +230,18 @@ class Link(Peer):
             server.executed = True
         self.asked = True
         self.open_batch = code != SYNC and code != QUERY and code != FUNCTION_CALL
-        if self.batch.deallocates and (code == QUERY or code == EXECUTE):
-            self.batch.deallocates = False
-            self.statements.deallocate_all(server)
+        if self.batch.deallocates:
+            if code == self.batch.deallocates:
+                self.statements.deallocate_all(server)
+            if code == self.batch.deallocates or not self.open_batch:
+                self.batch.deallocates = 0
         if self.batch.unusual and (code == QUERY or code == PARSE or code == BIND):
             if self.request_unusual(code, buf, pos, stop, out):
                 return 0
         if code == QUERY:
             server.queries += 1
             server.unnamed = None  # a simple Query ends the unnamed statement
+            self.statements.forget_unnamed()
             owed.push(R_QUERY, FORWARD)
         elif code == SYNC:
             owed.push(R_SYNC, FORWARD)
@@ -316,7 +319,9 @@ class Link(Peer):
         server: ServerConnection = self.server
         server.executed = True
         if code == QUERY or code == FUNCTION_CALL:
-            server.unnamed = None
+            if code == QUERY:
+                server.unnamed = None
+                self.statements.forget_unnamed()
             server.owed.push(R_QUERY if code == QUERY else R_FUNCTION, FORWARD)
             self.batch.unseen()
             out.add(pos, end)

@@ -16,6 +16,7 @@ cdef class ClientStatements:
     cdef dict parsed
     cdef readonly list unconfirmed
     cdef list closing
+    cdef dict failed
     cdef public object unnamed_class
     cdef readonly bytes unnamed_parse
 
@@ -37,6 +38,7 @@ cdef class ClientStatements:
     cdef int ensure_unnamed(self, ServerConnection server, Gather out) except -1
     cpdef int settle(self, list events) except -1
     cpdef int take_back(self) except -1
+    cdef bytes in_clients_words(self, bytes error)
     cdef int forget_unnamed(self) except -1
     cdef int discard(self, bytes name) except -1
     cpdef int forget(self) except -1

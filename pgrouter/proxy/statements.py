@@ -25,6 +25,7 @@ from pgrouter.protocol.requests import PARSE as R_PARSE
 from pgrouter.protocol.requests import PARSE_NAMED as R_PARSE_NAMED
 from pgrouter.routing.statement import Tx
 from pgrouter.server.connection import ServerConnection
+from pgrouter.session.prepared import PREFIX
 
 # In place of a statement: what needs no server of its own, and follows the rest of its batch
 FOLLOWS = object()
@@ -47,6 +48,7 @@ class ClientStatements:
         self.parsed = {}  # name -> class, of the batch at hand
         self.unconfirmed = []  # names whose Parse has no answer yet, oldest first
         self.closing = []  # (name, statement) whose Close has no answer yet
+        self.failed = {}  # number of a shared statement -> name whose Parse has failed, for words about it
         self.unsettled = False  # the transaction may have changed settings on which a statement's meaning hangs
         self.unnamed_class = None
         self.unnamed_parse = None  # its Parse message, for servers that do not have it
@@ -78,6 +80,8 @@ class ClientStatements:
         """Forget the names that only the last batch knew."""
         if self.parsed:
             self.parsed = {}
+        if self.failed:
+            self.failed = {}
         return 0
 
     def class_of(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t):
@@ -325,6 +329,8 @@ class ClientStatements:
             if kind == R_PARSE_NAMED:
                 name = self.unconfirmed.pop(0)
                 if not done:
+                    if name in self.named:
+                        self.failed[self.named[name].ident] = name
                     self.discard(name)
             elif kind == R_CLOSE_NAMED:
                 name, shared = self.closing.pop(0)
@@ -353,6 +359,17 @@ class ClientStatements:
         self.unconfirmed = []
         self.closing = []
         return 0
+
+    def in_clients_words(self, error: bytes) -> bytes:
+        """Give an ErrorResponse with the client's names for shared statements, as far as they are known."""
+        names = dict(self.failed)
+        for name, shared in self.closing:
+            names[shared.ident] = name
+        for name, shared in self.named.items():
+            names[shared.ident] = name
+        for ident, name in names.items():
+            error = error.replace(b'"%s%d"' % (PREFIX, ident), b'"%s"' % name)
+        return error
 
     # -- forgetting
 

@@ -39,6 +39,7 @@ from pgrouter.protocol.outstanding import Outstanding
 from pgrouter.protocol.requests import CLOSE, FAKE, FORWARD, OUT_OF_SYNC, PARSE_NAMED, QUERY, SKIP, SYNC
 from pgrouter.server.states import DIALLING, LOGGING_IN, RESETTING, STATE_NAMES
 from pgrouter.session.pins import ANSWERS
+from pgrouter.session.prepared import PREFIX
 
 log = logging.getLogger("pgrouter.server")
 
@@ -92,6 +93,14 @@ class Peer(Stream):
     def on_let_go(self, server: ServerConnection) -> int:
         """The server is linked no longer; it may still have to answer the rest of the batch."""
         raise NotImplementedError
+
+    def on_words(self, error: bytes) -> bytes:
+        """See an ErrorResponse that speaks of a shared statement; give it with the client's name for that."""
+        return error
+
+    def on_waiting(self) -> int:
+        """The server waits for the client: for the data of a COPY, or for a Sync, behind an error."""
+        return 0
 
     def on_named(self, events: list) -> int:
         """Hear what became of named statements: (request, statement id, done) in order."""
@@ -356,6 +365,9 @@ class ServerConnection(Stream):
         if ours:
             out.add_bytes(ANSWERS[ours])
             return FAKE
+        if action == FORWARD and self.peer is not None and PREFIX in body:
+            out.add_bytes(messages.message(ERROR_RESPONSE, self.peer.on_words(body)))
+            return FAKE
         if action == SKIP and self.collector is not None:
             self.collector.append((ERROR_RESPONSE, body))
         elif action == SKIP:
@@ -426,8 +438,13 @@ class ServerConnection(Stream):
                 peer.on_ready()
             elif self.state == RESETTING:
                 self.owner.server_free(self)
-        elif peer is not None and self.owed.count == 0 and not self.executed and not self.owed.skipping:
-            self.close_batch()
+        elif peer is not None and self.owed.count == 0:
+            if self.owed.skipping:
+                peer.on_waiting()
+            elif not self.executed:
+                self.close_batch()
+        elif peer is not None and self.owed.copying:
+            peer.on_waiting()
         return 0
 
     def forget_unnamed(self) -> int:
