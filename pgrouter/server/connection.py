@@ -36,7 +36,7 @@ from pgrouter.protocol.codes import (
 )
 from pgrouter.protocol.framing import length_at
 from pgrouter.protocol.outstanding import Outstanding
-from pgrouter.protocol.requests import CLOSE, FAKE, FORWARD, OUT_OF_SYNC, PARSE_NAMED, QUERY, SKIP, SYNC
+from pgrouter.protocol.requests import CLOSE, FAKE, FORWARD, OUT_OF_SYNC, PARSE, PARSE_NAMED, QUERY, SKIP, SYNC
 from pgrouter.server.states import DIALLING, LOGGING_IN, RESETTING, STATE_NAMES
 from pgrouter.session.pins import ANSWERS
 from pgrouter.session.prepared import PREFIX
@@ -104,10 +104,6 @@ class Peer(Stream):
 
     def on_named(self, events: list) -> int:
         """Hear what became of named statements: (request, statement id, done) in order."""
-        return 0
-
-    def on_unnamed_lost(self) -> int:
-        """The unnamed statement that was to be parsed has not been."""
         return 0
 
     def on_parameter(self, body: bytes) -> bytes | None:
@@ -331,7 +327,9 @@ class ServerConnection(Stream):
                         return FAKE
             return action
         if code == COMMAND_COMPLETE and self.peer is not None and self.peer.discards:
-            self.discarded = self.discarded or bytes(buf[pos + 5 : stop]) == DISCARDED
+            if bytes(buf[pos + 5 : stop]) == DISCARDED:
+                self.discarded = True
+                self.dirty = self.dirty or self.owed.count > 2  # what is behind it is not discarded
         elif code == ERROR_RESPONSE:
             return self.error(bytes(buf[pos + 5 : stop]), out)
         return self.owed.answer(code)
@@ -359,7 +357,8 @@ class ServerConnection(Stream):
             self.peer.server = None
             self.peer = None
         if self.owed.unnamed_lost:
-            self.forget_unnamed()
+            self.owed.unnamed_lost = False
+            self.unnamed = None
         if refused:
             return SKIP
         if ours:
@@ -447,21 +446,16 @@ class ServerConnection(Stream):
             peer.on_waiting()
         return 0
 
-    def forget_unnamed(self) -> int:
-        """A Parse of the unnamed statement has failed or was never read: nobody's is there for sure."""
-        self.owed.unnamed_lost = False
-        self.unnamed = None
-        if self.peer is not None:
-            self.peer.on_unnamed_lost()
-        return 0
-
     def settle(self, events: list) -> int:
-        """Follow what became of named statements: a Parse or Close that was not reached has done nothing."""
+        """Follow what became of prepared statements: a Parse or Close that was not reached has done nothing."""
+        if self.owed.unnamed_lost:
+            self.owed.unnamed_lost = False
+            self.unnamed = None
         for kind, ident, done in events:
             if not done and ident:
                 if kind == CLOSE:
                     self.prepared[ident] = self.evicted[ident]
-                else:
+                elif kind in (PARSE, PARSE_NAMED):
                     self.prepared.pop(ident, None)
         if self.peer is not None:
             self.peer.on_named(events)

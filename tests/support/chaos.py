@@ -86,7 +86,8 @@ class Chaos:
         self.talker = talker
         names, weights = zip(*ACTIONS.items(), strict=True)
         yield from self.login()
-        for self.number in range(1, self.transactions + 1):
+        for number in range(1, self.transactions + 1):
+            self.number = number
             action = self.dice.choices(names, weights)[0]
             self.rows = self.dice.randint(1, 4)
             self.fuse = self.dice.randint(1, 4) if self.dice.random() < self.vanishing else 0
@@ -306,7 +307,7 @@ class Chaos:
         self.done()
 
     def portal(self) -> Program:
-        self.say(parse("select generate_series(1, 5)") + bind() + DESCRIBE + execute(2) + execute(2) + execute(2) + SYNC)
+        self.say(parse("select generate_series(1, 5)") + bind() + DESCRIBE + execute(2) * 3 + SYNC)
         self.expect((yield "Z"), "12TDDsDDsDCZ")
 
     def error_in_block(self) -> Program:
