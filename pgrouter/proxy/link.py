@@ -266,6 +266,8 @@ class Link(Peer):
             owed.push(R_FUNCTION, FORWARD)
         elif code == COPY_DONE or code == COPY_FAIL:
             owed.push(R_COPY_END, FORWARD)
+        elif code == FLUSH and stop - pos != 5:  # no Flush at all: there will be an error
+            owed.push(R_REFUSED, FORWARD)
         out.add(pos, stop)
         return 0
 

@@ -85,6 +85,8 @@ class StatementNames(UnnamedStatement):
                 return 0
         if name in self.named:
             self.failed[self.named[name].ident] = name
+        elif self.deallocated is not None and name in self.deallocated[1]:
+            self.shared.give(self.deallocated[1].pop(name))
         return self.discard(name)
 
     def reopen(self, name: bytes, shared) -> int:
