@@ -24,6 +24,8 @@ HOT = [
     "pgrouter/server/connection.py",
     "pgrouter/pool/member.py",
     "pgrouter/pool/group.py",
+    "pgrouter/proxy/unnamed.py",
+    "pgrouter/proxy/names.py",
     "pgrouter/proxy/statements.py",
     "pgrouter/proxy/batch.py",
     "pgrouter/proxy/link.py",

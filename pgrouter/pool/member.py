@@ -158,7 +158,11 @@ class MemberPool:
         if server.owed.skipping:
             server.sync()  # after an error nothing else is listened to
         if not clean:
+            owes = server.owed.count > 0
             server.inject(_ROLLBACK)  # also of the implicit transaction of a batch that its client never ended
+            if owes:  # maybe an error, behind which the ROLLBACK is not listened to either
+                server.sync()
+                server.inject(_ROLLBACK)
         server.inject(_RESET)
 
     def close(self, server: ServerConnection, why: str) -> None:

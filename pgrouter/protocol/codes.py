@@ -54,6 +54,9 @@ GSSENC_REQUEST = 80877104
 PROTOCOL_3_0 = 196608
 PROTOCOL_3_2 = 196610  # PostgreSQL 18: longer cancel keys; 3.1 was skipped
 
+# SQLSTATE of what no frontend may send
+PROTOCOL_VIOLATION = "08P01"
+
 # PostgreSQL refuses larger ones too: MaxAllocSize, memutils.h
 MAX_MESSAGE = 0x3FFFFFFF
 # MAX_STARTUP_PACKET_LENGTH, pqcomm.h

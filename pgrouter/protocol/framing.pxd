@@ -1,7 +1,10 @@
 cdef int PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, FLUSH, QUERY, FUNCTION_CALL
 cdef int COPY_DATA, COPY_DONE, COPY_FAIL, TERMINATE
-cdef unsigned char[::1] FRONTEND_KINDS
+cdef unsigned int MAX_MESSAGE
+cdef Py_ssize_t MAX_SMALL_MESSAGE
+cdef unsigned char[::1] FRONTEND_KINDS, LARGE_KINDS
 
 cpdef unsigned int length_at(const unsigned char *buf, Py_ssize_t pos) noexcept
 cpdef Py_ssize_t end_of_string(const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) noexcept
 cpdef int frontend_kind(int code) noexcept
+cpdef bint impossible(int code, Py_ssize_t length) noexcept

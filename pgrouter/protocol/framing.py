@@ -14,6 +14,7 @@ from pgrouter.protocol.codes import (
     EXECUTE,
     FLUSH,
     FUNCTION_CALL,
+    MAX_MESSAGE,
     PARSE,
     QUERY,
     SYNC,
@@ -39,6 +40,11 @@ _KINDS = {
     TERMINATE: LAST,
 }
 
+# Those that may be large; PostgreSQL takes no others over PQ_MAX_SMALL_MESSAGE_LIMIT (postgres.c SocketBackend())
+_LARGE = (QUERY, FUNCTION_CALL, PARSE, BIND, COPY_DATA)
+MAX_SMALL_MESSAGE = 10_000
+
+LARGE_KINDS = bytearray(code in _LARGE for code in range(256))
 FRONTEND_KINDS = bytearray(_KINDS.get(code, UNKNOWN) for code in range(256))
 
 
@@ -68,3 +74,10 @@ def end_of_string(buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython
 def frontend_kind(code: cython.int) -> cython.int:
     """What a frontend message of this type means for a batch: IN_BATCH, ENDS_BATCH, COPY, LAST or UNKNOWN."""
     return FRONTEND_KINDS[code]
+
+
+def impossible(code: cython.int, length: cython.Py_ssize_t) -> cython.bint:
+    """Whether no frontend message has this type or this length."""
+    if not FRONTEND_KINDS[code] or length < 4 or length > MAX_MESSAGE:
+        return True
+    return length > MAX_SMALL_MESSAGE and not LARGE_KINDS[code]

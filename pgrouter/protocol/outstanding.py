@@ -40,6 +40,7 @@ from pgrouter.protocol.requests import (
     BIND,
     CLOSE,
     CLOSE_NAMED,
+    CLOSE_UNNAMED,
     COPY_END,
     DESCRIBE,
     EXECUTE,
@@ -48,7 +49,9 @@ from pgrouter.protocol.requests import (
     FUNCTION,
     OUT_OF_SYNC,
     PARSE,
+    PARSE_FAILED,
     PARSE_NAMED,
+    PARSE_UNNAMED,
     QUERY,
     REFUSED,
     REFUSED_QUERY,
@@ -67,6 +70,7 @@ ANSWERS: dict[int, dict[int, tuple[int, ...]]] = {
     FUNCTION: {PART: (FUNCTION_CALL_RESPONSE, ERROR_RESPONSE), ENDS: (READY_FOR_QUERY,)},
     PARSE: {ENDS: (PARSE_COMPLETE,), ABORTS: (ERROR_RESPONSE,)},
     PARSE_NAMED: {ENDS: (PARSE_COMPLETE,), ABORTS: (ERROR_RESPONSE,)},
+    PARSE_UNNAMED: {ENDS: (PARSE_COMPLETE,), ABORTS: (ERROR_RESPONSE,)},
     BIND: {ENDS: (BIND_COMPLETE,), ABORTS: (ERROR_RESPONSE,)},
     DESCRIBE: {PART: (PARAMETER_DESCRIPTION,), ENDS: (ROW_DESCRIPTION, NO_DATA), ABORTS: (ERROR_RESPONSE,)},
     EXECUTE: {
@@ -75,6 +79,7 @@ ANSWERS: dict[int, dict[int, tuple[int, ...]]] = {
         ABORTS: (ERROR_RESPONSE,),
     },
     CLOSE: {ENDS: (CLOSE_COMPLETE,), ABORTS: (ERROR_RESPONSE,)},
+    CLOSE_UNNAMED: {ENDS: (CLOSE_COMPLETE,), ABORTS: (ERROR_RESPONSE,)},
     SYNC: {PART: (ERROR_RESPONSE,), ENDS: (READY_FOR_QUERY,)},  # an error here: the commit of an implicit transaction
     CLOSE_NAMED: {},  # never sent
     REFUSED: {ABORTS: (ERROR_RESPONSE,)},
@@ -98,7 +103,8 @@ class Outstanding:
     (PARSE_NAMED, id, False) not parsed because of an error at or before it, (CLOSE, id, False) not closed, and the same
     of CLOSE_NAMED without an id.
     The id is 0 where the lost request was a FAKE: the client's name is gone, the server is as it was.
-    `unnamed_lost`: a Parse of the unnamed statement has failed or was not reached; the owner sets it back.
+    So it does of requests that change the client's unnamed statement, with the number of the change as id.
+    `unnamed_lost`: nobody knows which unnamed statement the server has now; the owner sets it back.
     `uncertain`: an error during COPY left it open whether a Sync was read; the server must not be used again.
     """
 
@@ -234,6 +240,10 @@ class Outstanding:
     def abort(self) -> int:
         """An error: the request and all behind it up to the next Sync get no answer."""
         kind: cython.int
+        if self.entries[self.head] >> SHIFT == PARSE_UNNAMED:
+            self.unnamed_lost = True
+            self.events.append((PARSE_FAILED, self.ids[self.head], False))
+            self.pop()
         while self.count:
             kind = self.entries[self.head] >> SHIFT
             if kind == SYNC:
@@ -247,6 +257,9 @@ class Outstanding:
         """A request that the server ignores; the owner hears of it where a named statement is concerned."""
         if kind == PARSE and ident == 0:
             self.unnamed_lost = True
+        elif kind == PARSE_UNNAMED or kind == CLOSE_UNNAMED:
+            self.unnamed_lost = True
+            self.events.append((kind, ident, False))
         elif kind == PARSE_NAMED or kind == CLOSE_NAMED or (ident and kind != REFUSED):
             self.events.append((kind, 0 if action == FAKE else ident, False))
         return 0

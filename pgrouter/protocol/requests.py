@@ -11,3 +11,7 @@ NOTHING, QUERY, FUNCTION, PARSE, PARSE_NAMED, BIND, DESCRIBE, EXECUTE, CLOSE, SY
 
 # What the server cannot parse, in place of a statement of either protocol that the client may not send
 REFUSED, REFUSED_QUERY = range(12, 14)
+
+# A Parse and a Close of the client's unnamed statement; what of them (and of a Query) was not reached is reported with
+# the number of the change, and a Parse that was reached and failed as PARSE_FAILED, which is never a request itself.
+PARSE_UNNAMED, CLOSE_UNNAMED, PARSE_FAILED = range(14, 17)

@@ -2,7 +2,7 @@ from pgrouter.protocol.framing cimport frontend_kind
 from pgrouter.proxy.statements cimport ClientStatements
 from pgrouter.routing.verdict cimport Verdict
 
-cdef int PARSE, BIND, DESCRIBE, FUNCTION_CALL, QUERY
+cdef int PARSE, BIND, DESCRIBE, EXECUTE, FUNCTION_CALL, QUERY
 cdef int COPY
 cdef int DEALLOCATE, DISCARD, SEQUENCES, UNSEEN, UNUSUAL
 cdef tuple ENDS, BEGINS
@@ -28,7 +28,7 @@ cdef class Batch:
     cdef public bint has_startup
     cdef public bint reads
     cdef public str reason
-    cdef public bint deallocates
+    cdef public int deallocates
     cdef readonly int forbidden
     cdef bint unusual
     cdef bint draws

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import cython
 
-from pgrouter.protocol.codes import BIND, DESCRIBE, FUNCTION_CALL, PARSE, QUERY
+from pgrouter.protocol.codes import BIND, DESCRIBE, EXECUTE, FUNCTION_CALL, PARSE, QUERY
 from pgrouter.protocol.framing import COPY, frontend_kind
 from pgrouter.proxy.statements import FOLLOWS, ClientStatements
 from pgrouter.routing.policy import PLAIN, decide
@@ -88,7 +88,7 @@ class Batch:
         self.quiet = True  # its last statement leaves nothing behind
         self.forbidden = 0  # what the pool forbids, see `session.pins`
         self.unusual = False  # something in it is not sent as it is: see `Link.request_unusual`
-        self.deallocates = False  # it contains DEALLOCATE ALL
+        self.deallocates = 0  # it contains DEALLOCATE ALL: the type of message that will carry it out
         self.draws = False  # since the link something took values from sequences
         self.ends = False  # a COMMIT or ROLLBACK has been sent and not been answered
         self.begins = False  # a BEGIN has been sent and not been answered
@@ -142,7 +142,7 @@ class Batch:
 
     def taken_back(self) -> int:
         """None of it was done: it will be looked at again."""
-        self.deallocates = False
+        self.deallocates = 0
         self.answered()
         return self.settled()
 
@@ -176,6 +176,8 @@ class Batch:
             self.unusual = True
         if refusal == 0 and (code == BIND or code == QUERY):  # only what is bound will be executed
             self.note(statement)
+            if statement.tag == "DEALLOCATE ALL":
+                self.deallocates = QUERY if code == QUERY else EXECUTE
         return refusal
 
     def refusal(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:
@@ -210,7 +212,7 @@ class Batch:
         if self.draws:
             effects &= ~SEQUENCES  # they are where it was drawn
         if statement.tag == "DEALLOCATE" and statement.cause.encode() in self.statements.named:
-            effects &= ~DEALLOCATE  # the server gets what it is to take away, see `proxy.names`
+            effects &= ~DEALLOCATE  # the server gets what it is to take away, see `proxy.presented`
         self.effects |= effects
         if statement.tx in ENDS:
             self.ends = True
@@ -221,8 +223,6 @@ class Batch:
         if statement.effects & DISCARD:
             self.discards = True
             self.resets = self.has_startup
-        if statement.tag == "DEALLOCATE ALL":
-            self.deallocates = True
         return 0
 
     def touch(self, settings) -> int:

@@ -1,12 +1,11 @@
 from pgrouter.net.poller cimport Poller
-from pgrouter.protocol.framing cimport frontend_kind, length_at
+from pgrouter.protocol.framing cimport frontend_kind, impossible, length_at
 from pgrouter.proxy.batch cimport RouteCounts
 from pgrouter.proxy.link cimport Link
 from pgrouter.server.connection cimport ServerConnection
 
 cdef int BIND, EXECUTE, FLUSH, PARSE, SYNC
-cdef unsigned int MAX_MESSAGE
-cdef int COPY, ENDS_BATCH, LAST, UNKNOWN
+cdef int COPY, ENDS_BATCH, LAST
 cdef int IDLE
 cdef Py_ssize_t AHEAD, MAX_BATCH
 

@@ -19,8 +19,8 @@ import cython
 from pgrouter.errors import RouterError
 from pgrouter.net.poller import Poller
 from pgrouter.protocol import messages
-from pgrouter.protocol.codes import BIND, EXECUTE, FLUSH, IDLE, MAX_MESSAGE, PARSE, SYNC
-from pgrouter.protocol.framing import COPY, ENDS_BATCH, LAST, UNKNOWN, frontend_kind, length_at
+from pgrouter.protocol.codes import BIND, EXECUTE, FLUSH, IDLE, PARSE, SYNC
+from pgrouter.protocol.framing import COPY, ENDS_BATCH, LAST, frontend_kind, impossible, length_at
 from pgrouter.proxy import again
 from pgrouter.proxy.link import AHEAD, MAX_BATCH, Link, bad_frame
 from pgrouter.server.connection import ServerConnection
@@ -103,7 +103,7 @@ class ClientConnection(Link):
             length = length_at(buf, at + 1)
             kind = frontend_kind(code)
             stop = at + 1 + length
-            if length < 4 or length > MAX_MESSAGE or kind == UNKNOWN:
+            if impossible(code, length):
                 self.violation(bad_frame(code, length))
                 return end
             if kind == LAST:
@@ -119,7 +119,7 @@ class ClientConnection(Link):
                 self.batch.too_long()
                 needs_server = True
                 break
-            if code != SYNC and code != FLUSH:
+            if (code != SYNC and code != FLUSH) or length != 4:
                 needs_server = True
                 works = works or code == BIND or code == EXECUTE
                 refusal = self.batch.examine(code, buf, at, stop)
@@ -287,13 +287,20 @@ class ClientConnection(Link):
         self.hub.let_go(self, server)
         return self.run_again()
 
+    def on_words(self, error: bytes) -> bytes:
+        """Speak of the client's prepared statements by the client's names."""
+        return self.statements.in_clients_words(error)
+
+    def on_waiting(self) -> int:
+        """Let what was held back go: nothing will be answered before the server has it."""
+        if self.kept:
+            self.resume()
+            return self.process_partial()
+        return 0
+
     def on_named(self, events: list) -> int:
         """Follow what became of named statements."""
         return self.statements.settle(events)
-
-    def on_unnamed_lost(self) -> int:
-        """The unnamed statement that was to be parsed has not been."""
-        return self.statements.forget_unnamed()
 
     def on_parameter(self, body: bytes) -> bytes | None:
         """A RESET goes back to the startup packet's values, which the server does not know."""

@@ -11,11 +11,11 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pgrouter.errors import RouterError, ServerLost
+from pgrouter.errors import ProtocolViolation, RouterError, ServerLost
 from pgrouter.protocol import codes, messages, requests
 from pgrouter.proxy.batch import RouteCounts
 from pgrouter.proxy.conversation import LimboConversation
-from pgrouter.proxy.names import forget_shared
+from pgrouter.proxy.presented import forget_shared
 from pgrouter.routing.policy import facts_of
 from pgrouter.routing.statement import Effect, Tx
 from pgrouter.session import harvest, remains
@@ -167,10 +167,9 @@ class Hub:
         batch.effects = 0
         if server.discarded:  # not merely asked for: it is refused inside a transaction
             server.discarded = False
-            client.statements.forget()
+            client.statements.forget_named()
             server.prepared.clear()
             server.profile = self.profiles.empty
-            server.dirty = False
             client.profile = client.startup_profile
             self._keep(client, server, 0)
             client.settled()
@@ -268,7 +267,10 @@ class Hub:
             client.conversation = LimboConversation(client, Limbo(error))
 
     def server_lost(self, client: ClientConnection, server: ServerConnection, error: RouterError) -> None:
-        """Tell a client what its lost server means for it."""
+        """Tell a client what its lost server means for it; one that the server has hung up on is hung up on."""
+        if server.last_error is not None and error.sqlstate == codes.PROTOCOL_VIOLATION:
+            client.violation(ProtocolViolation(error.message))
+            return
         if client.pin is not None or server.mid_frame:
             lost = "a message was cut in the middle" if server.mid_frame else f"its session state ({client.pin})"
             self.log(client, logging.WARNING, f"closed with its server: {lost}: {error.message}")

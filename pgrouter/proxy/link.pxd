@@ -1,7 +1,7 @@
 from pgrouter.net cimport libc
 from pgrouter.net.gather cimport Gather
 from pgrouter.net.poller cimport Poller
-from pgrouter.protocol.framing cimport frontend_kind, length_at
+from pgrouter.protocol.framing cimport frontend_kind, impossible, length_at
 from pgrouter.pool.group cimport Group
 from pgrouter.protocol.outstanding cimport Outstanding
 from pgrouter.proxy.batch cimport Batch
@@ -10,7 +10,6 @@ from pgrouter.server.connection cimport Peer, ServerConnection
 
 cdef int BIND, CLOSE, COPY_DATA, COPY_DONE, COPY_FAIL, DESCRIBE, EXECUTE, FLUSH, FUNCTION_CALL, PARSE, QUERY, SYNC
 cdef int TERMINATE
-cdef unsigned int MAX_MESSAGE
 cdef int COPY, UNKNOWN
 cdef int FORWARD, SKIP
 cdef int R_QUERY, R_FUNCTION, R_EXECUTE, R_SYNC, R_COPY_END, R_REFUSED, R_REFUSED_QUERY

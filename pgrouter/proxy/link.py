@@ -26,13 +26,12 @@ from pgrouter.protocol.codes import (
     FLUSH,
     FUNCTION_CALL,
     IDLE,
-    MAX_MESSAGE,
     PARSE,
     QUERY,
     SYNC,
     TERMINATE,
 )
-from pgrouter.protocol.framing import COPY, UNKNOWN, frontend_kind, length_at
+from pgrouter.protocol.framing import COPY, UNKNOWN, frontend_kind, impossible, length_at
 from pgrouter.protocol.outstanding import Outstanding
 from pgrouter.protocol.requests import COPY_END as R_COPY_END
 from pgrouter.protocol.requests import EXECUTE as R_EXECUTE
@@ -44,7 +43,7 @@ from pgrouter.protocol.requests import REFUSED_QUERY as R_REFUSED_QUERY
 from pgrouter.protocol.requests import SYNC as R_SYNC
 from pgrouter.proxy.batch import Batch
 from pgrouter.proxy.explain import explained
-from pgrouter.proxy.names import present
+from pgrouter.proxy.presented import present
 from pgrouter.proxy.statements import FOLLOWS, ClientStatements
 from pgrouter.routing.statement import Effect
 from pgrouter.server.connection import Peer, ServerConnection
@@ -135,8 +134,10 @@ class Link(Peer):
         out.reset(buf)
         if server.owed.count == 0:
             server.asked_at = self.poller.now
-            if server.at_sync and server.status == IDLE:
-                server.xact_at = server.asked_at
+            if server.at_sync:
+                self.statements.at_rest()
+                if server.status == IDLE:
+                    server.xact_at = server.asked_at
         if server.profile is not self.profile:
             self.apply_profile(out)
         if self.takes_over:
@@ -156,12 +157,14 @@ class Link(Peer):
             code = buf[pos]
             length = length_at(buf, pos + 1)
             stop = pos + 1 + length
-            if length < 4 or length > MAX_MESSAGE or frontend_kind(code) == UNKNOWN:
+            if impossible(code, length):
                 self.violation(bad_frame(code, length))
                 return end
             if code == TERMINATE:
-                server.send_gathered(out)
                 self.terminated = True
+                if server.owed.count and not self.open_batch and not server.owed.copying:
+                    break  # the answers come first
+                server.send_gathered(out)
                 self.leave()
                 return end
             if stop > end and end - pos == 5:
@@ -224,16 +227,16 @@ class Link(Peer):
         """
         server: ServerConnection = self.server
         batch: Batch = self.batch
-        if frontend_kind(code) == COPY:
+        if server.owed.copying or frontend_kind(code) == COPY:
             return False  # for the COPY that runs; else the server ignores it
         if server.status == IDLE:
             if batch.has_startup and batch.touched is not None:
                 return True  # RESET goes back to the startup packet's values: around it settings must be settled
             if self.resets or self.discards:
                 return True
-        if self.reading and (server.status == IDLE or batch.ends) and not server.owed.copying:
+        if self.reading and (server.status == IDLE or batch.ends):
             return True
-        return code == PARSE and buf[pos + 5] != 0 and len(self.statements.unconfirmed) > 0
+        return self.statements.may_come_back() or (code == PARSE and len(self.statements.unconfirmed) > 0)
 
     def request(
         self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: Gather
@@ -245,22 +248,30 @@ class Link(Peer):
             server.executed = True
         self.asked = True
         continues: cython.bint = self.open_batch
-        self.open_batch = code != SYNC and code != QUERY and code != FUNCTION_CALL
-        if self.batch.deallocates and (code == QUERY or code == EXECUTE):
-            self.batch.deallocates = False
-            self.statements.deallocate_all(server)
+        if code == QUERY and continues:  # behind an error in it, nobody will hear of the Query
+            self.statements.closes_unnamed = True
+        if code != FLUSH and frontend_kind(code) != COPY:
+            self.open_batch = code != SYNC and code != QUERY and code != FUNCTION_CALL
+        ident: cython.uint = 0
+        if self.batch.deallocates:
+            if code == self.batch.deallocates:
+                ident = self.statements.deallocate_all(server)
+            if code == self.batch.deallocates or not self.open_batch:
+                self.batch.deallocates = 0
         if self.batch.unusual and (code == QUERY or code == PARSE or code == BIND):
             if self.request_unusual(code, buf, pos, stop, out, continues):
                 return 0
         if code == QUERY:
             server.queries += 1
             server.unnamed = None  # a simple Query ends the unnamed statement
-            owed.push(R_QUERY, FORWARD)
+            owed.push(R_QUERY, FORWARD, ident | self.statements.define_unnamed(None) << 1)
         elif code == SYNC:
+            if owed.events:  # behind an error: nothing of the batch has been carried out
+                server.settle(owed.take_events())
             owed.push(R_SYNC, FORWARD)
         elif code == EXECUTE:
             server.queries += 1
-            owed.push(R_EXECUTE, FORWARD)
+            owed.push(R_EXECUTE, FORWARD, ident)
         elif code == BIND:
             return self.statements.bind(server, buf, pos, stop, stop, out)
         elif code == PARSE:
@@ -271,6 +282,8 @@ class Link(Peer):
             owed.push(R_FUNCTION, FORWARD)
         elif code == COPY_DONE or code == COPY_FAIL:
             owed.push(R_COPY_END, FORWARD)
+        elif code == FLUSH and stop - pos != 5:  # no Flush at all: there will be an error
+            owed.push(R_REFUSED, FORWARD)
         out.add(pos, stop)
         return 0
 
@@ -367,8 +380,11 @@ class Link(Peer):
         server: ServerConnection = self.server
         server.executed = True
         if code == QUERY or code == FUNCTION_CALL:
-            server.unnamed = None
-            server.owed.push(R_QUERY if code == QUERY else R_FUNCTION, FORWARD)
+            if code == QUERY:
+                server.unnamed = None
+                server.owed.push(R_QUERY, FORWARD, self.statements.define_unnamed(None) << 1)
+            else:
+                server.owed.push(R_FUNCTION, FORWARD)
             self.batch.unseen()
             out.add(pos, end)
         elif code == PARSE:

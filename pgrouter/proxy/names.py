@@ -1,80 +1,209 @@
-"""SQL that names prepared statements, which servers know by other names than the client does.
+"""What a client's names of prepared statements stand for, as far as servers have said so.
 
-In front of PREPARE, EXECUTE, DEALLOCATE or a look at pg_prepared_statements the server gets what a direct connection
-would have: the client's statements under the client's own names and, for the look, no others. They are nobody else's:
-the server is reset before another client gets it. Only DEALLOCATE leaves nothing, as it takes away what it was given.
+A Parse, Close or DEALLOCATE ALL counts where it is carried out; behind an error nothing is until Sync. The names are
+changed when the message is sent on, and changed back when a server has not carried it out (`settle`). What could be
+asked for meanwhile is held back (`may_come_back`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import cython
 
-from pgrouter.protocol import messages
-from pgrouter.protocol.codes import CLOSE, FAILED_TRANSACTION, PARSE
-from pgrouter.protocol.requests import CLOSE as R_CLOSE
-from pgrouter.protocol.requests import PARSE as R_PARSE
-from pgrouter.protocol.requests import SKIP
-from pgrouter.protocol.requests import SYNC as R_SYNC
-from pgrouter.routing.statement import Target
-
-if TYPE_CHECKING:
-    from pgrouter.net.gather import Gather
-    from pgrouter.proxy.client import ClientConnection
-    from pgrouter.routing.statement import Statement
-    from pgrouter.server.connection import ServerConnection
-
-_NO_SHARED = 0xFFFF_FFFF  # in place of the number of a shared statement
-
-BY_NAME = ("PREPARE", "EXECUTE", "DEALLOCATE")  # tags of statements that are about one
+from pgrouter.protocol.codes import FAILED_TRANSACTION
+from pgrouter.protocol.requests import CLOSE_NAMED as R_CLOSE_NAMED
+from pgrouter.protocol.requests import CLOSE_UNNAMED as R_CLOSE_UNNAMED
+from pgrouter.protocol.requests import EXECUTE as R_EXECUTE
+from pgrouter.protocol.requests import PARSE_FAILED as R_PARSE_FAILED
+from pgrouter.protocol.requests import PARSE_NAMED as R_PARSE_NAMED
+from pgrouter.protocol.requests import PARSE_UNNAMED as R_PARSE_UNNAMED
+from pgrouter.protocol.requests import QUERY as R_QUERY
+from pgrouter.proxy.unnamed import UnnamedStatement
+from pgrouter.server.connection import ServerConnection
+from pgrouter.session.prepared import PREFIX
 
 
-def named_by(statement: Statement, named: dict) -> list[bytes]:
-    """Give which of these names a statement is about: its own, or any."""
-    if statement.tag in BY_NAME and statement.target is Target.SESSION and statement.cause:
-        name = statement.cause.encode()
-        return [name] if name in named else []
-    return list(named)
+class StatementNames(UnnamedStatement):
+    """The shared statements that a client's names stand for, and those whose Parse or Close has no answer yet."""
 
+    def __init__(self) -> None:
+        UnnamedStatement.__init__(self)
+        self.shared = None  # what the clients of its database share; set by `enter`, as is the cache
+        self.named = {}  # name -> SharedStatement
+        self.unconfirmed = []  # names whose Parse has no answer yet, oldest first; None: another owns the name again
+        self.closing = []  # (name, statement) whose Close has no answer yet; None: its Parse has failed
+        self.closes_unnamed = False  # a Close of the unnamed statement has no answer yet
+        self.deallocated = None  # server, names and its statements before a DEALLOCATE ALL that has no answer yet
+        self.failed = {}  # number of a shared statement -> name whose Parse has failed, for words about it
 
-def present(client: ClientConnection, statement: Statement, out: Gather, simple: bool, continues: bool) -> None:  # noqa: FBT001 (called from C)
-    """Put in front what a statement about prepared statements will look for.
+    # -- what servers have done
 
-    `simple`: it is a Query's; `continues`: it is not the first of its batch.
-    """
-    server, named = client.server, client.prepared
-    if server.status == FAILED_TRANSACTION or (simple and continues):
-        return  # it is refused; or nothing can be put in front without ending what is open
-    names = named_by(statement, named)
-    if statement.tag not in BY_NAME:
-        out.add_bytes(_close_shared(server))
-    for name in names:
-        shared = named[name]
-        server.owed.push(R_CLOSE, SKIP)  # it may be there from the last time
-        out.add_bytes(messages.message(CLOSE, b"S" + name + b"\0"))
-        server.owed.push(R_PARSE, SKIP, _NO_SHARED)
-        out.add_bytes(messages.message(PARSE, name + b"\0" + shared.body))
-    if simple and names:
-        server.owed.push(R_SYNC, SKIP)  # a Query behind an error would not be read
-        out.add_bytes(messages.SYNC)
-    if statement.tag == "DEALLOCATE":
+    def settle(self, events: list) -> int:
+        """Follow what became of named statements: a Parse that failed defines nothing."""
+        for kind, ident, done in events:
+            if kind == R_PARSE_NAMED:
+                name = self.unconfirmed.pop(0)
+                if not done and name is not None:
+                    self.undefine(name)
+            elif kind == R_CLOSE_NAMED:
+                name, shared = self.closing.pop(0)
+                if shared is None:
+                    continue
+                if done:
+                    self.shared.give(shared)
+                else:
+                    self.reopen(name, shared)
+            elif kind == R_PARSE_FAILED:
+                self.unnamed_failed(ident)
+            elif kind in (R_PARSE_UNNAMED, R_CLOSE_UNNAMED):
+                self.unnamed_kept(ident)
+            elif kind in (R_QUERY, R_EXECUTE):
+                if ident & 1:
+                    self.reallocate()
+                self.unnamed_kept(ident >> 1)
+        return 0
+
+    def may_come_back(self) -> cython.bint:
+        """Whether statements are gone only if a Close or DEALLOCATE ALL on its way is carried out."""
+        return self.closes_unnamed or self.deallocated is not None or len(self.closing) > 0
+
+    def at_rest(self) -> int:
+        """Nothing is owed: all is what we take it for."""
+        self.closes_unnamed = False
+        if self.deallocated is not None:
+            self.forget_deallocated()
+        return self.rested()
+
+    def undefine(self, name: bytes) -> int:
+        """A Parse was not carried out; what closes its name behind it has nothing to close."""
+        i: cython.Py_ssize_t
+        for i in range(len(self.closing)):
+            closed, shared = self.closing[i]
+            if closed == name and shared is not None:
+                self.closing[i] = (name, None)
+                self.failed[shared.ident] = name
+                self.shared.give(shared)
+                return 0
+        if name in self.named:
+            self.failed[self.named[name].ident] = name
+        elif self.deallocated is not None and name in self.deallocated[1]:
+            self.shared.give(self.deallocated[1].pop(name))
+        return self.discard(name)
+
+    def reopen(self, name: bytes, shared) -> int:
+        """A Close was not carried out, and neither was a Parse of the name behind it."""
+        if name in self.named:
+            self.discard(name)
+            if name in self.unconfirmed:
+                self.unconfirmed[self.unconfirmed.index(name)] = None
+        self.named[name] = shared
+        return 0
+
+    def reallocate(self) -> int:
+        """A DEALLOCATE ALL was not carried out."""
+        if self.deallocated is None:
+            return 0
+        server, named, prepared = self.deallocated
+        self.deallocated = None
+        for name in self.named:
+            if name in named:
+                self.shared.give(named[name])
+        self.named = named | self.named
+        server.prepared = prepared | server.prepared
+        return 0
+
+    def take_back(self) -> int:
+        """Have the names as they were before the batch at hand, none of whose answers has been passed on."""
+        self.reallocate()
+        self.become(self.rest)
+        self.rested()
+        names: set = set(self.unconfirmed)
+        for name, _ in self.closing:
+            names.add(name)
         for name in names:
-            client.statements.discard(name)
-    elif names:
-        server.dirty = True
+            stood: list = []  # what the name stood for, the oldest first
+            for closed, shared in self.closing:
+                if closed == name and shared is not None:
+                    stood.append(shared)
+            if name in self.named:
+                stood.append(self.named.pop(name))
+            if len(stood) > self.unconfirmed.count(name):
+                self.named[name] = stood.pop(0)
+            for shared in stood:
+                self.shared.give(shared)
+        self.unconfirmed = []
+        self.closing = []
+        return 0
 
+    def in_clients_words(self, error: bytes) -> bytes:
+        """Give an ErrorResponse with the client's names for shared statements, as far as they are known."""
+        names = dict(self.failed)
+        for name, shared in self.closing:
+            if shared is not None:
+                names[shared.ident] = name
+        for name, shared in self.named.items():
+            names[shared.ident] = name
+        for ident, name in names.items():
+            error = error.replace(b'"%s%d"' % (PREFIX, ident), b'"%s"' % name)
+        return error
 
-def forget_shared(server: ServerConnection) -> None:
-    """Have the server hold nothing that clients share: SQL may have taken some of it away."""
-    server.held = True
-    server.send_bytes(_close_shared(server))
-    server.sync()
+    # -- forgetting
 
+    def discard(self, name: bytes) -> int:
+        """Let go of one name, if it was not closed meanwhile."""
+        shared = self.named.pop(name, None)
+        if shared is not None:
+            self.shared.give(shared)
+        return 0
 
-def _close_shared(server: ServerConnection) -> bytes:
-    out = b""
-    for shared in server.prepared.values():
-        server.evicted[shared.ident] = shared
-        server.owed.push(R_CLOSE, SKIP, shared.ident)
-        out += shared.close()
-    server.prepared = {}
-    return out
+    def forget(self) -> int:
+        """Let go of all statements."""
+        self.forget_named()
+        return self.forget_unnamed()
+
+    def forget_named(self) -> int:
+        """Let go of all named statements."""
+        for shared in self.named.values():
+            self.shared.give(shared)
+        self.named = {}
+        self.unconfirmed = []
+        self.forget_closing()
+        return self.forget_deallocated()
+
+    def forget_closing(self) -> int:
+        """Let go of the statements whose Close was never answered."""
+        for _, shared in self.closing:
+            if shared is not None:
+                self.shared.give(shared)
+        self.closing = []
+        return 0
+
+    def deallocate_all(self, server: ServerConnection) -> int:
+        """DEALLOCATE ALL: names here and statements there are gone, unless it only meets a failed transaction.
+
+        Gives what to enter its request with, a lowest bit: if it is not carried out, all is as before (`settle`).
+        """
+        if server.status == FAILED_TRANSACTION:
+            return 0
+        self.forget_deallocated()
+        self.deallocated = (server, self.named, server.prepared)
+        for name, shared in self.named.items():
+            self.failed[shared.ident] = name
+        self.named = {}
+        server.prepared = {}
+        return 1
+
+    def forget_deallocated(self) -> int:
+        """A DEALLOCATE ALL was carried out."""
+        if self.deallocated is not None:
+            for shared in self.deallocated[1].values():
+                self.shared.give(shared)
+            self.deallocated = None
+        return 0
+
+    def forget_unconfirmed(self) -> int:
+        """Let go of the statements whose Parse was never answered."""
+        for name in self.unconfirmed:
+            if name is not None:
+                self.discard(name)
+        self.unconfirmed = []
+        return self.forget_closing()

@@ -19,37 +19,31 @@ from pgrouter.protocol.framing import end_of_string
 from pgrouter.protocol.requests import BIND as R_BIND
 from pgrouter.protocol.requests import CLOSE as R_CLOSE
 from pgrouter.protocol.requests import CLOSE_NAMED as R_CLOSE_NAMED
+from pgrouter.protocol.requests import CLOSE_UNNAMED as R_CLOSE_UNNAMED
 from pgrouter.protocol.requests import DESCRIBE as R_DESCRIBE
 from pgrouter.protocol.requests import FAKE, FORWARD, SKIP
 from pgrouter.protocol.requests import PARSE as R_PARSE
 from pgrouter.protocol.requests import PARSE_NAMED as R_PARSE_NAMED
+from pgrouter.protocol.requests import PARSE_UNNAMED as R_PARSE_UNNAMED
+from pgrouter.proxy.names import StatementNames
+from pgrouter.proxy.unnamed import UNSEEN
 from pgrouter.routing.statement import Tx
 from pgrouter.server.connection import ServerConnection
 
 # In place of a statement: what needs no server of its own, and follows the rest of its batch
 FOLLOWS = object()
-# In place of the unnamed statement's class: it was too large to be looked at
-UNSEEN = object()
-
 _CLOSE_UNNAMED = messages.message(CLOSE, b"S\0")
 
 STATEMENT = ord("S")  # in Describe and Close; otherwise P, a portal
 
 
-class ClientStatements:
+class ClientStatements(StatementNames):
     """The statements of one client: by name, the unnamed one, and those whose Parse has not been answered."""
 
     def __init__(self) -> None:
-        self.cache = None  # of the client's database, as is `shared`; set by `enter`
-        self.shared = None
-        self.unusual_strings = False  # see StatementCache.lookup
-        self.named = {}  # name -> SharedStatement
+        StatementNames.__init__(self)
         self.parsed = {}  # name -> class, of the batch at hand
-        self.unconfirmed = []  # names whose Parse has no answer yet, oldest first
-        self.closing = []  # (name, statement) whose Close has no answer yet
         self.unsettled = False  # the transaction may have changed settings on which a statement's meaning hangs
-        self.unnamed_class = None
-        self.unnamed_parse = None  # its Parse message, for servers that do not have it
 
     def enter(self, cache, shared) -> int:
         """Use what the clients of a database share; another cache than before judges what was prepared anew."""
@@ -59,10 +53,7 @@ class ClientStatements:
         self.cache = cache
         self.parsed = {}
         if self.unnamed_parse is not None and self.unnamed_class is not None and self.unnamed_class is not UNSEEN:
-            start: cython.Py_ssize_t = self.unnamed_parse.index(0, 5) + 1
-            self.unnamed_class = cache.lookup(
-                self.unnamed_parse, start, self.unnamed_parse.index(0, start), self.unusual_strings
-            )
+            self.unnamed_class = self.classified(self.unnamed_parse)
         return 0
 
     def class_of_shared(self, shared):
@@ -78,7 +69,9 @@ class ClientStatements:
         """Forget the names that only the last batch knew."""
         if self.parsed:
             self.parsed = {}
-        return 0
+        if self.failed:
+            self.failed = {}
+        return self.at_rest()
 
     def class_of(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t):
         """Give the class of the statement that a Query, Parse, Bind or Describe is about; None: nobody knows it."""
@@ -139,21 +132,18 @@ class ClientStatements:
         """
         finish: cython.Py_ssize_t = end_of_string(buf, pos + 5, stop)
         if finish <= pos + 5:
-            self.unnamed_parse = bytes(buf[pos:stop])
+            server.owed.push(R_PARSE_UNNAMED, FORWARD, self.define_unnamed(bytes(buf[pos:stop])))
             server.unnamed = self.unnamed_parse
-            server.owed.push(R_PARSE, FORWARD)
             if ours:
                 out.add_bytes(self.unnamed_parse)
             else:
                 out.add(pos, stop)
-            if server.owed.unnamed_lost:  # behind an error: the server does not read it
-                server.forget_unnamed()
             return 0
         name = bytes(buf[pos + 5 : finish])
         statement = self.class_of(PARSE, buf, pos, stop)
         failed: cython.bint = server.status == FAILED_TRANSACTION and not _ends_transaction(statement)
         if name in self.named or failed:
-            return self.parse_in_error(server, name, bytes(buf[pos:stop]), out)
+            return self.parse_in_error(server, name, bytes(buf[pos:stop]), name in self.named, out)
         shared = self.shared.take(bytes(buf[finish + 1 : stop]), statement, self.cache, self.meaning(server))
         self.named[name] = shared
         self.unconfirmed.append(name)
@@ -165,12 +155,16 @@ class ClientStatements:
         out.add_bytes(shared.parse)
         return self.evict(server, out)
 
-    def parse_in_error(self, server: ServerConnection, name: bytes, message: bytes, out: Gather) -> int:
+    def parse_in_error(
+        self, server: ServerConnection, name: bytes, message: bytes, known: cython.bint, out: Gather
+    ) -> int:
         """Let PostgreSQL itself say 42P05 (the name exists) or 25P02: in its words, and with its effect."""
         server.dirty = True  # it may have a statement of that name afterwards
-        if server.status != FAILED_TRANSACTION:
-            out.add_bytes(messages.message(PARSE, name + b"\0" + b"\0\0\0"))
+        if known:
+            server.owed.push(R_CLOSE, SKIP)  # of an earlier such error
+            out.add_bytes(messages.message(CLOSE, b"S" + name + b"\0"))
             server.owed.push(R_PARSE, SKIP)
+            out.add_bytes(messages.message(PARSE, name + b"\0" + b"\0\0\0"))
         server.owed.push(R_PARSE, FORWARD)
         out.add_bytes(message)
         return 0
@@ -212,7 +206,7 @@ class ClientStatements:
 
     def parse_unseen(self, server: ServerConnection) -> int:
         """An unnamed Parse streams through that is too large to be looked at, or kept for another server."""
-        self.unnamed_parse = None
+        self.define_unnamed(None)
         self.unnamed_class = UNSEEN
         server.unnamed = self
         server.owed.push(R_PARSE, FORWARD)
@@ -233,7 +227,11 @@ class ClientStatements:
             if code == DESCRIBE:
                 self.ensure_unnamed(server, out)
             else:
-                server.forget_unnamed()
+                server.unnamed = None
+                self.closes_unnamed = True
+                server.owed.push(R_CLOSE_UNNAMED, FORWARD, self.define_unnamed(None))
+                out.add(pos, stop)
+                return 0
         elif buf[pos + 5] == STATEMENT and name_end > 0:
             name = bytes(buf[pos + 6 : name_end])
             shared = self.named.get(name)
@@ -318,88 +316,6 @@ class ClientStatements:
             mine = None
         server.unnamed = mine
         return 0
-
-    def settle(self, events: list) -> int:
-        """Follow what became of named statements: a Parse that failed defines nothing."""
-        for kind, _, done in events:
-            if kind == R_PARSE_NAMED:
-                name = self.unconfirmed.pop(0)
-                if not done:
-                    self.discard(name)
-            elif kind == R_CLOSE_NAMED:
-                name, shared = self.closing.pop(0)
-                if done or name in self.named:
-                    self.shared.give(shared)
-                else:
-                    self.named[name] = shared
-        return 0
-
-    def take_back(self) -> int:
-        """Have the names as they were before the batch at hand, none of whose answers has been passed on."""
-        names: set = set(self.unconfirmed)
-        for name, _ in self.closing:
-            names.add(name)
-        for name in names:
-            stood: list = []  # what the name stood for, the oldest first
-            for closed, shared in self.closing:
-                if closed == name:
-                    stood.append(shared)
-            if name in self.named:
-                stood.append(self.named.pop(name))
-            if len(stood) > self.unconfirmed.count(name):
-                self.named[name] = stood.pop(0)
-            for shared in stood:
-                self.shared.give(shared)
-        self.unconfirmed = []
-        self.closing = []
-        return 0
-
-    # -- forgetting
-
-    def forget_unnamed(self) -> int:
-        """Have no unnamed statement any more."""
-        self.unnamed_parse = None
-        self.unnamed_class = None
-        return 0
-
-    def discard(self, name: bytes) -> int:
-        """Let go of one name, if it was not closed meanwhile."""
-        shared = self.named.pop(name, None)
-        if shared is not None:
-            self.shared.give(shared)
-        return 0
-
-    def forget(self) -> int:
-        """Let go of all statements."""
-        for shared in self.named.values():
-            self.shared.give(shared)
-        self.named = {}
-        self.unconfirmed = []
-        self.forget_closing()
-        return self.forget_unnamed()
-
-    def forget_closing(self) -> int:
-        """Let go of the statements whose Close was never answered."""
-        for _, shared in self.closing:
-            self.shared.give(shared)
-        self.closing = []
-        return 0
-
-    def deallocate_all(self, server: ServerConnection) -> int:
-        """DEALLOCATE ALL: names here and statements there are gone, unless it only meets a failed transaction."""
-        if server.status != FAILED_TRANSACTION:
-            for shared in self.named.values():
-                self.shared.give(shared)
-            self.named = {}
-            server.prepared = {}
-        return 0
-
-    def forget_unconfirmed(self) -> int:
-        """Let go of the statements whose Parse was never answered."""
-        for name in self.unconfirmed:
-            self.discard(name)
-        self.unconfirmed = []
-        return self.forget_closing()
 
 
 def _ends_transaction(statement) -> bool:

@@ -6,7 +6,7 @@ from pgrouter.protocol.outstanding cimport Outstanding
 
 cdef int COMMAND_COMPLETE, COPY_DATA, DATA_ROW, ERROR_RESPONSE, NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS, READY_FOR_QUERY
 cdef int FORWARD, SKIP, FAKE, OUT_OF_SYNC
-cdef int QUERY, SYNC, PARSE_NAMED, CLOSE
+cdef int QUERY, SYNC, PARSE, PARSE_NAMED, CLOSE
 cdef int IDLE, DIALLING, LOGGING_IN, RESETTING
 cdef unsigned int MAX_MESSAGE
 cdef Py_ssize_t ROOM, WHOLE
@@ -25,7 +25,8 @@ cdef class Peer(Stream):
     cpdef bint on_error(self, str sqlstate, str routine) except -1
     cpdef int on_let_go(self, ServerConnection server) except -1
     cpdef int on_named(self, list events) except -1
-    cpdef int on_unnamed_lost(self) except -1
+    cpdef bytes on_words(self, bytes error)
+    cpdef int on_waiting(self) except -1
     cpdef bytes on_parameter(self, bytes body)
     cpdef bytes before_ready(self)
 
@@ -74,7 +75,6 @@ cdef class ServerConnection(Stream):
     cdef int ends(self, dict fields) except -2
     cdef int aside(self, int code) except -2
     cdef int break_off(self, Gather out, str why, str sqlstate) except -1
-    cdef int forget_unnamed(self) except -1
     cdef int fakes(self, Gather out) except -1
     cpdef int flush_fakes(self) except -1
     cpdef int end_chunk(self, Gather out) except -1

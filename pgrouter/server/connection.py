@@ -36,9 +36,10 @@ from pgrouter.protocol.codes import (
 )
 from pgrouter.protocol.framing import length_at
 from pgrouter.protocol.outstanding import Outstanding
-from pgrouter.protocol.requests import CLOSE, FAKE, FORWARD, OUT_OF_SYNC, PARSE_NAMED, QUERY, SKIP, SYNC
+from pgrouter.protocol.requests import CLOSE, FAKE, FORWARD, OUT_OF_SYNC, PARSE, PARSE_NAMED, QUERY, SKIP, SYNC
 from pgrouter.server.states import DIALLING, LOGGING_IN, RESETTING, STATE_NAMES
 from pgrouter.session.pins import ANSWERS
+from pgrouter.session.prepared import PREFIX
 
 log = logging.getLogger("pgrouter.server")
 
@@ -93,12 +94,16 @@ class Peer(Stream):
         """The server is linked no longer; it may still have to answer the rest of the batch."""
         raise NotImplementedError
 
-    def on_named(self, events: list) -> int:
-        """Hear what became of named statements: (request, statement id, done) in order."""
+    def on_words(self, error: bytes) -> bytes:
+        """See an ErrorResponse that speaks of a shared statement; give it with the client's name for that."""
+        return error
+
+    def on_waiting(self) -> int:
+        """The server waits for the client: for the data of a COPY, or for a Sync, behind an error."""
         return 0
 
-    def on_unnamed_lost(self) -> int:
-        """The unnamed statement that was to be parsed has not been."""
+    def on_named(self, events: list) -> int:
+        """Hear what became of named statements: (request, statement id, done) in order."""
         return 0
 
     def on_parameter(self, body: bytes) -> bytes | None:
@@ -323,7 +328,9 @@ class ServerConnection(Stream):
                         return FAKE
             return action
         if code == COMMAND_COMPLETE and self.peer is not None and self.peer.discards:
-            self.discarded = self.discarded or bytes(buf[pos + 5 : stop]) == DISCARDED
+            if bytes(buf[pos + 5 : stop]) == DISCARDED:
+                self.discarded = True
+                self.dirty = self.dirty or self.owed.count > 2  # what is behind it is not discarded
         elif code == ERROR_RESPONSE:
             return self.error(bytes(buf[pos + 5 : stop]), out)
         return self.owed.answer(code)
@@ -351,11 +358,15 @@ class ServerConnection(Stream):
             self.peer.server = None
             self.peer = None
         if self.owed.unnamed_lost:
-            self.forget_unnamed()
+            self.owed.unnamed_lost = False
+            self.unnamed = None
         if refused:
             return SKIP
         if ours:
             out.add_bytes(ANSWERS[ours])
+            return FAKE
+        if action == FORWARD and self.peer is not None and PREFIX in body:
+            out.add_bytes(messages.message(ERROR_RESPONSE, self.peer.on_words(body)))
             return FAKE
         if action == SKIP and self.collector is not None:
             self.collector.append((ERROR_RESPONSE, body))
@@ -427,25 +438,25 @@ class ServerConnection(Stream):
                 peer.on_ready()
             elif self.state == RESETTING:
                 self.owner.server_free(self)
-        elif peer is not None and self.owed.count == 0 and not self.executed and not self.owed.skipping:
-            self.close_batch()
-        return 0
-
-    def forget_unnamed(self) -> int:
-        """A Parse of the unnamed statement has failed or was never read: nobody's is there for sure."""
-        self.owed.unnamed_lost = False
-        self.unnamed = None
-        if self.peer is not None:
-            self.peer.on_unnamed_lost()
+        elif peer is not None and self.owed.count == 0:
+            if self.owed.skipping:
+                peer.on_waiting()
+            elif not self.executed:
+                self.close_batch()
+        elif peer is not None and self.owed.copying:
+            peer.on_waiting()
         return 0
 
     def settle(self, events: list) -> int:
-        """Follow what became of named statements: a Parse or Close that was not reached has done nothing."""
+        """Follow what became of prepared statements: a Parse or Close that was not reached has done nothing."""
+        if self.owed.unnamed_lost:
+            self.owed.unnamed_lost = False
+            self.unnamed = None
         for kind, ident, done in events:
             if not done and ident:
                 if kind == CLOSE:
                     self.prepared[ident] = self.evicted[ident]
-                else:
+                elif kind in (PARSE, PARSE_NAMED):
                     self.prepared.pop(ident, None)
         if self.peer is not None:
             self.peer.on_named(events)

@@ -10,6 +10,7 @@ from pgrouter.protocol.requests import (
     BIND,
     CLOSE,
     CLOSE_NAMED,
+    CLOSE_UNNAMED,
     COPY_END,
     DESCRIBE,
     EXECUTE,
@@ -19,6 +20,7 @@ from pgrouter.protocol.requests import (
     OUT_OF_SYNC,
     PARSE,
     PARSE_NAMED,
+    PARSE_UNNAMED,
     QUERY,
     REFUSED,
     REFUSED_QUERY,
@@ -31,12 +33,13 @@ _, PART, ENDS, ABORTS = range(4)
 
 KINDS = (
     QUERY, FUNCTION, PARSE, PARSE_NAMED, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, COPY_END, CLOSE_NAMED,
-    REFUSED, REFUSED_QUERY,
+    REFUSED, REFUSED_QUERY, PARSE_UNNAMED, CLOSE_UNNAMED,
 )  # fmt: skip
 NAMES = {
     QUERY: "Query", FUNCTION: "FunctionCall", PARSE: "Parse", PARSE_NAMED: "Parse named", BIND: "Bind",
     DESCRIBE: "Describe", EXECUTE: "Execute", CLOSE: "Close", SYNC: "Sync", COPY_END: "CopyDone",
     CLOSE_NAMED: "Close named", REFUSED: "refused", REFUSED_QUERY: "refused Query",
+    PARSE_UNNAMED: "Parse unnamed", CLOSE_UNNAMED: "Close unnamed",
 }  # fmt: skip
 E_, Z, C, G = codes.ERROR_RESPONSE, codes.READY_FOR_QUERY, codes.COMMAND_COMPLETE, codes.COPY_IN_RESPONSE
 

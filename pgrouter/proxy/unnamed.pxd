@@ -1,0 +1,20 @@
+from pgrouter.routing.cache cimport StatementCache
+
+cdef class UnnamedStatement:
+    cdef readonly StatementCache cache
+    cdef public bint unusual_strings
+    cdef public object unnamed_class
+    cdef readonly bytes unnamed_parse
+    cdef unsigned int turn
+    cdef bytes before
+    cdef bytes rest
+    cdef unsigned int rest_turn
+
+    cdef unsigned int define_unnamed(self, bytes parse) except? 0xFFFFFFFF
+    cdef int rested(self) except -1
+    cdef int unnamed_kept(self, unsigned int turn) except -1
+    cdef int unnamed_failed(self, unsigned int turn) except -1
+    cdef int unnamed_was(self, unsigned int turn, bytes parse) except -1
+    cdef int become(self, bytes parse) except -1
+    cdef object classified(self, bytes parse)
+    cdef int forget_unnamed(self) except -1

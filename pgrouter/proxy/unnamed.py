@@ -1,0 +1,88 @@
+"""The unnamed prepared statement of a client, over servers that come and go.
+
+PostgreSQL has it from a Parse without a name to the next one, a Close or a simple Query; each of these only counts
+where it is carried out, and behind an error nothing is until Sync. So changes are numbered, the number goes into
+`Outstanding` with the request, and a change that was not carried out is taken back when that is heard.
+
+Source: postgres.c, drop_unnamed_stmt() and its callers.
+"""
+
+from __future__ import annotations
+
+import cython
+
+# In place of the statement's class: it was too large to be looked at
+UNSEEN = object()
+
+
+class UnnamedStatement:
+    """What the client's unnamed statement is, was before its last change, and was when nothing was owed."""
+
+    def __init__(self) -> None:
+        self.cache = None  # of the client's database
+        self.unusual_strings = False  # see StatementCache.lookup
+        self.unnamed_class = None
+        self.unnamed_parse = None  # its Parse message, for servers that do not have it
+        self.turn = 0  # number of the last change
+        self.before = None  # what it was before that
+        self.rest = None  # what it was when nothing was owed
+        self.rest_turn = 0
+
+    def define_unnamed(self, parse: bytes | None) -> cython.uint:
+        """Change it to this Parse message, or to none; gives the number of the change, 0: it is none."""
+        if parse is None:
+            if self.unnamed_parse is None and self.unnamed_class is not UNSEEN:
+                self.unnamed_class = None
+                return 0
+            self.unnamed_class = None
+        self.before = self.unnamed_parse
+        self.unnamed_parse = parse
+        self.turn += 1
+        return self.turn
+
+    def rested(self) -> int:
+        """Nothing is owed: it is what we take it for."""
+        if self.rest_turn != self.turn:
+            self.rest_turn = self.turn
+            self.rest = self.unnamed_parse
+        return 0
+
+    def unnamed_kept(self, turn: cython.uint) -> int:
+        """A change was not reached."""
+        if turn == self.rest_turn + 1:
+            self.unnamed_was(turn, self.rest)
+        elif turn == self.turn:
+            self.become(self.before)
+        return 0
+
+    def unnamed_failed(self, turn: cython.uint) -> int:
+        """A Parse has failed: there is none."""
+        return self.unnamed_was(turn, None)
+
+    def unnamed_was(self, turn: cython.uint, parse: bytes | None) -> int:
+        """After this change it was this."""
+        if turn == self.rest_turn + 1:
+            self.rest_turn = turn
+            self.rest = parse
+        if turn == self.turn:
+            self.become(parse)
+        elif turn == self.turn - 1:
+            self.before = parse
+        return 0
+
+    def become(self, parse: bytes | None) -> int:
+        """Take it for this from now on."""
+        self.unnamed_parse = parse
+        self.unnamed_class = None if parse is None else self.classified(parse)
+        return 0
+
+    def classified(self, parse: bytes):
+        """Give the class of an unnamed Parse message."""
+        start: cython.Py_ssize_t = parse.find(0, 5) + 1
+        end: cython.Py_ssize_t = parse.find(0, start)
+        return None if start == 0 or end < 0 else self.cache.lookup(parse, start, end, self.unusual_strings)
+
+    def forget_unnamed(self) -> int:
+        """Have none any more."""
+        self.define_unnamed(None)
+        return self.rested()
