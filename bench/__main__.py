@@ -1,0 +1,100 @@
+"""Measures pgrouter beside PgBouncer, HAProxy, Pgpool-II and a bare relay on real servers: `make bench`.
+
+Figures of a full run go to bench/results and into README.md; those of any other run to build/bench/results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import random
+import resource
+import sys
+from pathlib import Path
+
+from bench import programs, report, subjects
+from bench.cases import CASES, Case
+from bench.rounds import Tournament
+from bench.servers import Servers
+from bench.subjects import DEFAULT, FINDERS, HERE
+
+FULL = (5, 2.0)  # rounds, seconds of a run
+QUICK = (2, 1.0)
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = [case.name for case in CASES]
+    parser.add_argument("--quick", action="store_true", help="fewer cases, two short rounds: under three minutes")
+    parser.add_argument("--rounds", type=int, help="how often everybody has a turn (5; quick: 2)")
+    parser.add_argument("--seconds", type=float, help="of one run, whole ones (2; quick: 1)")
+    parser.add_argument("--only", nargs="+", metavar="CASE", choices=names, help=", ".join(names))
+    parser.add_argument("--subjects", nargs="+", metavar="NAME", choices=[*FINDERS], help=", ".join(FINDERS))
+    parser.add_argument(
+        "--also", action="append", default=[], metavar="NAME=CHECKOUT", help="another, built checkout of pgrouter"
+    )
+    parser.add_argument("--seed", type=int, default=random.randrange(2**31), help="of the order of turns")  # noqa: S311
+    parser.add_argument("--out", type=Path, help="directory for the results")
+    parser.add_argument("--report", type=Path, metavar="JSON", help="measure nothing, show an earlier result again")
+    return parser.parse_args()
+
+
+def chosen(args: argparse.Namespace) -> list[Case]:
+    """Give the cases that are asked for."""
+    if args.only:
+        return [case for case in CASES if case.name in args.only]
+    return [case for case in CASES if case.quick or not args.quick]
+
+
+def measure(args: argparse.Namespace) -> dict[str, object]:
+    """Measure, and give everything as what becomes JSON."""
+    rounds, seconds = QUICK if args.quick else FULL
+    rounds, seconds = args.rounds or rounds, args.seconds or seconds
+    also = {name: Path(path).resolve() for name, _, path in (word.partition("=") for word in args.also)}
+    there, absent = subjects.find(args.subjects or DEFAULT, also)
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # thousands of clients, here and in every subject
+    with Servers() as servers:
+        tournament = Tournament(servers, chosen(args), there, seconds)
+        tournament.play(rounds, args.seed)
+        about = {
+            "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
+            "machine": f"{os.cpu_count()} cores, {processor()}, Linux {platform.release()}",
+            "postgresql": servers.version,
+            "python": platform.python_version(),
+            "subjects": {subject.name: subject.version for subject in there},
+            "rounds": rounds, "seconds": seconds, "seed": args.seed,
+        }  # fmt: skip
+    return report.as_json(about, tournament.results, absent)
+
+
+def processor() -> str:
+    """Name the processor."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+
+
+def main() -> int:
+    """Measure, and write what came out."""
+    args = arguments()
+    full = not (args.quick or args.only or args.subjects or args.also or args.rounds or args.seconds)
+    out = args.out or (HERE / "bench" / "results" if full else programs.CACHE / "results")
+    if args.report:
+        result = report.read(args.report)
+    else:
+        result = measure(args)
+    report.write(out, result)
+    if full and not args.out:
+        report.show_in(HERE / "README.md", result)
+    print(report.summary(result))
+    print(f"\nall figures: {out}/latest.md")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

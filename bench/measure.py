@@ -1,0 +1,166 @@
+"""The figures of one run: processor time, latencies and memory, without the logins that come before.
+
+Logins are left out so that a thousand clients can be compared with sixteen: processor time is read ten times a second
+while the clients work, and the transactions between two readings are counted in their log, which has a time for each.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pgrouter.demo.reaper import tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+SAMPLE_EVERY_S = 0.1
+MEMORY_EVERY = 7  # samples
+WARM_UP = 0.1  # part of the run that is left out, after the last login
+PATIENCE_S = 30  # beyond the run's own time: logins of a thousand clients
+
+
+class RunError(Exception):
+    """There are no figures; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Processor time that was spent up to a moment."""
+
+    at_s: float  # time.time(), as in pgbench's log
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A line of pgbench's log."""
+
+    end_s: float
+    latency_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one run came to; None where there is no such figure."""
+
+    cpu_us: float | None = None  # user and system time per transaction of the subject's processes
+    tps: float | None = None
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    memory_kib: float | None = None  # of all its processes, with the clients connected
+    client_kib: float | None = None  # memory per idle client
+
+
+class Family:
+    """A process and all its descendants, also those which ended."""
+
+    def __init__(self, pid: int | None) -> None:
+        self._pid = pid  # None: nobody stands between client and server
+
+    def sample(self) -> Sample:
+        """Read the processor time so far."""
+        return Sample(time.time(), sum(map(cpu_s, self._pids())))
+
+    def memory_kib(self) -> float | None:
+        """Give the resident memory: what processes share is counted once (PSS). None if there is no process."""
+        return sum(map(pss_kib, self._pids())) if self._pid else None
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is any process."""
+        return self._pid is not None
+
+    def _pids(self) -> list[int]:
+        return tree(self._pid) if self._pid else []
+
+
+def cpu_s(pid: int) -> float:
+    """Give what a process has used, and its children that ended (those in steps of 10 ms)."""
+    try:
+        own = time.clock_gettime((~pid << 3) | 2)  # linux: the clock of another process, in nanoseconds
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # ended just now
+        return 0.0
+    return own + (int(words[13]) + int(words[14])) * TICK_S
+
+
+def pss_kib(pid: int) -> int:
+    """Give a process's proportional set size."""
+    try:
+        found = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(found[1]) if found else 0
+
+
+def parse_log(lines: Iterable[str]) -> Iterator[Transaction]:
+    """Read pgbench's log: client, number, microseconds, script, seconds and microseconds of its end."""
+    for line in lines:
+        words = line.split()
+        if len(words) >= 6 and words[2].isdigit():  # else: "failed", or a line that was cut off
+            yield Transaction(int(words[4]) + int(words[5]) / 1e6, int(words[2]) / 1000)
+
+
+def percentile(ordered: Sequence[float], part: float) -> float:
+    """Give the smallest value that so many of the values, in ascending order, do not exceed."""
+    return ordered[max(0, -int(-len(ordered) * part // 1) - 1)]
+
+
+def evaluate(samples: Sequence[Sample], transactions: Sequence[Transaction], seconds: float) -> Figures:
+    """Compute the figures of the time between the first sample after the logins and the last before the end."""
+    if not transactions:
+        raise RunError("not one transaction was completed")
+    first_s, last_s = (choose(t.end_s for t in transactions) for choose in (min, max))
+    inside = [s for s in samples if first_s + WARM_UP * seconds <= s.at_s <= last_s]
+    if len(inside) < 2:
+        raise RunError("it ended before it was measured")
+    start, stop = inside[0], inside[-1]
+    latencies = sorted(t.latency_ms for t in transactions if start.at_s < t.end_s <= stop.at_s)
+    if not latencies:
+        raise RunError("no transaction was completed while it was measured")
+    return Figures(
+        cpu_us=(stop.cpu_s - start.cpu_s) / len(latencies) * 1e6,
+        tps=len(latencies) / (stop.at_s - start.at_s),
+        p50_ms=percentile(latencies, 0.5),
+        p95_ms=percentile(latencies, 0.95),
+        p99_ms=percentile(latencies, 0.99),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What was seen while a load ran."""
+
+    samples: list[Sample]
+    memory_kib: float | None
+
+
+def watch(argv: Sequence[str | Path], env: Mapping[str, str], family: Family, seconds: float, errors: Path) -> Watched:
+    """Run a load, and read the family's processor time meanwhile. RunError with the load's words if it fails."""
+    samples, memory = [], []
+    begun = time.monotonic()
+    with errors.open("w") as said:
+        load = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said)
+        try:
+            while load.poll() is None:
+                samples.append(family.sample())
+                if len(samples) % MEMORY_EVERY == 0 and family.exists:
+                    memory.append(family.memory_kib() or 0)
+                if time.monotonic() - begun > seconds + PATIENCE_S:
+                    raise RunError(f"no end after {seconds + PATIENCE_S:.0f} s")
+                time.sleep(SAMPLE_EVERY_S)
+        finally:
+            load.kill()
+            load.wait()
+    if load.returncode:
+        words = errors.read_text().strip().splitlines() or [f"{argv[0]} ended with {load.returncode}"]
+        raise RunError(next((line for line in words if "error" in line.lower()), words[-1])[:200])
+    return Watched(samples, max(memory, default=None))
