@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 TRUSTED, PROVEN = "bench", "postgres"  # roles: of the cases with login trust, and with login scram
 POOL = 20
 MAX_CLIENTS = 6000
+SERVER_CONNECTIONS = 1200  # that a server takes: the most clients of what gives each one of its own
 PGPOOL_CHILDREN = 128  # a client each, with a connection to every server
 
 
@@ -65,7 +66,7 @@ def haproxy(ports: Sequence[int], read: int, write: int, threads: int | None) ->
     """One port for reads on the standbys, one for the primary, with checks, as in front of Patroni."""
     return f"""\
 global
-    maxconn {2 * MAX_CLIENTS}
+    maxconn {SERVER_CONNECTIONS}
     {f"nbthread {threads}" if threads else ""}
 defaults
     mode tcp
@@ -75,13 +76,11 @@ defaults
     option pgsql-check user {TRUSTED}
 listen standbys
     bind 127.0.0.1:{read}
-    maxconn {MAX_CLIENTS}
     balance roundrobin
     server pg1 127.0.0.1:{ports[1]} check
     server pg2 127.0.0.1:{ports[2]} check
 listen primary
     bind 127.0.0.1:{write}
-    maxconn {MAX_CLIENTS}
     server pg0 127.0.0.1:{ports[0]} check
 """
 

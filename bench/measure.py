@@ -21,13 +21,18 @@ if TYPE_CHECKING:
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 SAMPLE_EVERY_S = 0.1
-MEMORY_EVERY = 7  # samples
+MEMORY_EVERY = 5  # samples
+MANY = 20  # processes
 WARM_UP = 0.1  # part of the run that is left out, after the last login
 PATIENCE_S = 30  # beyond the run's own time: logins of a thousand clients
 
 
 class RunError(Exception):
     """There are no figures; the text says why."""
+
+
+class TooShortError(RunError):
+    """Logins took up the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,32 +69,47 @@ class Family:
 
     def __init__(self, pid: int | None) -> None:
         self._pid = pid  # None: nobody stands between client and server
+        self._children = ""
+        self._pids: list[int] = []
 
     def sample(self) -> Sample:
         """Read the processor time so far."""
-        return Sample(time.time(), sum(map(cpu_s, self._pids())))
+        if self._pid is None:
+            return Sample(time.time(), 0.0)
+        self._look_round(self._pid)
+        return Sample(time.time(), sum(map(own_s, self._pids)) + ended_s(self._pid))
 
     def memory_kib(self) -> float | None:
         """Give the resident memory: what processes share is counted once (PSS). None if there is no process."""
-        return sum(map(pss_kib, self._pids())) if self._pid else None
+        if self._pid is None:
+            return None
+        self._look_round(self._pid)
+        return sum(map(pss_kib, self._pids))
 
     @property
-    def exists(self) -> bool:
-        """Whether there is any process."""
-        return self._pid is not None
+    def small(self) -> bool:
+        """Whether it takes next to no time to look at."""
+        return len(self._pids) < MANY
 
-    def _pids(self) -> list[int]:
-        return tree(self._pid) if self._pid else []
+    def _look_round(self, pid: int) -> None:
+        """Find all processes, but only when there are others than before: a family of 130 takes a while."""
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        if children != self._children or not self._pids:
+            self._children, self._pids = children, tree(pid)
 
 
-def cpu_s(pid: int) -> float:
-    """Give what a process has used, and its children that ended (those in steps of 10 ms)."""
+def own_s(pid: int) -> float:
+    """Give the processor time of a process, from its clock, which counts nanoseconds; 0 if it has just ended."""
     try:
-        own = time.clock_gettime((~pid << 3) | 2)  # linux: the clock of another process, in nanoseconds
-        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:  # ended just now
+        return time.clock_gettime((~pid << 3) | 2)  # clock_getcpuclockid(3), as Linux numbers them
+    except OSError:
         return 0.0
-    return own + (int(words[13]) + int(words[14])) * TICK_S
+
+
+def ended_s(pid: int) -> float:
+    """Give the processor time of a process's children that have ended, in steps of 10 ms."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[13]) + int(words[14])) * TICK_S
 
 
 def pss_kib(pid: int) -> int:
@@ -115,13 +135,14 @@ def percentile(ordered: Sequence[float], part: float) -> float:
 
 
 def evaluate(samples: Sequence[Sample], transactions: Sequence[Transaction], seconds: float) -> Figures:
-    """Compute the figures of the time between the first sample after the logins and the last before the end."""
+    """Compute the figures of so many seconds, from the first sample after logins and warming up."""
     if not transactions:
-        raise RunError("not one transaction was completed")
+        raise TooShortError("no transaction was completed")
     first_s, last_s = (choose(t.end_s for t in transactions) for choose in (min, max))
-    inside = [s for s in samples if first_s + WARM_UP * seconds <= s.at_s <= last_s]
-    if len(inside) < 2:
-        raise RunError("it ended before it was measured")
+    begin_s = first_s + WARM_UP * seconds
+    inside = [s for s in samples if begin_s <= s.at_s <= min(last_s, begin_s + seconds)]
+    if len(inside) < 2 or inside[-1].at_s - inside[0].at_s < seconds / 2:
+        raise TooShortError("it ended before it was measured")
     start, stop = inside[0], inside[-1]
     latencies = sorted(t.latency_ms for t in transactions if start.at_s < t.end_s <= stop.at_s)
     if not latencies:
@@ -145,15 +166,16 @@ class Watched:
 
 def watch(argv: Sequence[str | Path], env: Mapping[str, str], family: Family, seconds: float, errors: Path) -> Watched:
     """Run a load, and read the family's processor time meanwhile. RunError with the load's words if it fails."""
-    samples, memory = [], []
+    samples: list[Sample] = []
+    memory: list[float | None] = []
     begun = time.monotonic()
     with errors.open("w") as said:
         load = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said)
         try:
             while load.poll() is None:
                 samples.append(family.sample())
-                if len(samples) % MEMORY_EVERY == 0 and family.exists:
-                    memory.append(family.memory_kib() or 0)
+                if len(samples) % MEMORY_EVERY == 0 and (family.small or not memory):
+                    memory.append(family.memory_kib())
                 if time.monotonic() - begun > seconds + PATIENCE_S:
                     raise RunError(f"no end after {seconds + PATIENCE_S:.0f} s")
                 time.sleep(SAMPLE_EVERY_S)
@@ -163,4 +185,4 @@ def watch(argv: Sequence[str | Path], env: Mapping[str, str], family: Family, se
     if load.returncode:
         words = errors.read_text().strip().splitlines() or [f"{argv[0]} ended with {load.returncode}"]
         raise RunError(next((line for line in words if "error" in line.lower()), words[-1])[:200])
-    return Watched(samples, max(memory, default=None))
+    return Watched(samples, max((kib for kib in memory if kib), default=None))

@@ -34,7 +34,7 @@ class Program:
 
 
 def find(name: str, package: str, asks_version: str) -> Program | str:
-    """Give a program: the system's, or one fetched from Debian's archive without installing it; else why there is none."""
+    """Give a program: the system's, or Debian's, fetched but not installed; else why there is none."""
     on_path = shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), *PLACES)))
     if on_path:
         return probe(Path(on_path), "", asks_version)
@@ -77,15 +77,18 @@ def fetch(package: str, tree: Path) -> None:
     made = tree.with_suffix(".new")
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
-    quiet = {"check": True, "capture_output": True, "text": True, "timeout": 120}
-    subprocess.run([*apt, "update"], **quiet)  # type: ignore[call-overload]
-    planned = [*apt, "install", "--print-uris", "--yes", "--no-install-recommends", package]
-    names = re.findall(r"' ([^_\s]+)_\S+\.deb ", subprocess.run(planned, **quiet).stdout)  # type: ignore[call-overload]
-    subprocess.run([*apt, "download", *names], cwd=made, **quiet)  # type: ignore[call-overload]
+    run(*apt, "update")
+    planned = run(*apt, "install", "--print-uris", "--yes", "--no-install-recommends", package)
+    run(*apt, "download", *re.findall(r"' ([^_\s]+)_\S+\.deb ", planned), cwd=made)
     for archive in made.glob("*.deb"):
-        subprocess.run(["dpkg-deb", "-x", archive, made], **quiet)  # type: ignore[call-overload]
+        run("dpkg-deb", "-x", str(archive), str(made))
         archive.unlink()
     made.rename(tree)
+
+
+def run(*argv: str, cwd: Path | None = None) -> str:
+    """Run a program that has to succeed, and give its words."""
+    return subprocess.run(argv, cwd=cwd, check=True, capture_output=True, text=True, timeout=120).stdout
 
 
 def relay() -> Program | str:

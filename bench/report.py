@@ -29,14 +29,15 @@ UNITS = {
 BEGIN, END = "<!-- bench: written by `make bench` -->\n", "<!-- bench: end -->"
 
 
-def as_json(about: dict[str, object], results: Results, absent: dict[str, str]) -> Result:
+def as_json(about: Result, results: Results, absent: dict[str, str]) -> Result:
     """Make of everything what can be written as JSON: a list of numbers per case, subject and figure."""
     cases: Result = {}
     for case, runs in results.figures.items():
         cases[case] = {}
-        for subject, figures in runs.items():
-            rows = [asdict(row) for row in figures]
-            cases[case][subject] = {name: [row[name] for row in rows] for name in UNITS if rows and rows[0][name] is not None}
+        for subject in sorted(runs, key=list(about["subjects"]).index):  # they ran in random order
+            rows = [asdict(row) for row in runs[subject]]
+            known = [name for name in UNITS if rows[0][name] is not None]
+            cases[case][subject] = {name: [row[name] for row in rows] for name in known}
     return {"about": about, "absent": absent, "cases": cases, "left_out": results.left_out}
 
 
@@ -54,8 +55,8 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
 def with_spread(values: Sequence[float]) -> str:
     """Show the median, and the least and the greatest."""
     if not values:
-        return "–"
-    return f"{statistics.median(values):.2f} ({values[0]:.2f}–{values[-1]:.2f})"
+        return "-"
+    return f"{statistics.median(values):.2f} ({values[0]:.2f} - {values[-1]:.2f})"
 
 
 def measured(result: Result) -> list[Case]:
@@ -101,7 +102,7 @@ def medians(result: Result) -> str:
     lines = [["case", "clients", "subject", *UNITS.values()]]
     for case in measured(result):
         for name, figures in result["cases"][case.name].items():
-            cells = [show(statistics.median(figures[unit])) if unit in figures else "–" for unit in UNITS]
+            cells = [show(statistics.median(figures[unit])) if unit in figures else "-" for unit in UNITS]
             lines.append([case.title, str(case.clients), TITLES.get(name, name), *cells])
     return markdown(lines)
 
@@ -133,16 +134,16 @@ def conditions(result: Result) -> str:
     versions = ", ".join(f"{TITLES.get(n, n)} {v}".strip() for n, v in about["subjects"].items() if n != "direct")
     return (
         f"{about['when'][:10]}: {versions}; PostgreSQL {about['postgresql']}, a primary and two standbys, "
-        f"Python {about['python']}; {about['machine']}, on which clients and servers run, too. {about['rounds']} rounds of "
-        f"{about['seconds']:g} s in random order. pgrouter parses, routes and balances every statement, as Pgpool-II does; "
-        "the others do not."
+        f"Python {about['python']}; {about['machine']}, on which clients and servers run, too. "
+        f"{about['rounds']} rounds of {about['seconds']:g} s in random order. pgrouter parses, routes and balances "
+        "every statement, as Pgpool-II does; the others do not."
     )
 
 
 def summary(result: Result) -> str:
     """Give the short form: processor time per transaction."""
-    return f"{compare(result, 'cpu_us')}\n\nProcessor time of pgrouter per transaction, divided by that of the other: "\
-        f"median (least–greatest). {conditions(result)}"
+    meaning = "Processor time of pgrouter per transaction, divided by that of the other: median (least - greatest)."
+    return f"{compare(result, 'cpu_us')}\n\n{meaning} {conditions(result)}"
 
 
 def page(result: Result) -> str:
@@ -159,7 +160,7 @@ def page(result: Result) -> str:
         ("Left out", reasons(result)),
         ("Medians: of this machine at this time, not to be compared with any other", medians(result)),
     ]
-    head = f"# What was measured\n\n{conditions(result)}\n\nEach cell: median (least–greatest) of the rounds.\n"
+    head = f"# What was measured\n\n{conditions(result)}\n\nEach cell: median (least - greatest) of the rounds.\n"
     return head + "".join(f"\n## {title}\n\n{text}\n" for title, text in sections if text)
 
 

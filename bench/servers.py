@@ -7,7 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from bench.cases import SCALE
-from bench.configs import PROVEN, TRUSTED
+from bench.configs import PROVEN, SERVER_CONNECTIONS, TRUSTED
 from pgrouter.demo.postgres import ServerOptions
 from pgrouter.demo.streaming import StreamingCluster
 from pgrouter.demo.workdir import Startable, Workdir
@@ -27,7 +27,7 @@ class Servers(Startable):
 
     def __init__(self) -> None:
         hba = (f"host all {TRUSTED} 127.0.0.1/32 trust",)
-        options = ServerOptions(max_connections=1200, hba=hba, parameters=PARAMETERS)
+        options = ServerOptions(max_connections=SERVER_CONNECTIONS, hba=hba, parameters=PARAMETERS)
         self._cluster = StreamingCluster(options=options)
         self._workdir = Workdir("bench")
         self.ports = tuple(server.port for server in self._cluster.servers)
@@ -51,7 +51,7 @@ class Servers(Startable):
         primary.sql(f"grant all on all tables in schema public to {TRUSTED}")
         primary.sql("checkpoint")
         # Who knows what is in pg_authid need not hash a password at each login
-        (secret,) = primary.sql(f"select rolpassword from pg_authid where rolname = '{PROVEN}'")[0]
+        (secret,) = primary.sql(f"select rolpassword from pg_authid where rolname = '{PROVEN}'")[0]  # noqa: S608  (a constant)
         self.userlist = f'"{PROVEN}" "{secret}"\n"{TRUSTED}" ""\n'
         self._cluster.wait_caught_up(60)
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from bench import configs, programs
-from bench.measure import Family
 from pgrouter.demo.processes import make_directory, own_environment, spawn, spawn_as_self, until, write_file
 from pgrouter.demo.router import READY
 
@@ -41,9 +40,9 @@ class Running:
     primary: Door
 
     @property
-    def family(self) -> Family:
-        """Whose processor time and memory are measured."""
-        return Family(self.process.pid if self.process else None)
+    def pid(self) -> int | None:
+        """Whose processor time and memory are measured, with its descendants."""
+        return self.process.pid if self.process else None
 
     def door(self, case: Case) -> Door:
         """Where the clients of a case go."""

@@ -28,13 +28,13 @@ class Client:
         words = b"".join(word.encode() + b"\0" for word in ("user", user, "database", database))
         self.socket.sendall(struct.pack("!II", len(words) + 9, 3 << 16) + words + b"\0")
         self.wait_ready()
-        self.started_s = 0.0
+        self.started_us = 0
         self.tail = b""
 
     def ask(self, sql: str) -> None:
         """Send a statement."""
         text = sql.encode() + b"\0"
-        self.started_s, self.tail = time.time(), b""
+        self.started_us, self.tail = time.time_ns() // 1000, b""
         self.socket.sendall(b"Q" + struct.pack("!I", len(text) + 4) + text)
 
     def read_on(self) -> bool:
@@ -68,8 +68,9 @@ def copy_on(port: int, user: str, clients: int, seconds: float, log: Path) -> No
             for key, _ in waiting.select(1):
                 number, client = key.data
                 if client.read_on():
-                    end_s = time.time()
-                    lines.write(f"{number} 0 {(end_s - client.started_s) * 1e6:.0f} 0 {int(end_s)} {end_s % 1 * 1e6:.0f}\n")
+                    now_us = time.time_ns() // 1000
+                    second, rest = divmod(now_us, 1_000_000)
+                    lines.write(f"{number} 0 {now_us - client.started_us} 0 {second} {rest}\n")
                     client.ask(COPY)
 
 
