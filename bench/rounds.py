@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bench.servers import Servers
     from bench.subjects import Running, Subject
 
-ATTEMPTS = 3
+ATTEMPTS = 4
 ASIDE_S = 0.2  # after a run: its connections end, and somebody pays for that
 
 
@@ -96,7 +96,7 @@ class Tournament:
             try:
                 return self._run(case, running, key)
             except TooShortError as error:  # pgbench's time includes its logins, and how long they take shows only now
-                self._logins_s[key] = 2 * self._logins_s.get(key, 0) + 1
+                self._logins_s[key] = 2 * self._logins_s.get(key, 0) + 2
                 last = error
         raise last
 
@@ -105,7 +105,7 @@ class Tournament:
         log.mkdir(exist_ok=True)
         for old in log.iterdir():
             old.unlink()
-        lasts_s = math.ceil(self._seconds * (1 + WARM_UP) + self._logins_s.get(key, 0))
+        lasts_s = math.ceil(self._seconds * (1 + WARM_UP) + self._logins_s.get(key, case.clients / 400))
         begun_s = time.time()
         load = self._load(case, running, log, lasts_s)
         seen = watch(load, self._environment(), Family(running.pid), lasts_s, log / "errors")

@@ -25,7 +25,8 @@ PARAMETERS = {
 class Servers(Startable):
     """A context manager: servers are up inside, and nothing that was started in `workdir` is left outside."""
 
-    def __init__(self) -> None:
+    def __init__(self, under: tuple[str, ...] = ()) -> None:
+        self.under = under  # put in front of each subject's command: a profiler
         hba = (f"host all {TRUSTED} 127.0.0.1/32 trust",)
         options = ServerOptions(max_connections=SERVER_CONNECTIONS, hba=hba, parameters=PARAMETERS)
         self._cluster = StreamingCluster(options=options)
@@ -34,6 +35,11 @@ class Servers(Startable):
         self.pgbench = self._cluster.binaries.directory / "pgbench"
         self.version = self._cluster.binaries.version
         self.userlist = ""
+
+    @property
+    def patience_s(self) -> float:
+        """How long a subject may take to start."""
+        return 300 if self.under else 30
 
     @property
     def workdir(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from bench.servers import Servers
     from pgrouter.demo.processes import Process
 
+START = "import sys; from pgrouter.cli.main import main; sys.exit(main())"
 HERE = Path(__file__).resolve().parents[1]
 
 
@@ -91,10 +93,11 @@ def relay() -> Subject | str:
     if isinstance(program, str):
         return program
 
-    def start(servers: Servers, directory: Path, _login: str) -> Running:
+    def start(servers: Servers, directory: Path, login: str) -> Running:
         read, write = servers.reserve(2)
         pairs = [f"{read}:{servers.ports[1]}", f"{write}:{servers.ports[0]}"]
-        return ready(spawn([program.path, *pairs], servers.workdir, directory / "log"), Door(read), Door(write))
+        process = spawn([*servers.under, program.path, *pairs], servers.workdir, directory / "log")
+        return ready(servers, process, Door(read), Door(write), login)
 
     return Subject("relay", program.version, start, lambda case: configs.unable_one_to_one(case, ()))
 
@@ -111,8 +114,8 @@ def pgbouncer() -> Subject | str:
         knows = program.release >= (1, 21)
         text = configs.pgbouncer(servers.ports, port, users, login, prepared=knows)
         file = write_file(directory / "pgbouncer.ini", text, 0o644)
-        process = spawn([program.path, "-q", file], servers.workdir, directory / "log", program.env)
-        return ready(process, Door(port), Door(port, "primary"), login)
+        process = spawn([*servers.under, program.path, "-q", file], servers.workdir, directory / "log", program.env)
+        return ready(servers, process, Door(port), Door(port, "primary"), login)
 
     return Subject(
         "pgbouncer", program.version, start, lambda case: configs.unable_pgbouncer(case, program.release)
@@ -128,8 +131,9 @@ def haproxy(name: str = "haproxy", threads: int | None = 1) -> Subject | str:
     def start(servers: Servers, directory: Path, login: str) -> Running:
         read, write = servers.reserve(2)
         file = write_file(directory / "haproxy.cfg", configs.haproxy(servers.ports, read, write, threads), 0o644)
-        process = spawn([program.path, "-db", "-f", file], servers.workdir, directory / "log", program.env)
-        return ready(process, Door(read), Door(write), login)
+        argv = [*servers.under, program.path, "-db", "-f", file]
+        process = spawn(argv, servers.workdir, directory / "log", program.env)
+        return ready(servers, process, Door(read), Door(write), login)
 
     return Subject(name, program.version, start, lambda case: configs.unable_one_to_one(case, ()))
 
@@ -147,8 +151,9 @@ def pgpool() -> Subject | str:
         write_file(directory / "pool_passwd", f"{configs.PROVEN}:TEXT{configs.PROVEN}\n")
         hba = write_file(directory / "pool_hba.conf", "host all all 127.0.0.1/32 scram-sha-256\n")
         pcp = write_file(directory / "pcp.conf", "")
-        argv = [program.path, "-n", "-D", "-f", file, "-a", hba, "-F", pcp]
-        return ready(spawn(argv, servers.workdir, directory / "log", program.env), Door(port), Door(port), login)
+        argv = [*servers.under, program.path, "-n", "-D", "-f", file, "-a", hba, "-F", pcp]
+        process = spawn(argv, servers.workdir, directory / "log", program.env)
+        return ready(servers, process, Door(port), Door(port), login)
 
     return Subject("pgpool", program.version, start, lambda case: configs.unable_pgpool(case, program.release))
 
@@ -162,28 +167,28 @@ def checkout(name: str, path: Path) -> Subject:
         file = write_file(directory / "pgrouter.yml", configs.pgrouter(servers.ports, users, login))
         output, log = directory / "out", directory / "log"
         process = spawn_as_self(
-            [python, "-c", "import sys; from pgrouter.cli.main import main; sys.exit(main())", "run", "--config", file],
+            [*servers.under, python, "-c", START, "run", "--config", file],
             output=output, errors=log, env=own_environment(servers.workdir) | {"PYTHONPATH": str(path)},
         )  # fmt: skip
-        until(lambda: READY.search(output.read_text()) or not process.alive, 20, f"{name} is ready, see {log}")
+        until(lambda: READY.search(output.read_text()) or not process.alive, servers.patience_s, f"{name} is ready")
         found = READY.search(output.read_text())
         if not found:
-            raise programs_words(log)
+            raise last_words(log)
         door = Door(int(found[2]))
-        return ready(process, door, door, login)
+        return ready(servers, process, door, door, login)
 
     return Subject(name, version, start, lambda _case: "")
 
 
-def programs_words(log: Path) -> SystemExit:
+def last_words(log: Path) -> SystemExit:
     """Make an exception of what a program said when it ended."""
     return SystemExit(f"{log.parent.name} ended:\n" + "\n".join(log.read_text().splitlines()[-10:]))
 
 
-def ready(process: Process, standby: Door, primary: Door, login: str = "trust") -> Running:
+def ready(servers: Servers, process: Process, standby: Door, primary: Door, login: str) -> Running:
     """Wait until clients are served at both doors."""
     for door in (standby, primary):
-        until(lambda door=door: answers(door, login), 30, f"a client is served at port {door.port}", 0.1)  # type: ignore[misc]
+        until(partial(answers, door, login), servers.patience_s, f"a client is served at port {door.port}", 0.1)
     return Running(process, standby, primary)
 
 

@@ -1,0 +1,122 @@
+"""Instructions per transaction in user space, counted by callgrind: they hardly vary, however busy the machine is.
+
+    python -m bench.instructions [--only simple extended prepared rows] [--subjects relay pgbouncer pgrouter]
+
+Each subject runs under valgrind. Every case is run twice, the second time with three times as many transactions, and
+the difference is counted: logins and what happens once cancel out. What the kernel does is not in it (about 70 % of the
+time), and since everything takes fifty times longer, more is ready at each wake-up than in real life.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import programs, subjects, wire
+from bench.cases import CASES
+from bench.configs import TRUSTED
+from bench.servers import Servers
+from bench.subjects import FINDERS, place
+
+if TYPE_CHECKING:
+    from bench.cases import Case
+    from bench.subjects import Running
+
+COUNTABLE = ("simple-1", "simple", "simple-100", "extended", "prepared", "tpcb", "rows", "pipeline", "new")
+TRANSACTIONS = 3200  # of the first run
+FEW = 160  # where one is a lot of work
+VALGRIND = ("valgrind", "--tool=callgrind", "--quiet", "--instr-atstart=no", "--vgdb-poll=500")
+
+
+def main() -> None:
+    """Count and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=COUNTABLE, default=["simple", "extended", "prepared", "rows"])
+    parser.add_argument("--subjects", nargs="+", choices=[*FINDERS], default=["relay", "pgbouncer", "pgrouter"])
+    parser.add_argument("--also", action="append", default=[], metavar="NAME=CHECKOUT", help="another checkout")
+    parser.add_argument("--keep", type=Path, help="directory for callgrind's files, for callgrind_annotate")
+    args = parser.parse_args()
+    if not shutil.which("valgrind"):
+        raise SystemExit("there is no valgrind: apt-get install valgrind")
+    also = {name: Path(path).resolve() for name, _, path in (word.partition("=") for word in args.also)}
+    there, absent = subjects.find(args.subjects, also)
+    found: dict[str, dict[str, float]] = {}
+    for subject in there:
+        out = (args.keep or programs.CACHE / "callgrind").resolve() / subject.name
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
+        out.chmod(0o777)  # servers run as another user than root
+        with Servers((*VALGRIND, f"--callgrind-out-file={out}/out")) as servers:
+            running = subject.start(servers, place(servers, subject.name), "trust")
+            for case in (case for case in CASES if case.name in args.only and not subject.unable(case)):
+                count = instructions(servers, running, case, out)
+                found.setdefault(case.name, {})[subject.name] = count
+                print(f"{case.name:<12}{subject.name:<12}{count:>10.0f} instructions per transaction", flush=True)
+            running.stop()
+    print(json.dumps(found | absent))
+
+
+def instructions(servers: Servers, running: Running, case: Case, out: Path) -> float:
+    """Give the instructions of one more transaction."""
+    per_client = max(1, (FEW if case.name in ("rows", "new") else TRANSACTIONS) // case.clients)
+    load(servers, running, case, per_client, out)  # what is only met once
+    control(running, "--instr=on")
+    counted = [counted_in(servers, running, case, count, out) for count in (per_client, 3 * per_client)]
+    control(running, "--instr=off")
+    return (counted[1] - counted[0]) / (2 * per_client * case.clients)
+
+
+def counted_in(servers: Servers, running: Running, case: Case, per_client: int, out: Path) -> int:
+    """Give the instructions while so many transactions are made."""
+    control(running, "--zero")
+    load(servers, running, case, per_client, out)
+    name = f"{case.name}-{per_client}"
+    control(running, f"--dump={name}")
+    newest = max(out.glob("out.*"), key=lambda file: int(file.suffix[1:]))
+    total = re.search(r"^(?:totals|summary): (\d+)", newest.read_text(), re.MULTILINE)
+    newest.rename(out / name)
+    return int(total[1]) if total else 0
+
+
+def control(running: Running, order: str) -> None:
+    """Tell callgrind something, in two ways around its limits.
+
+    It finds the process by names in the environment, which must be the process's own. And where it may not trace the
+    process, which wakes it up, it is heard only when the process does something.
+    """
+    entries = Path(f"/proc/{running.pid}/environ").read_bytes().decode().split("\0")
+    env = os.environ | dict(entry.split("=", 1) for entry in entries if "=" in entry)
+    argv = ["callgrind_control", order, str(running.pid)]
+    said = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    client = wire.Client(running.standby.port, TRUSTED, running.standby.database)
+    while said.poll() is None:
+        client.ask("select 1")
+        client.wait_ready()
+        time.sleep(0.01)
+    client.socket.close()
+    words = said.communicate()[0]
+    if said.returncode or "error" in words:
+        raise SystemExit(words)
+
+
+def load(servers: Servers, running: Running, case: Case, per_client: int, out: Path) -> None:
+    """Let pgbench make so many transactions per client."""
+    door = running.door(case)
+    options = list(case.options)
+    if case.script:
+        (out / "script").write_text(case.script)
+        options += ["-f", str(out / "script")]
+    where = ["-h", "127.0.0.1", "-p", str(door.port), "-U", TRUSTED, "-n"]
+    argv = [servers.pgbench, *where, "-c", str(case.clients), "-t", str(per_client), *options, door.database]
+    subprocess.run(argv, check=True, capture_output=True, timeout=600)
+
+
+if __name__ == "__main__":
+    main()
