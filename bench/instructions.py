@@ -10,26 +10,31 @@ time), and since everything takes fifty times longer, more is ready at each wake
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import programs, subjects, wire
+from bench import programs, subjects
 from bench.cases import CASES
-from bench.configs import TRUSTED
+from bench.configs import PROVEN, TRUSTED
 from bench.servers import Servers
 from bench.subjects import FINDERS, place
+from pgrouter.demo.processes import command
 
 if TYPE_CHECKING:
-    from bench.cases import Case
-    from bench.subjects import Running
+    from collections.abc import Iterator
 
-COUNTABLE = ("simple-1", "simple", "simple-100", "extended", "prepared", "tpcb", "rows", "pipeline", "new")
+    from bench.cases import Case
+    from bench.subjects import Running, Subject
+
+COUNTABLE = ("simple-1", "simple", "simple-100", "extended", "prepared", "tpcb", "rows", "pipeline", "new", "connect")
 TRANSACTIONS = 3200  # of the first run
 FEW = 160  # where one is a lot of work
 VALGRIND = ("valgrind", "--tool=callgrind", "--quiet", "--instr-atstart=no", "--vgdb-poll=500")
@@ -54,53 +59,62 @@ def main() -> None:
         out.mkdir(parents=True)
         out.chmod(0o777)  # servers run as another user than root
         with Servers((*VALGRIND, f"--callgrind-out-file={out}/out")) as servers:
-            running = subject.start(servers, place(servers, subject.name), "trust")
-            for case in (case for case in CASES if case.name in args.only and not subject.unable(case)):
-                count = instructions(servers, running, case, out)
-                found.setdefault(case.name, {})[subject.name] = count
-                print(f"{case.name:<12}{subject.name:<12}{count:>10.0f} instructions per transaction", flush=True)
-            running.stop()
+            for login in ("trust", "scram"):
+                cases = [c for c in CASES if c.name in args.only and c.login == login and not subject.unable(c)]
+                for case, count in count_all(servers, subject, cases, login, out):
+                    found.setdefault(case.name, {})[subject.name] = count
+                    print(f"{case.name:<12}{subject.name:<12}{count:>10.0f} instructions per transaction", flush=True)
     print(json.dumps(found | absent))
+
+
+def count_all(
+    servers: Servers, subject: Subject, cases: list[Case], login: str, out: Path
+) -> Iterator[tuple[Case, float]]:
+    """Start a subject if there is anything to count, and count."""
+    if cases:
+        running = subject.start(servers, place(servers, subject.name), login)
+        for case in cases:
+            yield case, instructions(servers, running, case, out)
+        running.stop()
 
 
 def instructions(servers: Servers, running: Running, case: Case, out: Path) -> float:
     """Give the instructions of one more transaction."""
-    per_client = max(1, (FEW if case.name in ("rows", "new") else TRANSACTIONS) // case.clients)
+    per_client = max(1, (FEW if case.name in ("rows", "new", "connect") else TRANSACTIONS) // case.clients)
     load(servers, running, case, per_client, out)  # what is only met once
-    control(running, "--instr=on")
+    control(running, "instrumentation", "on")
     counted = [counted_in(servers, running, case, count, out) for count in (per_client, 3 * per_client)]
-    control(running, "--instr=off")
+    control(running, "instrumentation", "off")
     return (counted[1] - counted[0]) / (2 * per_client * case.clients)
 
 
 def counted_in(servers: Servers, running: Running, case: Case, per_client: int, out: Path) -> int:
     """Give the instructions while so many transactions are made."""
-    control(running, "--zero")
+    control(running, "zero")
     load(servers, running, case, per_client, out)
     name = f"{case.name}-{per_client}"
-    control(running, f"--dump={name}")
+    control(running, "dump", name)
     newest = max(out.glob("out.*"), key=lambda file: int(file.suffix[1:]))
     total = re.search(r"^(?:totals|summary): (\d+)", newest.read_text(), re.MULTILINE)
     newest.rename(out / name)
     return int(total[1]) if total else 0
 
 
-def control(running: Running, order: str) -> None:
+def control(running: Running, *order: str) -> None:
     """Tell callgrind something, in two ways around its limits.
 
-    It finds the process by names in the environment, which must be the process's own. And where it may not trace the
-    process, which wakes it up, it is heard only when the process does something.
+    It finds the process by names in the environment, which must be the process's own. And it is heard when the process
+    does something: waking it up by tracing it is not allowed everywhere, and may leave it stopped.
     """
     entries = Path(f"/proc/{running.pid}/environ").read_bytes().decode().split("\0")
     env = os.environ | dict(entry.split("=", 1) for entry in entries if "=" in entry)
-    argv = ["callgrind_control", order, str(running.pid)]
+    argv = ["vgdb", f"--pid={running.pid}", "--max-invoke-ms=0", *order]
+    if Path(f"/proc/{running.pid}").stat().st_uid != os.geteuid():
+        argv = command(argv)  # it does not listen to another user, not even to root
     said = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    client = wire.Client(running.standby.port, TRUSTED, running.standby.database)
     while said.poll() is None:
-        client.ask("select 1")
-        client.wait_ready()
-        time.sleep(0.01)
-    client.socket.close()
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", running.standby.port), 1):
+            time.sleep(0.02)
     words = said.communicate()[0]
     if said.returncode or "error" in words:
         raise SystemExit(words)
@@ -113,9 +127,9 @@ def load(servers: Servers, running: Running, case: Case, per_client: int, out: P
     if case.script:
         (out / "script").write_text(case.script)
         options += ["-f", str(out / "script")]
-    where = ["-h", "127.0.0.1", "-p", str(door.port), "-U", TRUSTED, "-n"]
+    where = ["-h", "127.0.0.1", "-p", str(door.port), "-U", PROVEN if case.login == "scram" else TRUSTED, "-n"]
     argv = [servers.pgbench, *where, "-c", str(case.clients), "-t", str(per_client), *options, door.database]
-    subprocess.run(argv, check=True, capture_output=True, timeout=600)
+    subprocess.run(argv, env=os.environ | {"PGPASSWORD": PROVEN}, check=True, capture_output=True, timeout=600)
 
 
 if __name__ == "__main__":
