@@ -3,7 +3,8 @@
     python -m bench.instructions [--only simple extended prepared rows] [--subjects relay pgbouncer pgrouter]
 
 Each subject runs under valgrind. Every case is run twice, the second time with three times as many transactions, and
-the difference is counted: logins and what happens once cancel out. What the kernel does is not in it (about 70 % of the
+the difference is counted: logins and what happens once cancel out. What a subject does all by itself is counted while
+nobody asks for anything, and taken off by the time that passed. What the kernel does is not in it (about 70 % of the
 time), and since everything takes fifty times longer, more is ready at each wake-up than in real life.
 """
 
@@ -18,6 +19,7 @@ import shutil
 import socket
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +31,7 @@ from bench.subjects import FINDERS, place
 from pgrouter.demo.processes import command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from bench.cases import Case
     from bench.subjects import Running, Subject
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 COUNTABLE = ("simple-1", "simple", "simple-100", "extended", "prepared", "tpcb", "rows", "pipeline", "new", "connect")
 TRANSACTIONS = 3200  # of the first run
 FEW = 160  # where one is a lot of work
+IDLE_S = 5
 VALGRIND = ("valgrind", "--tool=callgrind", "--quiet", "--instr-atstart=no", "--vgdb-poll=500")
 
 
@@ -83,21 +86,38 @@ def instructions(servers: Servers, running: Running, case: Case, out: Path) -> f
     per_client = max(1, (FEW if case.name in ("rows", "new", "connect") else TRANSACTIONS) // case.clients)
     load(servers, running, case, per_client, out)  # what is only met once
     control(running, "instrumentation", "on")
-    counted = [counted_in(servers, running, case, count, out) for count in (per_client, 3 * per_client)]
+    few, many, idle = (
+        counted(running, out / f"{case.name}-{name}", work)
+        for name, work in (
+            (per_client, lambda: load(servers, running, case, per_client, out)),
+            (3 * per_client, lambda: load(servers, running, case, 3 * per_client, out)),
+            ("idle", lambda: time.sleep(IDLE_S)),
+        )
+    )
     control(running, "instrumentation", "off")
-    return (counted[1] - counted[0]) / (2 * per_client * case.clients)
+    by_itself = idle.instructions / idle.seconds * (many.seconds - few.seconds)
+    return (many.instructions - few.instructions - by_itself) / (2 * per_client * case.clients)
 
 
-def counted_in(servers: Servers, running: Running, case: Case, per_client: int, out: Path) -> int:
-    """Give the instructions while so many transactions are made."""
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What callgrind counted in some time."""
+
+    instructions: int
+    seconds: float
+
+
+def counted(running: Running, target: Path, work: Callable[[], None]) -> Count:
+    """Count while something is done; callgrind's file goes to `target`."""
     control(running, "zero")
-    load(servers, running, case, per_client, out)
-    name = f"{case.name}-{per_client}"
-    control(running, "dump", name)
-    newest = max(out.glob("out.*"), key=lambda file: int(file.suffix[1:]))
+    begun = time.monotonic()
+    work()
+    seconds = time.monotonic() - begun
+    control(running, "dump")
+    newest = max(target.parent.glob("out.*"), key=lambda file: int(file.suffix[1:]))
     total = re.search(r"^(?:totals|summary): (\d+)", newest.read_text(), re.MULTILINE)
-    newest.rename(out / name)
-    return int(total[1]) if total else 0
+    newest.rename(target)
+    return Count(int(total[1]) if total else 0, seconds)
 
 
 def control(running: Running, *order: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import time
 from dataclasses import dataclass
@@ -24,7 +25,6 @@ SAMPLE_EVERY_S = 0.1
 MEMORY_EVERY = 5  # samples
 MANY = 20  # processes
 WARM_UP = 0.1  # part of the run that is left out, after the last login
-PATIENCE_S = 30  # beyond the run's own time: logins of a thousand clients
 
 
 class RunError(Exception):
@@ -164,25 +164,48 @@ class Watched:
     memory_kib: float | None
 
 
-def watch(argv: Sequence[str | Path], env: Mapping[str, str], family: Family, seconds: float, errors: Path) -> Watched:
+class Load:
+    """A program that makes clients work, and says so in files `log.*` of its directory."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], directory: Path, at_most_s: float) -> None:
+        self.argv = argv
+        self.env = env
+        self.directory = directory
+        self.work_s: float | None = None  # end it so long after its log has begun: nobody knows how long logins take
+        self._at_most_s = at_most_s
+        self._begun = time.monotonic()
+        self._working: float | None = None
+
+    def is_over(self) -> bool:
+        """Tell whether it has worked enough. RunError if it goes on and on."""
+        now = time.monotonic()
+        if now - self._begun > self._at_most_s:
+            raise RunError(f"no end after {self._at_most_s:.0f} s")
+        if self.work_s is None:
+            return False
+        if self._working is None and any(log.stat().st_size for log in self.directory.glob("log.*")):
+            self._working = now  # it is written in pieces of 4 KiB
+        return self._working is not None and now - self._working > self.work_s
+
+
+def watch(load: Load, family: Family) -> Watched:
     """Run a load, and read the family's processor time meanwhile. RunError with the load's words if it fails."""
     samples: list[Sample] = []
-    memory: list[float | None] = []
-    begun = time.monotonic()
+    memory: list[float] = []
+    errors = load.directory / "errors"
     with errors.open("w") as said:
-        load = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said)
+        null = subprocess.DEVNULL
+        process = subprocess.Popen(load.argv, env=load.env, stdin=null, stdout=null, stderr=said)
         try:
-            while load.poll() is None:
+            while process.poll() is None and not load.is_over():
                 samples.append(family.sample())
                 if len(samples) % MEMORY_EVERY == 0 and (family.small or not memory):
-                    memory.append(family.memory_kib())
-                if time.monotonic() - begun > seconds + PATIENCE_S:
-                    raise RunError(f"no end after {seconds + PATIENCE_S:.0f} s")
+                    memory.append(family.memory_kib() or 0)
                 time.sleep(SAMPLE_EVERY_S)
         finally:
-            load.kill()
-            load.wait()
-    if load.returncode:
-        words = errors.read_text().strip().splitlines() or [f"{argv[0]} ended with {load.returncode}"]
+            process.kill()
+            process.wait()
+    if process.returncode not in (0, -signal.SIGKILL):
+        words = errors.read_text().strip().splitlines() or [f"{load.argv[0]} ended with {process.returncode}"]
         raise RunError(next((line for line in words if "error" in line.lower()), words[-1])[:200])
-    return Watched(samples, max((kib for kib in memory if kib), default=None))
+    return Watched(samples, max(memory, default=0) or None)

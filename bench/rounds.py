@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bench import configs, wire
-from bench.measure import WARM_UP, Family, Figures, RunError, TooShortError, evaluate, parse_log, watch
+from bench.measure import WARM_UP, Family, Figures, Load, RunError, TooShortError, evaluate, parse_log, watch
 from bench.subjects import HERE, place
 from pgrouter.demo.processes import own_environment
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from bench.servers import Servers
     from bench.subjects import Running, Subject
 
-ATTEMPTS = 4
+ATTEMPTS = 3
+PATIENCE_S = 60
+CROWD = 500  # clients whose logins take seconds
 ASIDE_S = 0.2  # after a run: its connections end, and somebody pays for that
 
 
@@ -105,17 +107,21 @@ class Tournament:
         log.mkdir(exist_ok=True)
         for old in log.iterdir():
             old.unlink()
-        lasts_s = math.ceil(self._seconds * (1 + WARM_UP) + self._logins_s.get(key, case.clients / 400))
+        lasts_s = math.ceil(self._seconds * (1 + WARM_UP) + self._logins_s.get(key, 0))
+        if case.clients >= CROWD:
+            lasts_s = PATIENCE_S
         begun_s = time.time()
-        load = self._load(case, running, log, lasts_s)
-        seen = watch(load, self._environment(), Family(running.pid), lasts_s, log / "errors")
+        load = Load(self._argv(case, running, log, lasts_s), self._environment(), log, lasts_s + PATIENCE_S)
+        if case.clients >= CROWD:
+            load.work_s = self._seconds * (1 + 2 * WARM_UP)
+        seen = watch(load, Family(running.pid))
         transactions = list(parse_log(line for file in log.glob("log.*") for line in file.read_text().splitlines()))
         figures = evaluate(seen.samples, transactions, self._seconds)
         self._logins_s[key] = min(t.end_s for t in transactions) - begun_s
         cpu_us = figures.cpu_us if running.process else None
         return replace(figures, cpu_us=cpu_us, memory_kib=seen.memory_kib)
 
-    def _load(self, case: Case, running: Running, log: Path, lasts_s: int) -> list[str]:
+    def _argv(self, case: Case, running: Running, log: Path, lasts_s: int) -> list[str]:
         door = running.door(case)
         user = configs.PROVEN if case.login == "scram" else configs.TRUSTED
         if case.load == "copy":

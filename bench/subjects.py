@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from bench import configs, programs
+from bench.measure import RunError
 from pgrouter.demo.processes import make_directory, own_environment, spawn, spawn_as_self, until, write_file
 from pgrouter.demo.router import READY
 
@@ -180,9 +181,9 @@ def checkout(name: str, path: Path) -> Subject:
     return Subject(name, version, start, lambda _case: "")
 
 
-def last_words(log: Path) -> SystemExit:
-    """Make an exception of what a program said when it ended."""
-    return SystemExit(f"{log.parent.name} ended:\n" + "\n".join(log.read_text().splitlines()[-10:]))
+def last_words(log: Path) -> RunError:
+    """Make an error of what a program said when it ended."""
+    return RunError(f"{log.parent.name} ended: " + " ".join(log.read_text().splitlines()[-3:]))
 
 
 def ready(servers: Servers, process: Process, standby: Door, primary: Door, login: str) -> Running:
