@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import math
 import os
 import platform
 import random
@@ -23,6 +24,7 @@ from bench.subjects import DEFAULT, FINDERS, HERE
 # pgbench runs for whole seconds, and a tenth of each run is for warming up
 FULL = (4, 1.7)  # rounds, seconds of a run
 QUICK = (2, 0.85)
+FULL_MINUTES, QUICK_MINUTES = 13.5, 2.3  # on a busy machine there are fewer rounds then
 
 
 def arguments() -> argparse.Namespace:
@@ -32,7 +34,7 @@ def arguments() -> argparse.Namespace:
     )
     names = [case.name for case in CASES]
     parser.add_argument("--quick", action="store_true", help="fewer cases, two short rounds: under three minutes")
-    parser.add_argument("--rounds", type=int, help="how often everybody has a turn (4; quick: 2)")
+    parser.add_argument("--rounds", type=int, help="how often everybody has a turn (4; quick: 2; fewer if it takes long)")
     parser.add_argument("--seconds", type=float, help="of one run, after the logins (1.7; quick: 0.85)")
     parser.add_argument("--only", nargs="+", metavar="CASE", choices=names, help=", ".join(names))
     parser.add_argument("--subjects", nargs="+", metavar="NAME", choices=[*FINDERS], help=", ".join(FINDERS))
@@ -62,7 +64,8 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # thousands of clients, here and in every subject
     with Servers() as servers:
         tournament = Tournament(servers, chosen(args), there, seconds)
-        tournament.play(rounds, args.seed)
+        at_most_s = math.inf if args.rounds else 60 * (QUICK_MINUTES if args.quick else FULL_MINUTES)
+        rounds = tournament.play(rounds, args.seed, at_most_s)
         about = {
             "when": dt.datetime.now(dt.UTC).isoformat(timespec="minutes"),
             "machine": f"{os.cpu_count()} cores, {processor()}, Linux {platform.release()}",

@@ -84,8 +84,8 @@ def count_all(
 def instructions(servers: Servers, running: Running, case: Case, out: Path) -> float:
     """Give the instructions of one more transaction."""
     per_client = max(1, (FEW if case.name in ("rows", "new", "connect") else TRANSACTIONS) // case.clients)
-    load(servers, running, case, per_client, out)  # what is only met once
     control(running, "instrumentation", "on")
+    load(servers, running, case, per_client, out)  # what is only met once; and valgrind translates what it meets
     few, many, idle = (
         counted(running, out / f"{case.name}-{name}", work)
         for name, work in (
@@ -112,8 +112,8 @@ def counted(running: Running, target: Path, work: Callable[[], None]) -> Count:
     control(running, "zero")
     begun = time.monotonic()
     work()
-    seconds = time.monotonic() - begun
     control(running, "dump")
+    seconds = time.monotonic() - begun
     newest = max(target.parent.glob("out.*"), key=lambda file: int(file.suffix[1:]))
     total = re.search(r"^(?:totals|summary): (\d+)", newest.read_text(), re.MULTILINE)
     newest.rename(target)

@@ -64,17 +64,19 @@ class Tournament:
                 if why := subject.unable(case):
                     self.results.leave_out(case, subject, why)
 
-    def play(self, rounds: int, seed: int) -> None:
-        """Run everything; neighbours in time are the runs of one case."""
+    def play(self, rounds: int, seed: int, at_most_s: float) -> int:
+        """Run everything; neighbours in time are the runs of one case. Gives the rounds for which there was time."""
         order = random.Random(seed)  # noqa: S311  (no secret)
-        begun = time.monotonic()
-        for number in range(rounds):
+        begun, number = time.monotonic(), 0
+        while number < rounds and has_time(time.monotonic() - begun, number, at_most_s):
             for case in order.sample(self._cases, len(self._cases)):
                 if number >= case.at_most:
                     continue
                 for subject in order.sample(self._subjects, len(self._subjects)):
                     self._turn(case, subject)
-            print(f"round {number + 1} of {rounds}: {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+            number += 1
+            print(f"round {number} of {rounds}: {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+        return number
 
     def _turn(self, case: Case, subject: Subject) -> None:
         if self.results.is_out(case, subject):
@@ -163,3 +165,8 @@ class Tournament:
     def _environment(self) -> dict[str, str]:
         mark = own_environment(self._servers.workdir)
         return mark | {"PGPASSWORD": configs.PROVEN, "PYTHONPATH": str(HERE)}
+
+
+def has_time(spent_s: float, done: int, at_most_s: float) -> bool:
+    """Tell whether one more round, as long as those before, would end in time; the first is always played."""
+    return not done or spent_s / done * (done + 1) <= at_most_s

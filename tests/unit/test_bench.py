@@ -24,7 +24,7 @@ from bench.measure import (
     parse_log,
     percentile,
 )
-from bench.rounds import Results
+from bench.rounds import Results, has_time
 
 
 def test_a_log_is_read_without_what_failed_or_was_cut_off() -> None:
@@ -77,6 +77,12 @@ def test_the_clock_of_a_process_is_its_own() -> None:
     while time.process_time() < stop:
         pass
     assert 0.045 <= Family(os.getpid()).sample().cpu_s - before < 0.5
+
+
+def test_a_round_is_begun_only_if_it_ends_in_time() -> None:
+    assert has_time(0, 0, 1)
+    assert has_time(400, 2, 600)
+    assert not has_time(402, 2, 600)
 
 
 def test_ratios_are_of_neighbours() -> None:
