@@ -34,7 +34,7 @@ def arguments() -> argparse.Namespace:
     )
     names = [case.name for case in CASES]
     parser.add_argument("--quick", action="store_true", help="fewer cases, two short rounds: under three minutes")
-    parser.add_argument("--rounds", type=int, help="how often everybody has a turn (4; quick: 2; fewer if it takes long)")
+    parser.add_argument("--rounds", type=int, help="how often everybody has a turn (4; quick: 2; fewer if slow)")
     parser.add_argument("--seconds", type=float, help="of one run, after the logins (1.7; quick: 0.85)")
     parser.add_argument("--only", nargs="+", metavar="CASE", choices=names, help=", ".join(names))
     parser.add_argument("--subjects", nargs="+", metavar="NAME", choices=[*FINDERS], help=", ".join(FINDERS))
