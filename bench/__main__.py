@@ -60,6 +60,7 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
     rounds, seconds = args.rounds or rounds, args.seconds or seconds
     also = {name: Path(path).resolve() for name, _, path in (word.partition("=") for word in args.also)}
     there, absent = subjects.find(args.subjects or DEFAULT, also)
+    load = os.getloadavg()[0]
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # thousands of clients, here and in every subject
     with Servers() as servers:
@@ -72,7 +73,7 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
             "postgresql": servers.version,
             "python": platform.python_version(),
             "subjects": {subject.name: subject.version for subject in there},
-            "rounds": rounds, "seconds": seconds, "seed": args.seed,
+            "rounds": rounds, "seconds": seconds, "seed": args.seed, "load": round(load, 1),
         }  # fmt: skip
     return report.as_json(about, tournament.results, absent)
 

@@ -61,7 +61,7 @@ def main() -> None:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
         out.chmod(0o777)  # servers run as another user than root
-        with Servers((*VALGRIND, f"--callgrind-out-file={out}/out")) as servers:
+        with Servers((*VALGRIND, f"--vgdb-prefix={out}/vgdb", f"--callgrind-out-file={out}/out")) as servers:
             for login in ("trust", "scram"):
                 cases = [c for c in CASES if c.name in args.only and c.login == login and not subject.unable(c)]
                 for case, count in count_all(servers, subject, cases, login, out):
@@ -84,7 +84,7 @@ def count_all(
 def instructions(servers: Servers, running: Running, case: Case, out: Path) -> float:
     """Give the instructions of one more transaction."""
     per_client = max(1, (FEW if case.name in ("rows", "new", "connect") else TRANSACTIONS) // case.clients)
-    control(running, "instrumentation", "on")
+    control(running, out, "instrumentation", "on")
     load(servers, running, case, per_client, out)  # what is only met once; and valgrind translates what it meets
     few, many, idle = (
         counted(running, out / f"{case.name}-{name}", work)
@@ -94,7 +94,7 @@ def instructions(servers: Servers, running: Running, case: Case, out: Path) -> f
             ("idle", lambda: time.sleep(IDLE_S)),
         )
     )
-    control(running, "instrumentation", "off")
+    control(running, out, "instrumentation", "off")
     by_itself = idle.instructions / idle.seconds * (many.seconds - few.seconds)
     return (many.instructions - few.instructions - by_itself) / (2 * per_client * case.clients)
 
@@ -109,18 +109,19 @@ class Count:
 
 def counted(running: Running, target: Path, work: Callable[[], None]) -> Count:
     """Count while something is done; callgrind's file goes to `target`."""
-    control(running, "zero")
+    out = target.parent
+    control(running, out, "zero")
     begun = time.monotonic()
     work()
-    control(running, "dump")
+    control(running, out, "dump")
     seconds = time.monotonic() - begun
-    newest = max(target.parent.glob("out.*"), key=lambda file: int(file.suffix[1:]))
+    newest = max(out.glob("out.*"), key=lambda file: int(file.suffix[1:]))
     total = re.search(r"^(?:totals|summary): (\d+)", newest.read_text(), re.MULTILINE)
     newest.rename(target)
     return Count(int(total[1]) if total else 0, seconds)
 
 
-def control(running: Running, *order: str) -> None:
+def control(running: Running, out: Path, *order: str) -> None:
     """Tell callgrind something, in two ways around its limits.
 
     It finds the process by names in the environment, which must be the process's own. And it is heard when the process
@@ -128,7 +129,7 @@ def control(running: Running, *order: str) -> None:
     """
     entries = Path(f"/proc/{running.pid}/environ").read_bytes().decode().split("\0")
     env = os.environ | dict(entry.split("=", 1) for entry in entries if "=" in entry)
-    argv = ["vgdb", f"--pid={running.pid}", "--max-invoke-ms=0", *order]
+    argv = ["vgdb", f"--pid={running.pid}", f"--vgdb-prefix={out}/vgdb", "--max-invoke-ms=0", *order]
     if Path(f"/proc/{running.pid}").stat().st_uid != os.geteuid():
         argv = command(argv)  # it does not listen to another user, not even to root
     said = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -135,8 +135,8 @@ def conditions(result: Result) -> str:
     return (
         f"{about['when'][:10]}: {versions}; PostgreSQL {about['postgresql']}, a primary and two standbys, "
         f"Python {about['python']}; {about['machine']}, on which clients and servers run, too. "
-        f"{about['rounds']} rounds of {about['seconds']:g} s in random order. pgrouter parses, routes and balances "
-        "every statement, as Pgpool-II does; the others do not."
+        f"{about['rounds']} rounds of {about['seconds']:g} s in random order; load of the machine before: "
+        f"{about['load']}. pgrouter parses, routes and balances every statement, as Pgpool-II does; the others do not."
     )
 
 

@@ -102,7 +102,7 @@ def result() -> report.Result:
     results.left_out[idle.name] = {"relay": "a server connection per client"}
     about = {
         "when": "2026-01-02T03:04+00:00", "machine": "2 cores", "postgresql": "17", "python": "3.11", "rounds": 2,
-        "seconds": 1.5, "subjects": {"relay": "", "pgbouncer": "1.18.0", "pgrouter": "0.1.0"},
+        "seconds": 1.5, "load": 0.1, "subjects": {"relay": "", "pgbouncer": "1.18.0", "pgrouter": "0.1.0"},
     }  # fmt: skip
     return report.as_json(about, results, {"pgpool": "not installed"})
 
