@@ -1,7 +1,7 @@
 # Every target sets itself up: scripts/bootstrap makes .venv on first use and leaves it alone while nothing changed.
 SHELL = /bin/sh
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-long oracle regress build check clean
+.PHONY: help demo test test-long oracle regress bench bench-micro build check clean
 
 PYTHON_IN_VENV = .venv/bin/python
 
@@ -14,6 +14,9 @@ help:
 	@echo '                        (ORACLE="--only join plpgsql", ORACLE=--hand; reports in .oracle/report)'
 	@echo 'make regress            PostgreSQL'\''s regression files with psql, through the router and directly, compared'
 	@echo '                        (REGRESS="--interleaved 4 --pool 4", "--replicas", "--only join"; outputs in .oracle/regress)'
+	@echo 'make bench              pgrouter beside PgBouncer, HAProxy, Pgpool-II and a bare relay on real servers (15 minutes)'
+	@echo '                        (BENCH=--quick, BENCH="--only simple rows --subjects relay pgrouter", BENCH=--help; docs/performance.md)'
+	@echo 'make bench-micro        nanoseconds per frame, per statement routed, per server taken and given back'
 	@echo 'make build              compile the hot rooms; without a C compiler pgrouter runs uncompiled, several times slower'
 	@echo 'make check              ruff and the rules of who may import whom'
 	@echo 'make clean              remove all that was made here, .venv too'
@@ -34,6 +37,12 @@ oracle: build
 regress: build
 	@PYTHONPATH=tests $(PYTHON_IN_VENV) -m regress $(REGRESS)
 
+bench: build
+	@$(PYTHON_IN_VENV) -m bench $(BENCH)
+
+bench-micro: build
+	@$(PYTHON_IN_VENV) -m bench.micro $(BENCH)
+
 build:
 	@scripts/bootstrap
 
@@ -44,4 +53,4 @@ check: build
 clean:
 	rm -rf .venv .oracle build dist *.egg-info .hypothesis .import_linter_cache .ruff_cache .mypy_cache
 	find pgrouter \( -name '*.so' -o -name '*.c' \) -delete
-	find pgrouter tests scripts -name __pycache__ -prune -exec rm -rf {} +
+	find pgrouter tests scripts bench -name __pycache__ -prune -exec rm -rf {} +

@@ -1,6 +1,6 @@
 """What a large catalog costs: reading it, judging it, looking up a statement in it, the memory it takes.
 
-    python bench/big_catalog.py [--scale 1.0]
+    python -m bench.big_catalog [--scale 1.0]
 
 At scale 1 a database of 100,000 objects is made on a PostgreSQL of its own: 25,000 tables (each brings two types),
 10,000 views, 15,000 functions in SQL and PL/pgSQL. `stall` is the longest time for which another thread (the event

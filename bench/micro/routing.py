@@ -1,30 +1,18 @@
-"""What routing costs: a statement seen before, compiled and not, one never seen, and the memory of a million of them.
-
-    python bench/micro_routing.py [--json FILE] [--flood 1000000]
-
-Prints a table, and the same as JSON. Each time is the best of several rounds: the machine's noise only adds. `--flood`
-sends so many different statements through one cache and reads the process's memory every tenth of the way.
-"""
+"""What routing costs: a statement seen before, compiled and not, one never seen, the memory of a million of them."""
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
-import json
-import platform
 import resource
-import time
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pgrouter.routing
+from bench.micro.clock import best_ns
 from pgrouter.routing import cache, fingerprint
 from pgrouter.routing.catalog import Catalog
 from pgrouter.routing.classify import classify
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 STATEMENTS = {
     "point select": b"SELECT abalance FROM pgbench_accounts WHERE aid = 12345;",
@@ -39,7 +27,6 @@ STATEMENTS = {
     ),
     "insert": b"INSERT INTO pgbench_history (tid, bid, aid, delta, mtime) VALUES (1, 2, 3, 4, CURRENT_TIMESTAMP);",
 }
-ROUNDS = 7
 CATALOG = Catalog(
     relations=dict.fromkeys(("pgbench_accounts", "pgbench_history", "users", "orders"), ""),
     only=dict.fromkeys(("pgbench_accounts", "pgbench_history", "users", "orders"), ""),
@@ -56,17 +43,6 @@ def plain(name: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def best_ns(call: Callable[[], object], repeats: int) -> float:
-    """Give the nanoseconds of one call in the fastest round."""
-    rounds = []
-    for _ in range(ROUNDS):
-        begin = time.perf_counter_ns()
-        for _ in range(repeats):
-            call()
-        rounds.append((time.perf_counter_ns() - begin) / repeats)
-    return min(rounds)
 
 
 def lookup_ns(module: Any, sql: bytes, repeats: int) -> float:
@@ -95,38 +71,33 @@ def rss_kib() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() // 1024
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="write the numbers there, too")
-    parser.add_argument("--flood", type=int, default=0, metavar="N", help="so many different statements")
-    args = parser.parse_args()
+def rows() -> list[dict[str, object]]:
+    """Measure each statement: a hit compiled, a hit as plain Python, and one never seen."""
     plain_cache = plain("cache")
     plain_cache.Fingerprinter = plain("fingerprint").Fingerprinter
-    rows = []
+    found = []
     for name, sql in STATEMENTS.items():
         row: dict[str, object] = {"statement": name, "bytes": len(sql)}
         if cache.is_compiled() and fingerprint.is_compiled():
             row["compiled_lookup_ns"] = round(lookup_ns(cache, sql, 20_000))
         row["plain_lookup_ns"] = round(lookup_ns(plain_cache, sql, 500))
         row["cold_classify_us"] = round(best_ns(lambda sql=sql: classify(sql, CATALOG), 300) / 1000, 1)  # type: ignore[misc]
-        rows.append(row)
-    print(f"{'statement':<22}{'bytes':>6}{'hit, compiled':>15}{'hit, plain':>12}{'new':>9}")
-    for row in rows:
+        found.append(row)
+    return found
+
+
+def table(found: list[dict[str, object]]) -> str:
+    """Lay out what was measured."""
+    lines = [f"{'statement routed':<30}{'bytes':>6}{'hit, compiled':>15}{'hit, plain':>12}{'new':>9}"]
+    for row in found:
         hit = f"{row['compiled_lookup_ns']} ns" if "compiled_lookup_ns" in row else "not built"
         plain_hit, new = f"{row['plain_lookup_ns']} ns", f"{row['cold_classify_us']} us"
-        print(f"{row['statement']:<22}{row['bytes']:>6}{hit:>15}{plain_hit:>12}{new:>9}")
-    flooded = flood(args.flood) if args.flood else []
-    if flooded:
-        print(f"\n{'statements':>10}{'keys':>9}{'cache, KiB':>12}{'process, KiB':>14}")
-        for at in flooded:
-            print(f"{at['statements']:>10}{at['keys']:>9}{at['cache']:>12}{at['rss']:>14}")
-    about = {"python": platform.python_version(), "machine": platform.machine()}
-    result = json.dumps(about | {"rows": rows, "flood": flooded})
-    print(result)
-    if args.json:
-        args.json.write_text(result + "\n")
+        lines.append(f"{row['statement']:<30}{row['bytes']:>6}{hit:>15}{plain_hit:>12}{new:>9}")
+    return "\n".join(lines)
 
 
-if __name__ == "__main__":
-    main()
+def flood_table(seen: list[dict[str, int]]) -> str:
+    """Lay out what a flood of statements held."""
+    lines = [f"{'statements':>10}{'keys':>9}{'cache, KiB':>12}{'process, KiB':>14}"]
+    lines += [f"{at['statements']:>10}{at['keys']:>9}{at['cache']:>12}{at['rss']:>14}" for at in seen]
+    return "\n".join(lines)
