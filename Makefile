@@ -1,7 +1,7 @@
 # Every target sets itself up: scripts/bootstrap makes .venv on first use and leaves it alone while nothing changed.
 SHELL = /bin/sh
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-long oracle regress build check clean
+.PHONY: help demo test test-long oracle regress suites build check clean
 
 PYTHON_IN_VENV = .venv/bin/python
 
@@ -14,6 +14,8 @@ help:
 	@echo '                        (ORACLE="--only join plpgsql", ORACLE=--hand; reports in .oracle/report)'
 	@echo 'make regress            PostgreSQL'\''s regression files with psql, through the router and directly, compared'
 	@echo '                        (REGRESS="--interleaved 4 --pool 4", "--replicas", "--only join"; outputs in .oracle/regress)'
+	@echo 'make suites             the tests of psycopg, asyncpg, SQLAlchemy, Django and pg8000, through the router and directly,'
+	@echo '                        compared (SUITES="--only psycopg --runs direct pooled"; outputs in .oracle/suites)'
 	@echo 'make build              compile the hot rooms; without a C compiler pgrouter runs uncompiled, several times slower'
 	@echo 'make check              ruff and the rules of who may import whom'
 	@echo 'make clean              remove all that was made here, .venv too'
@@ -33,6 +35,9 @@ oracle: build
 
 regress: build
 	@PYTHONPATH=tests $(PYTHON_IN_VENV) -m regress $(REGRESS)
+
+suites: build
+	@PYTHONPATH=tests $(PYTHON_IN_VENV) -m suites $(SUITES)
 
 build:
 	@scripts/bootstrap
