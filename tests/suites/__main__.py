@@ -51,7 +51,7 @@ def main() -> int:
     parser.add_argument("--runs", nargs="*", default=RUNS, choices=RUNS, help="only these runs (default: all)")
     parser.add_argument("--mode", default="transaction", help="pool mode (default: %(default)s)")
     parser.add_argument("--pool", type=int, default=40, help="server connections (default: %(default)s)")
-    parser.add_argument("--tests", default="", metavar="WORDS", help="more for the suites' command line: --tests='-k word'")
+    parser.add_argument("--tests", default="", metavar="WORDS", help="more for their command line: --tests='-k word'")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that servers and suites end, too
     unknown = 0

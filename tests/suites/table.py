@@ -57,7 +57,7 @@ def sqlalchemy(name: str, url: str, *paths: str) -> Suite:
     return Suite(
         name, "sqlalchemy", "2.1.9",
         (*PYTEST_PACKAGES, "sqlalchemy[asyncio]=={version}", "psycopg[binary]==3.3.9", "asyncpg==0.32.0"),
-        (*PYTEST, "--dburi", f"{url}://postgres:postgres@127.0.0.1:{{port}}/{DATABASE}", *paths),
+        (*PYTEST, "--backend-only", "--dburi", f"{url}://postgres:postgres@127.0.0.1:{{port}}/{DATABASE}", *paths),
         prepare=(
             "CREATE SCHEMA test_schema", "CREATE SCHEMA test_schema_2", "CREATE EXTENSION hstore",
             "CREATE EXTENSION citext",
@@ -75,7 +75,7 @@ SUITES = (
         shadows="psycopg",
     ),
     Suite(
-        "asyncpg", "asyncpg", "0.32.0", (*PYTEST_PACKAGES, "asyncpg=={version}", "uvloop"),
+        "asyncpg", "asyncpg", "0.32.0", (*PYTEST_PACKAGES, "asyncpg=={version}", "uvloop", "distro"),
         (*PYTEST, "--ignore=tests/test__environment.py", "--ignore=tests/test__sourcecode.py", "tests"), CONNECTION,
         shadows="asyncpg",
     ),
@@ -91,6 +91,6 @@ SUITES = (
     Suite(
         "pg8000", "pg8000", "1.31.6", (*PYTEST_PACKAGES, "pg8000=={version}", "pytest-benchmark", "pytz"),
         (*PYTEST, "--ignore=test/dbapi/auth", "--ignore=test/legacy/auth", "--ignore=test/native/auth",
-         "--ignore=test/test_readme.py", "test"), CONNECTION,
+         "--ignore=test/test_readme.py", "--ignore-glob=*/test_benchmarks.py", "test"), CONNECTION,
     ),
 )  # fmt: skip
