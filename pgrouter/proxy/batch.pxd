@@ -4,7 +4,7 @@ from pgrouter.routing.verdict cimport Verdict
 
 cdef int PARSE, BIND, DESCRIBE, FUNCTION_CALL, QUERY
 cdef int COPY
-cdef int DISCARD, EXPLAIN, SEQUENCES, UNSEEN
+cdef int DISCARD, EXPLAIN, OBJECTS, SEQUENCES, UNSEEN
 cdef tuple ENDS, BEGINS
 
 cdef class Tally:

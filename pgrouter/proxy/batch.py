@@ -19,6 +19,7 @@ from pgrouter.session.harvest import Touched
 from pgrouter.session.pins import refusal_of
 
 DISCARD = int(Effect.DISCARD)
+OBJECTS = int(Effect.DDL | Effect.TEMP)  # what names stand for may be something else afterwards
 EXPLAIN = int(Effect.EXPLAIN)
 SEQUENCES = int(Effect.SEQUENCES)
 UNSEEN = int(Effect.UNSEEN | Effect.OTHER_STATE)
@@ -212,6 +213,8 @@ class Batch:
             self.begins = True
         if statement.settings:
             self.touch(statement.settings)
+        if statement.effects & OBJECTS:
+            self.statements.unsettled = True
         if statement.effects & DISCARD:
             self.discards = True
             self.resets = self.has_startup

@@ -286,6 +286,12 @@ class ClientConnection(Link):
             return None
         return self.hub.parameter(self, body)
 
+    def on_notification(self, message: bytes) -> bytes:
+        """A session knows its own notifications by the pid that it got at login, which is not the server's."""
+        if self.server is None or int.from_bytes(message[5:9], "big") != self.server.hello.pid:
+            return message
+        return message[:5] + self.client_id.to_bytes(4, "big") + message[9:]
+
     def before_ready(self) -> bytes:
         """Tell the client of settings that its RESET has brought back to the startup packet's values."""
         return self.hub.restored(self)

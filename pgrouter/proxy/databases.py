@@ -77,6 +77,14 @@ class Databases:
     def __iter__(self) -> Iterator[Database]:
         return iter(self._databases.values())
 
+    def changed(self, name: str, redefined: bool) -> None:  # noqa: FBT001  (a callback's)
+        """See to it that texts are parsed anew and the catalog is read; `redefined`: what a known name does, maybe.
+
+        Not only when the catalog has been read: there may be a new table of an old name, and old plans do not fit it.
+        """
+        self.get(name).shared.renew()
+        self.on_change(name, redefined)
+
     def get(self, name: str) -> Database:
         """Give a database; until its catalog is adopted, all that is the user's in it is unknown."""
         database = self._databases.get(name)

@@ -176,7 +176,7 @@ class Hub:
             server.prepared.clear()
             server.dirty = True
         if effects & Effect.DDL and not effects & Effect.TEMP:
-            self.databases.on_change(client.group.database, bool(effects & Effect.REDEFINES))
+            self.databases.changed(client.group.database, bool(effects & Effect.REDEFINES))
         questions: list[str] = []
         if effects & remains.STATE or (client.state and effects & remains.RELEASES):
             self._keep(client, server, client.state | (effects & remains.STATE))
@@ -191,6 +191,7 @@ class Hub:
     def _keep(self, client: ClientConnection, server: ServerConnection, state: int) -> None:
         """Keep a client on its server, or let it go, for what it has there."""
         client.state = state
+        client.statements.temporary = bool(state & Effect.TEMP)
         why = remains.words(state)
         if client.group.settings.mode == "session":
             return

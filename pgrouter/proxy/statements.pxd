@@ -12,6 +12,7 @@ cdef class ClientStatements:
     cdef object shared
     cdef public bint unusual_strings
     cdef bint unsettled
+    cdef public bint temporary
     cdef readonly dict named
     cdef dict parsed
     cdef readonly list unconfirmed

@@ -47,7 +47,8 @@ class ClientStatements:
         self.parsed = {}  # name -> class, of the batch at hand
         self.unconfirmed = []  # names whose Parse has no answer yet, oldest first
         self.closing = []  # (name, statement) whose Close has no answer yet
-        self.unsettled = False  # the transaction may have changed settings on which a statement's meaning hangs
+        self.unsettled = False  # the transaction may have changed settings or objects on which a text's meaning hangs
+        self.temporary = False  # the session has temporary objects, which nobody else's texts mean
         self.unnamed_class = None
         self.unnamed_parse = None  # its Parse message, for servers that do not have it
 
@@ -292,7 +293,7 @@ class ClientStatements:
 
     def meaning(self, server: ServerConnection):
         """Give what decides the meaning of a text that this server parses for us now; equal to nothing if unknown."""
-        return object() if self.unsettled else server.profile.meaning
+        return object() if self.unsettled or self.temporary else server.profile.meaning
 
     def evict(self, server: ServerConnection, out: Gather) -> int:
         """Close the least recently used statement of a server that holds too many."""

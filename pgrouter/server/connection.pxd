@@ -27,6 +27,7 @@ cdef class Peer(Stream):
     cpdef int on_named(self, list events) except -1
     cpdef int on_unnamed_lost(self) except -1
     cpdef bytes on_parameter(self, bytes body)
+    cpdef bytes on_notification(self, bytes message)
     cpdef bytes before_ready(self)
 
 cdef class ServerConnection(Stream):
