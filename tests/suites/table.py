@@ -57,7 +57,9 @@ def sqlalchemy(name: str, url: str, *paths: str) -> Suite:
     return Suite(
         name, "sqlalchemy", "2.1.9",
         (*PYTEST_PACKAGES, "sqlalchemy[asyncio]=={version}", "psycopg[binary]==3.3.9", "asyncpg==0.32.0"),
-        (*PYTEST, "--backend-only", "--dburi", f"{url}://postgres:postgres@127.0.0.1:{{port}}/{DATABASE}", *paths),
+        # Ten thousand pairs of ranges are not ten thousand things that a router could do
+        (*PYTEST, "--backend-only", "-k", "not RangeRoundTrip",
+         "--dburi", f"{url}://postgres:postgres@127.0.0.1:{{port}}/{DATABASE}", *paths),
         prepare=(
             "CREATE SCHEMA test_schema", "CREATE SCHEMA test_schema_2", "CREATE EXTENSION hstore",
             "CREATE EXTENSION citext",
