@@ -4,7 +4,7 @@ from pgrouter.routing.verdict cimport Verdict
 
 cdef int PARSE, BIND, DESCRIBE, FUNCTION_CALL, QUERY
 cdef int COPY
-cdef int DISCARD, EXPLAIN, OBJECTS, SEQUENCES, UNSEEN
+cdef int DATABASE, DISCARD, EXPLAIN, OBJECTS, SEQUENCES, UNSEEN
 cdef tuple ENDS, BEGINS
 
 cdef class Tally:
@@ -39,6 +39,7 @@ cdef class Batch:
     cdef public object touched
     cdef public bint resets
     cdef readonly bint discards
+    cdef public object make_way
 
     cpdef int follow(self, object facts) except -1
     cpdef int forbid(self, int what) except -1

@@ -72,6 +72,7 @@ class Databases:
         self.configured = configured
         self.on_use = on_use  # a database has its first client: its catalog is wanted
         self.on_change = on_change  # a statement has changed its catalog, maybe redefined what was known
+        self.make_way: Callable[[], None] | None = None  # a database must have no sessions, for it is to be dropped
         self._databases: dict[str, Database] = {}
 
     def __iter__(self) -> Iterator[Database]:

@@ -125,6 +125,7 @@ class Hub:
         self._enter(client)
         limits = client.group.settings
         client.batch.forbid(forbidden_by(limits))
+        client.batch.make_way = self.databases.make_way
         client.batch.follow(facts_of(settings, mode=client.mode, pinned=limits.mode == "session"))
 
     def adopt(self, name: str, catalog: ByRole) -> None:
@@ -138,8 +139,7 @@ class Hub:
         return any(True for _ in self._clients_of(database))
 
     def _clients_of(self, database: str) -> Iterator[ClientConnection]:
-        clients = self.clients.values()
-        return (client for client in clients if client.group is not None and client.group.database == database)
+        return (one for one in self.clients.values() if one.group is not None and one.group.database == database)
 
     def _enter(self, client: ClientConnection) -> None:
         """Have a client's statements judged as its session sees names."""

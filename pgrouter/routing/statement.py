@@ -44,6 +44,7 @@ class Effect(IntFlag):
     EXPLAIN = 8192  # EXPLAIN ROUTE: the router knows the answer
     REDEFINES = 4096  # DDL that may change what a known name does
     SEQUENCES = 32768  # asks what the session has got from sequences: currval, lastval
+    DATABASE = 65536  # wants a database, to drop or copy it, in which there is no session
     RELEASES = 16384  # may take session state away: unlocks, closes
 
 
