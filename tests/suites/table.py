@@ -27,7 +27,7 @@ DJANGO_APPS = """
     migrations migrations2 model_fields model_inheritance model_inheritance_regress multiple_database
     mutually_referential nested_foreign_keys null_fk null_fk_ordering null_queries one_to_one or_lookups ordering
     postgres_tests prefetch_related queries queryset_pickle raw_query reserved_names reverse_lookup save_delete_hooks
-    schema select_for_update select_related select_related_onetoone select_related_regress sequences servers
+    schema select_for_update select_related select_related_onetoone select_related_regress servers
     string_lookup swappable_models test_runner timezones transaction_hooks transactions unmanaged_models
     update update_only_fields
 """.split()  # noqa: SIM905 a list of a hundred words
