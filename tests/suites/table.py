@@ -88,7 +88,7 @@ SUITES = (
     sqlalchemy("sqlalchemy-asyncpg", "postgresql+asyncpg", "test/dialect/postgresql", "test/dialect/test_suite.py",
                "test/engine", "test/ext/asyncio"),
     Suite(
-        "django", "django", "5.2.19", ("django=={version}", "psycopg[binary]==3.3.9", "tblib", "jinja2", "PyYAML"),
+        "django", "django", "5.2.19", ("django=={version}", "psycopg[binary,pool]==3.3.9", "tblib", "jinja2", "PyYAML"),
         ("runtests.py", "--settings=django_settings", "--parallel=1", "--noinput", *DJANGO_APPS),
         CONNECTION | {"PYTHONPATH": str(HERE), "SUITE_RESULTS": "{results}"}, folder="tests",
     ),
