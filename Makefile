@@ -1,7 +1,7 @@
 # Every target sets itself up: scripts/bootstrap makes .venv on first use and leaves it alone while nothing changed.
 SHELL = /bin/sh
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-long oracle regress bench bench-micro build check clean
+.PHONY: help demo test test-long oracle regress suites bench bench-micro build check clean
 
 PYTHON_IN_VENV = .venv/bin/python
 
@@ -17,6 +17,8 @@ help:
 	@echo 'make bench              pgrouter beside PgBouncer, HAProxy, Pgpool-II and a bare relay on real servers (15 minutes)'
 	@echo '                        (BENCH=--quick, BENCH="--only simple rows --subjects relay pgrouter", BENCH=--help; docs/performance.md)'
 	@echo 'make bench-micro        nanoseconds per frame, per statement routed, per server taken and given back'
+	@echo 'make suites             the tests of psycopg, asyncpg, SQLAlchemy, Django and pg8000, through the router and directly,'
+	@echo '                        compared (SUITES="--only psycopg --runs direct pooled"; outputs in .oracle/suites)'
 	@echo 'make build              compile the hot rooms; without a C compiler pgrouter runs uncompiled, several times slower'
 	@echo 'make check              ruff and the rules of who may import whom'
 	@echo 'make clean              remove all that was made here, .venv too'
@@ -42,6 +44,9 @@ bench: build
 
 bench-micro: build
 	@$(PYTHON_IN_VENV) -m bench.micro $(BENCH)
+
+suites: build
+	@PYTHONPATH=tests $(PYTHON_IN_VENV) -m suites $(SUITES)
 
 build:
 	@scripts/bootstrap

@@ -53,6 +53,7 @@ class App:
         self.catalogs = Catalogs(settings, self._catalog, lambda: self.monitor.view, self._in_use)
         databases = Databases(settings.routing, self.catalogs.configured, self.catalogs.use, self.catalogs.changed)
         self.hub = Hub(settings, self.pools, databases, _users(settings), partial(Console.open, self))
+        databases.make_way = self._make_way
         self.pools.each_tick = Deadlines(self.hub).tick
         self.sampler = Sampler(self.pools, self.poller.now)
         self.listeners: list[Listener] = []
@@ -134,6 +135,10 @@ class App:
 
     def _in_use(self, database: str) -> bool:
         return self.hub.has_clients(database)
+
+    def _make_way(self) -> None:
+        self.pools.make_way(self._in_use)
+        self.catalogs.make_way()
 
     def _view(self, view: ClusterView) -> None:
         self.pools.apply(view)

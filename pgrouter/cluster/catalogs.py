@@ -53,6 +53,7 @@ class Catalogs:
         self._changed: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._redefinitions: Counter[str] = Counter()  # what is read while one comes must not be believed
+        self._left: set[str] = set()  # databases that others want for themselves
         self._known: set[str] = set()  # databases of which something was published that still holds
 
     def use(self, database: str) -> None:
@@ -71,6 +72,13 @@ class Catalogs:
                 self._known.discard(database)
                 self._on_catalog(database, always(pending(self.configured)))
             self._changed[database].set()
+
+    def make_way(self) -> None:
+        """Have no connections to databases that nobody uses, for a moment."""
+        for database, changed in self._changed.items():
+            if not self._in_use(database):
+                self._left.add(database)
+                changed.set()
 
     async def stop(self) -> None:
         """Stop reading."""
@@ -99,7 +107,8 @@ class Catalogs:
                     failures += 1
                     log.exception("bug while reading the catalog of %s", database)
                 await self._pause(changed, failures, loop.time() - began_s)
-                while not (changed.is_set() or self._in_use(database)):
+                while database in self._left or not (changed.is_set() or self._in_use(database)):
+                    self._left.discard(database)
                     reader.close()  # or nobody could drop the database
                     await self._pause(changed, 0, 0.0)
         finally:

@@ -65,6 +65,13 @@ class Pools:
             except Exception:  # a bug in one group must not leave the others with an old leader
                 log.exception("bug in following the cluster for %s", group)
 
+    def make_way(self, in_use: Callable[[str], bool]) -> None:
+        """Have no connections to databases that nobody uses: PostgreSQL waits a moment for that before it drops one."""
+        for group in self.groups.values():
+            if not in_use(group.database):
+                for pool in group.members.values():
+                    pool.retire("nobody uses the database, and one is to be dropped or copied")
+
     def reload(self, settings: Pool) -> None:
         """Take new limits; they hold from now on."""
         self.settings = settings

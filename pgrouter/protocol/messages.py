@@ -168,6 +168,18 @@ def read_parameter_status(body: bytes) -> tuple[str, str]:
     return name.decode("utf-8", "replace"), value.decode("utf-8", "replace")
 
 
+def read_data_row(body: bytes) -> tuple[str | None, ...]:
+    """Give the values of a DataRow in text format."""
+    values: list[str | None] = []
+    at = 2
+    for _ in range(int.from_bytes(body[:2], "big")):
+        size = int.from_bytes(body[at : at + 4], "big", signed=True)
+        at += 4
+        values.append(None if size < 0 else body[at : at + size].decode("utf-8", "replace"))
+        at += max(size, 0)
+    return tuple(values)
+
+
 def read_error(body: bytes) -> dict[str, str]:
     """Give the fields of an ErrorResponse or NoticeResponse by their letters."""
     return {chr(part[0]): part[1:].decode("utf-8", "replace") for part in body.split(b"\0") if part}

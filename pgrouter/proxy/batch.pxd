@@ -4,7 +4,7 @@ from pgrouter.routing.verdict cimport Verdict
 
 cdef int PARSE, BIND, DESCRIBE, EXECUTE, FUNCTION_CALL, QUERY
 cdef int COPY
-cdef int DEALLOCATE, DISCARD, SEQUENCES, UNSEEN, UNUSUAL
+cdef int DATABASE, DEALLOCATE, DISCARD, OBJECTS, SEQUENCES, UNSEEN, UNUSUAL
 cdef tuple ENDS, BEGINS
 
 cdef class Tally:
@@ -39,6 +39,7 @@ cdef class Batch:
     cdef public object touched
     cdef public bint resets
     cdef readonly bint discards
+    cdef public object make_way
 
     cpdef int follow(self, object facts) except -1
     cpdef int forbid(self, int what) except -1

@@ -18,8 +18,10 @@ from pgrouter.routing.verdict import Verdict
 from pgrouter.session.harvest import Touched
 from pgrouter.session.pins import refusal_of
 
+DATABASE = int(Effect.DATABASE)
 DEALLOCATE = int(Effect.DEALLOCATE)
 DISCARD = int(Effect.DISCARD)
+OBJECTS = int(Effect.DDL | Effect.TEMP)  # what names stand for may be something else afterwards
 UNUSUAL = int(Effect.EXPLAIN | Effect.NAMES)
 SEQUENCES = int(Effect.SEQUENCES)
 UNSEEN = int(Effect.UNSEEN | Effect.OTHER_STATE)
@@ -96,6 +98,7 @@ class Batch:
         self.touched = None  # settings that the transaction may have changed
         self.resets = False  # a RESET or DISCARD ALL is on its way, and the startup packet had settings
         self.discards = False  # a DISCARD ALL is on its way
+        self.make_way = None  # called before a statement is sent that wants a database without sessions
         self.follow(PLAIN)
 
     def follow(self, facts) -> int:
@@ -220,6 +223,10 @@ class Batch:
             self.begins = True
         if statement.settings:
             self.touch(statement.settings)
+        if statement.effects & OBJECTS:
+            self.statements.unsettled = True
+            if statement.effects & DATABASE and self.make_way is not None:
+                self.make_way()
         if statement.effects & DISCARD:
             self.discards = True
             self.resets = self.has_startup

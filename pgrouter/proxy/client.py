@@ -308,6 +308,17 @@ class ClientConnection(Link):
             return None
         return self.hub.parameter(self, body)
 
+    def on_notification(self, message: bytes) -> bytes:
+        """A session knows its own notifications by the pid that it got at login, which is not the server's.
+
+        The two numbers change places: a server process that happens to have ours as its pid is somebody else.
+        """
+        if self.server is None:
+            return message
+        pid = int.from_bytes(message[5:9], "big")
+        other = {self.server.hello.pid: self.client_id, self.client_id: self.server.hello.pid}.get(pid)
+        return message if other is None else message[:5] + other.to_bytes(4, "big") + message[9:]
+
     def before_ready(self) -> bytes:
         """Tell the client of settings that its RESET has brought back to the startup packet's values."""
         return self.hub.restored(self)

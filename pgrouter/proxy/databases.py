@@ -72,10 +72,19 @@ class Databases:
         self.configured = configured
         self.on_use = on_use  # a database has its first client: its catalog is wanted
         self.on_change = on_change  # a statement has changed its catalog, maybe redefined what was known
+        self.make_way: Callable[[], None] | None = None  # a database must have no sessions, for it is to be dropped
         self._databases: dict[str, Database] = {}
 
     def __iter__(self) -> Iterator[Database]:
         return iter(self._databases.values())
+
+    def changed(self, name: str, redefined: bool) -> None:  # noqa: FBT001  (a callback's)
+        """See to it that texts are parsed anew and the catalog is read; `redefined`: what a known name does, maybe.
+
+        Not only when the catalog has been read: there may be a new table of an old name, and old plans do not fit it.
+        """
+        self.get(name).shared.renew()
+        self.on_change(name, redefined)
 
     def get(self, name: str) -> Database:
         """Give a database; until its catalog is adopted, all that is the user's in it is unknown."""

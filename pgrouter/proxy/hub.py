@@ -128,6 +128,7 @@ class Hub:
         self._enter(client)
         limits = client.group.settings
         client.batch.forbid(forbidden_by(limits))
+        client.batch.make_way = self.databases.make_way
         client.batch.follow(facts_of(settings, mode=client.mode, pinned=limits.mode == "session"))
 
     def adopt(self, name: str, catalog: ByRole) -> None:
@@ -141,8 +142,7 @@ class Hub:
         return any(True for _ in self._clients_of(database))
 
     def _clients_of(self, database: str) -> Iterator[ClientConnection]:
-        clients = self.clients.values()
-        return (client for client in clients if client.group is not None and client.group.database == database)
+        return (one for one in self.clients.values() if one.group is not None and one.group.database == database)
 
     def _enter(self, client: ClientConnection) -> None:
         """Have a client's statements judged as its session sees names."""
@@ -178,7 +178,7 @@ class Hub:
             forget_shared(server)
             server.dirty = True
         if effects & Effect.DDL and not effects & Effect.TEMP:
-            self.databases.on_change(client.group.database, bool(effects & Effect.REDEFINES))
+            self.databases.changed(client.group.database, bool(effects & Effect.REDEFINES))
         questions: list[str] = []
         if effects & remains.STATE or (client.state and effects & remains.RELEASES):
             self._keep(client, server, client.state | (effects & remains.STATE))
@@ -193,6 +193,7 @@ class Hub:
     def _keep(self, client: ClientConnection, server: ServerConnection, state: int) -> None:
         """Keep a client on its server, or let it go, for what it has there."""
         client.state = state
+        client.statements.temporary = bool(state & Effect.TEMP)
         why = remains.words(state)
         if client.group.settings.mode == "session":
             return

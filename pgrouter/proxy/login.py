@@ -24,7 +24,7 @@ from pgrouter.errors import (
 )
 from pgrouter.protocol import codes, messages
 from pgrouter.proxy.conversation import Conversation
-from pgrouter.session.settings import from_startup, transition
+from pgrouter.session.settings import from_startup, spelled, transition
 
 if TYPE_CHECKING:
     from pgrouter.auth.client import ClientIdentity
@@ -170,7 +170,8 @@ class Login(Conversation):
             else:
                 self.client.link(server)
                 server.collector = []
-                server.inject(messages.query(transition(server.profile, self.client.profile)))
+                change = transition(server.profile, self.client.profile)
+                server.inject(messages.query("; ".join(filter(None, (change, spelled(self._reportable()))))))
                 server.profile = None
         except RouterError as error:
             self._fail(error)
@@ -200,6 +201,10 @@ class Login(Conversation):
             reported.update(
                 messages.read_parameter_status(body) for code, body in collected if code == codes.PARAMETER_STATUS
             )
+            # A setting to what the server has already is not reported: utf8 on one that has UTF8.
+            if names := self._reportable():
+                rows = [body for code, body in collected if code == codes.DATA_ROW]
+                reported.update(zip(names, messages.read_data_row(rows[-1]), strict=True))
             profile.reported = tuple(reported.items())
         else:
             server.dirty = True
@@ -227,6 +232,10 @@ class Login(Conversation):
         client.resume()
         if client.kept:
             client.process_partial()
+
+    def _reportable(self) -> list[str]:
+        known = {name.lower() for name, _ in self.client.group.parameters}
+        return [name for name, _ in self.client.profile.values if name in known]
 
     def _reported(self, known: dict[str, str]) -> list[tuple[str, str]]:
         # PostgreSQL reports only some settings, by their proper spelling (DateStyle); the packet may spell otherwise.

@@ -10,6 +10,7 @@ cdef int R_PARSE, R_PARSE_NAMED, R_BIND, R_DESCRIBE, R_CLOSE, R_CLOSE_NAMED, R_P
 
 cdef class ClientStatements(StatementNames):
     cdef bint unsettled
+    cdef public bint temporary
     cdef dict parsed
 
     cpdef int enter(self, StatementCache cache, object shared) except -1

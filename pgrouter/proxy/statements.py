@@ -43,7 +43,8 @@ class ClientStatements(StatementNames):
     def __init__(self) -> None:
         StatementNames.__init__(self)
         self.parsed = {}  # name -> class, of the batch at hand
-        self.unsettled = False  # the transaction may have changed settings on which a statement's meaning hangs
+        self.unsettled = False  # the transaction may have changed settings or objects on which a text's meaning hangs
+        self.temporary = False  # the session has temporary objects, which nobody else's texts mean
 
     def enter(self, cache, shared) -> int:
         """Use what the clients of a database share; another cache than before judges what was prepared anew."""
@@ -290,7 +291,7 @@ class ClientStatements(StatementNames):
 
     def meaning(self, server: ServerConnection):
         """Give what decides the meaning of a text that this server parses for us now; equal to nothing if unknown."""
-        return object() if self.unsettled else server.profile.meaning
+        return object() if self.unsettled or self.temporary else server.profile.meaning
 
     def evict(self, server: ServerConnection, out: Gather) -> int:
         """Close the least recently used statement of a server that holds too many."""

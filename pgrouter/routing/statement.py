@@ -44,6 +44,7 @@ class Effect(IntFlag):
     EXPLAIN = 8192  # EXPLAIN ROUTE: the router knows the answer
     REDEFINES = 4096  # DDL that may change what a known name does
     SEQUENCES = 32768  # asks what the session has got from sequences: currval, lastval
+    DATABASE = 131072  # wants a database, to drop or copy it, in which there is no session
     RELEASES = 16384  # may take session state away: unlocks, closes
     NAMES = 65536  # speaks of prepared statements by name, or looks at all of them
 

@@ -28,6 +28,7 @@ cdef class Peer(Stream):
     cpdef bytes on_words(self, bytes error)
     cpdef int on_waiting(self) except -1
     cpdef bytes on_parameter(self, bytes body)
+    cpdef bytes on_notification(self, bytes message)
     cpdef bytes before_ready(self)
 
 cdef class ServerConnection(Stream):

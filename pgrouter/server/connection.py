@@ -110,6 +110,10 @@ class Peer(Stream):
         """See a ParameterStatus; give what the client gets instead, None: it may have it."""
         return None
 
+    def on_notification(self, message: bytes) -> bytes:
+        """See a NotificationResponse, a whole message; give what the client gets."""
+        return message
+
     def before_ready(self) -> bytes:
         """Give what the client gets in front of a ReadyForQuery; asked when `resets` says so."""
         return b""
@@ -326,6 +330,9 @@ class ServerConnection(Stream):
                     if instead is not None:
                         out.add_bytes(instead)
                         return FAKE
+            elif code == NOTIFICATION_RESPONSE and self.peer is not None:
+                out.add_bytes(self.peer.on_notification(bytes(buf[pos:stop])))
+                return FAKE
             return action
         if code == COMMAND_COMPLETE and self.peer is not None and self.peer.discards:
             if bytes(buf[pos + 5 : stop]) == DISCARDED:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgrouter.protocol import codes
+from pgrouter.protocol import codes, messages
 from pgrouter.session.settings import literal
 
 if TYPE_CHECKING:
@@ -98,20 +98,9 @@ def read_rows(collected: Iterable[tuple[int, bytes]]) -> list[tuple[str | None, 
         if code == codes.ERROR_RESPONSE:
             return None
         if code == codes.DATA_ROW and body[:2] == b"\0\3":  # others are of another question
-            name, value, is_default = _row(body)
+            name, value, is_default = messages.read_data_row(body)
             rows.append((_text(name), _text(value), is_default))
     return rows
-
-
-def _row(body: bytes) -> tuple[str | None, ...]:
-    values: list[str | None] = []
-    at = 2
-    for _ in range(int.from_bytes(body[:2], "big")):
-        size = int.from_bytes(body[at : at + 4], "big", signed=True)
-        at += 4
-        values.append(None if size < 0 else body[at : at + size].decode())
-        at += max(size, 0)
-    return tuple(values)
 
 
 def _text(hexadecimal: str | None) -> str | None:

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 from pgrouter.errors import InvalidAuthorization
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 # Who acts, in the order in which they have to be set: a new session user has no role.
 _WHO = ("session_authorization", "role")
@@ -130,6 +130,12 @@ def transition(old: Profile | None, new: Profile) -> str:
     if changes:
         resets.append("SELECT " + ", ".join(changes))
     return "; ".join(resets)
+
+
+def spelled(names: Iterable[str]) -> str:
+    """Give the SQL that asks how settings read, in one row; "" for none."""
+    asked = ", ".join(f"pg_catalog.current_setting({literal(name)})" for name in names)
+    return f"SELECT {asked}" if asked else ""
 
 
 def strings_are_unusual(settings: Mapping[str, str]) -> bool:

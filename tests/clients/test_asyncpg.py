@@ -227,3 +227,55 @@ def test_type_introspection_does_not_pin(front: Router) -> None:
         assert [row["pin"] for row in clients if row["database"] == "postgres"] == [""]
 
     with_connection(front, work)
+
+
+# A driver that asks for a Flush behind Parse and Describe: an error there could not be taken back.
+
+
+def test_a_new_table_of_an_old_name_has_its_own_columns(front: Router) -> None:
+    async def work(c: Any) -> None:
+        for columns in ("a int", "a int, b text", "b text"):
+            await c.execute(f"drop table if exists shapes; create table shapes ({columns})")
+            other = await asyncpg.connect(**address(front))
+            statement = await other.prepare("select * from shapes for update")
+            assert len(statement.get_attributes()) == columns.count(",") + 1
+            await other.close()
+
+    with_connection(front, work)
+
+
+def test_a_new_table_in_the_same_transaction_has_its_own_columns(front: Router) -> None:
+    async def work(c: Any) -> None:
+        for columns in ("a int", "a int, b text", "b text"):
+            async with c.transaction():
+                await c.execute(f"drop table if exists shapes; create table shapes ({columns})")
+                statement = await c.prepare("select * from shapes for update", name=f"of {columns}")
+                assert len(statement.get_attributes()) == columns.count(",") + 1
+
+    with_connection(front, work)
+
+
+def test_temporary_tables_of_one_name_have_their_own_columns(front: Router) -> None:
+    for columns in ("a int", "a int, b text", "b text") * 3:
+
+        async def work(c: Any, columns: str = columns) -> None:
+            await c.execute(f"create temp table shapes_of_mine ({columns})")
+            for _ in range(2):
+                statement = await c.prepare("select * from shapes_of_mine")
+                assert len(statement.get_attributes()) == columns.count(",") + 1
+
+        with_connection(front, work)
+
+
+def test_a_listener_knows_its_own_notifications(front: Router) -> None:
+    async def work(c: Any) -> None:
+        heard: asyncio.Queue[int] = asyncio.Queue()
+        other = await asyncpg.connect(**address(front))
+        await c.add_listener("news", lambda _c, pid, _channel, _payload: heard.put_nowait(pid))
+        await c.execute("notify news")
+        assert await asyncio.wait_for(heard.get(), 10) == c.get_server_pid()
+        await other.execute("notify news")
+        assert await asyncio.wait_for(heard.get(), 10) != c.get_server_pid()
+        await other.close()
+
+    with_connection(front, work)

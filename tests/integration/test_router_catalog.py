@@ -188,7 +188,27 @@ def test_a_database_that_nobody_uses_can_be_dropped(front: Router, streaming: St
         client.execute("create table t (id int)")
         until(lambda: primary.sql(watching) == [(1,)], 30, "its catalog is read")
     until(lambda: primary.sql(watching) == [(0,)], 30, "and no longer")
-    primary.sql("drop database briefly with (force)")  # by force: the pool's own connections stay for a while
+    with front.connect() as client:
+        client.execute("drop database briefly")  # the pool's own connections to it are closed for that
+
+
+@pytest.mark.parametrize("statement", ["drop database briefly", "create database copied template briefly"])
+def test_a_database_can_be_dropped_or_copied_at_once(
+    front: Router, streaming: StreamingCluster, statement: str
+) -> None:
+    primary = streaming.primary
+    with front.connect() as client:
+        client.execute("create database briefly")
+        try:
+            streaming.wait_caught_up()
+            for _ in range(3):
+                with front.connect("briefly") as user:
+                    user.execute("create table if not exists t (id int)")
+                    user.execute("select * from t")
+            client.execute(statement)
+        finally:
+            primary.sql("drop database if exists briefly with (force)")
+            primary.sql("drop database if exists copied")
 
 
 def test_a_primary_that_hangs_while_it_is_asked_does_not_keep_the_router_from_ending(

@@ -13,6 +13,7 @@ import pytest
 from support.front import running
 from support.router import static_cluster
 
+from pgrouter.demo.postgres import conninfo
 from pgrouter.demo.processes import until
 
 if TYPE_CHECKING:
@@ -232,6 +233,28 @@ def test_a_setting_that_is_refused_changes_nothing(clients: Callable[..., Client
 def test_a_startup_setting_that_is_wrong_is_refused_at_login(front: Router) -> None:
     with pytest.raises(psycopg.OperationalError, match='invalid value for parameter "work_mem"'):
         front.connect(options="'-c work_mem=lots'")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"client_encoding": "utf8"},  # what the server has already
+        {"client_encoding": "euc-jp"},
+        {"client_encoding": "EUC_JP"},
+        {"client_encoding": "euc_jp"},
+        {"options": "'-c timezone=utc -c datestyle=german -c intervalstyle=ISO_8601'"},
+        {"options": "'-c standard_conforming_strings=1 -c datestyle=iso,mdy -c work_mem=5MB'"},
+    ],
+)
+def test_settings_of_the_startup_packet_are_reported_as_postgresql_spells_them(
+    clients: Callable[..., Client], streaming: StreamingCluster, settings: dict[str, str]
+) -> None:
+    names = ("client_encoding", "TimeZone", "DateStyle", "IntervalStyle", "standard_conforming_strings")
+    words = " ".join(f"{name}={value}" for name, value in settings.items())
+    with psycopg.connect(f"{conninfo(streaming.primary.port)} {words}") as direct:
+        routed = clients(**settings)
+        for name in names:
+            assert routed.info.parameter_status(name) == direct.info.parameter_status(name)
 
 
 def test_settings_of_a_session_read_only_by_default_are_not_lost_on_the_way(clients: Callable[..., Client]) -> None:

@@ -41,12 +41,12 @@ def find(cache: Path, major: int) -> Path:
         return Path(told)
     place = cache / f"source{major}"
     if not place.exists():
-        unpack(download(cache / "download", major), place)
+        unpack(download(cache / "download", PACKAGE.format(major=major)), place)
     return place
 
 
-def download(place: Path, major: int) -> Path:
-    """Fetch the source package with apt-get, which needs no root and no change to the machine's own sources."""
+def download(place: Path, package: str) -> Path:
+    """Fetch a source package with apt-get, which needs no root and no change to the machine's own sources."""
     for directory in ("lists/partial", "cache/archives/partial"):
         (place / directory).mkdir(parents=True, exist_ok=True)
     release = dict(re.findall(r"^(\w+)=\"?([^\"\n]*)", Path("/etc/os-release").read_text(), re.MULTILINE))
@@ -59,14 +59,18 @@ def download(place: Path, major: int) -> Path:
         "APT::Sandbox::User": "root",  # else apt wants the directory to be another user's
     }
     options = [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
-    package = PACKAGE.format(major=major)
     for command in (["update"], ["source", "--download-only", package]):
         done = subprocess.run(
             ["apt-get", *options, *command], cwd=place, capture_output=True, text=True, check=False, timeout=600
         )
         if done.returncode:
-            raise SourceError(f"apt-get {' '.join(command)}: {done.stderr.strip()}\nor set PGROUTER_PG_SOURCE")
+            raise SourceError(f"apt-get {' '.join(command)}: {done.stderr.strip()}\nor set {told_by(package)}")
     return next(place.glob(f"{package}_*.orig.tar.*"))
+
+
+def told_by(package: str) -> str:
+    """Give the variable of the environment that may name a directory with the package's source."""
+    return "PGROUTER_PG_SOURCE" if package.startswith("postgresql") else f"PGROUTER_{package.upper()}_SOURCE"
 
 
 def unpack(archive: Path, place: Path) -> None:

@@ -105,8 +105,8 @@ def rewritten(draw: st.DrawFn, *, literals: bool) -> tuple[str, str]:
         text = sql[token.start : token.end + 1]
         if token.name in LITERALS:
             text = draw(st.sampled_from(LITERALS[token.name])) if literals else text
-            if twin.endswith("N") and text.startswith("$"):
-                text = "'n'"  # N$$ would be the beginning of a name
+            if twin.endswith("N") and not text.startswith("'"):
+                text = "'n'"  # N$$ or NE'' would begin with a name
         elif token.name not in ("BCONST", "XCONST", "NCHAR", "PARAM") and text[0] not in "\"'":
             text = draw(st.sampled_from([text, text.upper(), text.title()]))
         twin += text if token.name == "NCHAR" else text + draw(st.sampled_from(GAPS))

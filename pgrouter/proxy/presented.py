@@ -1,0 +1,80 @@
+"""SQL that names prepared statements, which servers know by other names than the client does.
+
+In front of PREPARE, EXECUTE, DEALLOCATE or a look at pg_prepared_statements the server gets what a direct connection
+would have: the client's statements under the client's own names and, for the look, no others. They are nobody else's:
+the server is reset before another client gets it. Only DEALLOCATE leaves nothing, as it takes away what it was given.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgrouter.protocol import messages
+from pgrouter.protocol.codes import CLOSE, FAILED_TRANSACTION, PARSE
+from pgrouter.protocol.requests import CLOSE as R_CLOSE
+from pgrouter.protocol.requests import PARSE as R_PARSE
+from pgrouter.protocol.requests import SKIP
+from pgrouter.protocol.requests import SYNC as R_SYNC
+from pgrouter.routing.statement import Target
+
+if TYPE_CHECKING:
+    from pgrouter.net.gather import Gather
+    from pgrouter.proxy.client import ClientConnection
+    from pgrouter.routing.statement import Statement
+    from pgrouter.server.connection import ServerConnection
+
+_NO_SHARED = 0xFFFF_FFFF  # in place of the number of a shared statement
+
+BY_NAME = ("PREPARE", "EXECUTE", "DEALLOCATE")  # tags of statements that are about one
+
+
+def named_by(statement: Statement, named: dict) -> list[bytes]:
+    """Give which of these names a statement is about: its own, or any."""
+    if statement.tag in BY_NAME and statement.target is Target.SESSION and statement.cause:
+        name = statement.cause.encode()
+        return [name] if name in named else []
+    return list(named)
+
+
+def present(client: ClientConnection, statement: Statement, out: Gather, simple: bool, continues: bool) -> None:  # noqa: FBT001 (called from C)
+    """Put in front what a statement about prepared statements will look for.
+
+    `simple`: it is a Query's; `continues`: it is not the first of its batch.
+    """
+    server, named = client.server, client.prepared
+    if server.status == FAILED_TRANSACTION or (simple and continues):
+        return  # it is refused; or nothing can be put in front without ending what is open
+    names = named_by(statement, named)
+    if statement.tag not in BY_NAME:
+        out.add_bytes(_close_shared(server))
+    for name in names:
+        shared = named[name]
+        server.owed.push(R_CLOSE, SKIP)  # it may be there from the last time
+        out.add_bytes(messages.message(CLOSE, b"S" + name + b"\0"))
+        server.owed.push(R_PARSE, SKIP, _NO_SHARED)
+        out.add_bytes(messages.message(PARSE, name + b"\0" + shared.body))
+    if simple and names:
+        server.owed.push(R_SYNC, SKIP)  # a Query behind an error would not be read
+        out.add_bytes(messages.SYNC)
+    if statement.tag == "DEALLOCATE":
+        for name in names:
+            client.statements.discard(name)
+    elif names:
+        server.dirty = True
+
+
+def forget_shared(server: ServerConnection) -> None:
+    """Have the server hold nothing that clients share: SQL may have taken some of it away."""
+    server.held = True
+    server.send_bytes(_close_shared(server))
+    server.sync()
+
+
+def _close_shared(server: ServerConnection) -> bytes:
+    out = b""
+    for shared in server.prepared.values():
+        server.evicted[shared.ident] = shared
+        server.owed.push(R_CLOSE, SKIP, shared.ident)
+        out += shared.close()
+    server.prepared = {}
+    return out
