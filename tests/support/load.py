@@ -51,7 +51,7 @@ class Load:
         self.acknowledged: set[tuple[int, int]] = set()
         self.longest_s = {"write": 0.0, "read": 0.0}
         self._router = router
-        self._options = options  # of the connections
+        self._options = f"'{options}'"  # of the connections
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._work, args=("write", i)) for i in range(writers)]

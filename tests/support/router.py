@@ -83,7 +83,7 @@ class Router:
 
     def connect(self, dbname: str = "postgres", **more: Any) -> psycopg.Connection[Any]:
         """Open a connection in autocommit; the caller closes it."""
-        return psycopg.connect(self.dsn(dbname), autocommit=True, **({"connect_timeout": 30} | more))
+        return psycopg.connect(self.dsn(dbname, **({"connect_timeout": 30} | more)), autocommit=True)
 
     def admin(self, command: str) -> list[dict[str, Any]]:
         """Run a console command and give its rows by column name."""
