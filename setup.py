@@ -24,6 +24,7 @@ HOT = [
     "pgrouter/server/connection.py",
     "pgrouter/pool/member.py",
     "pgrouter/pool/group.py",
+    "pgrouter/session/prepared.py",
     "pgrouter/proxy/unnamed.py",
     "pgrouter/proxy/names.py",
     "pgrouter/proxy/statements.py",

@@ -14,6 +14,7 @@ cdef class Gather:
     cdef int clear(self) except -1
     cdef inline int add(self, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int spill(self, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int add_head(self, int code, Py_ssize_t length) except -1
     cpdef int add_bytes(self, bytes data) except -1
     cdef inline Py_ssize_t length(self) noexcept
     cdef int shrink(self) except -1

@@ -88,6 +88,22 @@ class Gather:
         self.used += size
         return 0
 
+    def add_head(self, code: cython.int, length: cython.Py_ssize_t) -> int:
+        """Append a message's type and its length."""
+        at: cython.Py_ssize_t
+        if self.start < self.end:
+            self.spill(0, 0)
+        at = self.used
+        if at + 5 > len(self.scratch):
+            self.scratch.extend(bytes(5))
+        self.scratch[at] = code
+        self.scratch[at + 1] = length >> 24 & 255
+        self.scratch[at + 2] = length >> 16 & 255
+        self.scratch[at + 3] = length >> 8 & 255
+        self.scratch[at + 4] = length & 255
+        self.used = at + 5
+        return 0
+
     def length(self) -> cython.Py_ssize_t:
         """How many bytes wait for `flush`."""
         return self.used + self.end - self.start

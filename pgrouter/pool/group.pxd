@@ -27,7 +27,7 @@ cdef class Group:
     cdef bint queued
     cdef public bint sequences
     cdef readonly object parameters
-    cdef public object wait_us
+    cdef public long long wait_us
     cdef readonly object departed
 
     cpdef ServerConnection take(self, bint reads)
@@ -37,3 +37,7 @@ cdef class Group:
     cpdef give(self, ServerConnection server)
     cdef tuple claimant(self, ServerConnection server)
     cdef tuple next_waiter(self, MemberPool pool)
+    cdef object _queue_of(self, MemberPool pool)
+    cpdef int wait(self, Peer peer, bint reads) except -1
+    cpdef int enqueue(self, Peer peer, bint reads) except -1
+    cdef bint has_room(self, bint reads) except -1

@@ -48,9 +48,9 @@ class Group:
         self.poller = pools.poller
         self.database = database
         self.user = user
+        self.members = {}
         self.adjust(pools.settings)
         self.credential = credential
-        self.members = {}
         self.writer = None
         self.last_writer = None  # until another leads: its connections are cut then
         self.readers = []
@@ -75,6 +75,8 @@ class Group:
         self.settings = settings.of(self.database, self.user)
         self.lifetime_s = settings.lifetime_s  # asked for each time a connection is given back
         self.limited = limited(self.settings)
+        for pool in self.members.values():
+            pool.size = self.settings.size
 
     # -- the cluster
 
@@ -192,15 +194,29 @@ class Group:
         self.behind = behind
         return None
 
-    def wait(self, peer: Peer, *, reads: bool) -> None:
+    def wait(self, peer: Peer, reads: cython.bint) -> int:
         """Queue a client until a connection is free: `on_served`, or `on_refused` when it took too long."""
-        self.enqueue(peer, reads=reads)
-        self.grow()
+        self.enqueue(peer, reads)
+        if self.has_room(reads):
+            self.grow()
+        return 0
 
-    def enqueue(self, peer: Peer, *, reads: bool) -> None:
+    def enqueue(self, peer: Peer, reads: cython.bint) -> int:
         """Put a client at the end of a queue, without a dial for its sake."""
-        (self.waiting_reads if reads else self.waiting_writes).append((peer, self.poller.now))
+        queue = self.waiting_reads if reads else self.waiting_writes
+        queue.append((peer, self.poller.now))
         self.queued = True
+        return 0
+
+    def has_room(self, reads: cython.bint) -> cython.bint:
+        """Whether a connection could be dialled for a read or a write; where that hangs on more, it may be."""
+        pool: MemberPool
+        if not reads:
+            return self.writer is not None and self.writer.can_dial(self.poller.now)
+        for pool in self.readers:
+            if pool.failures or pool.can_dial(self.poller.now):
+                return True
+        return len(self.readers) == 0
 
     def claim(self, peer: Peer, server: ServerConnection) -> ServerConnection | None:
         """Give this very connection, now ACTIVE, if it is free; else queue for it, as `wait` does."""
@@ -258,8 +274,10 @@ class Group:
                 server.used_at = now
                 pool.move(server, IDLE_STATE)
             else:
-                self.wait_us += int((now - waiter[1]) * 1e6)
-                waiter[0].on_served(server)
+                peer: Peer = waiter[0]
+                since: cython.double = waiter[1]
+                self.wait_us += cython.cast(cython.longlong, (now - since) * 1e6)
+                peer.on_served(server)
 
     def cancelled(self, server: ServerConnection) -> None:
         """A cancel request has arrived; if the connection became free meanwhile, it is free now."""

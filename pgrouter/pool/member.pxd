@@ -5,6 +5,7 @@ cdef int ACTIVE, CLOSED, DIALLING, IDLE_STATE, LOGGING_IN, RESETTING
 cdef class MemberPool:
     cdef readonly object group
     cdef public object member
+    cdef public Py_ssize_t size
     cdef readonly dict servers
     cdef readonly list idle
     cdef readonly int pending

@@ -56,6 +56,7 @@ class MemberPool:
     def __init__(self, group: Group, member: Member) -> None:
         self.group = group
         self.member = member
+        self.size = group.settings.size  # connections at most
         self.servers = {}  # the oldest first; the values say nothing
         self.idle = []
         self.pending = 0  # dialling or logging in
@@ -99,7 +100,7 @@ class MemberPool:
 
     def can_dial(self, now: cython.double) -> cython.bint:
         """Whether there is room for another connection, and the member is not one that has just failed."""
-        return len(self.servers) < self.group.settings.size and now >= self.retry_at
+        return len(self.servers) < self.size and now >= self.retry_at
 
     def dial(self) -> None:
         """Begin a new connection; `server_ready` or `server_closed` follows."""

@@ -1,4 +1,4 @@
-"""Frames: a type byte, a length that counts itself, a body. Everything here looks and nothing is copied."""
+"""Frames: a type byte, a length that counts itself, a body. Everything here looks; only `copied` copies."""
 
 from __future__ import annotations
 
@@ -69,6 +69,13 @@ def end_of_string(buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython
             return pos
         pos += 1
     return -1
+
+
+def copied(buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> bytes:
+    """Give buf[start:end] as bytes; compiled, bytes(buf[start:end]) would make them twice."""
+    if cython.compiled:
+        return buf[start:end]
+    return bytes(buf[start:end])
 
 
 def frontend_kind(code: cython.int) -> cython.int:

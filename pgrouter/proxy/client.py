@@ -183,7 +183,7 @@ class ClientConnection(Link):
             self.link(server)
         else:
             self.waiting = True
-            self.group.wait(self, reads=self.batch.reads)
+            self.group.wait(self, self.batch.reads)
         return 0
 
     def take_own(self) -> int:

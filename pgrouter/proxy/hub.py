@@ -89,6 +89,7 @@ class Hub:
         for client in self.clients.values():
             if client.group is not None:
                 client.batch.forbid(forbidden_by(client.group.settings))
+                client.statements.limit = client.group.settings.prepared_statements
 
     # -- coming
 
@@ -128,6 +129,7 @@ class Hub:
         self._enter(client)
         limits = client.group.settings
         client.batch.forbid(forbidden_by(limits))
+        client.statements.limit = limits.prepared_statements
         client.batch.make_way = self.databases.make_way
         client.batch.follow(facts_of(settings, mode=client.mode, pinned=limits.mode == "session"))
 

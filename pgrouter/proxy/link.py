@@ -31,7 +31,7 @@ from pgrouter.protocol.codes import (
     SYNC,
     TERMINATE,
 )
-from pgrouter.protocol.framing import COPY, UNKNOWN, frontend_kind, impossible, length_at
+from pgrouter.protocol.framing import COPY, UNKNOWN, copied, frontend_kind, impossible, length_at
 from pgrouter.protocol.outstanding import Outstanding
 from pgrouter.protocol.requests import COPY_END as R_COPY_END
 from pgrouter.protocol.requests import EXECUTE as R_EXECUTE
@@ -304,7 +304,7 @@ class Link(Peer):
         if refusal:
             self.refuse(code, refusal, code == PARSE and buf[pos + 5] == 0, out)
             return True
-        instead = None if code == BIND else explained(self, bytes(buf[pos:stop]))
+        instead = None if code == BIND else explained(self, copied(buf, pos, stop))
         if instead is None:
             return code != PARSE and self.request_of_session(code, buf, pos, stop, out, continues)
         self.request_instead(code, instead, out)

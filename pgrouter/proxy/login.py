@@ -48,6 +48,7 @@ class Login(Conversation):
         self.startup: messages.StartupMessage | None = None
         self.exchange = None  # the authentication conversation
         self.credential: object = None
+        self.proof = b""  # the router's own of SCRAM, which the client does not answer: it goes with what comes next
 
     # -- bytes
 
@@ -81,10 +82,10 @@ class Login(Conversation):
     def _fail(self, error: RouterError) -> None:
         if not self.client.closed:
             if isinstance(error, ServerRefused):  # PostgreSQL's own words
-                self.client.send_bytes(messages.message(codes.ERROR_RESPONSE, error.body))
+                self._say(messages.message(codes.ERROR_RESPONSE, error.body))
             else:
                 error.severity = "FATAL"
-                self.client.send_bytes(messages.error_response(error))
+                self._say(messages.error_response(error))
             self.hub.log(self.client, logging.INFO, f"login failed: {error.message}")
             self.client.leave()
 
@@ -148,9 +149,9 @@ class Login(Conversation):
 
     def _authenticated(self, identity: ClientIdentity) -> None:
         info = self.client.info
-        if identity.final:  # the router's own proof, which the client does not answer
-            self.client.send_bytes(identity.final)
+        self.proof = identity.final
         if self.hub.is_console(info.database):
+            self._say(b"")
             self.hub.open_console(self.client)
             return
         group = self.hub.group(info.database, info.user, identity)
@@ -186,7 +187,7 @@ class Login(Conversation):
             return
         server = self.client.group.take(True)
         if server is None:
-            self.client.group.wait(self.client, reads=True)
+            self.client.group.wait(self.client, True)
         else:
             self.served(server)
 
@@ -217,13 +218,13 @@ class Login(Conversation):
 
     def _welcome(self) -> None:
         client = self.client
-        parameters = dict(client.group.parameters)
-        parameters.update((name, value) for name, value in self._reported(parameters))
+        if client.profile.welcome is None or client.profile.welcome[0] is not client.group.parameters:
+            client.profile.welcome = client.group.parameters, self._parameters()
         long_key = self.startup.protocol & 0xFFFF >= NEWEST_MINOR
         client.key = secrets.token_bytes(LONG_KEY if long_key else SHORT_KEY)
-        client.send_bytes(
+        self._say(
             messages.AUTHENTICATION_OK
-            + b"".join(messages.parameter_status(name, value) for name, value in parameters.items())
+            + client.profile.welcome[1]
             + messages.backend_key_data(client.client_id, client.key)
             + messages.READY_IDLE
         )
@@ -232,6 +233,16 @@ class Login(Conversation):
         client.resume()
         if client.kept:
             client.process_partial()
+
+    def _parameters(self) -> bytes:
+        parameters = dict(self.client.group.parameters)
+        parameters.update(self._reported(parameters))
+        return b"".join(messages.parameter_status(name, value) for name, value in parameters.items())
+
+    def _say(self, data: bytes) -> None:
+        data, self.proof = self.proof + data, b""
+        if data:
+            self.client.send_bytes(data)
 
     def _reportable(self) -> list[str]:
         known = {name.lower() for name, _ in self.client.group.parameters}

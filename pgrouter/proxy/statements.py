@@ -14,8 +14,8 @@ import cython
 
 from pgrouter.net.gather import Gather
 from pgrouter.protocol import messages
-from pgrouter.protocol.codes import CLOSE, DESCRIBE, FAILED_TRANSACTION, PARSE, QUERY
-from pgrouter.protocol.framing import end_of_string
+from pgrouter.protocol.codes import BIND, CLOSE, DESCRIBE, FAILED_TRANSACTION, PARSE, QUERY
+from pgrouter.protocol.framing import copied, end_of_string
 from pgrouter.protocol.requests import BIND as R_BIND
 from pgrouter.protocol.requests import CLOSE as R_CLOSE
 from pgrouter.protocol.requests import CLOSE_NAMED as R_CLOSE_NAMED
@@ -29,6 +29,7 @@ from pgrouter.proxy.names import StatementNames
 from pgrouter.proxy.unnamed import UNSEEN
 from pgrouter.routing.statement import Tx
 from pgrouter.server.connection import ServerConnection
+from pgrouter.session.prepared import SharedStatement
 
 # In place of a statement: what needs no server of its own, and follows the rest of its batch
 FOLLOWS = object()
@@ -42,6 +43,7 @@ class ClientStatements(StatementNames):
 
     def __init__(self) -> None:
         StatementNames.__init__(self)
+        self.limit = 0  # of statements that a server keeps; set by the hub
         self.parsed = {}  # name -> class, of the batch at hand
         self.unsettled = False  # the transaction may have changed settings or objects on which a text's meaning hangs
         self.temporary = False  # the session has temporary objects, which nobody else's texts mean
@@ -100,8 +102,8 @@ class ClientStatements(StatementNames):
             return self.unnamed_class if self.unnamed_class is not None else FOLLOWS
         if finish < 0:
             return None
-        name = bytes(buf[start:finish])
-        shared = self.named.get(name)
+        name = copied(buf, start, finish)
+        shared: SharedStatement = self.named.get(name)
         return self.class_of_shared(shared) if shared is not None else self.parsed.get(name)
 
     def class_parsed(self, buf, start: cython.Py_ssize_t, finish: cython.Py_ssize_t, stop: cython.Py_ssize_t):
@@ -113,7 +115,7 @@ class ClientStatements(StatementNames):
         if finish == start:
             self.unnamed_class = statement
         else:
-            self.parsed[bytes(buf[start:finish])] = statement
+            self.parsed[copied(buf, start, finish)] = statement
         return statement
 
     # -- what the server gets
@@ -133,19 +135,19 @@ class ClientStatements(StatementNames):
         """
         finish: cython.Py_ssize_t = end_of_string(buf, pos + 5, stop)
         if finish <= pos + 5:
-            server.owed.push(R_PARSE_UNNAMED, FORWARD, self.define_unnamed(bytes(buf[pos:stop])))
+            server.owed.push(R_PARSE_UNNAMED, FORWARD, self.define_unnamed(copied(buf, pos, stop)))
             server.unnamed = self.unnamed_parse
             if ours:
                 out.add_bytes(self.unnamed_parse)
             else:
                 out.add(pos, stop)
             return 0
-        name = bytes(buf[pos + 5 : finish])
+        name = copied(buf, pos + 5, finish)
         statement = self.class_of(PARSE, buf, pos, stop)
         failed: cython.bint = server.status == FAILED_TRANSACTION and not _ends_transaction(statement)
         if name in self.named or failed:
-            return self.parse_in_error(server, name, bytes(buf[pos:stop]), name in self.named, out)
-        shared = self.shared.take(bytes(buf[finish + 1 : stop]), statement, self.cache, self.meaning(server))
+            return self.parse_in_error(server, name, copied(buf, pos, stop), name in self.named, out)
+        shared = self.shared.take(copied(buf, finish + 1, stop), statement, self.cache, self.meaning(server))
         self.named[name] = shared
         self.unconfirmed.append(name)
         if shared.ident in server.prepared:
@@ -184,6 +186,7 @@ class ClientStatements(StatementNames):
         The frame ends at `stop`; of a huge one only what is before `end` is here. Gives 0 when not even its names are.
         """
         length: cython.Py_ssize_t
+        shared: SharedStatement
         portal_end: cython.Py_ssize_t = end_of_string(buf, pos + 5, end)
         name_end: cython.Py_ssize_t = end_of_string(buf, portal_end + 1, end) if portal_end >= 0 else -1
         if name_end < 0 and end < stop:
@@ -191,12 +194,12 @@ class ClientStatements(StatementNames):
         if name_end == portal_end + 1:
             self.ensure_unnamed(server, out)
         elif name_end > 0:
-            name = bytes(buf[portal_end + 1 : name_end])
+            name = copied(buf, portal_end + 1, name_end)
             if name in self.named:
                 shared = self.ensure(server, name, out)
                 server.owed.push(R_BIND, FORWARD)
                 length = stop - pos - 1 - (name_end - portal_end - 1) + len(shared.name)
-                out.add_bytes(b"B" + length.to_bytes(4, "big"))
+                out.add_head(BIND, length)
                 out.add(pos + 5, portal_end + 1)
                 out.add_bytes(shared.name)
                 out.add(name_end, end)
@@ -234,7 +237,7 @@ class ClientStatements(StatementNames):
                 out.add(pos, stop)
                 return 0
         elif buf[pos + 5] == STATEMENT and name_end > 0:
-            name = bytes(buf[pos + 6 : name_end])
+            name = copied(buf, pos + 6, name_end)
             shared = self.named.get(name)
             if shared is not None and code == CLOSE:
                 del self.named[name]
@@ -258,7 +261,9 @@ class ClientStatements(StatementNames):
         Gives the statement. Where it is parsed anew it means what it does under the settings of now, and is another.
         """
         held: dict = server.prepared
-        shared = self.named[name]
+        shared: SharedStatement = self.named[name]
+        if shared.ident in held and len(held) <= self.limit >> 1:
+            return shared  # which of them was used last is not asked for long
         if held.pop(shared.ident, None) is None:
             meaning = self.meaning(server)
             if shared.meaning != meaning:
@@ -296,7 +301,7 @@ class ClientStatements(StatementNames):
     def evict(self, server: ServerConnection, out: Gather) -> int:
         """Close the least recently used statement of a server that holds too many."""
         held: dict = server.prepared
-        if len(held) > max(1, server.owner.group.settings.prepared_statements):  # the last one is about to be bound
+        if len(held) > max(1, self.limit):  # the last one is about to be bound
             oldest = held.pop(next(iter(held)))
             server.evicted[oldest.ident] = oldest
             server.owed.push(R_CLOSE, SKIP, oldest.ident)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgrouter.routing.catalog import ANY_NUMBER, SAFE, Catalog, Overload, Why
@@ -169,8 +170,9 @@ class Paths:
         self._set: Sequence[Path] = facts.paths
         self._default = facts.search_path
         self._schemas = frozenset(facts.schemas)
+        self.of = lru_cache(1000)(self._of)  # asked at every login
 
-    def of(self, role: str) -> tuple[str, ...]:
+    def _of(self, role: str) -> tuple[str, ...]:
         """Give the schemas that a role's unqualified names mean, from what was set for it, for the database, for all.
 
         Source: the precedence of ALTER ROLE IN DATABASE, ALTER ROLE and ALTER DATABASE in process_settings(),

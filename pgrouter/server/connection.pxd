@@ -1,7 +1,7 @@
 from pgrouter.net.gather cimport Gather
 from pgrouter.net.poller cimport Poller
 from pgrouter.net.stream cimport Stream
-from pgrouter.protocol.framing cimport end_of_string, frontend_kind, length_at
+from pgrouter.protocol.framing cimport copied, end_of_string, frontend_kind, length_at
 from pgrouter.protocol.outstanding cimport Outstanding
 
 cdef int COMMAND_COMPLETE, COPY_DATA, DATA_ROW, ERROR_RESPONSE, NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS, READY_FOR_QUERY

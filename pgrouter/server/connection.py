@@ -34,7 +34,7 @@ from pgrouter.protocol.codes import (
     PARAMETER_STATUS,
     READY_FOR_QUERY,
 )
-from pgrouter.protocol.framing import length_at
+from pgrouter.protocol.framing import copied, length_at
 from pgrouter.protocol.outstanding import Outstanding
 from pgrouter.protocol.requests import CLOSE, FAKE, FORWARD, OUT_OF_SYNC, PARSE, PARSE_NAMED, QUERY, SKIP, SYNC
 from pgrouter.server.states import DIALLING, LOGGING_IN, RESETTING, STATE_NAMES
@@ -204,7 +204,7 @@ class ServerConnection(Stream):
                 return end
             if end - pos < length + 1:
                 return pos
-            body = bytes(buf[pos + 5 : pos + 1 + length])
+            body = copied(buf, pos + 5, pos + 1 + length)
             try:
                 answer = self.login.send((buf[pos], body))
             except StopIteration as over:
@@ -265,7 +265,7 @@ class ServerConnection(Stream):
                 if action == SKIP and self.collector is not None:
                     if stop > end:
                         return pos
-                    self.collector.append((code, bytes(buf[pos + 5 : stop])))
+                    self.collector.append((code, copied(buf, pos + 5, stop)))
             elif stop > end and length <= WHOLE and (
                 code in (READY_FOR_QUERY, ERROR_RESPONSE, PARAMETER_STATUS, NOTICE_RESPONSE, NOTIFICATION_RESPONSE)
             ):
@@ -315,11 +315,11 @@ class ServerConnection(Stream):
         if code in (NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS):
             action = self.aside(code)
             if code == NOTICE_RESPONSE and self.peer is not None and self.peer.again > 0 and self.peer.elsewhere:
-                fields = messages.read_error(bytes(buf[pos + 5 : stop]))
+                fields = messages.read_error(copied(buf, pos + 5, stop))
                 if fields.get("C", "") in LAST_WORDS:
                     return self.ends(fields)
             elif code == PARAMETER_STATUS:
-                body = bytes(buf[pos + 5 : stop])
+                body = copied(buf, pos + 5, stop)
                 if action == SKIP and self.collector is not None:
                     self.collector.append((code, body))
                 if messages.read_parameter_status(body)[0] in HIDDEN_PARAMETERS:
@@ -331,15 +331,15 @@ class ServerConnection(Stream):
                         out.add_bytes(instead)
                         return FAKE
             elif code == NOTIFICATION_RESPONSE and self.peer is not None:
-                out.add_bytes(self.peer.on_notification(bytes(buf[pos:stop])))
+                out.add_bytes(self.peer.on_notification(copied(buf, pos, stop)))
                 return FAKE
             return action
         if code == COMMAND_COMPLETE and self.peer is not None and self.peer.discards:
-            if bytes(buf[pos + 5 : stop]) == DISCARDED:
+            if copied(buf, pos + 5, stop) == DISCARDED:
                 self.discarded = True
                 self.dirty = self.dirty or self.owed.count > 2  # what is behind it is not discarded
         elif code == ERROR_RESPONSE:
-            return self.error(bytes(buf[pos + 5 : stop]), out)
+            return self.error(copied(buf, pos + 5, stop), out)
         return self.owed.answer(code)
 
     def error(self, body: bytes, out: Gather) -> cython.int:

@@ -20,8 +20,6 @@ UNUSED_KEPT = 5000
 class SharedStatement:
     """A query text with parameter types that clients have prepared under some names."""
 
-    __slots__ = ("body", "ident", "judge", "meaning", "name", "parse", "statement", "users")
-
     def __init__(self, ident: int, body: bytes, meaning: object, statement: object, judge: object) -> None:
         self.ident = ident
         self.name = PREFIX + b"%d" % ident  # on servers

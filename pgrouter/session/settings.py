@@ -34,13 +34,15 @@ default_text_search_config bytea_output
 class Profile:
     """Settings that differ from the server's defaults; immutable, one object per content (see `Profiles`)."""
 
-    __slots__ = ("__weakref__", "meaning", "reported", "values")
+    __slots__ = ("__weakref__", "meaning", "reported", "values", "welcome")
 
     def __init__(self, values: tuple[tuple[str, str], ...]) -> None:
         self.values = values
         self.meaning = tuple(pair for pair in values if pair[0] in MEANING)  # of prepared statements
         # ParameterStatus values that PostgreSQL reported when it was first applied; None: not applied yet
         self.reported: tuple[tuple[str, str], ...] | None = None if needs_server(values) else values
+        # What clients that begin with it are told, and the server parameters that this was made of
+        self.welcome: tuple[object, bytes] | None = None
 
     def __repr__(self) -> str:
         return f"Profile({dict(self.values)})"

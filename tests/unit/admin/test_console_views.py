@@ -66,7 +66,7 @@ def crowd(desk: Desk) -> None:
     reader.link(linked)
     reader.batch.reads, reader.batch.reason = True, "read"
     waiter.waiting = True
-    group.enqueue(waiter, reads=False)
+    group.enqueue(waiter, False)
     idler.pin = "LISTEN"
     shared = desk.hub.databases.get("app").shared.take(b"select $1\0\0\0", None)
     idler.prepared[b"s"] = shared

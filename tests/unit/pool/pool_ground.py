@@ -37,7 +37,7 @@ class Client(Peer):
         """Take a connection or queue up; True: got one at once."""
         server = self.world.group.take(reads)
         if server is None:
-            self.world.group.wait(self, reads=reads)
+            self.world.group.wait(self, reads)
             return False
         self.link(server)
         return True
