@@ -43,7 +43,7 @@ from pgrouter.protocol.requests import REFUSED_QUERY as R_REFUSED_QUERY
 from pgrouter.protocol.requests import SYNC as R_SYNC
 from pgrouter.proxy.batch import Batch
 from pgrouter.proxy.explain import explained
-from pgrouter.proxy.presented import present
+from pgrouter.proxy.presented import present, present_for_description
 from pgrouter.proxy.statements import FOLLOWS, ClientStatements
 from pgrouter.routing.statement import Effect
 from pgrouter.server.connection import Peer, ServerConnection
@@ -258,7 +258,7 @@ class Link(Peer):
                 ident = self.statements.deallocate_all(server)
             if code == self.batch.deallocates or not self.open_batch:
                 self.batch.deallocates = 0
-        if self.batch.unusual and (code == QUERY or code == PARSE or code == BIND):
+        if self.batch.unusual and (code == QUERY or code == PARSE or code == BIND or code == DESCRIBE):
             if self.request_unusual(code, buf, pos, stop, out, continues):
                 return 0
         if code == QUERY:
@@ -300,13 +300,13 @@ class Link(Peer):
 
         `continues`: the batch that it belongs to has begun before it.
         """
-        refusal: cython.int = self.batch.refusal(code, buf, pos, stop)
+        refusal: cython.int = 0 if code == DESCRIBE else self.batch.refusal(code, buf, pos, stop)
         if refusal:
             self.refuse(code, refusal, code == PARSE and buf[pos + 5] == 0, out)
             return True
-        instead = None if code == BIND else explained(self, copied(buf, pos, stop))
+        instead = explained(self, copied(buf, pos, stop)) if code == QUERY or code == PARSE else None
         if instead is None:
-            return code != PARSE and self.request_of_session(code, buf, pos, stop, out, continues)
+            return self.request_of_session(code, buf, pos, stop, out, continues)
         self.request_instead(code, instead, out)
         return True
 
@@ -319,17 +319,21 @@ class Link(Peer):
         out: Gather,
         continues: cython.bint,
     ) -> cython.bint:
-        """Give the server what it must have of the session's for this Query or Bind; True: it has not, and refuses."""
+        """Give the server what it must have of the session's for this message; True: it has not, and refuses."""
         statement = self.statements.class_of(code, buf, pos, stop)
         if statement is None or statement is FOLLOWS:
             return False
         effects: cython.int = statement.effects
-        if effects & SEQUENCES and not (self.knows or self.batch.draws or self.has_drawn(self.server)):
+        runs: cython.bint = code == QUERY or code == BIND
+        if runs and effects & SEQUENCES and not (self.knows or self.batch.draws or self.has_drawn(self.server)):
             self.group.sequences = True
             self.refuse(code, NO_SEQUENCES, False, out)
             return True
         if effects & NAMES:
-            present(self, statement, out, code == QUERY, continues)
+            if runs:
+                present(self, statement, out, code == QUERY, continues)
+            else:
+                present_for_description(self, statement, out)
         return False
 
     def has_drawn(self, server: ServerConnection) -> cython.bint:

@@ -47,12 +47,7 @@ def present(client: ClientConnection, statement: Statement, out: Gather, simple:
     names = named_by(statement, named)
     if statement.tag not in BY_NAME:
         out.add_bytes(_close_shared(server))
-    for name in names:
-        shared = named[name]
-        server.owed.push(R_CLOSE, SKIP)  # it may be there from the last time
-        out.add_bytes(messages.message(CLOSE, b"S" + name + b"\0"))
-        server.owed.push(R_PARSE, SKIP, _NO_SHARED)
-        out.add_bytes(messages.message(PARSE, name + b"\0" + shared.body))
+    _give(client, names, out)
     if simple and names:
         server.owed.push(R_SYNC, SKIP)  # a Query behind an error would not be read
         out.add_bytes(messages.SYNC)
@@ -61,6 +56,22 @@ def present(client: ClientConnection, statement: Statement, out: Gather, simple:
             client.statements.discard(name)
     elif names:
         server.dirty = True
+
+
+def present_for_description(client: ClientConnection, statement: Statement, out: Gather) -> None:
+    """Put in front what is looked at when an EXECUTE is described."""
+    if statement.tag == "EXECUTE" and client.server.status != FAILED_TRANSACTION:
+        names = named_by(statement, client.prepared)
+        _give(client, names, out)
+        client.server.dirty = client.server.dirty or bool(names)
+
+
+def _give(client: ClientConnection, names: list[bytes], out: Gather) -> None:
+    for name in names:
+        client.server.owed.push(R_CLOSE, SKIP)  # it may be there from the last time
+        out.add_bytes(messages.message(CLOSE, b"S" + name + b"\0"))
+        client.server.owed.push(R_PARSE, SKIP, _NO_SHARED)
+        out.add_bytes(messages.message(PARSE, name + b"\0" + client.prepared[name].body))
 
 
 def forget_shared(server: ServerConnection) -> None:
