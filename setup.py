@@ -63,11 +63,12 @@ def extensions() -> list[Extension]:
         return []
     from Cython.Build import cythonize
 
-    modules = [Extension(path[:-3].replace("/", "."), [path], extra_compile_args=["-O2"]) for path in HOT]
+    modules = [Extension(path[:-3].replace("/", "."), [path], extra_compile_args=["-O2", "-g0"]) for path in HOT]
     return cythonize(
         modules,
         build_dir="build/cython",
         language_level=3,
+        nthreads=os.cpu_count(),
         compiler_directives={"boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False},
     )
 

@@ -85,7 +85,7 @@ def hang_node(cluster: PatroniCluster, old: Member) -> None:
 
 
 @pytest.mark.usefixtures("synchronous")
-@pytest.mark.parametrize("event", [kill_node, hand_over, stop_node, hang_node])
+@pytest.mark.parametrize("event", [kill_node, hand_over, pytest.param(stop_node, marks=pytest.mark.slow), hang_node])
 def test_the_leader_changes_under_load(
     front: Router, patroni: PatroniCluster, event: Callable[[PatroniCluster, Member], None]
 ) -> None:
