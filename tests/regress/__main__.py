@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 from oracle import source
-from support.router import RouterFactory, static_cluster
+from support.router import trusting
 
 from pgrouter.demo.binaries import find_postgres
 from pgrouter.demo.postgres import ServerOptions
@@ -68,7 +68,12 @@ def main() -> int:
             with cluster(CLUSTER, 1) as servers, others(servers.primary.port, args.interleaved if clients else 0):
                 run(files, servers.primary.port, args.out / name, core.directory)
     members, options = (2, REPLICATED) if args.replicas else (1, CLUSTER)
-    with cluster(options, members) as servers, router(servers, args) as port, others(port, args.interleaved):
+    log = args.out / "router.log"
+    with (
+        cluster(options, members) as servers,
+        trusting(servers.servers, args.mode, args.pool, log) as port,
+        others(port, args.interleaved),
+    ):
         run(files, port, args.out / "routed", core.directory)
     return report(files, args.out)
 
@@ -83,22 +88,6 @@ def cluster(options: ServerOptions, members: int) -> Iterator[StreamingCluster]:
         servers.primary.sql(f"ALTER DATABASE {DATABASE} SET bytea_output TO 'hex'")
         servers.primary.sql(f"ALTER DATABASE {DATABASE} SET timezone_abbreviations TO 'Default'")
         yield servers
-
-
-@contextmanager
-def router(servers: StreamingCluster, args: argparse.Namespace) -> Iterator[int]:
-    """Give the port of a router in front of the servers, which trusts everybody."""
-    factory = RouterFactory()
-    try:
-        started = factory({
-            "cluster": static_cluster(servers.servers),
-            "auth": {"type": "trust"},
-            "pool": {"mode": args.mode, "size": args.pool},
-        })  # fmt: skip
-        yield started.port
-        (args.out / "router.log").write_text(started.log_text())
-    finally:
-        factory.stop_all()
 
 
 @contextmanager

@@ -16,12 +16,12 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oracle.source import SourceError
-from support.router import RouterFactory, static_cluster
+from support.router import trusting
 
 from pgrouter.demo.postgres import ServerOptions
 from pgrouter.demo.streaming import StreamingCluster
@@ -29,8 +29,6 @@ from suites import results, sources
 from suites.table import DATABASE, SUITES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from suites.table import Suite
 
 CACHE = Path(__file__).parents[2] / ".oracle/suites"
@@ -85,26 +83,8 @@ def once(suite: Suite, run: str, command: list[str], args: argparse.Namespace) -
         if run == "direct":
             play(suite, servers.primary.port, command, out)
         else:
-            with router(servers, args, out) as port:
+            with trusting(servers.servers, args.mode, args.pool, out / "router.log") as port:
                 play(suite, port, command, out)
-
-
-@contextmanager
-def router(servers: StreamingCluster, args: argparse.Namespace, out: Path) -> Iterator[int]:
-    """Give the port of a router in front of the servers, which trusts everybody."""
-    factory = RouterFactory()
-    started = None
-    try:
-        started = factory({
-            "cluster": static_cluster(servers.servers),
-            "auth": {"type": "trust"},
-            "pool": {"mode": args.mode, "size": args.pool},
-        })  # fmt: skip
-        yield started.port
-    finally:
-        if started:
-            (out / "router.log").write_text(started.log_text())
-        factory.stop_all()
 
 
 def play(suite: Suite, port: int, command: list[str], out: Path) -> None:

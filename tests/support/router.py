@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -15,7 +16,8 @@ from pgrouter.demo.template import PASSWORD, USER
 from pgrouter.demo.workdir import Workdir
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from pgrouter.demo.etcd import EtcdCluster
     from pgrouter.demo.patroni import PatroniCluster
@@ -126,3 +128,21 @@ class RouterFactory:
     def remove(self) -> None:
         """End everything and remove the files."""
         self._workdir.remove()
+
+
+@contextmanager
+def trusting(servers: Sequence[Server], mode: str, size: int, log: Path) -> Iterator[int]:
+    """Give the port of a router in front of the servers that trusts everybody; what it logs is in `log` afterwards."""
+    factory = RouterFactory()
+    started = None
+    try:
+        started = factory({
+            "cluster": static_cluster(servers),
+            "auth": {"type": "trust"},
+            "pool": {"mode": mode, "size": size},
+        })  # fmt: skip
+        yield started.port
+    finally:
+        if started:
+            log.write_text(started.log_text())
+        factory.stop_all()
