@@ -23,6 +23,7 @@ HOT = [
     "pgrouter/routing/cache.py",
     "pgrouter/server/connection.py",
     "pgrouter/pool/member.py",
+    "pgrouter/pool/readers.py",
     "pgrouter/pool/group.py",
     "pgrouter/session/prepared.py",
     "pgrouter/proxy/unnamed.py",

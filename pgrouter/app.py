@@ -27,12 +27,13 @@ from pgrouter.proxy.hub import Hub
 from pgrouter.proxy.listener import Listener
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from pgrouter.config.settings import Settings
+    from pgrouter.config.settings import Reads, Settings
     from pgrouter.net.loop import Loop
     from pgrouter.routing.catalog import ByRole
-    from pgrouter.topology import ClusterView
+    from pgrouter.topology import ClusterView, Mark
 
 log = logging.getLogger("pgrouter.app")
 
@@ -48,8 +49,10 @@ class App:
         self.settings = settings
         self.poller = loop.poller
         self.poller.on_bug = self._bug
-        self.monitor = Monitor(settings.cluster, self._view)
+        self.monitor = Monitor(settings.cluster, self._view, on_marks=self._marks)
         self.pools = Pools(self.poller, settings.pool, self.monitor.view, suspect=self.monitor.suspect)
+        self.pools.sample = self.monitor.sample
+        self._share_reads(settings.reads)
         self.catalogs = Catalogs(settings, self._catalog, lambda: self.monitor.view, self._in_use)
         databases = Databases(settings.routing, self.catalogs.configured, self.catalogs.use, self.catalogs.changed)
         self.hub = Hub(settings, self.pools, databases, _users(settings), partial(Console.open, self))
@@ -123,6 +126,7 @@ class App:
         unchanged = {name: getattr(self.settings, name) for name in NEEDS_RESTART}
         settings = msgspec.structs.replace(settings, **unchanged)
         self.settings = settings
+        self._share_reads(settings.reads)
         self.hub.reload(settings, users)
         logging.getLogger("pgrouter").setLevel(settings.log.level.upper())
         log.info("configuration reloaded")
@@ -142,6 +146,13 @@ class App:
 
     def _view(self, view: ClusterView) -> None:
         self.pools.apply(view)
+
+    def _share_reads(self, reads: Reads) -> None:
+        self.monitor.limit(reads)
+        self.pools.share_reads(reads)
+
+    def _marks(self, marks: Mapping[str, Mark]) -> None:
+        self.pools.freshen(marks)
 
     def _bug(self, stream: object, error: Exception) -> None:
         leave = getattr(stream, "leave", None)

@@ -2,14 +2,15 @@
 
 Invariant, kept by `cluster.merge` and tested as a property: a view has at most one primary.
 
-A view's number rises with every change except that of a WAL position: `Member.lag_bytes` is refreshed under the same
-number.
+A view's number rises with every change except that of a WAL position: `Member.lag_bytes` and `lag_s` are refreshed
+under the same number.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Role(StrEnum):
@@ -18,6 +19,13 @@ class Role(StrEnum):
     PRIMARY = "primary"  # pg_is_in_recovery() is false
     REPLICA = "replica"
     UNKNOWN = "unknown"  # it has not answered (yet)
+
+
+class Mark(NamedTuple):
+    """What a replica is known to have replayed, see `cluster.freshness`."""
+
+    fresh_s: float  # all that was answered before this moment of the router's clock; 0: not known
+    lsn: int  # bytes since 0/0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +41,7 @@ class Member:
     readable: bool = False  # gets reads when it is not the primary
     timeline: int = 0  # 0: unknown
     lag_bytes: int | None = None  # replay position behind the leader's; None: unknown
+    lag_s: float | None = None  # since it had everything, as far as is known: up to an interval too much; None: unknown
     state: str = ""  # Patroni's word: running, streaming, starting ...
     reason: str = ""  # why it is (not) writable or readable, for people
     tags: tuple[tuple[str, str], ...] = ()

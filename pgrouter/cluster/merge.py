@@ -28,13 +28,14 @@ there is no primary to stream from, replicas that have streamed on its timeline 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from pgrouter.cluster.describe import difference
 from pgrouter.cluster.patroni_keys import DcsMember, is_set
 from pgrouter.cluster.word import Probe, Word
-from pgrouter.topology import ClusterView, Member, Role
+from pgrouter.topology import ClusterView, Mark, Member, Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,7 +43,17 @@ if TYPE_CHECKING:
     from pgrouter.cluster.patroni_keys import Snapshot
 
 KEY_GONE = "key gone"
+LAGS_BYTES, LAGS_TIME = "lags more than reads.max_lag_bytes", "lags more than reads.max_lag"
 SILENT = Probe()  # of a member that nobody has asked yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lag:
+    """How far replicas are behind in time, and how far they may be (0: any) to get reads."""
+
+    most_bytes: int = 0
+    most_s: float = 0.0
+    marks: Mapping[str, Mark] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +63,7 @@ class _Case:
     previous: ClusterView
     snapshot: Snapshot
     probes: Mapping[str, Probe]
+    lag: Lag
     candidate: str | None  # the one member that the DCS's word covers
     system_id: str  # expected of every member; empty: not known yet
     proven_timeline: int  # the newest on which a member of this system was ever writable
@@ -74,13 +86,15 @@ class _Reign:
     lsn: int | None  # that the primary has written; None: unknown
 
 
-def merge(previous: ClusterView, snapshot: Snapshot, probes: Mapping[str, Probe]) -> ClusterView:
+def merge(
+    previous: ClusterView, snapshot: Snapshot, probes: Mapping[str, Probe], lag: Lag | None = None
+) -> ClusterView:
     """Give the view that follows from what the DCS and the servers say; `previous` itself when nothing differs.
 
     The same inputs merged into the result give the result again. When only WAL positions differ, the view is new but
     keeps its number and reason.
     """
-    case = _case(previous, snapshot, probes)
+    case = _case(previous, snapshot, probes, lag or Lag())
     reign = _reign(case, {server.name for server in _servers(case)})
     case = replace(case, system_id=reign.system_id)  # a first primary tells who is a stranger
     members = tuple(_member(server, case, reign) for server in _servers(case))
@@ -99,7 +113,7 @@ def merge(previous: ClusterView, snapshot: Snapshot, probes: Mapping[str, Probe]
     return _numbered(previous, view)
 
 
-def _case(previous: ClusterView, snapshot: Snapshot, probes: Mapping[str, Probe]) -> _Case:
+def _case(previous: ClusterView, snapshot: Snapshot, probes: Mapping[str, Probe], lag: Lag) -> _Case:
     candidate = snapshot.leader
     if candidate is None and snapshot.config.paused:
         candidate = previous.last_leader
@@ -109,6 +123,7 @@ def _case(previous: ClusterView, snapshot: Snapshot, probes: Mapping[str, Probe]
         previous=previous,
         snapshot=snapshot,
         probes=probes,
+        lag=lag,
         candidate=candidate,
         system_id=system_id,
         proven_timeline=previous.timeline if same_system else 0,
@@ -215,10 +230,14 @@ def _member(server: DcsMember, case: _Case, reign: _Reign) -> Member:
     probe = case.probe(server.name)
     word = probe.said
     writable = server.name == reign.primary
-    objection = "" if writable else next(_objections_to_reads(server, probe, case, reign), "")
-    lag = None
+    lag_bytes = lag_s = None
     if reign.lsn is not None and word is not None and not writable and not case.is_stranger(word):
-        lag = max(0, reign.lsn - word.lsn)
+        lag_bytes = max(0, reign.lsn - word.lsn)
+        lag_s = _lag_s(server.name, word, lag_bytes, case)
+    objection = ""
+    if not writable:
+        objections = chain(_objections_to_reads(server, probe, case, reign), _lags(server.name, lag_bytes, lag_s, case))
+        objection = next(objections, "")
     return Member(
         name=server.name,
         host=server.host,
@@ -228,7 +247,8 @@ def _member(server: DcsMember, case: _Case, reign: _Reign) -> Member:
         writable=writable,
         readable=not writable and not objection,
         timeline=probe.timeline,
-        lag_bytes=lag,
+        lag_bytes=lag_bytes,
+        lag_s=lag_s,
         state=server.state,
         reason=_reason(server.name, case, reign, objection),
         tags=server.tags,
@@ -255,6 +275,26 @@ def _objections_to_reads(server: DcsMember, probe: Probe, case: _Case, reign: _R
             yield f"is on timeline {probe.timeline}, the primary on {reign.timeline}"
         if not probe.streams:
             yield "does not stream"
+
+
+def _lag_s(name: str, word: Word, lag_bytes: int, case: _Case) -> float | None:
+    mark = case.lag.marks.get(name)
+    if not lag_bytes:
+        return 0.0
+    return max(0.0, word.answered_s - mark.fresh_s) if mark is not None and mark.fresh_s else None
+
+
+def _lags(name: str, lag_bytes: int | None, lag_s: float | None, case: _Case) -> Iterator[str]:
+    """Say that a replica is too far behind for reads; while nobody writes, it stays what it was."""
+    lag, before = case.lag, case.previous.member(name)
+    if lag_bytes is None:
+        if before is not None and before.reason in (LAGS_BYTES, LAGS_TIME):
+            yield before.reason
+        return
+    if lag.most_bytes and lag_bytes > lag.most_bytes:
+        yield LAGS_BYTES
+    if lag.most_s and lag.marks and (lag_s is None or lag_s > lag.most_s):
+        yield LAGS_TIME
 
 
 def _reason(name: str, case: _Case, reign: _Reign, objection: str) -> str:
@@ -287,4 +327,4 @@ def _numbered(previous: ClusterView, view: ClusterView) -> ClusterView:
 
 
 def _without_positions(view: ClusterView) -> ClusterView:
-    return replace(view, members=tuple(replace(member, lag_bytes=None) for member in view.members))
+    return replace(view, members=tuple(replace(member, lag_bytes=None, lag_s=None) for member in view.members))

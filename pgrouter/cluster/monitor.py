@@ -7,6 +7,9 @@ its own word is missing; every 0.1 s while nobody is writable, for some seconds 
 failure, with the pauses doubling up to `interval` for a member that goes on failing. A sign of trouble at one member
 has all of them asked at once. So a crash is seen within `interval` and 0.1 s (at once when `suspect` is called), a host
 that hangs after two time-outs.
+
+When a session has to see its own write (`sample`), the primary is asked for its WAL position and then the replicas for
+theirs, twenty times a second at most: `cluster.freshness` makes marks of them.
 """
 
 from __future__ import annotations
@@ -17,10 +20,12 @@ from typing import TYPE_CHECKING
 
 from pgrouter.clock import monotonic
 from pgrouter.cluster.etcd import EtcdSource
-from pgrouter.cluster.merge import merge
+from pgrouter.cluster.freshness import Freshness
+from pgrouter.cluster.merge import Lag, merge
 from pgrouter.cluster.probe import Prober
 from pgrouter.cluster.static import StaticSource
 from pgrouter.cluster.word import Probe
+from pgrouter.config.settings import Reads
 from pgrouter.topology import ClusterView, Role
 
 if TYPE_CHECKING:
@@ -29,12 +34,14 @@ if TYPE_CHECKING:
     from pgrouter.clock import Clock
     from pgrouter.cluster.source import Source
     from pgrouter.config.settings import Cluster
+    from pgrouter.topology import Mark
 
 log = logging.getLogger("pgrouter.cluster")
 
 AWAITED_S = 0.05  # between two questions to a leader whose own word is missing
 ALERT_S = 0.1  # between two questions while something is going on
 ALERT_FOR_S = 3.0  # after the last change
+SAMPLE_S = 0.05  # between two samples of WAL positions that are asked for
 START_S = 3.0  # start() waits that long for a complete first view
 
 
@@ -50,8 +57,16 @@ class Monitor:
         on_view: Callable[[ClusterView], None],
         clock: Clock = monotonic,
         source: Source | None = None,
+        on_marks: Callable[[Mapping[str, Mark]], None] = lambda _: None,
     ) -> None:
         self._settings, self._on_view, self._clock = settings, on_view, clock
+        self._on_marks = on_marks
+        self._reads = Reads()
+        self._freshness = Freshness()
+        self._marks: dict[str, Mark] = {}
+        self._sampler: asyncio.TimerHandle | None = None  # runs from the demand for a sample to the question
+        self._sampled_s = 0.0
+        self._sampled: str | None = None  # the primary, while its answer is awaited: then the replicas are asked
         self._source = source or source_of(settings, clock)
         self._view = ClusterView()
         self._probers: dict[str, Prober] = {}
@@ -83,18 +98,41 @@ class Monitor:
         except TimeoutError:
             log.warning("cluster: no complete view within %.0f s, going on without", START_S)
 
+    def limit(self, reads: Reads) -> None:
+        """Take limits to the lag of replicas; they hold from now on."""
+        self._reads = reads
+        self._update()
+
     async def stop(self) -> None:
         """Stop source and probes and close their connections."""
         self._running = False
+        if self._sampler is not None:
+            self._sampler.cancel()
         await self._source.stop()
         probers, self._probers = list(self._probers.values()), {}
         await asyncio.gather(*(prober.stop() for prober in probers), *self._retired)
 
     def suspect(self, name: str) -> None:
         """Have a member asked at once: somebody else has had trouble with it."""
+        self._freshness.distrust(name, self._clock())
+        self._follow_marks()
         prober = self._probers.get(name)
         if prober is not None:
             prober.hurry()
+
+    def sample(self) -> None:
+        """Have WAL positions asked for soon: a read has to see a write that no replica is known to have."""
+        awaited = self._sampled is not None and self._sampled == self._view.primary
+        if self._sampler is None and not awaited and self._running:
+            pause_s = max(0.0, self._sampled_s + SAMPLE_S - self._clock())
+            self._sampler = asyncio.get_running_loop().call_later(pause_s, self._sample)
+
+    def _sample(self) -> None:
+        self._sampler = None
+        self._sampled_s = self._clock()
+        self._sampled = self._view.primary
+        if self._sampled is not None and self._sampled in self._probers:
+            self._probers[self._sampled].hurry()
 
     def _update(self) -> None:
         """Merge what is known now and publish what is new."""
@@ -103,9 +141,11 @@ class Monitor:
         snapshot = self._source.current(self._view, self._probes)
         if snapshot is None:
             return
-        before, self._view = self._view, merge(self._view, snapshot, self._probes)
-        if self._follow_members():
-            self._view = merge(self._view, snapshot, self._probes)  # what an old address said is no word of the new one
+        self._follow_marks()
+        lag = Lag(most_bytes=self._reads.max_lag_bytes, most_s=self._reads.max_lag_s, marks=self._marks)
+        before, self._view = self._view, merge(self._view, snapshot, self._probes, lag)
+        if self._follow_members():  # what an old address said is no word of the new one
+            self._view = merge(self._view, snapshot, self._probes, lag)
         if self._view.number != before.number:
             log.info("cluster view %d: %s", self._view.number, self._view.reason)
             self._publish()
@@ -117,6 +157,12 @@ class Monitor:
         self._alarm(snapshot.leader, snapshot.leader_since_s)
         if all(member.name in self._probes for member in self._view.members):
             self._complete.set()
+
+    def _follow_marks(self) -> None:
+        marks = self._freshness.marks(self._view, self._probes)
+        if marks != self._marks:
+            self._marks = marks
+            self._on_marks(marks)
 
     def _publish(self) -> None:
         self._published_s = self._clock()
@@ -164,6 +210,9 @@ class Monitor:
             self._source.refresh()  # promoted, and we were not told: what was heard last may be old
         self._update()
         if (probe.failures, probe.unstreamed) in ((1, 0), (0, 1)):
+            self._hurry_all(but=name)
+        if name == self._sampled:  # nearest to the primary's answer, the replicas have the best chance to be there
+            self._sampled = None
             self._hurry_all(but=name)
 
     def _hurry_all(self, but: str = "") -> None:

@@ -15,6 +15,7 @@ from psycopg import pq
 
 from pgrouter.clock import monotonic
 from pgrouter.cluster.word import Probe, Word
+from pgrouter.lsn import end_of_record
 from pgrouter.topology import Role
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ log = logging.getLogger("pgrouter.cluster")
 # The timeline of a primary is the one in the name of the file it writes: pg_control_checkpoint() shows the old one
 # until the end-of-recovery checkpoint is done. That of a replica is its receiver's; without one the control file gives
 # the least it can be. Positions are bytes since 0/0. A receiver whose columns are hidden (neither superuser nor
-# pg_monitor) counts as streaming when it exists.
+# pg_monitor) counts as streaming when it exists. The primary tells how far it has inserted, not written: a commit with
+# synchronous_commit = off has been acknowledged before it is written.
 QUESTION = b"""
 SELECT recovering,
   (SELECT system_identifier FROM pg_control_system()),
@@ -37,7 +39,7 @@ SELECT recovering,
                   (SELECT greatest(c.timeline_id, r.min_recovery_end_timeline)
                    FROM pg_control_checkpoint() c, pg_control_recovery() r))
     ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint END,
-  CASE WHEN recovering THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END - '0/0',
+  CASE WHEN recovering THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END - '0/0',
   pg_last_wal_receive_lsn() - '0/0',
   (SELECT coalesce(status = 'streaming', true) FROM pg_stat_wal_receiver WHERE pid IS NOT NULL)
 FROM pg_is_in_recovery() AS recovering
@@ -206,7 +208,7 @@ def read_row(row: list[str | None], asked_s: float, answered_s: float) -> Word:
             role={"t": Role.REPLICA, "f": Role.PRIMARY}[recovering or ""],
             system_id=system_id or "",
             timeline=int(timeline or 0),
-            lsn=int(lsn or 0),
+            lsn=end_of_record(int(lsn or 0)),
             received_lsn=int(received_lsn or 0),
             streaming=recovering == "t" and streaming == "t",
             asked_s=asked_s,

@@ -22,7 +22,7 @@ class Word:
     role: Role
     system_id: str
     timeline: int  # primary: of the WAL it writes; replica: of the WAL it receives, else of its control file
-    lsn: int = 0  # primary: written; replica: replayed
+    lsn: int = 0  # primary: inserted; replica: replayed
     received_lsn: int = 0  # replica: received and flushed
     streaming: bool = False  # replica: its WAL receiver streams now
     asked_s: float = 0.0

@@ -103,6 +103,14 @@ def _functions(settings: Settings) -> Iterator[str]:
         yield f"routing.write_functions: {name} is in routing.read_only_functions too"
 
 
+def _reads(settings: Settings) -> Iterator[str]:
+    reads, interval_s = settings.reads, settings.cluster.monitor.interval_s
+    if 0 < reads.max_lag_s < 2 * interval_s:
+        yield f"reads.max_lag: expected at least two of cluster.monitor.interval ({2 * interval_s:g}s)"
+    for name in _repeated(member.name for member in reads.members):
+        yield f"reads.members: the name {name} is given twice"
+
+
 def _file(key: str, path: Path | None) -> Iterator[str]:
     if path is None:
         return
@@ -121,4 +129,4 @@ def _repeated(values: Iterable[Hashable]) -> list[Hashable]:
     return [value for value, count in Counter(values).items() if count > 1]
 
 
-RULES = (_listen, _source, _etcd, _monitor, _auth, _pool, _functions)
+RULES = (_listen, _source, _etcd, _monitor, _auth, _pool, _functions, _reads)

@@ -14,7 +14,7 @@ from typing import Literal
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from pgrouter.config.types import Count, CountOrNone, ListenPort, Name, Port, Seconds, Secret
+from pgrouter.config.types import Count, CountOrNone, ListenPort, Name, Port, Seconds, Secret, Weight
 
 
 class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -144,12 +144,34 @@ _OVERRIDDEN = tuple(name for name in PoolOverride.__struct_fields__ if name not 
 class Routing(_Section, kw_only=True):
     """Which statement goes where."""
 
+    # Which writes a read must see: the session's own, none, or all that this router has acknowledged
+    read_consistency: Literal["session", "eventual", "strict"] = "session"
     cache_bytes: CountOrNone = 64 * 1024 * 1024  # memory for classified statements
     read_only_functions: tuple[Name, ...] = ()  # taken as reads whatever pg_proc says; name or schema.name
     write_functions: tuple[Name, ...] = ()  # taken as writes whatever pg_proc says
     volatile_functions: Literal["write", "by_body"] = "write"  # SQL and PL/pgSQL labelled VOLATILE: by what they do?
     catalog_interval_s: Seconds = field(default=10.0, name="catalog_interval")  # the catalog is asked for changes
     max_parsed_bytes: CountOrNone = 1024 * 1024  # a longer statement is not parsed: it goes to the primary
+
+
+class Reader(_Section, kw_only=True):
+    """One member's part in the reads, where its tags in Patroni do not say it."""
+
+    name: Name
+    weight: Weight | None = None  # balance: weighted; 0: none
+    tier: CountOrNone | None = None  # a member of a higher tier gets reads only while no lower one has any to take them
+    zone: str | None = None
+
+
+class Reads(_Section, kw_only=True):
+    """Which members share the reads, and how."""
+
+    balance: Literal["round_robin", "least_active", "weighted"] = "round_robin"
+    primary: Literal["fallback", "always", "never"] = "fallback"  # fallback: only when no replica can be read from
+    max_lag_bytes: CountOrNone = 0  # a replica that is further behind gets no reads; 0: any
+    max_lag_s: Seconds = field(default=0.0, name="max_lag")  # the same in time; two monitor intervals at least; 0: any
+    zone: str = ""  # the router's own: members of the same one are read from while there are any
+    members: tuple[Reader, ...] = ()
 
 
 class Admin(_Section, kw_only=True):
@@ -175,5 +197,6 @@ class Settings(_Section, kw_only=True):
     auth: Auth = field(default_factory=Auth)
     pool: Pool = field(default_factory=Pool)
     routing: Routing = field(default_factory=Routing)
+    reads: Reads = field(default_factory=Reads)
     admin: Admin = field(default_factory=Admin)
     log: Log = field(default_factory=Log)

@@ -16,6 +16,7 @@ Port = Annotated[int, Meta(ge=1, le=65535)]
 ListenPort = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1)]
 CountOrNone = Annotated[int, Meta(ge=0)]
+Weight = Annotated[int, Meta(ge=0, le=100)]
 Name = Annotated[str, Meta(min_length=1)]
 
 UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}  # ms ... d as in postgresql.conf

@@ -1,8 +1,8 @@
 from pgrouter.net.poller cimport Poller
 from pgrouter.pool.member cimport MemberPool
+from pgrouter.pool.readers cimport Readers, Writes
 from pgrouter.server.connection cimport Peer, ServerConnection
 
-cdef int MOST_MISSED
 cdef int ACTIVE, IDLE_STATE, RESETTING
 
 cdef class Group:
@@ -17,9 +17,9 @@ cdef class Group:
     cdef readonly dict members
     cdef readonly MemberPool writer
     cdef MemberPool last_writer
-    cdef readonly list readers
-    cdef Py_ssize_t turn
-    cdef bint behind
+    cdef readonly Readers readers
+    cdef readonly Writes writes
+    cdef bint falls_back
     cdef readonly object waiting_writes
     cdef readonly object waiting_reads
     cdef readonly object waiting_logins
@@ -33,7 +33,8 @@ cdef class Group:
     cpdef ServerConnection take(self, bint reads)
     cdef ServerConnection take_again(self, ServerConnection wrote)
     cdef ServerConnection claim(self, Peer peer, ServerConnection server)
-    cdef MemberPool catch_up(self)
+    cpdef bint needs_primary(self, double wrote_s, long long lsn) except -1
+    cpdef ServerConnection take_fresh(self, double wrote_s, long long lsn)
     cpdef give(self, ServerConnection server)
     cdef tuple claimant(self, ServerConnection server)
     cdef tuple next_waiter(self, MemberPool pool)
@@ -41,3 +42,4 @@ cdef class Group:
     cpdef int wait(self, Peer peer, bint reads) except -1
     cpdef int enqueue(self, Peer peer, bint reads) except -1
     cdef bint has_room(self, bint reads) except -1
+    cdef bint no_reader(self) except -1

@@ -9,27 +9,29 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from math import inf
 from typing import TYPE_CHECKING
 
 import cython
 
 from pgrouter.errors import NoServer, RouterError, ServerLost, WaitTimeout
 from pgrouter.pool.member import MemberPool, Totals
+from pgrouter.pool.readers import Readers
+from pgrouter.pool.rotation import rotation
 from pgrouter.server.connection import ServerConnection
 from pgrouter.server.states import ACTIVE, IDLE_STATE, RESETTING
+from pgrouter.session.consistency import NOWHERE
 from pgrouter.session.deadlines import limited
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from pgrouter.config.settings import Pool as PoolSettings
     from pgrouter.pool.pools import Pools
     from pgrouter.server.connection import Peer
-    from pgrouter.topology import ClusterView, Member
+    from pgrouter.topology import ClusterView, Mark, Member
 
 log = logging.getLogger("pgrouter.pool")
-
-MOST_MISSED = 200  # reads that a replica catches up with after it had no free connection
 
 RESET_TIMEOUT_S = 15.0  # ROLLBACK and DISCARD ALL of a healthy server take a millisecond
 
@@ -53,9 +55,9 @@ class Group:
         self.credential = credential
         self.writer = None
         self.last_writer = None  # until another leads: its connections are cut then
-        self.readers = []
-        self.turn = 0
-        self.behind = False  # a replica was passed over and has to catch up
+        self.readers = Readers()
+        self.falls_back = True  # reads go to the primary when no reader can be had
+        self.writes = pools.writes
         self.waiting_writes = deque()
         self.waiting_reads = deque()
         self.waiting_logins = deque()
@@ -96,13 +98,10 @@ class Group:
             else:
                 pool.member = member
         self.last_writer = self.writer or self.last_writer
-        before = [self.writer, *self.readers]
+        before = [self.writer, *self.readers.pools]
         self.writer = self._pool(view.member(view.primary)) if view.primary else None
-        self.readers = [self._pool(known[name]) for name in view.readers if name in known]
-        self.turn = self.turn % len(self.readers) if self.readers else 0
-        for pool in self.members.values():
-            pool.missed = 0
-        for pool in [self.writer, *self.readers]:
+        self.share_reads(view)
+        for pool in [self.writer, *self.readers.pools]:
             if pool is not None and pool not in before:
                 pool.admitted()
         old = self.last_writer
@@ -118,6 +117,23 @@ class Group:
             pool = self.members[member.name] = MemberPool(self, member)
         return pool
 
+    def share_reads(self, view: ClusterView) -> None:
+        """Find out who shares the reads."""
+        reads = self.pools.reads
+        turns = [self._pool(view.member(name)) for name in rotation(view, reads)]
+        self.falls_back = reads.primary != "never"
+        self.readers.follow(list(dict.fromkeys(turns)), turns, reads.balance == "least_active")
+        self.freshen(self.pools.marks)
+
+    def freshen(self, marks: Mapping[str, Mark]) -> None:
+        """Learn how far the replicas have come; the primary has everything."""
+        for name, pool in self.members.items():
+            mark = marks.get(name)
+            pool.fresh_s, pool.lsn = mark if mark is not None else (0.0, 0)
+        if self.writer is not None:
+            self.writer.fresh_s, self.writer.lsn = inf, NOWHERE
+        self.readers.refresh()
+
     def wake(self) -> None:
         """Serve who can be served after a change, and dial for the others."""
         for pool in self.eligible(reads=False) + self.eligible(reads=True):
@@ -130,10 +146,15 @@ class Group:
         writer = [self.writer] if self.writer is not None else []
         if not reads:
             return writer
-        return self.readers + writer if self._no_reader() else self.readers
+        return self.readers.pools + writer if self.no_reader() else self.readers.pools
 
-    def _no_reader(self) -> bool:
-        return all(pool.failures and len(pool.servers) == pool.pending for pool in self.readers)
+    def no_reader(self) -> cython.bint:
+        """Whether reads fall back to the primary: none of those that share them can be had."""
+        pool: MemberPool
+        for pool in self.readers.pools:
+            if not pool.failures or len(pool.servers) != pool.pending or pool is self.writer:
+                return False
+        return self.falls_back
 
     # -- taking
 
@@ -142,30 +163,28 @@ class Group:
 
         Reads go round the replicas; one that has nothing free is passed over for this time, and dialled.
         """
-        if not (reads and self.readers):
-            return self.writer.take() if self.writer is not None else None
-        step: cython.Py_ssize_t
-        pool: MemberPool
-        pools: list = self.readers
-        size: cython.Py_ssize_t = len(pools)
-        first: cython.Py_ssize_t = self.turn
-        if self.behind:
-            pool = self.catch_up()
-            if pool is not None:
-                return pool.take()
-        self.turn = first + 1 if first + 1 < size else 0
-        pool = pools[first]
-        if pool.idle:
-            return pool.take()
-        pool.missed = min(pool.missed + 1, MOST_MISSED)
-        self.behind = True
-        if not pool.pending and pool.can_dial(self.poller.now):
-            pool.dial()
-        for step in range(1, size):
-            pool = pools[(first + step) % size]
-            if pool.idle:
-                return pool.take()
-        return self.writer.take() if self.writer is not None and self._no_reader() else None
+        server: ServerConnection = None
+        if reads and self.readers.pools:
+            server = self.readers.take(self.poller.now)
+            if server is not None:
+                return server
+        if self.writer is None or (reads and not self.no_reader()):
+            return None
+        return self.writer.take()
+
+    def needs_primary(self, wrote_s: cython.double, lsn: cython.longlong) -> cython.bint:
+        """Whether a read that must see what was written then, and up to there, can be sure of that on no replica."""
+        if self.readers.any_fresh(wrote_s, lsn):
+            return False
+        self.pools.sample()
+        return True
+
+    def take_fresh(self, wrote_s: cython.double, lsn: cython.longlong) -> ServerConnection | None:
+        """Give a free connection for such a read; None: it has to wait for the primary."""
+        server: ServerConnection = self.readers.take_fresh(wrote_s, lsn, self.poller.now)
+        if server is None and self.writer is not None:
+            server = self.writer.take()
+        return server
 
     def take_again(self, wrote: ServerConnection) -> ServerConnection | None:
         """Give the connection that a client wrote to last, if that is free, else any for a write, as `take` does."""
@@ -173,26 +192,6 @@ class Group:
             wrote.owner.move(wrote, ACTIVE)
             return wrote
         return self.take(False)
-
-    def take_other(self, lost: MemberPool) -> ServerConnection | None:
-        """Give a free connection for a read that was lost with one of `lost`'s, whose others may be dead as well."""
-        pool: MemberPool
-        for pool in self.readers:
-            if pool is not lost and pool.idle:
-                return pool.take()
-        return None
-
-    def catch_up(self) -> MemberPool | None:
-        """Give a replica that was passed over for want of a free connection, until it has served what it missed."""
-        pool: MemberPool
-        behind: cython.bint = False
-        for pool in self.readers:
-            if pool.missed and pool.idle:
-                pool.missed -= 1
-                return pool
-            behind = behind or pool.missed > 0
-        self.behind = behind
-        return None
 
     def wait(self, peer: Peer, reads: cython.bint) -> int:
         """Queue a client until a connection is free: `on_served`, or `on_refused` when it took too long."""
@@ -213,10 +212,10 @@ class Group:
         pool: MemberPool
         if not reads:
             return self.writer is not None and self.writer.can_dial(self.poller.now)
-        for pool in self.readers:
+        for pool in self.readers.pools:
             if pool.failures or pool.can_dial(self.poller.now):
                 return True
-        return len(self.readers) == 0
+        return len(self.readers.pools) == 0
 
     def claim(self, peer: Peer, server: ServerConnection) -> ServerConnection | None:
         """Give this very connection, now ACTIVE, if it is free; else queue for it, as `wait` does."""
@@ -308,7 +307,7 @@ class Group:
         reads = self.waiting_reads
         writes = self.waiting_writes
         if pool is not self.writer:
-            return reads if reads and pool in self.readers else None
+            return reads if reads and pool in self.readers.pools else None
         if reads and pool in self.eligible(reads=True) and not (writes and writes[0][1] <= reads[0][1]):
             return reads
         return writes or None

@@ -12,8 +12,11 @@ cdef class MemberPool:
     cdef readonly int failures
     cdef public int missed
     cdef readonly double retry_at
+    cdef public double fresh_s
+    cdef public long long lsn
     cdef readonly object closed
 
     cpdef move(self, ServerConnection server, int state)
     cpdef ServerConnection take(self)
+    cdef bint is_fresh(self, double wrote_s, long long lsn) noexcept
     cpdef bint can_dial(self, double now) except -1

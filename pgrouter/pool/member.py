@@ -63,6 +63,8 @@ class MemberPool:
         self.failures = 0
         self.missed = 0  # turns in which it had nothing free
         self.retry_at = 0.0
+        self.fresh_s = 0.0  # what was answered before this moment is here, see `cluster.freshness`; 0: not known
+        self.lsn = 0  # and what lies before this position of the WAL
         self.closed = Totals()
 
     def __repr__(self) -> str:
@@ -95,6 +97,10 @@ class MemberPool:
         server: ServerConnection = self.idle.pop()
         server.state = ACTIVE
         return server
+
+    def is_fresh(self, wrote_s: cython.double, lsn: cython.longlong) -> cython.bint:
+        """Whether it has what was answered at that moment, and the WAL up to that position."""
+        return wrote_s < self.fresh_s and lsn <= self.lsn
 
     # -- growing
 
@@ -145,6 +151,7 @@ class MemberPool:
         server.written_by = None
         server.profile = self.group.pools.profiles.empty
         server.prepared.clear()
+        server.presented = ()
         self.move(server, ACTIVE)
         self.group.give(server)
 

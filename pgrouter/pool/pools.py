@@ -7,21 +7,23 @@ import logging
 from typing import TYPE_CHECKING
 
 from pgrouter.auth.server import server_login
+from pgrouter.config.settings import Reads
 from pgrouter.errors import ServerLost
 from pgrouter.pool.group import Group
+from pgrouter.pool.readers import Writes
 from pgrouter.pool.resolver import Resolver
 from pgrouter.protocol.messages import cancel_request
 from pgrouter.server.cancel import CancelConnection
 from pgrouter.session.settings import Profiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from pgrouter.config.settings import Pool
     from pgrouter.net.poller import Poller
     from pgrouter.pool.member import MemberPool
     from pgrouter.server.connection import ServerConnection
-    from pgrouter.topology import ClusterView, Member
+    from pgrouter.topology import ClusterView, Mark, Member
 
 log = logging.getLogger("pgrouter.pool")
 
@@ -40,7 +42,11 @@ class Pools:
         self.settings = settings
         self.view = view
         self.profiles = Profiles()
+        self.reads = Reads()
+        self.marks: Mapping[str, Mark] = {}
+        self.writes = Writes()
         self.suspect = suspect
+        self.sample: Callable[[], None] = lambda: None  # a read must see a write that no replica is known to have
         self.each_tick: Callable[[float], None] = lambda _: None  # what else has deadlines
         self.groups: dict[tuple[str, str], Group] = {}
         self.resolver = Resolver(poller.loop, poller.clock)
@@ -65,6 +71,12 @@ class Pools:
             except Exception:  # a bug in one group must not leave the others with an old leader
                 log.exception("bug in following the cluster for %s", group)
 
+    def freshen(self, marks: Mapping[str, Mark]) -> None:
+        """Learn how far the replicas have come."""
+        self.marks = marks
+        for group in self.groups.values():
+            group.freshen(marks)
+
     def make_way(self, in_use: Callable[[str], bool]) -> None:
         """Have no connections to databases that nobody uses: PostgreSQL waits a moment for that before it drops one."""
         for group in self.groups.values():
@@ -77,6 +89,13 @@ class Pools:
         self.settings = settings
         for group in self.groups.values():
             group.adjust(settings)
+            group.wake()
+
+    def share_reads(self, reads: Reads) -> None:
+        """Share reads in this way from now on."""
+        self.reads = reads
+        for group in self.groups.values():
+            group.share_reads(self.view)
             group.wake()
 
     # -- what groups need of the world

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pgrouter.errors import RouterError
-    from pgrouter.pool.group import Group
     from pgrouter.pool.member import MemberPool
-    from pgrouter.proxy.batch import Batch
     from pgrouter.proxy.client import ClientConnection
     from pgrouter.proxy.statements import ClientStatements
     from pgrouter.server.connection import ServerConnection
@@ -64,15 +62,19 @@ class Again:
         self.text: bytes | None = None  # the only statement of the batch
         self.names: set[bytes] = set()  # under which the client knows it, b"" for the unnamed one
 
-    def route(self, batch: Batch, group: Group) -> None:
-        """Route the batch: a read goes to another replica, if there is one, all else to the primary."""
-        others = [pool for pool in group.readers if pool is not self.lost and not pool.failures]
+    def route(self, client: ClientConnection) -> None:
+        """Route the batch: a read goes to another replica, if one has what it must see, all else to the primary."""
+        batch, group = client.batch, client.group
+        others = [pool for pool in group.readers.pools if pool is not self.lost and not pool.failures]
+        fresh = [pool for pool in others if client.must_see_s() < pool.fresh_s and client.must_see_lsn <= pool.lsn]
         batch.reason = self.reason
-        batch.reads = self.lost is not None and bool(others or group.writer is None)
+        batch.reads = self.lost is not None and bool(fresh or group.writer is None)
 
-    def take(self, group: Group, reads: bool) -> ServerConnection | None:  # noqa: FBT001 (called from C)
+    def take(self, client: ClientConnection) -> ServerConnection | None:
         """Give a free server; None: the batch has to wait like any other."""
-        return group.take_other(self.lost) if reads else group.take(False)
+        if not client.batch.reads:
+            return client.group.take(False)
+        return client.group.readers.take_other(self.lost, client.must_see_s(), client.must_see_lsn)
 
     def failed(self, sqlstate: str) -> None:
         """Hear an error of the second run: the same one was not the replica's fault."""

@@ -31,6 +31,7 @@ cdef class Batch:
     cdef public int deallocates
     cdef readonly int forbidden
     cdef bint unusual
+    cdef readonly bint writes
     cdef bint draws
     cdef bint ends
     cdef readonly bint begins

@@ -22,7 +22,7 @@ DATABASE = int(Effect.DATABASE)
 DEALLOCATE = int(Effect.DEALLOCATE)
 DISCARD = int(Effect.DISCARD)
 OBJECTS = int(Effect.DDL | Effect.TEMP)  # what names stand for may be something else afterwards
-UNUSUAL = int(Effect.EXPLAIN | Effect.NAMES)
+UNUSUAL = int(Effect.INSTEAD | Effect.NAMES)
 SEQUENCES = int(Effect.SEQUENCES)
 UNSEEN = int(Effect.UNSEEN | Effect.OTHER_STATE)
 ENDS = (Tx.COMMIT, Tx.ROLLBACK)
@@ -91,6 +91,7 @@ class Batch:
         self.forbidden = 0  # what the pool forbids, see `session.pins`
         self.unusual = False  # something in it is not sent as it is: see `Link.request_unusual`
         self.deallocates = 0  # it contains DEALLOCATE ALL: the type of message that will carry it out
+        self.writes = False  # since the link something may have been written
         self.draws = False  # since the link something took values from sequences
         self.ends = False  # a COMMIT or ROLLBACK has been sent and not been answered
         self.begins = False  # a BEGIN has been sent and not been answered
@@ -118,6 +119,7 @@ class Batch:
         """Begin to read a batch that is to be routed."""
         self.reads = self.reads_nothing
         self.reason = ""
+        self.writes = False
         self.draws = False
         return self.statements.begin_batch()
 
@@ -132,6 +134,7 @@ class Batch:
     def unseen(self) -> int:
         """A statement streams through that is too large to be looked at: the session keeps its server."""
         self.effects |= UNSEEN
+        self.writes = True
         return 0
 
     def settled(self) -> int:
@@ -196,6 +199,7 @@ class Batch:
         reads: cython.bint = verdict.reads
         reason: str = verdict.reason
         self.quiet = verdict.quiet
+        self.writes = self.writes or verdict.writes
         self.draws = self.draws or verdict.draws
         if not self.plain:
             target, reason = decide(statement, self.facts)

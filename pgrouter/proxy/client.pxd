@@ -1,12 +1,15 @@
 from pgrouter.net.poller cimport Poller
 from pgrouter.protocol.framing cimport frontend_kind, impossible, length_at
-from pgrouter.proxy.batch cimport RouteCounts
+from pgrouter.pool.member cimport MemberPool
+from pgrouter.proxy.batch cimport Batch, RouteCounts
 from pgrouter.proxy.link cimport Link
 from pgrouter.server.connection cimport ServerConnection
 
 cdef int BIND, EXECUTE, FLUSH, PARSE, SYNC
 cdef int COPY, ENDS_BATCH, LAST
 cdef int IDLE
+cdef int EVENTUAL, SESSION
+cdef str OWN_WRITE
 cdef Py_ssize_t AHEAD, MAX_BATCH
 
 cdef class ClientConnection(Link):
@@ -15,6 +18,9 @@ cdef class ClientConnection(Link):
     cdef public object conversation
     cdef public object startup_profile
     cdef public bint waiting
+    cdef public int consistency
+    cdef public long long must_see_lsn
+    cdef bint stale
     cdef readonly dict told
     cdef public str pin
     cdef public double pinned_at
@@ -29,6 +35,9 @@ cdef class ClientConnection(Link):
     cdef Py_ssize_t refused(self, int refusal, bint unnamed, Py_ssize_t pos) except -1
     cdef Py_ssize_t swallow(self, Py_ssize_t pos, Py_ssize_t end) except -1
     cpdef int skip(self, Py_ssize_t size) except -1
+    cdef int choose(self) except -1
+    cpdef double must_see_s(self) noexcept
+    cdef bint is_fresh(self, ServerConnection server) except -1
     cdef int take_server(self) except -1
     cdef int take_own(self) except -1
     cdef bint has_own(self, ServerConnection server) except -1

@@ -18,15 +18,21 @@ import cython
 
 from pgrouter.errors import RouterError
 from pgrouter.net.poller import Poller
+from pgrouter.pool.member import MemberPool
 from pgrouter.protocol import messages
 from pgrouter.protocol.codes import BIND, EXECUTE, FLUSH, IDLE, PARSE, SYNC
 from pgrouter.protocol.framing import COPY, ENDS_BATCH, LAST, frontend_kind, impossible, length_at
 from pgrouter.proxy import again
+from pgrouter.proxy.batch import Batch
 from pgrouter.proxy.link import AHEAD, MAX_BATCH, Link, bad_frame
+from pgrouter.routing.statement import Reason
 from pgrouter.server.connection import ServerConnection
+from pgrouter.session.consistency import EVENTUAL, SESSION
 from pgrouter.session.pins import NO_SEQUENCES, REFUSALS
 
 log = logging.getLogger("pgrouter.client")
+
+OWN_WRITE = Reason.OWN_WRITE
 
 _ids = count(1)
 
@@ -41,6 +47,9 @@ class ClientConnection(Link):
         self.conversation = None
         self.startup_profile = None
         self.waiting = False
+        self.consistency = SESSION  # which writes its reads must see
+        self.must_see_lsn = 0  # and up to where in the WAL
+        self.stale = False  # not every replica has what the batch at hand must see
         self.told = {}  # ParameterStatus values of the session, where the startup packet had settings
         self.pin = None  # why the server is kept past the transaction
         self.pinned_at = 0.0  # and since when
@@ -138,9 +147,7 @@ class ClientConnection(Link):
         self.resets = self.batch.resets
         self.discards = self.batch.discards
         self.examined = at
-        if self.second is not None:
-            self.second.route(self.batch, self.group)
-        self.routes.add(self.batch.reason, self.batch.reads)
+        self.choose()
         self.take_server()
         if self.server is None:
             self.examined -= pos  # what waits comes again at offset 0
@@ -167,23 +174,44 @@ class ClientConnection(Link):
 
     # -- links
 
+    def choose(self) -> int:
+        """Find out whether a replica may have the batch, and count it."""
+        batch: Batch = self.batch
+        self.stale = False
+        if self.second is not None:
+            self.second.route(self)
+        elif batch.reads and batch.mixed:
+            wrote_s: cython.double = self.must_see_s()
+            if not self.group.readers.all_fresh(wrote_s, self.must_see_lsn):
+                self.stale = True
+                if self.group.needs_primary(wrote_s, self.must_see_lsn):
+                    return self.routes.add(OWN_WRITE, False)
+        return self.routes.add(batch.reason, batch.reads)
+
+    def must_see_s(self) -> cython.double:
+        """Give the moment whose writes a read must see; -1: none."""
+        if self.consistency == EVENTUAL:
+            return -1.0
+        return self.wrote_s if self.consistency == SESSION else max(self.wrote_s, self.group.writes.last_s)
+
     def take_server(self) -> int:
         """Link a server that is free, or wait for one."""
         server: ServerConnection
         if self.batch.needs_own_server():
             return self.take_own()
-        if self.second is None:
-            if self.group.sequences and self.wrote is not None and not (self.batch.reads and self.batch.mixed):
-                server = self.group.take_again(self.wrote)
-            else:
-                server = self.group.take(self.batch.reads)
+        if self.second is not None:
+            server = self.second.take(self)
+        elif self.stale:
+            server = self.group.take_fresh(self.must_see_s(), self.must_see_lsn)
+        elif self.group.sequences and self.wrote is not None and not (self.batch.reads and self.batch.mixed):
+            server = self.group.take_again(self.wrote)
         else:
-            server = self.second.take(self.group, self.batch.reads)
+            server = self.group.take(self.batch.reads)
         if server is not None:
             self.link(server)
         else:
             self.waiting = True
-            self.group.wait(self, self.batch.reads)
+            self.group.wait(self, self.batch.reads and not self.stale)
         return 0
 
     def take_own(self) -> int:
@@ -219,9 +247,22 @@ class ClientConnection(Link):
         if self.batch.needs_own_server() and not self.has_own(server):  # somebody else has written there meanwhile
             self.group.give(server)
             return self.on_refused(REFUSALS[NO_SEQUENCES])
-        self.link(server)
+        if self.batch.reads and self.batch.mixed and not self.is_fresh(server):  # its member has joined meanwhile
+            self.group.give(server)
+            self.second = None
+            self.stale = True
+            self.take_server()
+            if self.server is None:
+                return 0
+        else:
+            self.link(server)
         self.resume()
         return self.process_partial()
+
+    def is_fresh(self, server: ServerConnection) -> cython.bint:
+        """Whether a server has replayed what the batch at hand must see."""
+        pool: MemberPool = server.owner
+        return pool.is_fresh(self.must_see_s(), self.must_see_lsn)
 
     def on_refused(self, error: RouterError) -> int:
         """There is no server for what waits."""
@@ -362,6 +403,8 @@ class ClientConnection(Link):
         server: ServerConnection = self.server
         self.server = None
         self.idle_at = self.poller.now
+        if self.batch.writes and not self.reading:
+            self.note_write()
         if self.conversation is not None:
             self.conversation.refused(error)
             return 0

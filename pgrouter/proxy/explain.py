@@ -1,4 +1,4 @@
-"""EXPLAIN ROUTE in a session: the statement that is sent instead, whose rows are the answer.
+"""EXPLAIN ROUTE and SHOW pgrouter.lsn in a session: the statement that is sent instead, whose rows are the answer.
 
 So a server gives it its form in either protocol, in and out of transactions, and the router needs no second one.
 """
@@ -8,26 +8,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgrouter.protocol import codes, messages
-from pgrouter.routing.explain import asked_for, explain
+from pgrouter.routing.explain import asked_for, asks_position, explain
 from pgrouter.routing.policy import decide
 from pgrouter.session.settings import literal
 
 if TYPE_CHECKING:
     from pgrouter.proxy.client import ClientConnection
 
+# Where the session's writes are in the WAL: not before this position. A transaction on a replica sees what is replayed.
+POSITION = (
+    "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END "
+    'AS "pgrouter.lsn"'
+)
+
 
 def explained(client: ClientConnection, message: bytes) -> bytes | None:
     """Give what a server gets in place of this Query or Parse; None: the message itself."""
     if message[0] == codes.QUERY:
-        inner = asked_for(message[5:].partition(b"\0")[0])
-        return None if inner is None else messages.query(_answer(client, inner))
+        sql = _instead(client, message[5:].partition(b"\0")[0])
+        return None if sql is None else messages.query(sql)
     name, _, rest = message[5:].partition(b"\0")
     text, _, types = rest.partition(b"\0")
+    sql = _instead(client, text)
+    return None if sql is None else messages.message(codes.PARSE, name + b"\0" + sql.encode() + b"\0" + types)
+
+
+def _instead(client: ClientConnection, text: bytes) -> str | None:
+    if asks_position(text):
+        return POSITION
     inner = asked_for(text)
-    if inner is None:
-        return None
-    sql = _answer(client, inner).encode()
-    return messages.message(codes.PARSE, name + b"\0" + sql + b"\0" + types)
+    return None if inner is None else _answer(client, inner)
 
 
 def _answer(client: ClientConnection, inner: bytes) -> str:

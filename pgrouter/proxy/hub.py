@@ -19,6 +19,7 @@ from pgrouter.proxy.presented import forget_shared
 from pgrouter.routing.policy import facts_of
 from pgrouter.routing.statement import Effect, Tx
 from pgrouter.session import harvest, remains
+from pgrouter.session.consistency import demands
 from pgrouter.session.limbo import Limbo, after_loss
 from pgrouter.session.pins import forbidden_by
 from pgrouter.session.settings import strings_are_unusual
@@ -130,6 +131,7 @@ class Hub:
         limits = client.group.settings
         client.batch.forbid(forbidden_by(limits))
         client.statements.limit = limits.prepared_statements
+        client.consistency, client.must_see_lsn = demands(settings, self.settings.routing.read_consistency)
         client.batch.make_way = self.databases.make_way
         client.batch.follow(facts_of(settings, mode=client.mode, pinned=limits.mode == "session"))
 

@@ -24,6 +24,7 @@ cdef class Link(Peer):
     cdef public object profile
     cdef public object second
     cdef readonly ServerConnection wrote
+    cdef readonly double wrote_s
     cdef bint reading
     cdef bint knows
     cdef bint takes_over
@@ -36,6 +37,7 @@ cdef class Link(Peer):
 
     cpdef int link(self, ServerConnection server) except -1
     cpdef int unlink(self) except -1
+    cdef int note_write(self) except -1
     cdef Py_ssize_t forward(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
     cdef int remember(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int look_at(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1

@@ -75,6 +75,7 @@ class Link(Peer):
         self.statements = ClientStatements()
         self.batch = Batch(self.statements)
         self.profile = None
+        self.wrote_s = -1.0  # when its last write was answered
         self.wrote = None  # the server that wrote for it last
         self.second = None  # why the batch at hand runs a second time, see `proxy.again`
         self.reading = False  # linked to a replica, while other statements may belong to the primary
@@ -118,7 +119,15 @@ class Link(Peer):
             self.wrote = server
             server.written_by = self
             server.drawn = self.batch.draws
+            if self.batch.writes:
+                self.note_write()
         self.group.give(server)
+        return 0
+
+    def note_write(self) -> int:
+        """What was written has been answered, or was done without an answer: reads from now on must see it."""
+        self.wrote_s = self.poller.touch()  # not the time of this round, which may have begun before the commit
+        self.group.writes.last_s = self.wrote_s
         return 0
 
     # -- forwarding

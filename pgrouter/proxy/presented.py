@@ -45,16 +45,19 @@ def present(client: ClientConnection, statement: Statement, out: Gather, simple:
     if server.status == FAILED_TRANSACTION or (simple and continues):
         return  # it is refused; or nothing can be put in front without ending what is open
     names = named_by(statement, named)
+    closed = _close_presented(client, statement)
+    out.add_bytes(closed)
     if statement.tag not in BY_NAME:
         out.add_bytes(_close_shared(server))
     _give(client, names, out)
-    if simple and names:
+    if simple and (names or closed):
         server.owed.push(R_SYNC, SKIP)  # a Query behind an error would not be read
         out.add_bytes(messages.SYNC)
     if statement.tag == "DEALLOCATE":
         for name in names:
             client.statements.discard(name)
     elif names:
+        server.presented = frozenset(server.presented).union(names)
         server.dirty = True
 
 
@@ -63,6 +66,7 @@ def present_for_description(client: ClientConnection, statement: Statement, out:
     if statement.tag == "EXECUTE" and client.server.status != FAILED_TRANSACTION:
         names = named_by(statement, client.prepared)
         _give(client, names, out)
+        client.server.presented = frozenset(client.server.presented).union(names)
         client.server.dirty = client.server.dirty or bool(names)
 
 
@@ -79,6 +83,18 @@ def forget_shared(server: ServerConnection) -> None:
     server.held = True
     server.send_bytes(_close_shared(server))
     server.sync()
+
+
+def _close_presented(client: ClientConnection, statement: Statement) -> bytes:
+    """Close what the server got under names that the client has closed since: no Close of the client's goes there."""
+    server = client.server
+    closed = frozenset(server.presented).difference(client.prepared)
+    if statement.tag in BY_NAME and statement.cause:
+        closed &= {statement.cause.encode()}
+    server.presented = frozenset(server.presented) - closed
+    for _ in closed:
+        server.owed.push(R_CLOSE, SKIP)
+    return b"".join(messages.message(CLOSE, b"S" + name + b"\0") for name in closed)
 
 
 def _close_shared(server: ServerConnection) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any
 from pgrouter.routing import hints
 from pgrouter.routing.catalog import UNKNOWN, Catalog
 from pgrouter.routing.commands import judge
-from pgrouter.routing.explain import asked_for
+from pgrouter.routing.explain import asked_for, asks_position
 from pgrouter.routing.fingerprint import leading_hint
 from pgrouter.routing.parse import ParseError, statements
 from pgrouter.routing.statement import Effect, Reason, Statement, Target, Tx
@@ -22,7 +22,10 @@ log = logging.getLogger("pgrouter.routing")
 
 _OPEN = (Tx.BEGIN, Tx.BEGIN_READ_ONLY, Tx.BEGIN_PRIMARY)
 _EXPLAIN = Statement(
-    Target.SESSION, Reason.EXPLAIN, effects=int(Effect.EXPLAIN), tag="EXPLAIN ROUTE", literal_sensitive=True
+    Target.SESSION, Reason.EXPLAIN, effects=int(Effect.INSTEAD), tag="EXPLAIN ROUTE", literal_sensitive=True
+)
+_POSITION = Statement(
+    Target.SESSION, Reason.POSITION, effects=int(Effect.INSTEAD), tag="SHOW", literal_sensitive=True
 )
 
 
@@ -39,8 +42,8 @@ def classify(sql: str | bytes, catalog: Catalog = UNKNOWN) -> Statement:
 
 
 def _parse(raw: bytes, catalog: Catalog) -> Statement:
-    if asked_for(raw) is not None:
-        return _EXPLAIN
+    if asked_for(raw) is not None or asks_position(raw):
+        return _POSITION if asks_position(raw) else _EXPLAIN
     try:
         # Bytes that are not UTF-8 only matter in names, and a name that is not UTF-8 is known to no catalog here.
         judged = [_one(statement, catalog) for statement in statements(raw.decode("utf-8", "replace"))]

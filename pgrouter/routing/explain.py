@@ -15,6 +15,7 @@ _MEANING = {
     Target.SESSION: "session (the server that the session is on, else the primary)",
     Target.ERROR: "error (the primary gets it and says what is wrong)",
 }
+_SHOW_POSITION = re.compile(rb"\s*show\s+pgrouter\.lsn\s*;?\s*", re.IGNORECASE)
 _COMMAND = re.compile(rb"\s*explain\s+route\s(?=\s*\S)", re.IGNORECASE)
 
 
@@ -22,6 +23,11 @@ def asked_for(text: bytes) -> bytes | None:
     """Give the statement that EXPLAIN ROUTE is about; None when the text is no EXPLAIN ROUTE."""
     found = _COMMAND.match(text)
     return text[found.end() :] if found else None
+
+
+def asks_position(text: bytes) -> bool:
+    """Whether the text is SHOW pgrouter.lsn."""
+    return _SHOW_POSITION.fullmatch(text) is not None
 
 
 def explain(sql: str, statement: Statement) -> list[str]:

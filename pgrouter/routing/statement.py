@@ -41,7 +41,7 @@ class Effect(IntFlag):
     DDL = 512  # catalog facts may be out of date afterwards
     UNSEEN = 1024  # DO, CALL and unknown functions: their bodies may do any of the above
     UNLISTEN = 2048
-    EXPLAIN = 8192  # EXPLAIN ROUTE: the router knows the answer
+    INSTEAD = 8192  # EXPLAIN ROUTE, SHOW pgrouter.lsn: the server gets something else in its place
     REDEFINES = 4096  # DDL that may change what a known name does
     SEQUENCES = 32768  # asks what the session has got from sequences: currval, lastval
     DATABASE = 131072  # wants a database, to drop or copy it, in which there is no session
@@ -70,6 +70,8 @@ class Reason:
     READ = "read"
     EMPTY = "empty"
     EXPLAIN = "explain route"
+    POSITION = "position of writes"
+    OWN_WRITE = "newer than the replicas"  # of a read: what its session must see is on none of them
     WRITE = "write"
     DDL = "ddl"
     UTILITY = "utility command"
@@ -124,7 +126,9 @@ class Setting(Struct, frozen=True, gc=False):
 NO_ROLE = Setting("role", None)  # what becomes of the role when the session user is set
 
 _REPLICA, _SESSION, _NO_TX, _BEGIN_READ_ONLY = Target.REPLICA, Target.SESSION, Tx.NONE, Tx.BEGIN_READ_ONLY
+_STATELESS = frozenset({Reason.TRANSACTION, Reason.SETTING, Reason.EXPLAIN, Reason.POSITION})
 _DRAWING = frozenset({"INSERT", "MERGE", "COPY"})  # into a table whose defaults call nextval()
+_NOT_IN_WAL = int(Effect.SETTINGS | Effect.INSTEAD)
 _verdict = cache(Verdict)  # shared: reasons are few
 
 
@@ -143,10 +147,13 @@ class Statement(Struct, frozen=True, gc=False):  # gc: a cache of many of them m
     functions: tuple[str, ...] = ()  # names as written, folded by the parser: "f" or "schema.f"
     relations: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ()
-    verdict: Verdict = _verdict(False, True, "", False)  # derived, never given: what the data path asks
+    verdict: Verdict = _verdict(False, True, "", False, True)  # derived, never given: what the data path asks
 
     def __post_init__(self) -> None:
         reads = self.target is _REPLICA or (self.target is _SESSION and self.tx is _BEGIN_READ_ONLY)
         quiet = not self.effects and self.tx is _NO_TX
         draws = self.tag in _DRAWING or "nextval" in self.functions
-        force_setattr(self, "verdict", _verdict(reads, quiet, self.reason, draws))
+        # Several in one string have the first one's reason and all their effects
+        harmless = self.target is _SESSION and self.reason in _STATELESS and not self.effects & ~_NOT_IN_WAL
+        writes = not (reads or harmless)
+        force_setattr(self, "verdict", _verdict(reads, quiet, self.reason, draws, writes))

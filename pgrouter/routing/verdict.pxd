@@ -3,3 +3,4 @@ cdef class Verdict:
     cdef readonly bint quiet
     cdef readonly str reason
     cdef readonly bint draws
+    cdef readonly bint writes

@@ -47,6 +47,7 @@ cdef class ServerConnection(Stream):
     cdef public bint executed
     cdef public bint held
     cdef public bint discarded
+    cdef public object presented
     cdef public bint doomed
     cdef public bint dirty
     cdef public object written_by

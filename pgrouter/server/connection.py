@@ -138,6 +138,7 @@ class ServerConnection(Stream):
         self.at_sync = True  # the last request was answered with ReadyForQuery
         self.executed = False  # since then something was bound or executed: a transaction may be open
         self.held = False  # we ask something ourselves, for the client: it may not send meanwhile
+        self.presented = ()  # names of the client's own under which it has got statements, see `proxy.presented`
         self.discarded = False  # a DISCARD ALL of the client was carried out
         self.doomed = False  # closed when it becomes free
         self.dirty = False  # holds session state of its last client

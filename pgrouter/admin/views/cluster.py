@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pgrouter.topology import Member
 
 CLUSTER = columns(
-    "name host port:int role leader:bool writable:bool readable:bool timeline:int lag_bytes:int state "
+    "name host port:int role leader:bool writable:bool readable:bool timeline:int lag_bytes:int lag_ms:int state "
     "xact_count:int query_count:int sv_active:int sv_idle:int sv_login:int tags reason"
 )
 
@@ -43,6 +43,7 @@ def _row(scene: Scene, member: Member) -> Row:
         member.readable,
         member.timeline or None,
         member.lag_bytes,
+        None if member.lag_s is None else round(member.lag_s * 1000),
         member.state,
         done.xact_count,
         done.query_count,

@@ -7,12 +7,14 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from pgrouter.config.settings import Pool as PoolSettings
+from pgrouter.config.settings import Reads
 from pgrouter.errors import ServerLost
 from pgrouter.net.loop import Loop
 from pgrouter.pool.group import Group
+from pgrouter.pool.readers import Writes
 from pgrouter.server.connection import Peer, ServerConnection
 from pgrouter.session.settings import Profiles
-from pgrouter.topology import ClusterView, Member
+from pgrouter.topology import ClusterView, Mark, Member
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,6 +88,10 @@ class World:
         self.poller = self.loop.poller
         self.settings = PoolSettings(**settings)
         self.profiles = Profiles()
+        self.reads = Reads()
+        self.writes = Writes()
+        self.marks: dict[str, Mark] = {}
+        self.samples = 0
         self.view = view()
         self.suspects: list[str] = []
         self.served: list[Client] = []
@@ -104,6 +110,10 @@ class World:
         self.loop.close()
 
     # -- what a group asks of the pools
+
+    def sample(self) -> None:
+        """Count the demands for positions."""
+        self.samples += 1
 
     def suspect(self, name: str) -> None:
         """Hear that a member should be looked at."""

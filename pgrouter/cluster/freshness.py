@@ -1,0 +1,87 @@
+"""How far the replicas have come, in moments of the router's own clock. Pure.
+
+A write's moment is when its answer arrived. When the primary is asked for its WAL position after that, the write lies
+before the position that it tells: a sample. A replica that has replayed up to a sample's position has everything that
+had been answered before the sample was asked for; that moment is the replica's mark. So a read may go wherever the
+mark is later than its session's last write, which is one comparison, and nobody has to ask for positions per query.
+
+Positions are compared on one timeline only: samples and marks end with it, and until the new primary has told its
+position, reads that must see a write go to the primary.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from math import inf
+from typing import TYPE_CHECKING
+
+from pgrouter.topology import Mark, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pgrouter.cluster.word import Probe, Word
+    from pgrouter.topology import ClusterView
+
+MOST_SAMPLES = 4096  # then every other one goes: marks of replicas that are far behind become coarser, never too late
+
+
+class Freshness:
+    """Samples of the primary, and the marks of the replicas that follow from them."""
+
+    def __init__(self) -> None:
+        self._history = ("", 0)  # system identifier and timeline of all positions
+        self._samples: list[tuple[int, float]] = []  # (position, when it was asked for), both rising
+        self._distrusted: dict[str, float] = {}  # what was asked before says nothing of the server now
+
+    def distrust(self, name: str, now_s: float) -> None:
+        """Take no earlier answer of a member for a mark: it may have begun again, further back."""
+        self._distrusted[name] = now_s
+
+    def marks(self, view: ClusterView, probes: Mapping[str, Probe]) -> dict[str, Mark]:
+        """Take in what the members have said last; give the replicas that are known to follow, with their marks.
+
+        A mark comes of the last answer alone: a replica that was killed may begin again further back, and say so.
+        """
+        self._sample(view, probes)
+        words = {name: probe.word for name, probe in probes.items() if self._follows(name, probe)}
+        return {name: self._mark(word) for name, word in words.items() if word is not None}
+
+    def _sample(self, view: ClusterView, probes: Mapping[str, Probe]) -> None:
+        word = self._word_of_primary(view, probes)
+        if word is None:
+            return
+        if self._history != (word.system_id, word.timeline):
+            self._history = (word.system_id, word.timeline)
+            self._samples.clear()
+        samples = self._samples
+        if samples and word.asked_s <= samples[-1][1]:
+            return
+        while samples and samples[-1][0] >= word.lsn:  # the same position later on, or it crashed and lost its last WAL
+            samples.pop()
+        samples.append((word.lsn, word.asked_s))
+        if len(samples) > MOST_SAMPLES:
+            del samples[:-1:2]
+
+    @staticmethod
+    def _word_of_primary(view: ClusterView, probes: Mapping[str, Probe]) -> Word | None:
+        """Give the primary's word, also while it is not written to, as long as nobody has been promoted past it."""
+        probe = probes.get(view.primary or view.last_leader or "")
+        word = probe.said if probe else None
+        if word is None or word.role is not Role.PRIMARY:
+            return None
+        return word if (word.system_id, word.timeline) == (view.system_id, view.timeline) else None
+
+    def _follows(self, name: str, probe: Probe) -> bool:
+        word = probe.said
+        return (
+            word is not None
+            and word.role is Role.REPLICA
+            and word.asked_s > self._distrusted.get(name, -inf)
+            and (word.system_id, probe.timeline) == self._history
+            and probe.streamed_timeline == probe.timeline
+        )
+
+    def _mark(self, word: Word) -> Mark:
+        reached = bisect_right(self._samples, (word.lsn, inf))
+        return Mark(self._samples[reached - 1][1] if reached else 0.0, word.lsn)

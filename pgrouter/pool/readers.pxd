@@ -1,0 +1,23 @@
+from pgrouter.pool.member cimport MemberPool
+from pgrouter.server.connection cimport ServerConnection
+
+cdef int MOST_MISSED
+
+cdef class Writes:
+    cdef public double last_s
+
+cdef class Readers:
+    cdef readonly list pools
+    cdef list turns
+    cdef Py_ssize_t turn
+    cdef bint behind
+    cdef bint least_active
+    cdef readonly double fresh_s
+    cdef readonly long long lsn
+
+    cdef bint all_fresh(self, double wrote_s, long long lsn) noexcept
+    cdef bint any_fresh(self, double wrote_s, long long lsn) except -1
+    cdef ServerConnection take(self, double now)
+    cdef ServerConnection take_fresh(self, double wrote_s, long long lsn, double now)
+    cdef Py_ssize_t next_turn(self) except -1
+    cdef MemberPool catch_up(self)

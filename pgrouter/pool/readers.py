@@ -1,0 +1,148 @@
+"""The members of a group that share the reads: whose turn it is, and who has replayed what a session must see."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+import cython
+
+from pgrouter.pool.member import MemberPool
+from pgrouter.session.consistency import NOWHERE
+
+if TYPE_CHECKING:
+    from pgrouter.server.connection import ServerConnection
+
+MOST_MISSED = 200  # reads that a replica catches up with after it had no free connection
+
+
+class Writes:
+    """The moment of the last write through this router, of which strict reads must be later."""
+
+    def __init__(self) -> None:
+        self.last_s = -1.0
+
+
+class Readers:
+    """Pools to read from, in the order of their turns."""
+
+    def __init__(self) -> None:
+        self.turn = 0
+        self.follow([], [], False)
+
+    def follow(self, pools: list[MemberPool], turns: list[MemberPool], least_active: bool) -> None:  # noqa: FBT001 (C has no keyword arguments)
+        """Share reads among these from now on; a pool has as many `turns` as its weight says."""
+        self.pools = pools
+        self.turns = turns
+        self.least_active = least_active
+        self.turn = self.turn % len(turns) if turns else 0
+        self.behind = False  # one was passed over and has to catch up
+        for pool in pools:
+            pool.missed = 0
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look again how far the members have come."""
+        self.fresh_s = min((pool.fresh_s for pool in self.pools), default=inf)
+        self.lsn = min((pool.lsn for pool in self.pools), default=NOWHERE)
+
+    # -- freshness
+
+    def all_fresh(self, wrote_s: cython.double, lsn: cython.longlong) -> cython.bint:
+        """Whether it does not matter which of them gets a read that must see what was written then, and up to there."""
+        return wrote_s < self.fresh_s and lsn <= self.lsn
+
+    def any_fresh(self, wrote_s: cython.double, lsn: cython.longlong) -> cython.bint:
+        """Whether one of them may have such a read."""
+        pool: MemberPool
+        for pool in self.pools:  # noqa: SIM110 (a generator would be a call per pool)
+            if pool.is_fresh(wrote_s, lsn):
+                return True
+        return False
+
+    # -- taking
+
+    def take(self, now: cython.double) -> ServerConnection | None:
+        """Give a free connection of whose turn it is; one that has none is passed over for this time, and dialled."""
+        step: cython.Py_ssize_t
+        pool: MemberPool
+        turns: list = self.turns
+        size: cython.Py_ssize_t = len(turns)
+        if self.behind:
+            pool = self.catch_up()
+            if pool is not None:
+                return pool.take()
+        first: cython.Py_ssize_t = self.next_turn()
+        self.turn = first + 1 if first + 1 < size else 0
+        pool = turns[first]
+        if pool.idle:
+            return pool.take()
+        if not self.least_active:
+            pool.missed = min(pool.missed + 1, MOST_MISSED)
+            self.behind = True
+        if not pool.pending and pool.can_dial(now):
+            pool.dial()
+        for step in range(1, size):
+            pool = turns[(first + step) % size]
+            if pool.idle:
+                return pool.take()
+        return None
+
+    def take_fresh(
+        self, wrote_s: cython.double, lsn: cython.longlong, now: cython.double
+    ) -> ServerConnection | None:
+        """Give a free connection of a member that has replayed what such a read must see."""
+        step: cython.Py_ssize_t
+        pool: MemberPool
+        turns: list = self.turns
+        size: cython.Py_ssize_t = len(turns)
+        first: cython.Py_ssize_t = self.next_turn()
+        for step in range(size):
+            pool = turns[(first + step) % size]
+            if not pool.is_fresh(wrote_s, lsn):
+                continue
+            if pool.idle:
+                self.turn = (first + step + 1) % size
+                return pool.take()
+            if not pool.pending and pool.can_dial(now):
+                pool.dial()
+        return None
+
+    def take_other(self, lost: MemberPool, wrote_s: float, lsn: int) -> ServerConnection | None:
+        """Give a free connection for such a read that was lost with one of `lost`'s, whose others may be dead, too."""
+        pool: MemberPool
+        for pool in self.pools:
+            if pool is not lost and pool.idle and pool.is_fresh(wrote_s, lsn):
+                return pool.take()
+        return None
+
+    def next_turn(self) -> cython.Py_ssize_t:
+        """Say whose turn it is: the next one's, or that of the one with the fewest connections at work."""
+        step: cython.Py_ssize_t
+        best: cython.Py_ssize_t = self.turn
+        if not self.least_active:
+            return best
+        pool: MemberPool
+        turns: list = self.turns
+        size: cython.Py_ssize_t = len(turns)
+        active: cython.Py_ssize_t
+        fewest: cython.Py_ssize_t = -1
+        for step in range(size):
+            pool = turns[(self.turn + step) % size]
+            active = len(pool.servers) - len(pool.idle) - pool.pending
+            if fewest < 0 or active < fewest:
+                fewest = active
+                best = (self.turn + step) % size
+        return best
+
+    def catch_up(self) -> MemberPool | None:
+        """Give one that was passed over for want of a free connection, until it has served what it missed."""
+        pool: MemberPool
+        behind: cython.bint = False
+        for pool in self.pools:
+            if pool.missed and pool.idle:
+                pool.missed -= 1
+                return pool
+            behind = behind or pool.missed > 0
+        self.behind = behind
+        return None
