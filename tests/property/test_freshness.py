@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +13,9 @@ from pgrouter.cluster import freshness
 from pgrouter.cluster.freshness import Freshness
 from pgrouter.cluster.word import Probe, Word
 from pgrouter.topology import ClusterView, Member, Role
+
+if TYPE_CHECKING:
+    import pytest
 
 NAMES = ("a", "b", "c")
 SYSTEM = "7"

@@ -19,7 +19,7 @@ from pgrouter.lsn import end_of_record, parse
         ("1/123456789", None),
         ("x/1", None),
         ("1/-1", None),
-        ("١/1", None),
+        ("\u0661/1", None),
     ],
 )
 def test_parse(text: str, position: int | None) -> None:
