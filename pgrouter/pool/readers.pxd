@@ -19,5 +19,5 @@ cdef class Readers:
     cdef bint any_fresh(self, double wrote_s, long long lsn) except -1
     cdef ServerConnection take(self, double now)
     cdef ServerConnection take_fresh(self, double wrote_s, long long lsn, double now)
-    cdef Py_ssize_t next_turn(self) except -1
+    cdef Py_ssize_t least_busy(self) except -1
     cdef MemberPool catch_up(self)

@@ -72,7 +72,7 @@ class Readers:
             pool = self.catch_up()
             if pool is not None:
                 return pool.take()
-        first: cython.Py_ssize_t = self.next_turn()
+        first: cython.Py_ssize_t = self.least_busy() if self.least_active else self.turn
         self.turn = first + 1 if first + 1 < size else 0
         pool = turns[first]
         if pool.idle:
@@ -96,7 +96,7 @@ class Readers:
         pool: MemberPool
         turns: list = self.turns
         size: cython.Py_ssize_t = len(turns)
-        first: cython.Py_ssize_t = self.next_turn()
+        first: cython.Py_ssize_t = self.least_busy() if self.least_active else self.turn
         for step in range(size):
             pool = turns[(first + step) % size]
             if not pool.is_fresh(wrote_s, lsn):
@@ -116,12 +116,10 @@ class Readers:
                 return pool.take()
         return None
 
-    def next_turn(self) -> cython.Py_ssize_t:
-        """Say whose turn it is: the next one's, or that of the one with the fewest connections at work."""
+    def least_busy(self) -> cython.Py_ssize_t:
+        """Give the turn of the one with the fewest connections at work; of several, the next one's."""
         step: cython.Py_ssize_t
         best: cython.Py_ssize_t = self.turn
-        if not self.least_active:
-            return best
         pool: MemberPool
         turns: list = self.turns
         size: cython.Py_ssize_t = len(turns)

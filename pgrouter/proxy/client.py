@@ -181,7 +181,7 @@ class ClientConnection(Link):
         if self.second is not None:
             self.second.route(self)
         elif batch.reads and batch.mixed:
-            wrote_s: cython.double = self.must_see_s()
+            wrote_s: cython.double = self.wrote_s if self.consistency == SESSION else self.must_see_s()
             if not self.group.readers.all_fresh(wrote_s, self.must_see_lsn):
                 self.stale = True
                 if self.group.needs_primary(wrote_s, self.must_see_lsn):
