@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pgrouter.clock import monotonic
+from pgrouter.clock import monotonic, wall
 from pgrouter.cluster.etcd import EtcdSource
+from pgrouter.cluster.handover import handover
 from pgrouter.cluster.merge import merge
 from pgrouter.cluster.probe import Prober
 from pgrouter.cluster.static import StaticSource
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pgrouter.clock import Clock
+    from pgrouter.cluster.patroni_keys import Snapshot
     from pgrouter.cluster.source import Source
     from pgrouter.config.settings import Cluster
 
@@ -61,6 +64,7 @@ class Monitor:
         self._changed_s = self._published_s = clock()
         self._running = False
         self._complete = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None  # when a hold begins or ends by itself
 
     @property
     def view(self) -> ClusterView:
@@ -86,6 +90,7 @@ class Monitor:
     async def stop(self) -> None:
         """Stop source and probes and close their connections."""
         self._running = False
+        self._wake_at(None)
         await self._source.stop()
         probers, self._probers = list(self._probers.values()), {}
         await asyncio.gather(*(prober.stop() for prober in probers), *self._retired)
@@ -103,6 +108,7 @@ class Monitor:
         snapshot = self._source.current(self._view, self._probes)
         if snapshot is None:
             return
+        snapshot = self._with_handover(snapshot)
         before, self._view = self._view, merge(self._view, snapshot, self._probes)
         if self._follow_members():
             self._view = merge(self._view, snapshot, self._probes)  # what an old address said is no word of the new one
@@ -117,6 +123,20 @@ class Monitor:
         self._alarm(snapshot.leader, snapshot.leader_since_s)
         if all(member.name in self._probes for member in self._view.members):
             self._complete.set()
+
+    def _with_handover(self, snapshot: Snapshot) -> Snapshot:
+        """Add what follows from an announced switchover at this moment, and come back when that changes."""
+        now = handover(snapshot, self._clock(), wall(), self._settings.switchover_timeout_s)
+        self._wake_at(now.until_s)
+        return replace(snapshot, handover=now.reason) if now.reason else snapshot
+
+    def _wake_at(self, moment_s: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if moment_s is not None:
+            pause_s = max(0.0, moment_s - self._clock())
+            self._timer = asyncio.get_running_loop().call_later(pause_s, self._update)
 
     def _publish(self) -> None:
         self._published_s = self._clock()

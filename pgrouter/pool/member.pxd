@@ -12,6 +12,7 @@ cdef class MemberPool:
     cdef readonly int failures
     cdef public int missed
     cdef readonly double retry_at
+    cdef readonly double fenced_at
     cdef readonly object closed
 
     cpdef move(self, ServerConnection server, int state)

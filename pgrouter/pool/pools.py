@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pgrouter.config.settings import Pool
+    from pgrouter.net.options import SocketOptions
     from pgrouter.net.poller import Poller
     from pgrouter.pool.member import MemberPool
     from pgrouter.server.connection import ServerConnection
@@ -41,6 +42,7 @@ class Pools:
         self.view = view
         self.profiles = Profiles()
         self.suspect = suspect
+        self.socket_options: SocketOptions = ()
         self.each_tick: Callable[[float], None] = lambda _: None  # what else has deadlines
         self.groups: dict[tuple[str, str], Group] = {}
         self.resolver = Resolver(poller.loop, poller.clock)
@@ -93,7 +95,7 @@ class Pools:
             if address is None:
                 server.lose(ServerLost(why))
             elif not server.closed:
-                server.dial(*address)
+                server.dial(*address, self.socket_options)
 
         address = self.resolver.known(member.host, member.port)
         if address is not None:

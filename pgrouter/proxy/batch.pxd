@@ -34,6 +34,9 @@ cdef class Batch:
     cdef bint draws
     cdef bint ends
     cdef readonly bint begins
+    cdef readonly bint commits
+    cdef readonly bint over
+    cdef readonly bint repeats
     cdef bint quiet
     cdef public int effects
     cdef public object touched

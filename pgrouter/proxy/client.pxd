@@ -29,6 +29,7 @@ cdef class ClientConnection(Link):
     cdef Py_ssize_t refused(self, int refusal, bint unnamed, Py_ssize_t pos) except -1
     cdef Py_ssize_t swallow(self, Py_ssize_t pos, Py_ssize_t end) except -1
     cpdef int skip(self, Py_ssize_t size) except -1
+    cdef bint stopped(self) noexcept
     cdef int take_server(self) except -1
     cdef int take_own(self) except -1
     cdef bint has_own(self, ServerConnection server) except -1

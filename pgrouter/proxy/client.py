@@ -64,12 +64,12 @@ class ClientConnection(Link):
                 used = self.swallow(pos, end)
             elif self.conversation is not None:
                 used = self.converse(buf, pos, end)
-            elif self.server is not None and not self.server.held:
+            elif self.server is not None and not self.server.held and not self.stopped():
                 pos = self.forward(buf, pos, end)
                 if self.server is not None:
                     return pos
                 continue
-            elif self.waiting or self.server is not None:  # or its settings are being read back
+            elif self.waiting or self.server is not None:  # or its settings are being read back, or it is fenced
                 if end - pos > AHEAD:
                     self.pause()
                 return pos
@@ -81,6 +81,10 @@ class ClientConnection(Link):
                 return pos
             pos = used
         return end if self.closed else pos
+
+    def stopped(self) -> cython.bint:
+        """Whether our server may begin no transaction for now, and none is open."""
+        return self.server.fenced and self.body_left == 0 and self.server.at_rest()
 
     def begin(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Find the end of the batch that begins at pos, and a server for it.
@@ -362,10 +366,10 @@ class ClientConnection(Link):
         server: ServerConnection = self.server
         self.server = None
         self.idle_at = self.poller.now
-        if self.conversation is not None:
+        if self.conversation is not None and self.pin is None:
             self.conversation.refused(error)
             return 0
-        if self.again > 0 and self.elsewhere:
+        if self.again > 0 and self.repeats and self.pin is None:
             self.second = again.lost(self, server, error)
             return self.run_again()
         self.second = None

@@ -30,6 +30,8 @@ snapshots = st.builds(
     heard_s=moments,
     leader_since_s=moments,
     reachable=st.booleans(),
+    by_words=st.booleans(),
+    handover=st.sampled_from(("", "a switchover is announced")),
 )
 words = st.builds(
     Word,
@@ -69,8 +71,10 @@ def check(before: ClusterView, world: World) -> None:
     assert view.primary not in view.readers
     if view.system_id == before.system_id:
         assert view.timeline >= before.timeline
+    check_fence(before, world)
     if view.primary is None:
         return
+    assert not world.snapshot.handover
     probe = world.probes[view.primary]
     assert probe.failures < 2
     assert probe.word.role is Role.PRIMARY
@@ -83,6 +87,20 @@ def check(before: ClusterView, world: World) -> None:
     if before.primary != view.primary:
         assert probe.failures == 0
         assert probe.word.asked_s >= world.snapshot.leader_since_s
+
+
+def check_fence(before: ClusterView, world: World) -> None:
+    """Nobody is fenced who may be written to, who leads, or who says that it is primary."""
+    fenced = world.view.fenced
+    if fenced is None:
+        return
+    assert world.view.primary is None
+    assert world.snapshot.leader is None
+    assert not world.snapshot.config.paused
+    assert fenced == before.last_leader
+    probe = world.probes.get(fenced, Probe())
+    assert probe.said is None or probe.said.role is Role.REPLICA
+    assert not (world.snapshot.by_words and probe.said is None)
 
 
 def check_readers(world: World) -> None:
@@ -143,7 +161,13 @@ def test_a_healthy_cluster_always_comes_back(story: list[object], last: Snapshot
     system_id = last.system_id or "9"
     world.hear(
         replace(
-            last, members=tuple(MEMBERS.values()), leader=leader, system_id=system_id, heard_s=90.0, leader_since_s=90.0
+            last,
+            members=tuple(MEMBERS.values()),
+            leader=leader,
+            system_id=system_id,
+            heard_s=90.0,
+            leader_since_s=90.0,
+            handover="",
         )
     )
     world.view = merge(world.view, world.snapshot, world.probes)
