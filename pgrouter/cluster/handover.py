@@ -1,4 +1,4 @@
-"""When writes are held for a change of leaders that Patroni has announced and not yet made. Pure: time comes in as data.
+"""When writes are held for a change of leaders that Patroni has announced and not made yet. Pure: time is data.
 
 The `failover` key announces it (docs/rest_api of Patroni: /switchover, /failover). Patroni's leader then asks the
 candidates, makes a checkpoint and stops its PostgreSQL, which ends every session: 0.1 s after the key on idle servers,

@@ -19,7 +19,10 @@ SocketOptions = tuple[tuple[int, int, int], ...]  # level, option, value
 
 def socket_options(tcp: Tcp) -> SocketOptions:
     """Give what to set on each TCP socket, of clients and of servers."""
-    options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(tcp.keepalive))]
+    options = [
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(tcp.keepalive)),
+    ]
     if tcp.keepalive:
         options += [
             (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, round(tcp.keepidle_s))),

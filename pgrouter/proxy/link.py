@@ -226,7 +226,7 @@ class Link(Peer):
         """Whether the batch that begins here must wait until the server has answered all before it.
 
         What is linked to a replica was routed there; what comes after its transaction may be a write. The same goes for
-        a server that may not be written to for now. And a name whose Parse may have failed can only then be parsed again.
+        a server that may not be written to now. And a name whose Parse may have failed can only then be parsed again.
         """
         server: ServerConnection = self.server
         batch: Batch = self.batch
