@@ -41,6 +41,8 @@ log = logging.getLogger("pgrouter.client")
 
 IDLE = ord("I")
 
+_COMMANDS = (requests.QUERY, requests.FUNCTION, requests.EXECUTE, requests.REFUSED, requests.REFUSED_QUERY)
+
 _ENDINGS = {Tx.COMMIT: "COMMIT", Tx.ROLLBACK: "ROLLBACK"}
 
 _GONE = object()  # who wrote last on a server, and may have left values of sequences
@@ -286,7 +288,8 @@ class Hub:
             client.pin = None
             client.violation(_told(error, f"The session cannot go on without it: {lost}.", severity="FATAL"))
             return
-        ahead = server.owed.count > 1 or client.kept > 0  # it did not wait to hear whether its BEGIN went well
+        commands = sum(kind in _COMMANDS for kind, _ in server.owed.pending())
+        ahead = commands > 1 or client.open_batch or client.kept > 0  # it did not wait to hear of its BEGIN
         lost = server.status != IDLE or (client.batch.begins and ahead)
         failed = lost and not client.batch.over  # else the session is idle, as after a COMMIT that fails in PostgreSQL
         told = _told(error, _fate(client.batch, lost=lost, inside=server.status != IDLE))
