@@ -73,7 +73,7 @@ class Again:
         batch.reason = self.reason
         if self.lost is None:
             batch.reads = False
-        elif batch.mixed:
+        elif batch.reads and batch.mixed:
             others = [pool for pool in group.readers if pool is not self.lost and not pool.failures]
             batch.reads = bool(others) or group.writer is None or group.writer is self.lost
 

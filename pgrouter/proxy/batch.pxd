@@ -6,6 +6,7 @@ cdef int PARSE, BIND, DESCRIBE, EXECUTE, FUNCTION_CALL, QUERY
 cdef int COPY
 cdef int DATABASE, DEALLOCATE, DISCARD, OBJECTS, SEQUENCES, UNSEEN, UNUSUAL
 cdef tuple ENDS, BEGINS
+cdef str HINT
 
 cdef class Tally:
     cdef public long long count

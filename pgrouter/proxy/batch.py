@@ -25,6 +25,7 @@ OBJECTS = int(Effect.DDL | Effect.TEMP)  # what names stand for may be something
 UNUSUAL = int(Effect.EXPLAIN | Effect.NAMES)
 SEQUENCES = int(Effect.SEQUENCES)
 UNSEEN = int(Effect.UNSEEN | Effect.OTHER_STATE)
+HINT = Reason.HINT
 ENDS = (Tx.COMMIT, Tx.ROLLBACK)
 BEGINS = (Tx.BEGIN, Tx.BEGIN_READ_ONLY, Tx.BEGIN_PRIMARY)
 
@@ -87,7 +88,7 @@ class Batch:
         self.has_startup = False  # the startup packet had settings, to which RESET goes back
         self.reads = False  # it is one for a replica
         self.reason = ""  # and why
-        self.repeats = True  # it only reads, by what its statements are, wherever it runs
+        self.repeats = True  # it only reads, by the class of its statements, wherever it runs
         self.quiet = True  # its last statement leaves nothing behind
         self.forbidden = 0  # what the pool forbids, see `session.pins`
         self.unusual = False  # something in it is not sent as it is: see `Link.request_unusual`
@@ -204,7 +205,7 @@ class Batch:
         reason: str = verdict.reason
         self.quiet = verdict.quiet
         self.draws = self.draws or verdict.draws
-        self.repeats = self.repeats and reads
+        self.repeats = self.repeats and reads and verdict.reason is not HINT  # of which only its author can know
         if not self.plain:
             target, reason = decide(statement, self.facts)
             reads = target is Target.REPLICA

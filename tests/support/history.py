@@ -47,7 +47,7 @@ class Findings:
     doubled: set[tuple[int, int]] = field(default_factory=set)  # there more than once
     undone: set[tuple[int, int]] = field(default_factory=set)  # refused, and there all the same
     phantoms: set[tuple[int, int]] = field(default_factory=set)  # seen by a read, and not there
-    missed: list[tuple[Deed, int]] = field(default_factory=list)  # a read of the primary without its client's last write
+    missed: list[tuple[Deed, int]] = field(default_factory=list)  # a read of the primary without what was written
     stale: list[tuple[Deed, int]] = field(default_factory=list)  # the same, of any server
 
     def wrong(self, *, stale_reads: bool) -> bool:
