@@ -14,3 +14,4 @@ class Clock(Protocol):
 
 
 monotonic: Clock = time.monotonic
+wall: Clock = time.time  # Unix time, which may be set back: only to read moments that others have written down

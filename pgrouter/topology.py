@@ -62,6 +62,7 @@ class ClusterView:
     timeline: int = 0  # the newest on which a member of this system was ever writable: never goes back
     system_id: str = ""  # of the cluster that this view is about; empty: not known yet
     dcs_reachable: bool = True  # False: who leads is what was last known
+    fenced: str | None = None  # the last leader, when no transaction may go on there although no other leads yet
     no_primary: str = "nothing is known yet"  # why writes are held; empty: they are not
 
     def member(self, name: str) -> Member | None:

@@ -87,7 +87,11 @@ class KeySpace:
     def snapshot(self) -> tuple[Snapshot, int]:
         """Decode everything; the number is the revision that wrote the leader key, 0 without one."""
         decoded = decode({key: value for key, (value, _) in self._keys.items()})
-        return replace(decoded, revision=self.revision), self._keys.get("leader", ("", 0))[1]
+        return replace(decoded, revision=self.revision), self.written("leader")
+
+    def written(self, key: str) -> int:
+        """Give the revision that wrote a key, 0 when there is none."""
+        return self._keys.get(key, ("", 0))[1]
 
     def _entry(self, kv: dict[str, str]) -> tuple[str, tuple[str, int]]:
         key = _decode(kv["key"]).removeprefix(self._prefix)
@@ -167,6 +171,7 @@ class _Watcher(threading.Thread):
         self._lost = 0  # attempts in a row without a watch that lived
         self._last = Snapshot()
         self._reign = 0  # revision of the leader key of self._last
+        self._announced = 0  # and of its failover key
         self._told: dict[str, str] = {}  # trouble of each endpoint that is in the log already
         self._lock = threading.Lock()  # guards _response
         self._response: requests.Response | None = None
@@ -300,11 +305,14 @@ class _Watcher(threading.Thread):
         """Deliver what the keys said at `heard_s`."""
         snapshot, reign = self._keys.snapshot()
         goes_on = (snapshot.leader, reign) == (self._last.leader, self._reign)
-        self._reign = reign
+        announced = self._keys.written("failover")
+        known = announced == self._announced
+        self._reign, self._announced = reign, announced
         self._last = replace(
             snapshot,
             heard_s=heard_s,
             leader_since_s=self._last.leader_since_s if goes_on or snapshot.leader is None else self._clock(),
+            switchover_since_s=self._last.switchover_since_s if known else self._clock(),
         )
         self._deliver(self._last)
 

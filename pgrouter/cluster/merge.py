@@ -15,6 +15,10 @@ Everything else follows:
 - The leader key is deleted: nobody is writable, at once. Whoever cuts server connections looks at `leader`, which is
   then None and not another name; so a key that is deleted and written again (0.1 s in failsafe mode, and when etcd
   returns) costs nobody a session.
+- The leader key is gone and the old leader does not say that it is primary: it is `fenced`, and transactions that
+  are open there end. It is frozen or gone, and would go on as a primary if it woke up after the election.
+- A switchover is announced (`cluster.handover`): nobody is writable although the key stays, until the leader changes,
+  the announcement goes, or its time is over.
 - Another name: the old leader is out in the very view in which the new one is named, and the new one gets writes by its
   own word only, since it answers 25006 for the first 0.1-0.3 s of its reign.
 - A second server that says primary gets nothing. If its timeline is newer than the leader's, somebody has promoted it,
@@ -108,6 +112,7 @@ def merge(
         timeline=reign.timeline,
         system_id=reign.system_id,
         dcs_reachable=snapshot.reachable,
+        fenced=_fenced(case),
         no_primary=reign.objection,
     )
     return _numbered(previous, view)
@@ -182,6 +187,19 @@ def _reign(case: _Case, names: set[str]) -> _Reign:
     )
 
 
+def _fenced(case: _Case) -> str | None:
+    """Name the member that led last, if nobody leads and it does not say that it is primary.
+
+    Silence counts where a DCS has taken the key away; where words are all there is, it may be no more than a slow host.
+    """
+    name = case.previous.last_leader
+    if case.candidate is not None or name is None:
+        return None
+    word = case.probe(name).said
+    silent = word is None and not case.snapshot.by_words
+    return name if silent or (word is not None and word.role is not Role.PRIMARY) else None
+
+
 def _nobody(case: _Case) -> str:
     if case.candidate is not None:
         return f"{case.candidate} is named as leader but has no address"
@@ -207,6 +225,8 @@ def _objections_to_writes(name: str, probe: Probe, case: _Case) -> Iterator[str]
         yield f"{rival} says it is primary on a newer timeline, and the DCS has not spoken since"
     if case.previous.primary != name and (probe.failures or word.asked_s < case.snapshot.leader_since_s):
         yield "leads, its own word is awaited"
+    if case.snapshot.handover:
+        yield case.snapshot.handover
 
 
 def _rival(name: str, word: Word, case: _Case) -> str:

@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pgrouter.clock import monotonic
+from pgrouter.clock import monotonic, wall
 from pgrouter.cluster.etcd import EtcdSource
 from pgrouter.cluster.freshness import Freshness
+from pgrouter.cluster.handover import handover
 from pgrouter.cluster.merge import Lag, merge
 from pgrouter.cluster.probe import Prober
 from pgrouter.cluster.static import StaticSource
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pgrouter.clock import Clock
+    from pgrouter.cluster.patroni_keys import Snapshot
     from pgrouter.cluster.source import Source
     from pgrouter.config.settings import Cluster
     from pgrouter.topology import Mark
@@ -76,6 +79,7 @@ class Monitor:
         self._changed_s = self._published_s = clock()
         self._running = False
         self._complete = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None  # when a hold begins or ends by itself
 
     @property
     def view(self) -> ClusterView:
@@ -108,6 +112,7 @@ class Monitor:
         self._running = False
         if self._sampler is not None:
             self._sampler.cancel()
+        self._wake_at(None)
         await self._source.stop()
         probers, self._probers = list(self._probers.values()), {}
         await asyncio.gather(*(prober.stop() for prober in probers), *self._retired)
@@ -141,6 +146,7 @@ class Monitor:
         snapshot = self._source.current(self._view, self._probes)
         if snapshot is None:
             return
+        snapshot = self._with_handover(snapshot)
         self._follow_marks()
         lag = Lag(most_bytes=self._reads.max_lag_bytes, most_s=self._reads.max_lag_s, marks=self._marks)
         before, self._view = self._view, merge(self._view, snapshot, self._probes, lag)
@@ -163,6 +169,20 @@ class Monitor:
         if marks != self._marks:
             self._marks = marks
             self._on_marks(marks)
+
+    def _with_handover(self, snapshot: Snapshot) -> Snapshot:
+        """Add what follows from an announced switchover at this moment, and come back when that changes."""
+        now = handover(snapshot, self._clock(), wall(), self._settings.switchover_timeout_s)
+        self._wake_at(now.until_s)
+        return replace(snapshot, handover=now.reason) if now.reason else snapshot
+
+    def _wake_at(self, moment_s: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if moment_s is not None:
+            pause_s = max(0.0, moment_s - self._clock())
+            self._timer = asyncio.get_running_loop().call_later(pause_s, self._update)
 
     def _publish(self) -> None:
         self._published_s = self._clock()

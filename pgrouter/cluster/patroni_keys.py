@@ -87,8 +87,11 @@ class Snapshot:
     revision: int = 0
     heard_s: float = 0.0  # when the DCS last confirmed all of this
     leader_since_s: float = 0.0  # when this reign of this leader was first heard of
+    switchover_since_s: float = 0.0  # when this `switchover` was first heard of
     reachable: bool = True
     trouble: str = ""  # why it is not reachable, or why nobody is named
+    by_words: bool = False  # no DCS: who leads is what the servers say of themselves
+    handover: str = ""  # why writes are held although somebody leads, see `cluster.handover`; set by the monitor
 
 
 def decode(keys: Mapping[str, str]) -> Snapshot:

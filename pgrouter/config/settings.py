@@ -9,9 +9,9 @@ it can take. docs/configuration.md and configs/full.yml have every setting too; 
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003  (msgspec reads the annotations)
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 from msgspec.structs import replace
 
 from pgrouter.config.types import Count, CountOrNone, ListenPort, Name, Port, Seconds, Secret, Weight
@@ -76,6 +76,17 @@ class Cluster(_Section, kw_only=True):
     members: tuple[MemberAddress, ...] = ()  # source: static
     etcd: Etcd | None = None  # source: etcd
     monitor: Monitor = field(default_factory=Monitor)
+    switchover_timeout_s: Seconds = field(default=10.0, name="switchover_timeout")  # writes held for an announced one
+
+
+class Tcp(_Section, kw_only=True):
+    """When a peer that has vanished without a word is given up, on the sockets of clients and of servers."""
+
+    keepalive: bool = True  # ask idle peers whether they are there
+    keepidle_s: Seconds = field(default=30.0, name="keepidle")  # of silence before the first question
+    keepintvl_s: Seconds = field(default=10.0, name="keepintvl")  # between two of them
+    keepcnt: Annotated[int, Meta(ge=1, le=127)] = 3  # so many without an answer end the connection
+    user_timeout_s: Seconds = field(default=0.0, name="user_timeout")  # sent and not acknowledged; 0: the kernel's own
 
 
 class Auth(_Section, kw_only=True):
@@ -194,6 +205,7 @@ class Settings(_Section, kw_only=True):
 
     listen: tuple[Listen, ...] = (Listen(),)
     cluster: Cluster
+    tcp: Tcp = field(default_factory=Tcp)
     auth: Auth = field(default_factory=Auth)
     pool: Pool = field(default_factory=Pool)
     routing: Routing = field(default_factory=Routing)

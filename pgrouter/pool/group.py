@@ -104,12 +104,24 @@ class Group:
         for pool in [self.writer, *self.readers.pools]:
             if pool is not None and pool not in before:
                 pool.admitted()
+        self._end_reign(view)
+        self.wake()
+
+    def _end_reign(self, view: ClusterView) -> None:
+        """Hold or cut what is connected to the member that was written to last, if that is not to be written to now.
+
+        Also when the views between had no leader: a transaction may still be open there.
+        """
         old = self.last_writer
-        if old is not None and view.leader not in (None, old.member.name):
-            # Also when the views between had no leader: a transaction may still be open on the old one.
+        if old is None:
+            return
+        name = old.member.name
+        demoted = old in self.readers.pools and old is not self.writer
+        if view.leader not in (None, name) or view.fenced == name or demoted:
             self.last_writer = None
             old.cut(ServerLost("the server is no longer the leader", sqlstate="57P01"))
-        self.wake()
+        else:
+            old.fence(old is not self.writer)
 
     def _pool(self, member: Member) -> MemberPool:
         pool = self.members.get(member.name)
@@ -136,6 +148,10 @@ class Group:
 
     def wake(self) -> None:
         """Serve who can be served after a change, and dial for the others."""
+        for _, _, server in list(self.claims):
+            if server.state == IDLE_STATE and server.owner is self.writer:
+                self.writer.move(server, ACTIVE)
+                self.give(server)
         for pool in self.eligible(reads=False) + self.eligible(reads=True):
             while pool.idle and self._queue_of(pool) is not None:
                 self.give(pool.take())
@@ -219,7 +235,7 @@ class Group:
 
     def claim(self, peer: Peer, server: ServerConnection) -> ServerConnection | None:
         """Give this very connection, now ACTIVE, if it is free; else queue for it, as `wait` does."""
-        if server.state == IDLE_STATE:
+        if server.state == IDLE_STATE and server.owner is self.writer:
             server.owner.move(server, ACTIVE)
             return server
         self.claims.append((peer, self.poller.now, server))
@@ -266,7 +282,7 @@ class Group:
             pool.close(server, "doomed" if server.doomed else "server_lifetime")
             self.grow()
         else:
-            waiter = self.claimant(server) if self.claims else None
+            waiter = self.claimant(server) if self.claims and pool is self.writer else None
             if waiter is None:
                 waiter = self.next_waiter(pool)
             if waiter is None:
@@ -361,6 +377,8 @@ class Group:
         for queue, limit_s in limits:
             while queue and now - queue[0][1] > limit_s:
                 queue.popleft()[0].on_refused(self._too_long(queue, limit_s))
+        if self.last_writer is not None and self.last_writer.fenced_at:
+            self.last_writer.refuse_held(now - held_s, self._no_primary(held_s))
         for claim in [claim for claim in self.claims if claim[2].closed or now - claim[1] > wait_s]:
             self.claims.remove(claim)
             claim[0].on_refused(self._too_long(self.waiting_writes, wait_s))
@@ -369,11 +387,7 @@ class Group:
 
     def _too_long(self, queue: deque, limit_s: float) -> RouterError:
         if queue is self.waiting_writes and self.writer is None:
-            return NoServer(
-                "no primary is available",
-                detail=f"The cluster has had no leader that accepts writes for {limit_s:g} seconds.",
-                hint="Try again; the session and its settings are unharmed.",
-            )
+            return self._no_primary(limit_s)
         if queue is self.waiting_logins or not self.eligible(reads=True):
             detail = f"None of the members could be reached in {limit_s:g} seconds."
             return NoServer("no server is available", detail=detail)
@@ -381,6 +395,14 @@ class Group:
             "canceling statement: no server connection became free in time",
             detail=f"Waited {limit_s:g} seconds (pool.wait_timeout) for one of {self.settings.size} connections.",
             hint="Increase pool.size, or look for long transactions with SHOW SERVERS.",
+        )
+
+    @staticmethod
+    def _no_primary(limit_s: float) -> RouterError:
+        return NoServer(
+            "no primary is available",
+            detail=f"The cluster has had no leader that accepts writes for {limit_s:g} seconds.",
+            hint="Try again; the session and its settings are unharmed.",
         )
 
     def sweep(self, now: float) -> None:

@@ -14,6 +14,7 @@ cdef class MemberPool:
     cdef readonly double retry_at
     cdef public double fresh_s
     cdef public long long lsn
+    cdef readonly double fenced_at
     cdef readonly object closed
 
     cpdef move(self, ServerConnection server, int state)

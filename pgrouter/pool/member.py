@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import cython
 
+from pgrouter.errors import NoServer
 from pgrouter.protocol.messages import TERMINATE, query
 from pgrouter.server.connection import ServerConnection
 from pgrouter.server.states import ACTIVE, CLOSED, DIALLING, IDLE_STATE, LOGGING_IN, RESETTING, STATE_NAMES
@@ -29,6 +30,7 @@ LAST_RETRY_S = 1.0
 _RESET = query("DISCARD ALL")
 _ROLLBACK = query("ROLLBACK")
 IDLE_STATUS = ord("I")
+STANDBY = ("in_hot_standby", "on")  # reported at login since PostgreSQL 14
 
 
 class Totals:
@@ -62,6 +64,7 @@ class MemberPool:
         self.pending = 0  # dialling or logging in
         self.failures = 0
         self.missed = 0  # turns in which it had nothing free
+        self.fenced_at = 0.0  # since when nothing may begin here; 0: it may
         self.retry_at = 0.0
         self.fresh_s = 0.0  # what was answered before this moment is here, see `cluster.freshness`; 0: not known
         self.lsn = 0  # and what lies before this position of the WAL
@@ -124,7 +127,10 @@ class MemberPool:
     # -- what server connections report
 
     def server_ready(self, server: ServerConnection) -> None:
-        """Logged in: the pool has one more."""
+        """Logged in: the pool has one more, unless it takes writes and the server says that it is a standby."""
+        if self is self.group.writer and STANDBY in server.hello.parameters:
+            server.lose(NoServer("the server is a standby now"))
+            return
         self.admitted()
         server.profile = self.group.pools.profiles.empty
         self.move(server, ACTIVE)
@@ -187,6 +193,24 @@ class MemberPool:
                 self.close(server, why)
             else:
                 server.doomed = True
+
+    def fence(self, on: bool) -> None:  # noqa: FBT001 (called from C)
+        """Let no transaction begin on what is linked here (a pinned session, a pipeline), or let all go on."""
+        if not on and not self.fenced_at:
+            return
+        self.fenced_at = (self.fenced_at or self.group.poller.now) if on else 0.0
+        for server in list(self.servers):
+            server.fenced = on
+            if not on and server.peer is not None:
+                server.peer.on_waiting()
+
+    def refuse_held(self, before: float, error: RouterError) -> None:
+        """Answer what linked clients have begun with an error, if they have been held since before that moment."""
+        if self.fenced_at > before:
+            return
+        for server in list(self.servers):
+            if server.peer is not None and server.peer.kept and server.at_rest():
+                server.peer.on_refused(error)
 
     def cut(self, error: RouterError) -> None:
         """End every connection now: nothing may reach this member any more."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from pgrouter.config.settings import Pool
+    from pgrouter.net.options import SocketOptions
     from pgrouter.net.poller import Poller
     from pgrouter.pool.member import MemberPool
     from pgrouter.server.connection import ServerConnection
@@ -47,6 +48,7 @@ class Pools:
         self.writes = Writes()
         self.suspect = suspect
         self.sample: Callable[[], None] = lambda: None  # a read must see a write that no replica is known to have
+        self.socket_options: SocketOptions = ()
         self.each_tick: Callable[[float], None] = lambda _: None  # what else has deadlines
         self.groups: dict[tuple[str, str], Group] = {}
         self.resolver = Resolver(poller.loop, poller.clock)
@@ -112,7 +114,7 @@ class Pools:
             if address is None:
                 server.lose(ServerLost(why))
             elif not server.closed:
-                server.dial(*address)
+                server.dial(*address, self.socket_options)
 
         address = self.resolver.known(member.host, member.port)
         if address is not None:

@@ -1,12 +1,13 @@
 """Batches that run a second time, unseen by their client.
 
-One was refused by a replica because it is one, lost with it, or refused by whichever server because its plan for a
-prepared statement is older than the last DDL.
+One was refused by a replica because it is one, lost with its server although it only reads, or refused by whichever
+server because its plan for a prepared statement is older than the last DDL.
 
-A link to a replica keeps the bytes of its batch (`Peer.again` of them, in `ServerConnection.batch`) until the first
-byte of the answer goes to the client; inside a transaction nothing is kept. As long as they are kept nobody has heard
-anything and nothing has been done, for a standby cannot write: the batch can be taken back and begun anew. What the
-client hears in the end is the second server's answer, byte for byte, errors included. There is no third time.
+A link keeps the bytes of a batch that reads (`Peer.again` of them, in `ServerConnection.batch`) until the first byte of
+the answer goes to the client; inside a transaction nothing is kept. As long as they are kept nobody has heard anything
+and nothing has been done, for a standby cannot write, and on the primary a read by its class is believed to be one: the
+batch can be taken back and begun anew. What the client hears in the end is the second server's answer, byte for byte,
+errors included. There is no third time.
 """
 
 from __future__ import annotations
@@ -63,18 +64,25 @@ class Again:
         self.names: set[bytes] = set()  # under which the client knows it, b"" for the unnamed one
 
     def route(self, client: ClientConnection) -> None:
-        """Route the batch: a read goes to another replica, if one has what it must see, all else to the primary."""
+        """Route the batch: a read goes to another replica, if one has what it must see, all else to the primary.
+
+        In a listener of one kind, what was lost stays there.
+        """
         batch, group = client.batch, client.group
-        others = [pool for pool in group.readers.pools if pool is not self.lost and not pool.failures]
-        fresh = [pool for pool in others if client.must_see_s() < pool.fresh_s and client.must_see_lsn <= pool.lsn]
         batch.reason = self.reason
-        batch.reads = self.lost is not None and bool(fresh or group.writer is None)
+        if self.lost is None:
+            batch.reads = False
+        elif batch.reads and batch.mixed:
+            others = [pool for pool in group.readers.pools if pool is not self.lost and not pool.failures]
+            fresh = [pool for pool in others if client.must_see_s() < pool.fresh_s and client.must_see_lsn <= pool.lsn]
+            batch.reads = bool(fresh) or group.writer is None or group.writer is self.lost
 
     def take(self, client: ClientConnection) -> ServerConnection | None:
         """Give a free server; None: the batch has to wait like any other."""
-        if not client.batch.reads:
-            return client.group.take(False)
-        return client.group.readers.take_other(self.lost, client.must_see_s(), client.must_see_lsn)
+        group = client.group
+        if client.batch.reads:
+            return group.readers.take_other(self.lost, client.must_see_s(), client.must_see_lsn)
+        return None if group.writer is self.lost else group.take(False)
 
     def failed(self, sqlstate: str) -> None:
         """Hear an error of the second run: the same one was not the replica's fault."""
@@ -114,7 +122,7 @@ def refused(client: ClientConnection, server: ServerConnection, sqlstate: str, r
 
 
 def lost(client: ClientConnection, server: ServerConnection, error: RouterError) -> Again:
-    """Say how to go on after the loss of a replica."""
+    """Say how to go on after the loss of a server that was reading."""
     client.hub.log(client, logging.DEBUG, f"runs again on another server: lost {server!r}: {error.message}")
     return Again(_kept(client, server), LOST, server.owner)
 

@@ -6,6 +6,7 @@ cdef int PARSE, BIND, DESCRIBE, EXECUTE, FUNCTION_CALL, QUERY
 cdef int COPY
 cdef int DATABASE, DEALLOCATE, DISCARD, OBJECTS, SEQUENCES, UNSEEN, UNUSUAL
 cdef tuple ENDS, BEGINS
+cdef str HINT
 
 cdef class Tally:
     cdef public long long count
@@ -35,6 +36,9 @@ cdef class Batch:
     cdef bint draws
     cdef bint ends
     cdef readonly bint begins
+    cdef readonly bint commits
+    cdef readonly bint over
+    cdef readonly bint repeats
     cdef bint quiet
     cdef public int effects
     cdef public object touched

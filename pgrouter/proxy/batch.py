@@ -25,6 +25,7 @@ OBJECTS = int(Effect.DDL | Effect.TEMP)  # what names stand for may be something
 UNUSUAL = int(Effect.INSTEAD | Effect.NAMES)
 SEQUENCES = int(Effect.SEQUENCES)
 UNSEEN = int(Effect.UNSEEN | Effect.OTHER_STATE)
+HINT = Reason.HINT
 ENDS = (Tx.COMMIT, Tx.ROLLBACK)
 BEGINS = (Tx.BEGIN, Tx.BEGIN_READ_ONLY, Tx.BEGIN_PRIMARY)
 
@@ -87,6 +88,7 @@ class Batch:
         self.has_startup = False  # the startup packet had settings, to which RESET goes back
         self.reads = False  # it is one for a replica
         self.reason = ""  # and why
+        self.repeats = True  # it only reads, by the class of its statements, wherever it runs
         self.quiet = True  # its last statement leaves nothing behind
         self.forbidden = 0  # what the pool forbids, see `session.pins`
         self.unusual = False  # something in it is not sent as it is: see `Link.request_unusual`
@@ -95,6 +97,8 @@ class Batch:
         self.draws = False  # since the link something took values from sequences
         self.ends = False  # a COMMIT or ROLLBACK has been sent and not been answered
         self.begins = False  # a BEGIN has been sent and not been answered
+        self.commits = False  # a COMMIT has been sent and not been answered
+        self.over = False  # behind what has been sent and not been answered no transaction is open
         self.effects = 0  # what the statements since the link may leave behind
         self.touched = None  # settings that the transaction may have changed
         self.resets = False  # a RESET or DISCARD ALL is on its way, and the startup packet had settings
@@ -118,6 +122,7 @@ class Batch:
     def begin(self) -> int:
         """Begin to read a batch that is to be routed."""
         self.reads = self.reads_nothing
+        self.repeats = True
         self.reason = ""
         self.writes = False
         self.draws = False
@@ -135,6 +140,7 @@ class Batch:
         """A statement streams through that is too large to be looked at: the session keeps its server."""
         self.effects |= UNSEEN
         self.writes = True
+        self.repeats = False
         return 0
 
     def settled(self) -> int:
@@ -156,6 +162,8 @@ class Batch:
         """All that was sent has its answer."""
         self.ends = False
         self.begins = False
+        self.commits = False
+        self.over = False
         self.discards = False
         self.unusual = False
         return 0
@@ -201,6 +209,7 @@ class Batch:
         self.quiet = verdict.quiet
         self.writes = self.writes or verdict.writes
         self.draws = self.draws or verdict.draws
+        self.repeats = self.repeats and reads and verdict.reason is not HINT  # of which only its author can know
         if not self.plain:
             target, reason = decide(statement, self.facts)
             reads = target is Target.REPLICA
@@ -223,8 +232,12 @@ class Batch:
         self.effects |= effects
         if statement.tx in ENDS:
             self.ends = True
+            self.over = True
         elif statement.tx in BEGINS:
             self.begins = True
+            self.over = False
+        if statement.tx is Tx.COMMIT or statement.tag == "COMMIT":  # also one AND CHAIN
+            self.commits = True
         if statement.settings:
             self.touch(statement.settings)
         if statement.effects & OBJECTS:

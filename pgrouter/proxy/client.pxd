@@ -38,6 +38,7 @@ cdef class ClientConnection(Link):
     cdef int choose(self) except -1
     cpdef double must_see_s(self) noexcept
     cdef bint is_fresh(self, ServerConnection server) except -1
+    cdef bint stopped(self) noexcept
     cdef int take_server(self) except -1
     cdef int take_own(self) except -1
     cdef bint has_own(self, ServerConnection server) except -1

@@ -73,12 +73,12 @@ class ClientConnection(Link):
                 used = self.swallow(pos, end)
             elif self.conversation is not None:
                 used = self.converse(buf, pos, end)
-            elif self.server is not None and not self.server.held:
+            elif self.server is not None and not self.server.held and not self.stopped():
                 pos = self.forward(buf, pos, end)
                 if self.server is not None:
                     return pos
                 continue
-            elif self.waiting or self.server is not None:  # or its settings are being read back
+            elif self.waiting or self.server is not None:  # or its settings are being read back, or it is fenced
                 if end - pos > AHEAD:
                     self.pause()
                 return pos
@@ -90,6 +90,10 @@ class ClientConnection(Link):
                 return pos
             pos = used
         return end if self.closed else pos
+
+    def stopped(self) -> cython.bint:
+        """Whether our server may begin no transaction for now, and none is open."""
+        return self.server.fenced and self.body_left == 0 and self.server.at_rest()
 
     def begin(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Find the end of the batch that begins at pos, and a server for it.
@@ -180,6 +184,8 @@ class ClientConnection(Link):
         self.stale = False
         if self.second is not None:
             self.second.route(self)
+            fresh: cython.bint = self.group.readers.any_fresh(self.must_see_s(), self.must_see_lsn)
+            self.stale = batch.reads and batch.mixed and not fresh
         elif batch.reads and batch.mixed:
             wrote_s: cython.double = self.wrote_s if self.consistency == SESSION else self.must_see_s()
             if not self.group.readers.all_fresh(wrote_s, self.must_see_lsn):
@@ -405,10 +411,10 @@ class ClientConnection(Link):
         self.idle_at = self.poller.now
         if self.batch.writes and not self.reading:
             self.note_write()
-        if self.conversation is not None:
+        if self.conversation is not None and self.pin is None:
             self.conversation.refused(error)
             return 0
-        if self.again > 0 and self.elsewhere:
+        if self.again > 0 and self.repeats and self.pin is None:
             self.second = again.lost(self, server, error)
             return self.run_again()
         self.second = None

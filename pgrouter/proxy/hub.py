@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pgrouter.errors import ProtocolViolation, RouterError, ServerLost
+from pgrouter.net.options import socket_options
 from pgrouter.protocol import codes, messages, requests
 from pgrouter.proxy.batch import RouteCounts
 from pgrouter.proxy.conversation import LimboConversation
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pgrouter.config.settings import Settings
     from pgrouter.pool.group import Group
     from pgrouter.pool.pools import Pools
+    from pgrouter.proxy.batch import Batch
     from pgrouter.proxy.client import ClientConnection
     from pgrouter.proxy.databases import Databases
     from pgrouter.routing.catalog import ByRole
@@ -39,6 +41,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("pgrouter.client")
 
 IDLE = ord("I")
+
+_COMMANDS = (requests.QUERY, requests.FUNCTION, requests.EXECUTE, requests.REFUSED, requests.REFUSED_QUERY)
+
+_ENDINGS = {Tx.COMMIT: "COMMIT", Tx.ROLLBACK: "ROLLBACK"}
 
 _GONE = object()  # who wrote last on a server, and may have left values of sequences
 
@@ -81,11 +87,13 @@ class Hub:
         self.logging_in: dict[int, ClientConnection] = {}
         self.routes = RouteCounts()
         self.draining = False
+        self.pools.socket_options = self.socket_options = socket_options(settings.tcp)
 
     def reload(self, settings: Settings, users: UserStore) -> None:
         """Take new settings. What they forbid is refused from now on; a session that keeps its server does so."""
         self.settings = settings
         self.users = users
+        self.pools.socket_options = self.socket_options = socket_options(settings.tcp)
         self.pools.reload(settings.pool)
         for client in self.clients.values():
             if client.group is not None:
@@ -282,18 +290,19 @@ class Hub:
             client.pin = None
             client.violation(_told(error, f"The session cannot go on without it: {lost}.", severity="FATAL"))
             return
-        ahead = server.owed.count > 1 or client.kept > 0  # it did not wait to hear whether its BEGIN went well
-        failed = server.status != IDLE or (client.batch.begins and ahead)
-        detail = "The transaction was lost with it." if failed else "It is unknown whether the statement took effect."
-        if client.batch.reads and not failed:
-            detail = "The statement was only a read; it can be repeated."
-        told = _told(error, detail)
+        commands = sum(kind in _COMMANDS for kind, _ in server.owed.pending())
+        ahead = commands > 1 or client.open_batch or client.kept > 0  # it did not wait to hear of its BEGIN
+        lost = server.status != IDLE or (client.batch.begins and ahead)
+        failed = lost and not client.batch.over  # else the session is idle, as after a COMMIT that fails in PostgreSQL
+        told = _told(error, _fate(client.batch, lost=lost, inside=server.status != IDLE))
         owed = [
             (_ending(kind), action != requests.SKIP)
             for kind, action in server.owed.pending()
             if kind != requests.COPY_END  # which has no answer of its own
         ]
-        answer, said, skipping = after_loss(owed, told, failed=failed, skipping=server.owed.skipping)
+        answer, said, skipping = after_loss(
+            owed, told, failed=lost, skipping=server.owed.skipping, over=client.batch.over
+        )
         if not owed and server.executed and client.open_batch:  # executed and flushed, and lost before its Sync
             answer, said, skipping = messages.error_response(told), True, True
         if answer:
@@ -306,8 +315,8 @@ class Hub:
             client.conversation = LimboConversation(client, limbo)
         self.log(client, logging.WARNING, f"lost {server!r}: {error.message}")
 
-    def _ends(self, client: ClientConnection) -> Callable[[int, bytes], bool]:
-        def ends(code: int, body: bytes) -> bool:
+    def _ends(self, client: ClientConnection) -> Callable[[int, bytes], str]:
+        def ends(code: int, body: bytes) -> str:
             if code == codes.BIND:
                 name = body.split(b"\0", 2)[1]
                 shared = client.prepared.get(name)
@@ -316,7 +325,7 @@ class Hub:
                 text = body if code == codes.QUERY else body.split(b"\0", 1)[1]
                 text = text.split(b"\0", 1)[0]
                 statement = client.statements.cache.lookup(text, 0, len(text))
-            return statement is not None and statement.tx in (Tx.COMMIT, Tx.ROLLBACK)
+            return _ENDINGS.get(statement.tx, "") if statement is not None else ""
 
         return ends
 
@@ -390,6 +399,18 @@ class Hub:
     def log(self, client: ClientConnection, level: int, text: str) -> None:
         """Write a line of a client's connection: its id, who it is, what happened."""
         log.log(level, "C-%d %s: %s", client.client_id, client.info or "-", text)
+
+
+def _fate(batch: Batch, *, lost: bool, inside: bool) -> str:
+    """Say what has become of what was sent: `lost`: a transaction was open, `inside`: of that we have heard."""
+    if batch.commits or (inside and batch.begins):
+        return "It is unknown whether the transaction was committed (transaction resolution unknown, SQLSTATE 08007)."
+    if inside:
+        return "The transaction was lost with it."
+    if batch.repeats:
+        return "The statement was only a read; it can be repeated."
+    unknown = "It is unknown whether the statement took effect."
+    return f"The transaction was lost with it. {unknown}" if lost else unknown
 
 
 def _ending(kind: int) -> int:

@@ -92,11 +92,13 @@ class Link(Peer):
         """Work with this server until the transaction ends."""
         self.server = server
         self.reading = self.batch.reads and self.batch.mixed
-        # Only what was meant for a replica, and is on one, has left no trace there. And only once: it may be the cause.
+        # Only what was meant for a replica, and is on one, can have left no trace there; of what only reads the same is
+        # believed on the primary, when that is lost. And only once: it may be the cause.
         self.elsewhere = self.reading and self.second is None and server.owner is not self.group.writer
+        self.repeats = self.elsewhere or (self.second is None and self.batch.repeats)
         # A prepared statement may turn out to have an old plan: on no server that has done anything.
         replans: cython.bint = self.second is None and len(self.statements.named) > 0
-        self.again = 0 if self.elsewhere or replans else -1
+        self.again = 0 if self.repeats or replans else -1
         self.knows = self.group.sequences or server.written_by is None
         others: cython.bint = server.written_by is not self or server is not self.wrote  # or ours, but older
         self.takes_over = self.knows and server.written_by is not None and others and not self.reading
@@ -224,6 +226,7 @@ class Link(Peer):
     def look_at(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:
         """Account for one frame: what it may leave behind."""
         self.batch.examine(code, buf, pos, stop)
+        self.repeats = self.repeats and (self.elsewhere or self.batch.repeats)
         self.resets = self.batch.resets
         self.discards = self.batch.discards
         return 0
@@ -231,8 +234,8 @@ class Link(Peer):
     def must_hold(self, code: cython.int, buf, pos: cython.Py_ssize_t) -> cython.bint:
         """Whether the batch that begins here must wait until the server has answered all before it.
 
-        What is linked to a replica was routed there; what comes after its transaction may be a write. And a name whose
-        Parse may have failed can only then be parsed again.
+        What is linked to a replica was routed there; what comes after its transaction may be a write. The same goes for
+        a server that may not be written to now. And a name whose Parse may have failed can only then be parsed again.
         """
         server: ServerConnection = self.server
         batch: Batch = self.batch
@@ -243,7 +246,7 @@ class Link(Peer):
                 return True  # RESET goes back to the startup packet's values: around it settings must be settled
             if self.resets or self.discards:
                 return True
-        if self.reading and (server.status == IDLE or batch.ends):
+        if (self.reading or server.fenced) and (server.status == IDLE or batch.ends):
             return True
         return self.statements.may_come_back() or (code == PARSE and len(self.statements.unconfirmed) > 0)
 

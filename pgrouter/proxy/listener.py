@@ -7,6 +7,7 @@ import logging
 import socket
 from typing import TYPE_CHECKING
 
+from pgrouter.net.options import apply
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.login import Login
 
@@ -61,8 +62,7 @@ class Listener:
 
     def _admit(self, sock: socket.socket, address: tuple) -> None:
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        apply(sock, self.hub.socket_options)
         client = ClientConnection(self.poller, self.hub, self.listen.mode)
         client.address = address
         client.conversation = Login(client)

@@ -17,6 +17,7 @@ cdef class Peer(Stream):
     cdef public bint discards
     cdef public Py_ssize_t again
     cdef public bint elsewhere
+    cdef public bint repeats
 
     cpdef int on_served(self, ServerConnection server) except -1
     cpdef int on_refused(self, object error) except -1
@@ -46,6 +47,7 @@ cdef class ServerConnection(Stream):
     cdef public bint at_sync
     cdef public bint executed
     cdef public bint held
+    cdef public bint fenced
     cdef public bint discarded
     cdef public object presented
     cdef public bint doomed
@@ -83,6 +85,7 @@ cdef class ServerConnection(Stream):
     cdef int settle(self, list events) except -1
     cdef int close_batch(self) except -1
     cpdef int sync(self) except -1
+    cpdef bint at_rest(self) noexcept
     cdef Py_ssize_t login_data(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
     cpdef int inject(self, bytes sql_message) except -1
     cpdef int lose(self, object error) except -1

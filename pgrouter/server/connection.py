@@ -18,6 +18,7 @@ from itertools import count
 import cython
 
 from pgrouter.errors import RouterError, ServerLost
+from pgrouter.net import options
 from pgrouter.net.gather import Gather
 from pgrouter.net.poller import Poller
 from pgrouter.net.stream import Stream
@@ -68,7 +69,8 @@ class Peer(Stream):
         self.resets = False  # it has sent a RESET: `before_ready` has something to say
         self.discards = False  # it has sent a DISCARD ALL: `ServerConnection.discarded` will say whether that was done
         self.again = -1  # bytes in `server.batch` that may be run again; -1: none, or the answer has begun
-        self.elsewhere = False  # and on another server, too
+        self.elsewhere = False  # because it is a replica that has them: also when it refuses
+        self.repeats = False  # because they only read: when the server is lost, on whatever other there is
 
     def on_served(self, server: ServerConnection | None) -> int:
         """A server connection has become free for us, after waiting."""
@@ -139,6 +141,7 @@ class ServerConnection(Stream):
         self.executed = False  # since then something was bound or executed: a transaction may be open
         self.held = False  # we ask something ourselves, for the client: it may not send meanwhile
         self.presented = ()  # names of the client's own under which it has got statements, see `proxy.presented`
+        self.fenced = False  # no transaction may begin here: its member was written to and now is not, but may be again
         self.discarded = False  # a DISCARD ALL of the client was carried out
         self.doomed = False  # closed when it becomes free
         self.dirty = False  # holds session state of its last client
@@ -165,15 +168,13 @@ class ServerConnection(Stream):
 
     # -- dialling and login
 
-    def dial(self, family: int, address) -> int:
-        """Begin to connect; `on_connected` or `lose` follows."""
+    def dial(self, family: int, address, socket_options=()) -> int:
+        """Begin to connect; `on_connected` or `lose` follows. `socket_options`: see `net.options`."""
         sock = None
         try:
             sock = socket.socket(family, socket.SOCK_STREAM)
             sock.setblocking(False)
-            if family != socket.AF_UNIX:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            options.apply(sock, socket_options)
             sock.connect(address)
         except BlockingIOError:
             pass
@@ -315,7 +316,7 @@ class ServerConnection(Stream):
             return action
         if code in (NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS):
             action = self.aside(code)
-            if code == NOTICE_RESPONSE and self.peer is not None and self.peer.again > 0 and self.peer.elsewhere:
+            if code == NOTICE_RESPONSE and self.peer is not None and self.peer.again > 0 and self.peer.repeats:
                 fields = messages.read_error(copied(buf, pos + 5, stop))
                 if fields.get("C", "") in LAST_WORDS:
                     return self.ends(fields)
@@ -387,7 +388,7 @@ class ServerConnection(Stream):
     def ends(self, fields: dict) -> cython.int:
         """Hear the server's last words. What came just before them is void if the batch can be run elsewhere."""
         self.last_error = fields
-        if self.peer is not None and self.peer.again > 0 and self.peer.elsewhere:
+        if self.peer is not None and self.peer.again > 0 and self.peer.repeats:
             self.on_eof("")
         return FAKE
 
@@ -486,6 +487,10 @@ class ServerConnection(Stream):
         self.owed.push(SYNC, SKIP)
         self.send_bytes(messages.SYNC)
         return 0
+
+    def at_rest(self) -> cython.bint:
+        """Whether it is between transactions and owes nothing."""
+        return self.status == IDLE and self.at_sync and self.owed.count == 0
 
     # -- our own requests
 

@@ -3,6 +3,9 @@
 The client gets one error, in the place where an answer was owed, and the session goes on. If the server was lost inside
 a transaction, the session is in a failed transaction, exactly as after any other error: whatever the client sends until
 ROLLBACK or COMMIT is refused with 25P02, so that the rest of its transaction can never run on its own somewhere else.
+
+A COMMIT that is answered with an error ends the transaction all the same, as in PostgreSQL (a deferred constraint that
+fails): drivers expect that, and do not send a ROLLBACK behind it.
 """
 
 from __future__ import annotations
@@ -34,7 +37,8 @@ class Limbo:
     """A session without a server, fed with the client's messages until `over`.
 
     `error` is what the next statement gets (None: it has been sent); `skipping`: nothing is answered before a Sync;
-    `failed`: a transaction was lost. `ends` says of a Query, Parse or Bind whether it ends a transaction.
+    `failed`: a transaction was lost. `ends` says of a Query, Parse or Bind how it ends a transaction: COMMIT, ROLLBACK
+    or "".
     """
 
     def __init__(
@@ -43,14 +47,14 @@ class Limbo:
         *,
         skipping: bool = False,
         failed: bool = False,
-        ends: Callable[[int, bytes], bool] = lambda _code, _body: False,
+        ends: Callable[[int, bytes], str] = lambda _code, _body: "",
     ) -> None:
         self.error = error
         self.skipping = skipping
         self.failed = failed
         self.over = False
         self._ends = ends
-        self._ending = False
+        self._ending = ""
 
     def on_message(self, code: int, body: bytes) -> bytes:
         """Give the answer to one frontend message."""
@@ -64,14 +68,14 @@ class Limbo:
         return self._extended(code, body)
 
     def _simple(self, code: int, body: bytes) -> bytes:
-        if self.failed and self.error is None and code == codes.QUERY and self._ends(code, body):
-            self.failed = False
-            return _ROLLED_BACK + self._ready()
+        ending = self._ends(code, body) if self.failed and code == codes.QUERY else ""
+        if ending:
+            return self._end(ending) + self._ready()
         return self._refusal() + self._ready()
 
     def _extended(self, code: int, body: bytes) -> bytes:
-        if self.failed and self.error is None and code in (codes.PARSE, codes.BIND) and self._ends(code, body):
-            self._ending = True
+        if self.failed and code in (codes.PARSE, codes.BIND):
+            self._ending = self._ends(code, body) or self._ending
         if code == codes.CLOSE:
             return messages.CLOSE_COMPLETE
         if not self._ending:
@@ -80,34 +84,45 @@ class Limbo:
         if code == codes.DESCRIBE:
             return (_NO_PARAMETERS if body[:1] == b"S" else b"") + messages.NO_DATA
         if code == codes.EXECUTE:
-            self.failed = False
+            answer = self._end(self._ending)
+            self.skipping = answer is not _ROLLED_BACK
+            return answer
         return _ENDING[code]
+
+    def _end(self, ending: str) -> bytes:
+        """End the lost transaction; a COMMIT that nobody has told of the loss hears of it now."""
+        self.failed = False
+        error, self.error = self.error, None
+        return messages.error_response(error) if error is not None and ending == "COMMIT" else _ROLLED_BACK
 
     def _refusal(self) -> bytes:
         error, self.error = self.error, None
         return messages.error_response(error or _ABORTED)
 
     def _ready(self) -> bytes:
-        self._ending = False
+        self._ending = ""
         self.over = not self.failed and self.error is None
         return messages.READY_FAILED if self.failed else messages.READY_IDLE
 
 
 def after_loss(
-    owed: Sequence[tuple[int, bool]], error: RouterError, *, failed: bool, skipping: bool
+    owed: Sequence[tuple[int, bool]], error: RouterError, *, failed: bool, skipping: bool, over: bool = False
 ) -> tuple[bytes, bool, bool]:
     """Answer what a lost server still owed.
 
     `owed` has, oldest first, for each request: whether it ends with ReadyForQuery by itself (Query, FunctionCall: 1),
-    is a Sync (2) or another extended message (0), and whether the client waits for it at all. `skipping`: an error has
-    been answered already and the Sync is still to come.
+    is a Sync (2) or another extended message (0), and whether the client waits for it at all. `failed`: a transaction
+    was open; `over`: and the last of these requests would have ended it. `skipping`: an error has been answered already
+    and the Sync is still to come.
 
     Gives the bytes, whether the error has been told, and whether the client's Sync is still to come.
     """
     out = b""
     told = False
     ready = messages.READY_FAILED if failed else messages.READY_IDLE
-    for kind, expected in owed:
+    for number, (kind, expected) in enumerate(owed, 1):
+        if over and number == len(owed):
+            ready = messages.READY_IDLE
         if not expected:
             continue
         if kind == 0:

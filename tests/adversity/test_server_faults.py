@@ -330,6 +330,23 @@ def test_a_replica_that_hangs_holds_up_only_reads_in_flight(front: Router, strea
         wait_roles(front, pg2=READS)
 
 
+def test_one_slow_probe_drops_nobody(front: Router, streaming: StreamingCluster) -> None:
+    streaming.primary.sql(TABLE)
+    streaming.wait_caught_up()
+    with Load(front) as load:
+        load.wait_progress()
+        views = front.log_text().count("cluster view")
+        for server in streaming.servers[:2]:
+            probes = front.log_text().count(f"probe of {server.name} failed")
+            server.freeze()
+            until(lambda: front.log_text().count(f"probe of {server.name} failed") > probes, 10, "a probe has failed")  # noqa: B023
+            server.thaw()
+            load.wait_progress(10)
+        assert front.log_text().count("cluster view") == views
+    assert not load.errors, load
+    assert not load.lost, load
+
+
 def test_writes_are_held_while_the_primary_restarts(front: Router, streaming: StreamingCluster) -> None:
     streaming.primary.sql(TABLE)
     streaming.wait_caught_up()

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import threading
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
+from support.members import Writers
 
 from pgrouter.cluster.monitor import Monitor
 from pgrouter.config.settings import Cluster, Etcd
@@ -18,7 +16,7 @@ from pgrouter.config.settings import Monitor as MonitorSettings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pgrouter.demo.patroni import Member, PatroniCluster
+    from pgrouter.demo.patroni import PatroniCluster
     from pgrouter.topology import ClusterView
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
@@ -31,36 +29,6 @@ def failing_over(patroni: PatroniCluster) -> Iterator[PatroniCluster]:
     yield patroni
     member = next(member for member in patroni.members if member.patroni_alive)
     member.api("/config", {"primary_start_timeout": None}, "PATCH")
-
-
-class Writers:
-    """A client at every member that writes whenever it may, and the moments at which each accepted a write."""
-
-    def __init__(self, cluster: PatroniCluster) -> None:
-        self.accepted: dict[str, list[float]] = {member.name: [] for member in cluster.members}
-        self._end = threading.Event()
-        self._threads = [threading.Thread(target=self._write, args=(member,)) for member in cluster.members]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        for thread in self._threads:
-            thread.join()
-
-    def first_after(self, name: str, moment_s: float) -> float:
-        return next(accepted_s for accepted_s in self.accepted[name] if accepted_s > moment_s)
-
-    def _write(self, member: Member) -> None:
-        while not self._end.wait(0.01):
-            with contextlib.suppress(psycopg.Error), member.connect() as connection:
-                while not self._end.wait(0.005):
-                    with contextlib.suppress(psycopg.errors.ReadOnlySqlTransaction):
-                        connection.execute("CREATE TABLE IF NOT EXISTS written (n int)")
-                        self.accepted[member.name].append(time.monotonic())
 
 
 class Eye:

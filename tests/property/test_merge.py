@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pgrouter.cluster.handover import handover
 from pgrouter.cluster.merge import merge
-from pgrouter.cluster.patroni_keys import DcsConfig, DcsMember, Snapshot
+from pgrouter.cluster.patroni_keys import DcsConfig, DcsMember, Snapshot, Switchover
 from pgrouter.cluster.static import elect
 from pgrouter.cluster.word import Probe, Word
 from pgrouter.topology import ClusterView, Role
@@ -30,6 +32,8 @@ snapshots = st.builds(
     heard_s=moments,
     leader_since_s=moments,
     reachable=st.booleans(),
+    by_words=st.booleans(),
+    handover=st.sampled_from(("", "a switchover is announced")),
 )
 words = st.builds(
     Word,
@@ -69,8 +73,10 @@ def check(before: ClusterView, world: World) -> None:
     assert view.primary not in view.readers
     if view.system_id == before.system_id:
         assert view.timeline >= before.timeline
+    check_fence(before, world)
     if view.primary is None:
         return
+    assert not world.snapshot.handover
     probe = world.probes[view.primary]
     assert probe.failures < 2
     assert probe.word.role is Role.PRIMARY
@@ -83,6 +89,20 @@ def check(before: ClusterView, world: World) -> None:
     if before.primary != view.primary:
         assert probe.failures == 0
         assert probe.word.asked_s >= world.snapshot.leader_since_s
+
+
+def check_fence(before: ClusterView, world: World) -> None:
+    """Nobody is fenced who may be written to, who leads, or who says that it is primary."""
+    fenced = world.view.fenced
+    if fenced is None:
+        return
+    assert world.view.primary is None
+    assert world.snapshot.leader is None
+    assert not world.snapshot.config.paused
+    assert fenced == before.last_leader
+    probe = world.probes.get(fenced, Probe())
+    assert probe.said is None or probe.said.role is Role.REPLICA
+    assert not (world.snapshot.by_words and probe.said is None)
 
 
 def check_readers(world: World) -> None:
@@ -143,10 +163,90 @@ def test_a_healthy_cluster_always_comes_back(story: list[object], last: Snapshot
     system_id = last.system_id or "9"
     world.hear(
         replace(
-            last, members=tuple(MEMBERS.values()), leader=leader, system_id=system_id, heard_s=90.0, leader_since_s=90.0
+            last,
+            members=tuple(MEMBERS.values()),
+            leader=leader,
+            system_id=system_id,
+            heard_s=90.0,
+            leader_since_s=90.0,
+            handover="",
         )
     )
     world.view = merge(world.view, world.snapshot, world.probes)
     newest = max(world.view.timeline, last.timeline, timeline)
     world.hear((leader, Word(role=Role.PRIMARY, system_id=system_id, timeline=newest, asked_s=91.0)))
     assert merge(world.view, world.snapshot, world.probes).primary == leader
+
+
+# -- a cluster that really had these leaders, one after the other, of which the news are lost, repeated and reordered
+
+
+@st.composite
+def news(draw: st.DrawFn) -> list[object]:
+    """Give what was said in a number of reigns, each on a new timeline, in the order in which it arrives."""
+    said: list[object] = []
+    now_s, leader = 1.0, "pg0"
+    for timeline, following in enumerate(draw(st.lists(names, min_size=1, max_size=6)), 1):
+        everybody = Snapshot(
+            members=tuple(MEMBERS.values()), system_id="7", timeline=timeline - 1, heard_s=now_s, leader_since_s=now_s
+        )
+        announced = draw(st.sampled_from(("", "a switchover is announced")))
+        said += [replace(everybody, leader=leader, handover=announced), everybody]
+        said.append(replace(everybody, leader=following))
+        for name in NAMES:
+            role = Role.PRIMARY if name in (following, draw(names)) else Role.REPLICA  # a second one says so, too
+            on = timeline if name == following else draw(st.integers(max(1, timeline - 1), timeline))
+            asked_s = now_s + draw(st.integers(-2, 2))
+            said.append((name, Word(role=role, system_id="7", timeline=on, streaming=True, asked_s=asked_s)))
+            said.append((name, "failed"))
+        leader, now_s = following, now_s + 3
+    arrives = draw(st.lists(st.integers(0, len(said) - 1), max_size=60))  # any of it, any number of times
+    return [said[index] for index in (sorted(arrives) if draw(st.booleans()) else arrives)]
+
+
+@given(news())
+@settings(max_examples=150, deadline=None)
+def test_news_that_are_lost_repeated_and_reordered(story: list[object]) -> None:
+    world = World()
+    for event in story:
+        world.hear(event)
+        before = world.view
+        world.view = merge(before, world.snapshot, world.probes)
+        check(before, world)
+        check_readers(world)
+
+
+# -- announcements, in simulated time
+
+LIMIT_S = 5.0
+steps = st.lists(
+    st.tuples(st.floats(0, 4), st.sampled_from(("announce", "scheduled", "clear", "other", "nothing", "repeat"))),
+    max_size=30,
+)
+
+
+@given(steps)
+@settings(max_examples=150, deadline=None)
+def test_a_hold_lasts_no_longer_than_its_announcement_and_its_limit(story: list[tuple[float, str]]) -> None:
+    now_s = wall_s = 1000.0
+    view, snapshot, due_s = ClusterView(), Snapshot(members=tuple(MEMBERS.values()), leader="pg0"), None
+    probes = {"pg0": Probe().answered(Word(role=Role.PRIMARY, system_id="7", timeline=1, asked_s=now_s))}
+    for pause_s, event in story:
+        now_s, wall_s = now_s + pause_s, wall_s + pause_s
+        if event in ("announce", "scheduled"):
+            due_s = now_s if event == "announce" else float(int(now_s)) + 2
+            at = "" if event == "announce" else datetime.fromtimestamp(due_s, UTC).isoformat()
+            announced = Switchover(leader="pg0", candidate="pg1", scheduled_at=at)
+            snapshot = replace(snapshot, switchover=announced, switchover_since_s=now_s)
+        elif event in ("clear", "other"):
+            due_s = None
+            wrong = Switchover(leader="pg2") if event == "other" else None
+            snapshot = replace(snapshot, switchover=wrong, switchover_since_s=now_s)
+        for moment_s in (now_s, now_s + 1e-6):  # once more, with nothing new
+            now = handover(snapshot, moment_s, wall_s + moment_s - now_s, LIMIT_S)
+            view = merge(view, replace(snapshot, handover=now.reason), probes)
+        held = due_s is not None and due_s <= now_s < due_s + LIMIT_S
+        near = due_s is not None and min(abs(now_s - due_s), abs(now_s - due_s - LIMIT_S)) < 1e-3
+        assert near or (view.primary is None) == held
+        assert view.leader == "pg0"
+        assert near or (now.until_s is not None) == (due_s is not None and now_s < due_s + LIMIT_S)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
@@ -50,6 +51,7 @@ class Load:
         self.done: Counter[str] = Counter()
         self.acknowledged: set[tuple[int, int]] = set()
         self.longest_s = {"write": 0.0, "read": 0.0}
+        self.moments: list[float] = []  # at which writes were acknowledged
         self._router = router
         self._options = f"'{options}'"  # of the connections
         self._stop = threading.Event()
@@ -87,6 +89,8 @@ class Load:
                 with self._lock:
                     self.done[kind] += 1
                     self.longest_s[kind] = max(self.longest_s[kind], now - last)
+                    if kind == "write":
+                        self.moments.append(now)
                 last = now
             time.sleep(PAUSE_S)
         connection.close()
@@ -98,6 +102,12 @@ class Load:
             connection.execute("insert into written values (%s, %s)", (writer, number))
             with self._lock:
                 self.acknowledged.add((writer, number))
+
+    def longest_pause(self, since_s: float) -> tuple[float, float]:
+        """Give the moments between which nobody's write was acknowledged for the longest time."""
+        with self._lock:
+            moments = sorted(moment for moment in self.moments if moment > since_s)
+        return max(pairwise(moments), key=lambda pair: pair[1] - pair[0])
 
     def wait_progress(self, count: int = 20, timeout_s: float = 40) -> None:
         """Wait until writers and readers have each had so many more successes."""

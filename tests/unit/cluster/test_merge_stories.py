@@ -388,3 +388,73 @@ def test_no_lag_without_a_primary() -> None:
 def test_a_single_member() -> None:
     story = Story(("only",))
     assert (story.view.primary, story.view.readers) == ("only", ())
+
+
+def test_an_announced_switchover_holds_writes_and_cuts_nobody() -> None:
+    story = Story()
+    story.dcs(handover="a switchover from pg0 to pg1 is announced")
+    assert (story.view.primary, story.view.leader, story.view.fenced) == (None, "pg0", None)
+    assert story.view.no_primary == "a switchover from pg0 to pg1 is announced"
+    assert story.view.readers == ("pg1", "pg2")
+    story.primary("pg0", 2)
+    assert story.view.primary is None
+    story.fails("pg0", LOST_AFTER)
+    assert "connection refused" in story.view.no_primary
+    story.dcs(leader="pg1", handover="")
+    story.primary("pg1", 3)
+    assert story.view.primary == "pg1"
+
+
+def test_a_refused_switchover_lets_writes_go_on_at_once() -> None:
+    story = Story()
+    story.dcs(handover="a switchover from pg0 is announced")
+    story.dcs(handover="")  # no new word is awaited: the reign has not ended
+    assert story.view.primary == "pg0"
+
+
+def test_paused_and_an_announced_switchover() -> None:
+    story = Story()
+    story.pause()
+    story.dcs(handover="a switchover from pg0 to pg1 is announced")
+    assert story.view.primary is None
+    story.dcs(handover="")
+    assert story.view.primary == "pg0"
+
+
+@pytest.mark.parametrize("silence", ["frozen", "a replica"])
+def test_the_key_is_gone_and_the_old_leader_is_no_primary(silence: str) -> None:
+    story = Story()
+    story.key_gone("pg0")
+    assert story.view.fenced is None  # failsafe rewrites the key within 0.1 s
+    if silence == "frozen":
+        story.fails("pg0")
+        assert story.view.fenced is None  # one slow probe
+        story.fails("pg0")
+    else:
+        story.replica("pg0", 2, streaming=False)
+    assert (story.view.fenced, story.view.leader) == ("pg0", None)
+    story.dcs(leader="pg0")
+    assert story.view.fenced is None
+
+
+def test_nobody_is_fenced_by_silence_while_the_key_is_there() -> None:
+    story = Story()
+    story.fails("pg0", LOST_AFTER)
+    assert story.view.fenced is None
+
+
+def test_paused_keeps_the_sessions_of_its_silent_primary() -> None:
+    story = Story()
+    story.pause()
+    story.key_gone("pg0")
+    story.fails("pg0", LOST_AFTER)
+    assert (story.view.primary, story.view.fenced) == (None, None)
+
+
+def test_without_a_dcs_silence_fences_nobody() -> None:
+    story = Story()
+    story.dcs(leader=None, by_words=True)
+    story.fails("pg0", LOST_AFTER)
+    assert story.view.fenced is None
+    story.replica("pg0", 2, streaming=False)
+    assert story.view.fenced == "pg0"

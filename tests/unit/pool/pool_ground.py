@@ -143,7 +143,9 @@ class World:
         """The server has said hello."""
         self.dialled.remove(server)
         server.login = None
-        server.hello = SimpleNamespace(parameters=(("server_version", "17"), ("in_hot_standby", "on")), pid=1, key=b"k")
+        standby = "off" if server.owner is self.group.writer else "on"
+        parameters = (("server_version", "17"), ("in_hot_standby", standby))
+        server.hello = SimpleNamespace(parameters=parameters, pid=1, key=b"k")
         server.owner.server_ready(server)
 
     def log_in_all(self, member: str = "") -> None:

@@ -11,16 +11,18 @@ from pgrouter.protocol import codes, messages
 from pgrouter.session.limbo import Limbo, after_loss
 
 LOST = ServerLost("gone")
-ENDINGS = {b"rollback", b"commit"}
+ENDINGS = {b"rollback": "ROLLBACK", b"commit": "COMMIT"}
 
 QUERY, SYNC, FLUSH = codes.QUERY, codes.SYNC, codes.FLUSH
 PARSE, BIND, DESCRIBE, EXECUTE, CLOSE = codes.PARSE, codes.BIND, codes.DESCRIBE, codes.EXECUTE, codes.CLOSE
 
 
-def ends(code: int, body: bytes) -> bool:
-    """Know ROLLBACK and COMMIT, also as the prepared statement `r`."""
+def ends(code: int, body: bytes) -> str:
+    """Know ROLLBACK and COMMIT, also as the prepared statements `r` and `c`."""
     words = body.split(b"\0")
-    return words[0] in ENDINGS if code == QUERY else words[1] in ENDINGS or (code == BIND and words[1] == b"r")
+    if code == BIND:
+        return {b"r": "ROLLBACK", b"c": "COMMIT"}.get(words[1], "")
+    return ENDINGS.get(words[0] if code == QUERY else words[1], "")
 
 
 def told(answer: bytes) -> str:
@@ -45,6 +47,7 @@ def p(sql: bytes, name: bytes = b"") -> tuple[int, bytes]:
 
 BOUND = (BIND, b"\0\0\0\0\0\0\0\0")
 BOUND_R = (BIND, b"\0r\0\0\0\0\0\0\0")
+BOUND_C = (BIND, b"\0c\0\0\0\0\0\0\0")
 DONE = (EXECUTE, b"\0\0\0\0\0")
 S: tuple[int, bytes] = (SYNC, b"")
 H: tuple[int, bytes] = (FLUSH, b"")
@@ -76,7 +79,31 @@ STORIES = {
         [(q(b"select 1"), "E08006 ZE", False), (q(b"select 1"), "E25P02 ZE", False), (q(b"rollback"), "CROLLBACK ZI", True)],
     ),
     "lost while idle in a transaction: COMMIT must not look as if it had worked": (
-        {"error": LOST, "failed": True}, [(q(b"commit"), "E08006 ZE", False), (q(b"rollback"), "CROLLBACK ZI", True)],
+        {"error": LOST, "failed": True}, [(q(b"commit"), "E08006 ZI", True)],
+    ),
+    "lost while idle in a transaction: ROLLBACK has what it wants": (
+        {"error": LOST, "failed": True}, [(q(b"rollback"), "CROLLBACK ZI", True)],
+    ),
+    "lost while idle in a transaction: COMMIT in the extended protocol": (
+        {"error": LOST, "failed": True},
+        [(p(b"commit"), "1", False), (BOUND, "2", False), ((DESCRIBE, b"P\0"), "n", False), (DONE, "E08006", False),
+         (DONE, "", False), (S, "ZI", True)],
+    ),
+    "lost while idle in a transaction: COMMIT by the name of a prepared statement": (
+        {"error": LOST, "failed": True}, [(BOUND_C, "2", False), (DONE, "E08006", False), (S, "ZI", True)],
+    ),
+    "lost while idle in a transaction: a COMMIT that is only parsed has told nobody": (
+        {"error": LOST, "failed": True},
+        [(p(b"commit"), "1", False), (S, "ZE", False), (q(b"select 1"), "E08006 ZE", False),
+         (q(b"rollback"), "CROLLBACK ZI", True)],
+    ),
+    "lost while idle in a transaction: ROLLBACK in the extended protocol": (
+        {"error": LOST, "failed": True}, [(BOUND_R, "2", False), (DONE, "CROLLBACK", False), (S, "ZI", True)],
+    ),
+    "COMMIT behind a statement that has heard of it": (
+        {"error": LOST, "failed": True},
+        [(p(b"select 1"), "E08006", False), (p(b"commit"), "", False), (BOUND, "", False), (DONE, "", False), (S, "ZE", False),
+         (q(b"commit"), "CROLLBACK ZI", True)],
     ),
     "ROLLBACK in the extended protocol": (
         {"error": None, "failed": True},
@@ -138,6 +165,10 @@ PART, SIMPLE, END = 0, 1, 2
         ([(PART, False), (PART, True), (END, True)], {}, ("E08006 ZI", True, False)),
         ([(SIMPLE, False)], {}, ("", False, False)),
         ([(PART, True), (SIMPLE, True), (END, True)], {}, ("E08006 ZI", True, False)),
+        ([(SIMPLE, True)], {"failed": True, "over": True}, ("E08006 ZI", True, False)),
+        ([(SIMPLE, True), (SIMPLE, True)], {"failed": True, "over": True}, ("E08006 ZE E08006 ZI", True, False)),
+        ([(PART, True), (PART, True), (END, True)], {"failed": True, "over": True}, ("E08006 ZI", True, False)),
+        ([(SIMPLE, True), (PART, True)], {"failed": True, "over": True}, ("E08006 ZE E08006", True, True)),
     ],
     ids=str,
 )

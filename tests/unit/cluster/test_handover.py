@@ -1,0 +1,72 @@
+"""When an announced switchover holds writes, and until when."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pgrouter.cluster.handover import LOOK_AGAIN_S, handover, unix_time
+from pgrouter.cluster.patroni_keys import Snapshot, decode
+
+NOW_S, WALL_S, LIMIT_S = 500.0, 1_789_997_600.0, 10.0  # the wall shows 2026-09-21T13:33:20 UTC
+
+
+def snapshot(value: str, leader: str | None = "pg2", since_s: float = NOW_S) -> Snapshot:
+    keys = {"failover": value} | ({"leader": leader} if leader else {})
+    return replace(decode(keys), switchover_since_s=since_s)
+
+
+@pytest.mark.parametrize(
+    ("value", "leader", "reason"),
+    [
+        ('{"leader":"pg2","member":"pg0"}', "pg2", "a switchover from pg2 to pg0 is announced"),
+        ('{"leader":"pg2"}', "pg2", "a switchover from pg2 is announced"),
+        ('{"member":"pg0"}', "pg2", "a failover to pg0 is announced"),
+        ('{"leader":"pg2","member":"pg0"}', "pg0", ""),  # it is done, and the key not cleared yet
+        ('{"leader":"pg1","member":"pg0"}', "pg2", ""),  # Patroni refuses it
+        ('{"member":"pg2"}', "pg2", ""),  # it leads already
+        ('{"leader":"pg2","member":"pg2"}', "pg2", ""),
+        ('{"leader":"pg2","member":"pg0"}', None, ""),  # nobody leads: writes are held anyway
+        ("{}", "pg2", ""),
+        ("nonsense", "pg2", ""),
+    ],
+)
+def test_what_is_announced(value: str, leader: str | None, reason: str) -> None:
+    assert handover(snapshot(value, leader), NOW_S, WALL_S, LIMIT_S).reason == reason
+
+
+@pytest.mark.parametrize(("age_s", "held"), [(0.0, True), (9.9, True), (10.0, False), (1e6, False)])
+def test_a_hold_has_an_end(age_s: float, *, held: bool) -> None:
+    told = snapshot('{"leader":"pg2"}', since_s=NOW_S - age_s)
+    found = handover(told, NOW_S, WALL_S, LIMIT_S)
+    assert bool(found.reason) == held
+    assert found.until_s == (NOW_S - age_s + LIMIT_S if held else None)
+
+
+def test_a_limit_of_nothing_holds_nothing() -> None:
+    assert handover(snapshot('{"leader":"pg2"}'), NOW_S, WALL_S, 0.0) == ("", None)
+
+
+@pytest.mark.parametrize(
+    ("moment", "held", "until_s"),
+    [
+        ("2026-09-21T13:33:20+00:00", True, NOW_S + LIMIT_S),  # now
+        ("2026-09-21T15:33:15+02:00", True, NOW_S - 5 + LIMIT_S),
+        ("2026-09-21T13:33:25Z", False, NOW_S + 5),
+        ("2026-09-22T13:33:25+00:00", False, NOW_S + LOOK_AGAIN_S),
+        ("2026-09-21T13:33:10+00:00", False, None),  # over, also for a router that has just started
+        ("2026-09-21T13:33:20", False, None),  # no time zone: Patroni refuses it
+        ("tomorrow", False, None),
+        ("9999-12-31T23:59:59-23:59", False, NOW_S + LOOK_AGAIN_S),
+    ],
+)
+def test_a_scheduled_one_does_not_hold_before_its_time(moment: str, *, held: bool, until_s: float | None) -> None:
+    told = snapshot(f'{{"leader":"pg2","member":"pg0","scheduled_at":"{moment}"}}', since_s=NOW_S - 9000)
+    found = handover(told, NOW_S, WALL_S, LIMIT_S)
+    assert (bool(found.reason), found.until_s) == (held, until_s)
+
+
+def test_unix_time() -> None:
+    assert unix_time("2026-09-21T13:33:20+00:00") == WALL_S
+    assert unix_time("0001-01-01T00:00:00+14:00") is None or unix_time("0001-01-01T00:00:00+14:00") < 0
