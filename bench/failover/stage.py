@@ -1,0 +1,159 @@
+"""A Patroni cluster, everything that is compared in front of it, and the clients of all of them at work."""
+
+from __future__ import annotations
+
+import sys
+import time
+from functools import partial
+from typing import TYPE_CHECKING, TextIO
+
+from bench import configs
+from bench.failover.clients import TABLE
+from bench.failover.events import new_primary
+from bench.failover.figures import Outcome, Window, parse
+from bench.failover.rivals import run_module
+from pgrouter.demo.patroni import PatroniCluster, PatroniOptions
+from pgrouter.demo.postgres import ServerOptions
+from pgrouter.demo.processes import make_directory, until
+from pgrouter.demo.workdir import Startable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from bench.failover.events import Event
+    from bench.failover.rivals import Rival
+    from pgrouter.demo.patroni import Member, Profile
+
+OBSERVER = "observer"
+CLIENTS = 8
+AT_WORK_S = 1.0  # a subject that had a write acknowledged so lately works
+STEADY_S = 6.0  # of undisturbed work before an event
+UNAIDED_S = 15.0  # that everybody has to find back when all members are healthy, before an operator steps in
+Rows = dict[str, set[tuple[int, int]]]  # subject -> (client, number)
+
+
+class Journal:
+    """What the clients of one subject wrote down, read as it grows."""
+
+    def __init__(self, path: Path) -> None:
+        path.touch()
+        self._file: TextIO = path.open()
+        self._rest = ""
+        self.outcomes: list[Outcome] = []
+
+    def read(self) -> list[Outcome]:
+        """Give everything up to now."""
+        whole, newline, rest = (self._rest + self._file.read()).rpartition("\n")
+        self._rest = rest
+        self.outcomes += parse((whole + newline).splitlines(keepends=True))
+        return self.outcomes
+
+    def writes_now(self) -> bool:
+        """Tell whether a write was acknowledged a moment ago."""
+        since = time.monotonic() - AT_WORK_S
+        for outcome in reversed(self.read()):
+            if outcome.acknowledged and outcome.end_s > since:
+                return True
+            if outcome.begin_s < since - 60:
+                return False
+        return False
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+
+class Stage(Startable):
+    """A context manager: all is up and at work inside, and nothing that was started is left outside."""
+
+    under: tuple[str, ...] = ()
+    patience_s = 60.0
+
+    def __init__(self, rivals: list[Rival], profile: Profile) -> None:
+        server = ServerOptions(max_connections=300, hba=(f"host all {configs.TRUSTED} 127.0.0.1/32 trust",))
+        self.cluster = PatroniCluster(PatroniOptions(profile=profile, server=server), progress=tell)
+        self.rivals = rivals
+        self.journals: dict[str, Journal] = {}
+        self.userlist = f'"{configs.PROVEN}" "{configs.PROVEN}"\n"{configs.TRUSTED}" ""\n'
+        self._logs = make_directory(self.workdir / "journals", 0o755)
+
+    @property
+    def workdir(self) -> Path:
+        """Where everything lives; what is started with it in its environment ends with it."""
+        return self.cluster.workdir
+
+    def reserve(self, count: int) -> tuple[int, ...]:
+        """Give ports that nobody else takes."""
+        return tuple(self.cluster.reserve_port() for _ in range(count))
+
+    def start(self) -> None:
+        """Start the cluster, the subjects one after the other, and all clients."""
+        self.cluster.start()
+        leader = self.cluster.require_leader()
+        leader.sql(f"create role {configs.TRUSTED} login; {TABLE}; grant all on failover_rows to {configs.TRUSTED}")
+        self._set_to_work(OBSERVER, ["--observer", "--ports", *(member.port for member in self.cluster.members)])
+        for rival in self.rivals:
+            tell(f"starting {rival.name}")
+            rival.start(self)
+            self._set_to_work(rival.name, ["--clients", CLIENTS, "--database", rival.database, "--ports", rival.port])
+        for name, journal in self.journals.items():
+            until(journal.writes_now, self.patience_s, f"a write through {name}", 0.1)
+
+    def stop(self) -> None:
+        """End everything."""
+        for journal in self.journals.values():
+            journal.close()
+        self.cluster.stop()
+
+    def _set_to_work(self, name: str, words: Sequence[object]) -> None:
+        log = self._logs / f"{name}.jsonl"
+        self.journals[name] = Journal(log)
+        run_module(self, "bench.failover.clients", ["--name", name, "--log", log, *words], self._logs / f"{name}.log")
+
+    def play(self, event: Event, after_s: float, back_s: float) -> tuple[Window, Member, Member]:
+        """Let an event happen: wait for the new primary, watch, undo, watch, heal. Gives when, the old and the new."""
+        time.sleep(STEADY_S)
+        old, at_s = self.cluster.require_leader(), time.monotonic()
+        tell(f"{event.title}: {old.name}")
+        event.act(self.cluster, old)
+        new = until(lambda: new_primary(self.cluster, old, event), 120, "a new primary", 0.05)
+        tell(f"{new.name} is primary after {time.monotonic() - at_s:.1f} s")
+        time.sleep(after_s)
+        event.undo(old)
+        time.sleep(back_s)
+        end_s = time.monotonic()
+        self.cluster.heal()
+        return Window(at_s, end_s, time.monotonic()), old, new
+
+    def repair(self) -> list[str]:
+        """Help those on their feet who do not stand again by themselves, and say who they were."""
+        leader = self.cluster.require_leader()
+        deadline = time.monotonic() + UNAIDED_S
+        while (ailing := [r for r in self.rivals if not self._is_well(r, leader)]) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        for rival in ailing:
+            tell(f"{rival.name} needs help")
+            rival.repair(self, leader)
+            try:
+                until(partial(self._is_well, rival, leader), self.patience_s, f"{rival.name} works again", 0.5)
+            except TimeoutError as error:
+                tell(str(error))
+        return [rival.name for rival in ailing]
+
+    def _is_well(self, rival: Rival, leader: Member) -> bool:
+        return self.journals[rival.name].writes_now() and rival.is_sound(leader)
+
+    def rows(self) -> Rows:
+        """Give all rows that the leader has."""
+        found: Rows = {name: set() for name in self.journals}
+        for subject, client, number in self.cluster.require_leader().sql(
+            "select subject, client, number from failover_rows"
+        ):
+            found[subject].add((client, number))
+        return found
+
+
+def tell(words: str) -> None:
+    """Say what is going on."""
+    print(words, file=sys.stderr, flush=True)
