@@ -47,6 +47,7 @@ def arguments() -> argparse.Namespace:
         "--profile", choices=get_args(Profile),
         help="Patroni's ttl, loop_wait and retry_timeout: its defaults (30, 10, 10), fast (20, 1, 3), turbo (5, 1, 2)",
     )  # fmt: skip
+    parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="copy all journals and logs there")
     parser.add_argument("--out", type=Path, help="directory for the results")
     parser.add_argument("--report", type=Path, metavar="JSON", help="measure nothing, show an earlier result again")
     return parser.parse_args()
@@ -55,10 +56,10 @@ def arguments() -> argparse.Namespace:
 def measure(args: argparse.Namespace) -> report.Result:
     """Measure, and give everything as what becomes JSON."""
     also = {name: Path(path).resolve() for name, _, path in (word.partition("=") for word in args.also)}
-    there, absent = rivals.find(args.subjects or rivals.NAMES, also)
+    there, absent = rivals.find([name for name in rivals.NAMES if name in (args.subjects or rivals.NAMES)], also)
     load = os.getloadavg()[0]
     profile: Profile = args.profile or ("turbo" if args.quick else "default")
-    with Stage(there, profile) as stage:
+    with Stage(there, profile, args.keep) as stage:
         events, whole = play(stage, chosen(args), quick=args.quick)
         cluster = stage.cluster
         postgresql, members = cluster.binaries.version, len(cluster.members)

@@ -49,12 +49,20 @@ class Journal:
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self._lock = threading.Lock()
+        self._told: set[tuple[str, str]] = set()
 
     def note(self, outcome: Outcome) -> None:
         """Write it down at once: the program may be killed."""
         line = json.dumps(astuple(outcome)) + "\n"
         with self._lock:
             self._file.write(line)
+
+    def explain(self, kind: str, error: psycopg.Error) -> None:
+        """Put the words of an error on record, once: for whoever wonders about it."""
+        told = kind, str(error)
+        if told not in self._told:
+            self._told.add(told)
+            print(f"{time.monotonic():.3f}", kind, name_of(error), str(error).replace("\n", " "), flush=True)
 
 
 class Client:
@@ -115,6 +123,7 @@ class Client:
             result = act()
         except psycopg.Error as fault:
             error = name_of(fault)
+            self._journal.explain(kind, fault)
         lost = connection is not None and connection.closed
         value = result if isinstance(result, int) else 0
         stale = kind == "read" and not error and value < self._acknowledged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from functools import partial
@@ -70,7 +71,8 @@ class Stage(Startable):
     under: tuple[str, ...] = ()
     patience_s = 60.0
 
-    def __init__(self, rivals: list[Rival], profile: Profile) -> None:
+    def __init__(self, rivals: list[Rival], profile: Profile, keep: Path | None = None) -> None:
+        self._keep = keep  # where journals and logs are copied to in the end
         server = ServerOptions(max_connections=300, hba=(f"host all {configs.TRUSTED} 127.0.0.1/32 trust",))
         self.cluster = PatroniCluster(PatroniOptions(profile=profile, server=server), progress=tell)
         self.rivals = rivals
@@ -102,9 +104,14 @@ class Stage(Startable):
 
     def stop(self) -> None:
         """End everything."""
-        for journal in self.journals.values():
-            journal.close()
-        self.cluster.stop()
+        try:
+            for journal in self.journals.values():
+                journal.close()
+            if self._keep is not None:
+                skipped = shutil.ignore_patterns(*(member.name for member in self.cluster.members), "member", ".s.*")
+                shutil.copytree(self.workdir, self._keep, ignore=skipped, dirs_exist_ok=True)
+        finally:
+            self.cluster.stop()
 
     def _set_to_work(self, name: str, words: Sequence[object]) -> None:
         log = self._logs / f"{name}.jsonl"
