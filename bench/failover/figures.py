@@ -47,6 +47,7 @@ class Window:
     """When something happened to the leader."""
 
     at_s: float
+    done_s: float  # it had happened: a server that was killed was dead
     end_s: float  # up to here pauses and errors are counted
     over_s: float  # everything is healthy again; up to here lost rows are counted
 
@@ -70,7 +71,8 @@ class Figures:
     """What one event was for the clients of one subject."""
 
     pause_s: float  # longest time without a write that was acknowledged and still there in the end
-    acknowledged_pause_s: float  # the same, whatever became of those writes
+    worst_client_s: float  # the same of the client that had the longest
+    acknowledged_pause_s: float  # as pause_s, whatever became of those writes
     resumed: bool  # False: the pause lasted to the end of the window
     beyond_s: float  # pause less that of the servers themselves
     after_new_primary_s: float | None  # from the servers' own first write after their pause to the first one here
@@ -78,6 +80,7 @@ class Figures:
     clients_with_errors: int
     connections_lost: int
     rows_lost: int  # acknowledged, and not there in the end
+    rows_not_replicated: int  # of these: acknowledged before it had happened; asynchronous replication loses them
     stale_reads: int
     writes: int  # acknowledged in the window
 
@@ -126,9 +129,11 @@ def evaluate(outcomes: Sequence[Outcome], rows: set[tuple[int, int]], servers: G
     pause = longest_gap(lasting, window.at_s, window.end_s)
     told = longest_gap((outcome.end_s for outcome in acknowledged), window.at_s, window.end_s)
     failed = [outcome for outcome in inside if outcome.error]
-    lost = [a for a in acknowledged if a.key not in rows and window.at_s - HELD_ON_S <= a.end_s <= window.over_s]
+    lost = [a.end_s for a in acknowledged if a.key not in rows]
+    lost = [moment for moment in lost if window.at_s - HELD_ON_S <= moment <= window.over_s]
     return Figures(
         pause_s=round(pause.length_s, 3),
+        worst_client_s=round(worst_client_s(outcomes, rows, window), 3),
         acknowledged_pause_s=round(told.length_s, 3),
         resumed=pause.ended,
         beyond_s=round(pause.length_s - servers.length_s, 3),
@@ -137,9 +142,18 @@ def evaluate(outcomes: Sequence[Outcome], rows: set[tuple[int, int]], servers: G
         clients_with_errors=len({outcome.client for outcome in failed}),
         connections_lost=sum(outcome.lost for outcome in inside),
         rows_lost=len(lost),
+        rows_not_replicated=sum(moment <= window.done_s for moment in lost),
         stale_reads=sum(outcome.stale for outcome in inside),
         writes=sum(outcome.acknowledged for outcome in inside),
     )
+
+
+def worst_client_s(outcomes: Sequence[Outcome], rows: set[tuple[int, int]], window: Window) -> float:
+    """Give the longest pause that one client had: others may work while it hangs."""
+    moments: dict[int, list[float]] = {outcome.client: [] for outcome in outcomes}
+    for outcome in kept(outcomes, rows):
+        moments[outcome.client].append(outcome.end_s)
+    return max((longest_gap(each, window.at_s, window.end_s).length_s for each in moments.values()), default=0.0)
 
 
 def first_after(lasting: Iterable[float], servers: Gap, end_s: float) -> float | None:

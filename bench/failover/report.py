@@ -23,6 +23,7 @@ Result = dict[str, Any]  # what the JSON file holds
 TITLES = KNOWN | {"pgbouncer": "PgBouncer", "pgbouncer-confd": "PgBouncer, told by confd", OBSERVER: "the servers"}
 BEGIN, END = "<!-- bench: written by `make bench-failover` -->\n", "<!-- bench: end of failover -->"
 NAME = "failover"
+HANGS_S = 2.0  # a client that waits so much longer than the others is worth a word
 
 
 def event_as_json(
@@ -80,23 +81,32 @@ def overview(result: Result) -> str:
 
 def cell(figures: Figures, clients: int) -> str:
     """Show an event for the clients of one subject in a few words."""
-    lost = f", **{figures.rows_lost} rows lost**" if figures.rows_lost else ""
-    return f"{pause(figures)} s, {per_client(figures.error_count, clients)} errors{lost}"
+    words = [f"{pause(figures)} s"]
+    if figures.worst_client_s > figures.pause_s + HANGS_S:
+        words.append(f"a client {figures.worst_client_s:.0f} s")
+    words.append(f"{per_client(figures.error_count, clients)} errors")
+    if figures.rows_not_replicated:
+        words.append(f"{figures.rows_not_replicated} rows not replicated")
+    if misled := figures.rows_lost - figures.rows_not_replicated:
+        words.append(f"**{misled} rows lost**")
+    return ", ".join(words)
 
 
 def details(event: Result, clients: int) -> str:
     """Give the table of one event."""
     lines = [[
-        "through", "no lasting write for, s", "beyond the servers' own, s", "acknowledged writes paused for, s",
-        "first write after the new primary's, s", "errors per client", "clients with errors",
-        "connections lost per client", "acknowledged rows lost", "reads that missed an own write", "writes",
+        "through", "no lasting write for, s", "beyond the servers' own, s", "one client for, s",
+        "acknowledged writes paused for, s", "first write after the new primary's, s", "errors per client",
+        "clients with errors", "connections lost per client", "acknowledged rows lost", "of these not replicated",
+        "reads that missed an own write", "writes",
     ]]  # fmt: skip
     for name, figures in figures_of(event).items():
         after = figures.after_new_primary_s
         lines.append([
-            title(name), pause(figures), f"{figures.beyond_s:.2f}", f"{figures.acknowledged_pause_s:.2f}",
-            "never" if after is None else f"{after:.2f}", per_client(figures.error_count, clients),
-            str(figures.clients_with_errors), per_client(figures.connections_lost, clients), str(figures.rows_lost),
+            title(name), pause(figures), f"{figures.beyond_s:.2f}", f"{figures.worst_client_s:.1f}",
+            f"{figures.acknowledged_pause_s:.2f}", "never" if after is None else f"{after:.2f}",
+            per_client(figures.error_count, clients), str(figures.clients_with_errors),
+            per_client(figures.connections_lost, clients), str(figures.rows_lost), str(figures.rows_not_replicated),
             str(figures.stale_reads), str(figures.writes),
         ])  # fmt: skip
     return markdown(lines)
@@ -127,8 +137,10 @@ def conditions(result: Result) -> str:
 def summary(result: Result) -> str:
     """Give the short form."""
     meaning = (
-        "Longest time without an acknowledged write that was still there in the end, errors per client, acknowledged "
-        "rows that were missing in the end; > means that it lasted until the event was undone and longer."
+        "Longest time without an acknowledged write that was still there in the end (of one client, where it had to "
+        "wait longer than the others), errors per client, acknowledged rows that were missing in the end; > means that "
+        "it lasted until the event was undone and longer. Rows not replicated were acknowledged before the server died "
+        "and had not left it, as asynchronous replication has it, whoever stands in front."
     )
     return f"{overview(result)}\n\n{meaning} {conditions(result)}"
 

@@ -124,6 +124,7 @@ class Stage(Startable):
         old, at_s = self.cluster.require_leader(), time.monotonic()
         tell(f"{event.title}: {old.name}")
         event.act(self.cluster, old)
+        done_s = time.monotonic()
         new = until(lambda: new_primary(self.cluster, old, event), 120, "a new primary", 0.05)
         tell(f"{new.name} is primary after {time.monotonic() - at_s:.1f} s")
         time.sleep(after_s)
@@ -131,7 +132,7 @@ class Stage(Startable):
         time.sleep(back_s)
         end_s = time.monotonic()
         self.cluster.heal()
-        return Window(at_s, end_s, time.monotonic()), old, new
+        return Window(at_s, done_s, end_s, time.monotonic()), old, new
 
     def repair(self) -> list[str]:
         """Help those on their feet who do not stand again by themselves, and say who they were."""

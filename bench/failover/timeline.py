@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 WIDTH, LEFT, RIGHT, TOP = 900, 190, 20, 56
-ROW, BAR, PANEL = 20, 9, 62  # height of a row, of its bar, and what a panel takes besides its rows
-TALLEST = 8  # of a mark for errors, in pixels; it is that high for this many in half a second:
+ROW, BAR, PANEL = 24, 10, 62  # height of a row, of its bar, and what a panel takes besides its rows
+TALLEST = 8  # of a mark for errors, in pixels; it is that long for so many in half a second:
 MANY_ERRORS = 40
 EVERY_S = 10
 COLOURS = {"written": "#54a24b", "lost": "#e45756", "errors": "#333"}
 LEGEND = {
-    "written": "writes acknowledged", "lost": "acknowledged, and lost in the end", "errors": "errors, higher: more",
+    "written": "writes acknowledged", "lost": "acknowledged, and lost in the end", "errors": "errors, longer: more",
 }  # fmt: skip
 OURS = "pgrouter"
 
@@ -73,7 +73,7 @@ def panel(event: dict[str, Any], axis: Axis, top: float, title: Callable[[str], 
 
 
 def row(seen: dict[str, list[list[float]]], axis: Axis, y: float) -> list[str]:
-    """Draw what the clients of one subject saw: bars, and marks for errors under them."""
+    """Draw what the clients of one subject saw: bars, and marks that hang under them for errors."""
     drawn = []
     for kind in ("written", "lost"):
         for begin, end in seen[kind]:
@@ -83,7 +83,7 @@ def row(seen: dict[str, list[list[float]]], axis: Axis, y: float) -> list[str]:
     for second, count in seen["errors"]:
         height = 2 + (TALLEST - 2) * min(1.0, count / MANY_ERRORS)
         width = max(1.0, axis.x(second + ERRORS_EVERY_S) - axis.x(second) - 1)
-        box = f'x="{axis.x(second):.1f}" y="{y + ROW - height:.1f}" width="{width:.1f}" height="{height:.1f}"'
+        box = f'x="{axis.x(second):.1f}" y="{y + BAR + 4:.1f}" width="{width:.1f}" height="{height:.1f}"'
         drawn.append(f'<rect {box} fill="{COLOURS["errors"]}"><title>{count:.0f} errors</title></rect>')
     return drawn
 

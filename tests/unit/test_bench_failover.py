@@ -28,7 +28,7 @@ from bench.failover.figures import (
 )
 from bench.failover.stage import OBSERVER
 
-WINDOW = Window(at_s=100.0, end_s=130.0, over_s=150.0)
+WINDOW = Window(at_s=100.0, done_s=100.2, end_s=130.0, over_s=150.0)
 OLD, NEW = 5001, 5002
 
 
@@ -103,6 +103,7 @@ def test_rows_that_are_missing_in_the_end_are_lost_and_make_no_end_of_a_pause() 
     lasting, phantom = every(95, 100, 0), every(100, 140, 1000)
     figures = evaluate([*lasting, *phantom], rows_of(lasting), Gap(100.0, 101.0), WINDOW)
     assert figures.rows_lost == 400  # also those after the window, until everything was healthy
+    assert figures.rows_not_replicated == 3  # at 100.0, 100.1 and 100.2: by a server that still was the leader
     assert not figures.resumed
     assert figures.acknowledged_pause_s == pytest.approx(0.1)
     assert figures.pause_s == pytest.approx(30.1)
@@ -112,6 +113,16 @@ def test_rows_that_are_missing_in_the_end_are_lost_and_make_no_end_of_a_pause() 
 def test_rows_that_another_event_lost_are_not_counted_again() -> None:
     phantom = [*every(90, 95, 0), *every(155, 160, 500)]
     assert evaluate(phantom, set(), Gap(100.0, 101.0), WINDOW).rows_lost == 0
+
+
+def test_a_client_that_hangs_is_seen_though_others_work() -> None:
+    working = [write(95 + n / 10, n) for n in range(350)]
+    hanging = [write(95 + n / 10, n, client=1) for n in range(60)]
+    outcomes = [*working, *hanging]
+    figures = evaluate(outcomes, rows_of(outcomes), Gap(100.0, 100.1), WINDOW)
+    assert figures.pause_s == pytest.approx(0.1)
+    assert figures.worst_client_s == pytest.approx(130 - 100.9)
+    assert "0.1 s, a client 29 s, 0 errors" in report.cell(figures, 8)
 
 
 def test_the_first_write_after_the_new_primary_is_not_one_before_the_pause() -> None:
@@ -185,10 +196,10 @@ def test_the_table_has_pauses_errors_and_lost_rows(result: report.Result) -> Non
     table = report.overview(result)
     assert "| *the servers themselves* | 3.1 s | 3.1 s |" in table
     assert "| pgrouter | 3.3 s, 0.1 errors | 3.3 s, 0.1 errors |" in table
-    assert "| PgBouncer | > 30.1 s, 0 errors, **300 rows lost** |" in table
+    assert "| PgBouncer | > 30.1 s, 0 errors, 3 rows not replicated, **297 rows lost** |" in table
     details = report.details(result["events"][0], 8)
-    assert "| pgrouter | 3.3 | 0.20 | 3.30 | 0.20 | 0.1 | 1 | 0 | 0 | 0 | 268 |" in details
-    assert "| PgBouncer | > 30.1 | 27.00 | 0.10 | never | 0 | 0 | 0 | 300 | 0 | 300 |" in details
+    assert "| pgrouter | 3.3 | 0.20 | 3.3 | 3.30 | 0.20 | 0.1 | 1 | 0 | 0 | 0 | 0 | 268 |" in details
+    assert "| PgBouncer | > 30.1 | 27.00 | 30.1 | 0.10 | never | 0 | 0 | 0 | 300 | 3 | 0 | 300 |" in details
     assert "- pgrouter: write 57P01: 1" in report.errors(result["events"][0])
     assert "- PgBouncer: none; an operator had to help" in report.errors(result["events"][0])
 
