@@ -107,7 +107,11 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that `with` ends what was started
     args = arguments()
     full = not any((args.quick, args.only, args.subjects, args.also, args.profile, args.report))
-    result = report.read(args.report) if args.report else measure(args)
+    try:
+        result = report.read(args.report) if args.report else measure(args)
+    except KeyboardInterrupt:
+        tell("ended; nothing was written")
+        return 130
     full = full and result["about"]["whole"]
     out = args.out or (HERE / "bench" / "results" if full else programs.CACHE / "results")
     report.write(out, result)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-JOIN_S = 0.5  # acknowledged writes that are nearer to one another are one bar in the picture
+JOIN_S = 1.0  # acknowledged writes of a client that are nearer to one another are one bar in the picture
 ERRORS_EVERY_S = 0.5
 BEFORE_S = 5.0  # that the picture shows of the time before an event
 HELD_ON_S = 1.0  # acknowledged so shortly before an event and lost: the event's doing
@@ -181,16 +181,28 @@ def spans(moments: Iterable[float], join_s: float = JOIN_S) -> Spans:
 
 
 def drawn(outcomes: Sequence[Outcome], rows: set[tuple[int, int]], window: Window) -> dict[str, list[list[float]]]:
-    """Give what the picture shows of a subject: spans of writes, of writes that were lost, and [second, errors]."""
+    """Give what the picture shows of a subject, in seconds after the event.
+
+    `written` and `lost` are [client, first, last]: spans of writes that lasted and of writes that did not. `errors` are
+    [second, how many].
+    """
     near = [o for o in outcomes if window.at_s - BEFORE_S <= o.end_s <= window.end_s]
     acknowledged = [o for o in near if o.acknowledged]
     errors = Counter((o.end_s - window.at_s) // ERRORS_EVERY_S * ERRORS_EVERY_S for o in near if o.error)
-
-    def shown(chosen: Iterable[Outcome]) -> list[list[float]]:
-        return [[round(a - window.at_s, 2), round(b - window.at_s, 2)] for a, b in spans(o.end_s for o in chosen)]
-
     return {
-        "written": shown(o for o in acknowledged if o.key in rows),
-        "lost": shown(o for o in acknowledged if o.key not in rows),
+        "written": by_client((o for o in acknowledged if o.key in rows), window.at_s),
+        "lost": by_client((o for o in acknowledged if o.key not in rows), window.at_s),
         "errors": [[second, count] for second, count in sorted(errors.items())],
     }
+
+
+def by_client(writes: Iterable[Outcome], at_s: float) -> list[list[float]]:
+    """Give [client, first, last] for each span of writes, in seconds after a moment."""
+    moments: dict[int, list[float]] = {}
+    for write in writes:
+        moments.setdefault(write.client, []).append(write.end_s)
+    return [
+        [client, round(first - at_s, 2), round(last - at_s, 2)]
+        for client in sorted(moments)
+        for first, last in spans(moments[client])
+    ]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from bench.failover import timeline
-from bench.failover.figures import Figures, Window, drawn, evaluate, kept, servers_gap
+from bench.failover.figures import BEFORE_S, Figures, Window, by_client, drawn, evaluate, kept, servers_gap
 from bench.failover.stage import OBSERVER
 from bench.report import TITLES as KNOWN
 from bench.report import markdown, put_between
@@ -39,10 +39,16 @@ def event_as_json(
         "servers_pause_s": round(servers.length_s, 3),
         "subjects": {name: asdict(evaluate(outcomes[name], rows[name], servers, window)) for name in subjects},
         "timeline": {
-            OBSERVER: drawn(kept(observed, rows[OBSERVER]), rows[OBSERVER], window),
+            OBSERVER: {"written": as_one(kept(observed, rows[OBSERVER]), window), "lost": [], "errors": []},
             **{name: drawn(outcomes[name], rows[name], window) for name in subjects},
         },
     }  # fmt: skip
+
+
+def as_one(writes: list[Outcome], window: Window) -> list[list[float]]:
+    """Give the spans of the servers' own writes: whichever of them it was."""
+    near = (replace(o, client=0) for o in writes if window.at_s - BEFORE_S <= o.end_s <= window.end_s)
+    return by_client(near, window.at_s)
 
 
 def title(name: str) -> str:

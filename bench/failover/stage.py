@@ -155,9 +155,8 @@ class Stage(Startable):
     def rows(self) -> Rows:
         """Give all rows that the leader has."""
         found: Rows = {name: set() for name in self.journals}
-        for subject, client, number in self.cluster.require_leader().sql(
-            "select subject, client, number from failover_rows"
-        ):
+        leader = until(self.cluster.leader, 60, "a leader", 0.5)
+        for subject, client, number in leader.sql("select subject, client, number from failover_rows"):
             found[subject].add((client, number))
         return found
 

@@ -1,4 +1,4 @@
-"""Draws leader changes as SVG: a panel per event, a row per subject, a bar where writes were acknowledged."""
+"""Draws leader changes as SVG: a panel per event, a row per subject, a thin bar per client while it writes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 WIDTH, LEFT, RIGHT, TOP = 900, 190, 20, 56
-ROW, BAR, PANEL = 24, 10, 62  # height of a row, of its bar, and what a panel takes besides its rows
+ROW, BAR, PANEL = 26, 12, 66  # height of a row, of its bar, and what a panel takes besides its rows
+HEAD = 40  # of a panel, above its rows
 TALLEST = 8  # of a mark for errors, in pixels; it is that long for so many in half a second:
 MANY_ERRORS = 40
 EVERY_S = 10
@@ -57,28 +58,29 @@ def draw(result: dict[str, Any], title: Callable[[str], str]) -> str:
 def panel(event: dict[str, Any], axis: Axis, top: float, title: Callable[[str], str]) -> list[str]:
     """Draw one event."""
     rows = event["timeline"]
-    first, bottom = top + 32, top + 32 + ROW * len(rows)
+    first, bottom = top + HEAD, top + HEAD + ROW * len(rows)
     drawn = [f'<text class="title" x="10" y="{top + 12:.0f}">{escape(event["title"])}</text>']
     for second in axis.marks():
         kind = "one" if second == 0 else "grid"
         x = axis.x(second)
         drawn.append(f'<line class="{kind}" x1="{x:.1f}" y1="{first - 6:.0f}" x2="{x:.1f}" y2="{bottom:.0f}"/>')
-        drawn.append(text(x, first - 13, str(second), "middle"))
+        drawn.append(text(x, first - 12, str(second), "middle"))
     for i, (name, seen) in enumerate(rows.items()):
         y = first + ROW * i
         if name == OURS:
             drawn.append(f'<rect x="0" y="{y:.0f}" width="{WIDTH}" height="{ROW}" fill="#4c78a8" fill-opacity="0.1"/>')
-        drawn += [text(LEFT - 10, y + ROW / 2, title(name), "end"), *row(seen, axis, y)]
+        drawn += [text(LEFT - 10, y + 2 + BAR / 2, title(name), "end"), *row(seen, axis, y)]
     return drawn
 
 
 def row(seen: dict[str, list[list[float]]], axis: Axis, y: float) -> list[str]:
-    """Draw what the clients of one subject saw: bars, and marks that hang under them for errors."""
+    """Draw what the clients of one subject saw: a thin bar per client, and marks that hang under them for errors."""
     drawn = []
+    lanes = 1 + max((int(client) for kind in ("written", "lost") for client, _, _ in seen[kind]), default=0)
     for kind in ("written", "lost"):
-        for begin, end in seen[kind]:
-            x, width = axis.x(begin), max(1.0, axis.x(end) - axis.x(begin))
-            box = f'x="{x:.1f}" y="{y + 2:.1f}" width="{width:.1f}" height="{BAR}"'
+        for client, begin, end in seen[kind]:
+            x, width, lane = axis.x(begin), max(1.5, axis.x(end) - axis.x(begin)), y + 2 + BAR / lanes * client
+            box = f'x="{x:.1f}" y="{lane:.2f}" width="{width:.1f}" height="{BAR / lanes:.2f}"'
             drawn.append(f'<rect {box} fill="{COLOURS[kind]}"/>')
     for second, count in seen["errors"]:
         height = 2 + (TALLEST - 2) * min(1.0, count / MANY_ERRORS)

@@ -134,16 +134,16 @@ def test_the_first_write_after_the_new_primary_is_not_one_before_the_pause() -> 
 
 
 def test_moments_near_one_another_are_one_span() -> None:
-    assert spans([3.0, 1.0, 1.4, 3.5, 9.0]) == [(1.0, 1.4), (3.0, 3.5), (9.0, 9.0)]
+    assert spans([3.0, 1.0, 1.4, 3.5, 9.0], join_s=0.5) == [(1.0, 1.4), (3.0, 3.5), (9.0, 9.0)]
     assert spans([]) == []
 
 
 def test_a_picture_has_what_was_written_lost_and_refused() -> None:
-    lasting, phantom = every(95, 101, 0), every(101, 102, 100)
+    lasting, phantom = [*every(95, 101, 0), write(104, 7, client=1)], every(101, 102, 100)
     refused = [write(102.1, 200, error="25006"), write(102.4, 201, error="25006"), write(104.0, 202, error="25006")]
     seen = drawn([*lasting, *phantom, *refused], rows_of(lasting), WINDOW)
-    assert seen["written"] == [[pytest.approx(-5.0), pytest.approx(0.9)]]
-    assert seen["lost"] == [[pytest.approx(1.0), pytest.approx(1.9)]]
+    assert seen["written"] == [[0, pytest.approx(-5.0), pytest.approx(0.9)], [1, 4.0, 4.0]]
+    assert seen["lost"] == [[0, pytest.approx(1.0), pytest.approx(1.9)]]
     assert seen["errors"] == [[2.0, 2], [4.0, 1]]
 
 
