@@ -23,6 +23,10 @@ Result = dict[str, Any]  # what the JSON file holds
 TITLES = KNOWN | {"pgbouncer": "PgBouncer", "pgbouncer-confd": "PgBouncer, told by confd", OBSERVER: "the servers"}
 BEGIN, END = "<!-- bench: written by `make bench-failover` -->\n", "<!-- bench: end of failover -->"
 NAME = "failover"
+PICTURE = """\
+![Writes while the leader changes](bench/results/failover.svg)
+
+By SQLSTATE and in detail: [bench/results/failover.md](bench/results/failover.md)."""
 HANGS_S = 2.0  # a client that waits so much longer than the others is worth a word
 
 
@@ -180,5 +184,5 @@ def read(path: Path) -> Result:
 
 
 def show_in(readme: Path, result: Result) -> None:
-    """Put the short form between the marks of a page."""
-    put_between(readme, BEGIN, END, summary(result))
+    """Put the short form and the picture between the marks of a page."""
+    put_between(readme, BEGIN, END, f"{summary(result)}\n\n{PICTURE}")
