@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, get_args
 from bench import programs
 from bench.failover import report, rivals
 from bench.failover.events import EVENTS
-from bench.failover.stage import CLIENTS, Stage, tell
+from bench.failover.figures import CLIENTS
+from bench.failover.stage import Stage, tell
 from bench.subjects import HERE
 from pgrouter.demo.patroni import PROFILES, Profile
 from pgrouter.demo.processes import DemoError
@@ -84,20 +85,21 @@ def chosen(args: argparse.Namespace) -> list[Event]:
 def play(stage: Stage, events: list[Event], *, quick: bool) -> tuple[list[report.Result], bool]:
     """Let one event happen after the other; after one that goes wrong, give those before it, and False."""
     after_s, back_s = (QUICK_AFTER_S, QUICK_BACK_S) if quick else (AFTER_S, BACK_S)
-    played: list[tuple[Event, Window, tuple[str, str], list[str]]] = []
+    played: list[tuple[Event, Window, tuple[str, str], report.Result]] = []
     whole = False
     try:
         for event in events:
             window, old, new = stage.play(event, after_s, back_s)
-            played.append((event, window, (old.name, new.name), stage.repair()))
+            helped, hung = stage.repair()
+            played.append((event, window, (old.name, new.name), {"helped": helped, "hung": hung}))
         whole = True
     except (DemoError, OSError) as error:  # TimeoutError is an OSError
         tell(f"that went wrong: {error}")
     rows = stage.rows()
     outcomes = {name: journal.read() for name, journal in stage.journals.items()}
     found = [
-        report.event_as_json(event, window, members, outcomes, rows) | {"helped": helped}
-        for event, window, members, helped in played
+        report.event_as_json(event, window, members, outcomes, rows) | afterwards
+        for event, window, members, afterwards in played
     ]
     return found, whole
 

@@ -149,6 +149,7 @@ def main() -> None:
     parser.add_argument("--ports", type=int, nargs="+", required=True)
     parser.add_argument("--database", default="postgres")
     parser.add_argument("--clients", type=int, default=1, help="of each port")
+    parser.add_argument("--first", type=int, default=0, help="number of the first client")
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--observer", action="store_true", help="write only, all the time")
     args = parser.parse_args()
@@ -158,8 +159,9 @@ def main() -> None:
         journal = Journal(file)
         for client in range(args.clients * len(args.ports)):
             port = args.ports[client % len(args.ports)]
+            number = args.first + client
             where = f"host=127.0.0.1 port={port} user={TRUSTED} dbname={args.database} connect_timeout={timeout_s}"
-            made = Client(args.name, client, where, journal, observes=args.observer)
+            made = Client(args.name, number, where, journal, observes=args.observer)
             threading.Thread(target=made.run, daemon=True).start()
         signal.pause()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+CLIENTS = 8  # of a subject; those that are started in the place of others have the next eight numbers
 JOIN_S = 1.0  # acknowledged writes of a client that are nearer to one another are one bar in the picture
 ERRORS_EVERY_S = 0.5
 BEFORE_S = 5.0  # that the picture shows of the time before an event
@@ -98,11 +99,14 @@ def parse(lines: Iterable[str]) -> Iterator[Outcome]:
 
 
 def longest_gap(moments: Iterable[float], begin_s: float, end_s: float) -> Gap:
-    """Give the longest time between two moments, from the last one before `begin_s` on; `end_s` ends the last one."""
+    """Give the longest time between two moments, from the last one before `begin_s` on; `end_s` ends the last one.
+
+    What is long before `begin_s` is another story: the gap then begins there.
+    """
     before, inside = begin_s, []
     for moment in sorted(moments):
         if moment <= begin_s:
-            before = moment
+            before = moment if moment > begin_s - BEFORE_S else begin_s
         elif moment <= end_s:
             inside.append(moment)
     edges = [before, *inside, end_s]
@@ -150,9 +154,12 @@ def evaluate(outcomes: Sequence[Outcome], rows: set[tuple[int, int]], servers: G
 
 def worst_client_s(outcomes: Sequence[Outcome], rows: set[tuple[int, int]], window: Window) -> float:
     """Give the longest pause that one client had: others may work while it hangs."""
-    moments: dict[int, list[float]] = {outcome.client: [] for outcome in outcomes}
+    there = {outcome.client for outcome in outcomes if outcome.begin_s <= window.at_s}
+    last = max(there, default=0) // CLIENTS  # the others have ended
+    moments: dict[int, list[float]] = {client: [] for client in there if client // CLIENTS == last}
     for outcome in kept(outcomes, rows):
-        moments[outcome.client].append(outcome.end_s)
+        if outcome.client in moments:
+            moments[outcome.client].append(outcome.end_s)
     return max((longest_gap(each, window.at_s, window.end_s).length_s for each in moments.values()), default=0.0)
 
 
@@ -200,7 +207,7 @@ def by_client(writes: Iterable[Outcome], at_s: float) -> list[list[float]]:
     """Give [client, first, last] for each span of writes, in seconds after a moment."""
     moments: dict[int, list[float]] = {}
     for write in writes:
-        moments.setdefault(write.client, []).append(write.end_s)
+        moments.setdefault(write.client % CLIENTS, []).append(write.end_s)
     return [
         [client, round(first - at_s, 2), round(last - at_s, 2)]
         for client in sorted(moments)

@@ -128,7 +128,9 @@ def errors(event: Result) -> str:
     for name, figures in figures_of(event).items():
         counts = ", ".join(f"{kind}: {count}" for kind, count in figures.errors.items()) or "none"
         helped = "; an operator had to help afterwards" if name in event.get("helped", []) else ""
-        lines.append(f"- {title(name)}: {counts}{helped}")
+        hung = event.get("hung", {}).get(name, 0)
+        ended = f"; {hung} clients did not find back and were started anew" if hung else ""
+        lines.append(f"- {title(name)}: {counts}{helped}{ended}")
     return "\n".join(lines)
 
 

@@ -195,11 +195,11 @@ def pgpool_in_front_of_patroni(servers: int) -> Mapping[str, object]:
     return settings
 
 
-def run_module(stage: Stage, module: str, words: Sequence[object], log: Path) -> None:
+def run_module(stage: Stage, module: str, words: Sequence[object], log: Path) -> Process:
     """Run one of our programs; it ends with the stage."""
     argv = [sys.executable, "-m", module, *map(str, words)]
     env = own_environment(stage.workdir) | {"PYTHONPATH": str(HERE)}
-    spawn_as_self(argv, output=log, errors=log, env=env)
+    return spawn_as_self(argv, output=log, errors=log, env=env)
 
 
 def find(names: Sequence[str], also: Mapping[str, Path]) -> tuple[list[Rival], dict[str, str]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 from bench import configs
 from bench.failover.clients import TABLE
 from bench.failover.events import new_primary
-from bench.failover.figures import Outcome, Window, parse
+from bench.failover.figures import CLIENTS, Outcome, Window, parse
 from bench.failover.rivals import run_module
 from pgrouter.demo.patroni import PatroniCluster, PatroniOptions
 from pgrouter.demo.postgres import ServerOptions
@@ -19,18 +19,19 @@ from pgrouter.demo.processes import make_directory, until
 from pgrouter.demo.workdir import Startable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from bench.failover.events import Event
     from bench.failover.rivals import Rival
     from pgrouter.demo.patroni import Member, Profile
+    from pgrouter.demo.processes import Process
 
 OBSERVER = "observer"
-CLIENTS = 8
-AT_WORK_S = 1.0  # a subject that had a write acknowledged so lately works
+AT_WORK_S = 3.0  # a client that had a write acknowledged so lately works
 STEADY_S = 6.0  # of undisturbed work before an event
 UNAIDED_S = 15.0  # that everybody has to find back when all members are healthy, before an operator steps in
+HANGS_S = 10.0  # a client that still has not written so long after that hangs
 Rows = dict[str, set[tuple[int, int]]]  # subject -> (client, number)
 
 
@@ -50,15 +51,15 @@ class Journal:
         self.outcomes += parse((whole + newline).splitlines(keepends=True))
         return self.outcomes
 
-    def writes_now(self) -> bool:
-        """Tell whether a write was acknowledged a moment ago."""
-        since = time.monotonic() - AT_WORK_S
+    def at_work(self) -> set[int]:
+        """Give the clients that had a write acknowledged a moment ago."""
+        now, found = time.monotonic(), set()
         for outcome in reversed(self.read()):
-            if outcome.acknowledged and outcome.end_s > since:
-                return True
-            if outcome.begin_s < since - 60:
-                return False
-        return False
+            if outcome.end_s < now - AT_WORK_S - 1:  # they are nearly, but not quite, in order
+                break
+            if outcome.acknowledged and outcome.end_s > now - AT_WORK_S:
+                found.add(outcome.client)
+        return found
 
     def close(self) -> None:
         """Let go of the file."""
@@ -78,6 +79,8 @@ class Stage(Startable):
         self.rivals = rivals
         self.journals: dict[str, Journal] = {}
         self.userlist = f'"{configs.PROVEN}" "{configs.PROVEN}"\n"{configs.TRUSTED}" ""\n'
+        self._working: dict[str, Process] = {}  # the clients' programs
+        self._first: dict[str, int] = {}  # number of the first client of a subject
         self._logs = make_directory(self.workdir / "journals", 0o755)
 
     @property
@@ -98,9 +101,9 @@ class Stage(Startable):
         for rival in self.rivals:
             tell(f"starting {rival.name}")
             rival.start(self)
-            self._set_to_work(rival.name, ["--clients", CLIENTS, "--database", rival.database, "--ports", rival.port])
+            self._start_clients(rival)
         for name, journal in self.journals.items():
-            until(journal.writes_now, self.patience_s, f"a write through {name}", 0.1)
+            until(journal.at_work, self.patience_s, f"a write through {name}", 0.1)
 
     def stop(self) -> None:
         """End everything."""
@@ -113,10 +116,19 @@ class Stage(Startable):
         finally:
             self.cluster.stop()
 
+    def _start_clients(self, rival: Rival) -> None:
+        """Start the clients of a subject, in the place of those that it has."""
+        if working := self._working.get(rival.name):
+            working.kill()
+        first = self._first[rival.name] = self._first.get(rival.name, -CLIENTS) + CLIENTS
+        words = ["--clients", CLIENTS, "--first", first, "--database", rival.database, "--ports", rival.port]
+        self._set_to_work(rival.name, words)
+
     def _set_to_work(self, name: str, words: Sequence[object]) -> None:
         log = self._logs / f"{name}.jsonl"
-        self.journals[name] = Journal(log)
-        run_module(self, "bench.failover.clients", ["--name", name, "--log", log, *words], self._logs / f"{name}.log")
+        self.journals[name] = self.journals.get(name) or Journal(log)
+        words = ["--name", name, "--log", log, *words]
+        self._working[name] = run_module(self, "bench.failover.clients", words, self._logs / f"{name}.log")
 
     def play(self, event: Event, after_s: float, back_s: float) -> tuple[Window, Member, Member]:
         """Let an event happen: wait for the new primary, watch, undo, watch, heal. Gives when, the old and the new."""
@@ -134,8 +146,11 @@ class Stage(Startable):
         self.cluster.heal()
         return Window(at_s, done_s, end_s, time.monotonic()), old, new
 
-    def repair(self) -> list[str]:
-        """Help those on their feet who do not stand again by themselves, and say who they were."""
+    def repair(self) -> tuple[list[str], dict[str, int]]:
+        """Help those on their feet who do not stand again by themselves.
+
+        Gives who they were, and for whom how many clients hung or had nothing but errors: then all are started anew.
+        """
         leader = self.cluster.require_leader()
         deadline = time.monotonic() + UNAIDED_S
         while (ailing := [r for r in self.rivals if not self._is_well(r, leader)]) and time.monotonic() < deadline:
@@ -143,14 +158,32 @@ class Stage(Startable):
         for rival in ailing:
             tell(f"{rival.name} needs help")
             rival.repair(self, leader)
-            try:
-                until(partial(self._is_well, rival, leader), self.patience_s, f"{rival.name} works again", 0.5)
-            except TimeoutError as error:
-                tell(str(error))
-        return [rival.name for rival in ailing]
+            self._wait(partial(self._is_well, rival, leader), f"{rival.name} works again")
+        return [rival.name for rival in ailing], self._wake_clients()
+
+    def _wake_clients(self) -> dict[str, int]:
+        deadline = time.monotonic() + HANGS_S
+        while (hanging := self._hanging()) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        for rival in self.rivals:
+            if count := hanging.get(rival.name):
+                tell(f"{count} clients of {rival.name} do not find back; all of them are started anew")
+                self._start_clients(rival)
+                self._wait(lambda name=rival.name: name not in self._hanging(), f"all clients of {rival.name} work")
+        return hanging
+
+    def _hanging(self) -> dict[str, int]:
+        counts = {rival.name: CLIENTS - len(self.journals[rival.name].at_work()) for rival in self.rivals}
+        return {name: count for name, count in counts.items() if count > 0}
+
+    def _wait(self, condition: Callable[[], bool], what: str) -> None:
+        try:
+            until(condition, self.patience_s, what, 0.5)
+        except TimeoutError as error:  # the next event will show it
+            tell(str(error))
 
     def _is_well(self, rival: Rival, leader: Member) -> bool:
-        return self.journals[rival.name].writes_now() and rival.is_sound(leader)
+        return bool(self.journals[rival.name].at_work()) and rival.is_sound(leader)
 
     def rows(self) -> Rows:
         """Give all rows that the leader has."""

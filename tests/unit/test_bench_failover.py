@@ -61,6 +61,10 @@ def test_moments_after_the_window_do_not_count() -> None:
     assert longest_gap([99.0, 131.0], 100.0, 130.0) == Gap(99.0, 130.0, ended=False)
 
 
+def test_what_is_long_past_is_another_story() -> None:
+    assert longest_gap([40.0], 100.0, 130.0) == Gap(100.0, 130.0, ended=False)
+
+
 def test_moments_come_in_any_order() -> None:
     assert longest_gap([104.0, 99.0, 101.0], 100.0, 104.5) == Gap(101.0, 104.0)
 
@@ -123,6 +127,9 @@ def test_a_client_that_hangs_is_seen_though_others_work() -> None:
     assert figures.pause_s == pytest.approx(0.1)
     assert figures.worst_client_s == pytest.approx(130 - 100.9)
     assert "0.1 s, a client 29 s, 0 errors" in report.cell(figures, 8)
+    ended = [write(50 + n / 10, n, client=1) for n in range(60)]
+    later = [write(90 + n / 10, n, client=8 + n % 2) for n in range(400)]  # started in the place of the others
+    assert evaluate([*ended, *later], rows_of([*ended, *later]), Gap(100.0, 100.1), WINDOW).worst_client_s < 1
 
 
 def test_the_first_write_after_the_new_primary_is_not_one_before_the_pause() -> None:
@@ -180,9 +187,9 @@ def result() -> report.Result:
     outcomes = {OBSERVER: servers, "pgbouncer": bad, "pgrouter": good, "<odd> & name": good}
     rows = {OBSERVER: rows_of(servers), "pgbouncer": rows_of(bad[:50]), "pgrouter": rows_of(good)}
     rows["<odd> & name"] = rows_of(good)
+    afterwards = {"helped": ["pgbouncer"], "hung": {"pgrouter": 2}}
     events = [
-        report.event_as_json(event, WINDOW, ("pg0", "pg1"), outcomes, rows) | {"helped": ["pgbouncer"]}
-        for event in EVENTS[:2]
+        report.event_as_json(event, WINDOW, ("pg0", "pg1"), outcomes, rows) | afterwards for event in EVENTS[:2]
     ]
     about: dict[str, Any] = {
         "when": "2026-01-02T03:04+00:00", "machine": "2 cores", "postgresql": "17", "patroni": "4", "members": 3,
@@ -200,7 +207,7 @@ def test_the_table_has_pauses_errors_and_lost_rows(result: report.Result) -> Non
     details = report.details(result["events"][0], 8)
     assert "| pgrouter | 3.3 | 0.20 | 3.3 | 3.30 | 0.20 | 0.1 | 1 | 0 | 0 | 0 | 0 | 268 |" in details
     assert "| PgBouncer | > 30.1 | 27.00 | 30.1 | 0.10 | never | 0 | 0 | 0 | 300 | 3 | 0 | 300 |" in details
-    assert "- pgrouter: write 57P01: 1" in report.errors(result["events"][0])
+    assert "- pgrouter: write 57P01: 1; 2 clients did not find back" in report.errors(result["events"][0])
     assert "- PgBouncer: none; an operator had to help" in report.errors(result["events"][0])
 
 
