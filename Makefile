@@ -1,7 +1,7 @@
 # Every target sets itself up: scripts/bootstrap makes .venv on first use and leaves it alone while nothing changed.
 SHELL = /bin/sh
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-long oracle regress suites bench bench-micro build check clean
+.PHONY: help demo test test-long oracle regress suites bench bench-failover bench-micro build check clean
 
 PYTHON_IN_VENV = .venv/bin/python
 
@@ -16,6 +16,8 @@ help:
 	@echo '                        (REGRESS="--interleaved 4 --pool 4", "--replicas", "--only join"; outputs in .oracle/regress)'
 	@echo 'make bench              pgrouter beside PgBouncer, HAProxy, Pgpool-II and a bare relay on real servers (15 minutes)'
 	@echo '                        (BENCH=--quick, BENCH="--only simple rows --subjects relay pgrouter", BENCH=--help; docs/performance.md)'
+	@echo 'make bench-failover     leader changes of a real Patroni cluster under load, through all of them at the same time (9 minutes)'
+	@echo '                        (BENCH=--quick, BENCH="--only node --subjects haproxy pgrouter"; docs/failover-bench.md)'
 	@echo 'make bench-micro        nanoseconds per frame, per statement routed, per server taken and given back'
 	@echo 'make suites             the tests of psycopg, asyncpg, SQLAlchemy, Django and pg8000, through the router and directly,'
 	@echo '                        compared (SUITES="--only psycopg --runs direct pooled"; outputs in .oracle/suites)'
@@ -41,6 +43,9 @@ regress: build
 
 bench: build
 	@$(PYTHON_IN_VENV) -m bench $(BENCH)
+
+bench-failover: build
+	@$(PYTHON_IN_VENV) -m bench.failover $(BENCH)
 
 bench-micro: build
 	@$(PYTHON_IN_VENV) -m bench.micro $(BENCH)

@@ -69,19 +69,13 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
         rounds = tournament.play(rounds, args.seed, at_most_s)
         about = {
             "when": dt.datetime.now(dt.UTC).isoformat(timespec="minutes"),
-            "machine": f"{os.cpu_count()} cores, {processor()}, Linux {platform.release()}",
+            "machine": programs.machine(),
             "postgresql": servers.version,
             "python": platform.python_version(),
             "subjects": {subject.name: subject.version for subject in there},
             "rounds": rounds, "seconds": seconds, "seed": args.seed, "load": round(load, 1),
         }  # fmt: skip
     return report.as_json(about, tournament.results, absent)
-
-
-def processor() -> str:
-    """Name the processor."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from bench.cases import Case
@@ -46,15 +46,17 @@ log_disconnections = 0
 """
 
 
-def pgrouter(ports: Sequence[int], users: Path, login: str) -> str:
+def static(ports: Sequence[int]) -> dict[str, object]:
+    """Give pgrouter's setting `cluster` for members that are listed."""
+    members = [{"name": f"pg{i}", "host": "127.0.0.1", "port": port} for i, port in enumerate(ports)]
+    return {"source": "static", "members": members}
+
+
+def pgrouter(cluster: Mapping[str, object], users: Path, login: str) -> str:
     """Defaults: parsing, routing and balancing on."""
     settings = {
         "listen": [{"host": "127.0.0.1", "port": 0}],
-        "cluster": {
-            "source": "static",
-            "members": [{"name": f"pg{i}", "host": "127.0.0.1", "port": port} for i, port in enumerate(ports)],
-            "monitor": {"user": PROVEN, "password": PROVEN},
-        },
+        "cluster": {**cluster, "monitor": {"user": PROVEN, "password": PROVEN}},
         "auth": {"type": "scram-sha-256" if login == "scram" else "trust", "users_file": str(users)},
         "pool": {"size": POOL, "max_clients": MAX_CLIENTS},
         "log": {"level": "warning"},
@@ -105,6 +107,11 @@ def pgpool(ports: Sequence[int], listen: int, control: int, directory: Path, log
             f"backend_hostname{i}": "127.0.0.1", f"backend_port{i}": port, f"backend_weight{i}": 1 if i else 0,
             f"backend_application_name{i}": f"pg{i}", f"backend_flag{i}": "DISALLOW_TO_FAILOVER",
         }  # fmt: skip
+    return pgpool_lines(settings)
+
+
+def pgpool_lines(settings: Mapping[str, object]) -> str:
+    """Write settings as pgpool.conf has them; of two lines for one setting the later holds."""
     return "".join(f"{name} = '{value}'\n" for name, value in settings.items())
 
 

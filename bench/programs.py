@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -91,6 +92,13 @@ def run(*argv: str, cwd: Path | None = None) -> str:
     return subprocess.run(argv, cwd=cwd, check=True, capture_output=True, text=True, timeout=120).stdout
 
 
+def machine() -> str:
+    """Name the machine that all of it runs on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    processor = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+    return f"{os.cpu_count()} cores, {processor}, Linux {platform.release()}"
+
+
 def relay() -> Program | str:
     """Compile the relay; why not, if there is no compiler."""
     source, target = Path(__file__).with_name("relay.c"), CACHE / "relay"
@@ -104,9 +112,14 @@ def relay() -> Program | str:
     return Program(target, "")
 
 
-def python_of(checkout: Path) -> tuple[Path, str]:
-    """Give the Python that runs a checkout of pgrouter, and what it is: version, commit, compiled or not."""
-    own = checkout / ".venv" / "bin" / "python"
+def python_in(checkout: Path) -> Path:
+    """Give the Python that runs a checkout of pgrouter."""
+    return checkout / ".venv" / "bin" / "python"
+
+
+def version_of(checkout: Path) -> str:
+    """Say what a checkout of pgrouter is: version, commit, compiled or not."""
+    own = python_in(checkout)
     if not own.exists():
         raise SystemExit(f"{own} does not exist: `make build` there first")
     asks = "import pgrouter; print(pgrouter.__version__, 'compiled' if pgrouter.COMPILED else 'NOT COMPILED')"
@@ -116,4 +129,4 @@ def python_of(checkout: Path) -> tuple[Path, str]:
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         log = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
         commit = subprocess.run(log, capture_output=True, text=True, check=True).stdout
-    return own, " ".join(f"{said} {commit}".split())
+    return " ".join(f"{said} {commit}".split())

@@ -190,6 +190,11 @@ def relative(result: Result, figure: str) -> plots.Rows:
 
 def show_in(readme: Path, result: Result) -> None:
     """Put the short form between the marks of a page."""
-    before, mark, rest = readme.read_text().partition(BEGIN)
+    put_between(readme, BEGIN, END, summary(result))
+
+
+def put_between(page: Path, begin: str, end: str, words: str) -> None:
+    """Put words between two marks of a page; without the marks it is left alone."""
+    before, mark, rest = page.read_text().partition(begin)
     if mark:
-        readme.write_text(f"{before}{BEGIN}{summary(result)}\n{END}{rest.partition(END)[2]}")
+        page.write_text(f"{before}{begin}{words}\n{end}{rest.partition(end)[2]}")

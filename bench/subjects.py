@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import psycopg
 
@@ -24,6 +24,23 @@ if TYPE_CHECKING:
 
 START = "import sys; from pgrouter.cli.main import main; sys.exit(main())"
 HERE = Path(__file__).resolve().parents[1]
+
+
+class Stage(Protocol):
+    """Where a subject is started."""
+
+    under: tuple[str, ...]  # put in front of its command: a profiler
+
+    @property
+    def patience_s(self) -> float:
+        """How long it may take to start."""
+
+    @property
+    def workdir(self) -> Path:
+        """What is started with it in its environment ends with it."""
+
+    def reserve(self, count: int) -> tuple[int, ...]:
+        """Give ports that nobody else takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,37 +165,48 @@ def pgpool() -> Subject | str:
     def start(servers: Servers, directory: Path, login: str) -> Running:
         port, control = servers.reserve(2)
         text = configs.pgpool(servers.ports, port, control, directory, login)
-        file = write_file(directory / "pgpool.conf", text)
-        write_file(directory / "pool_passwd", f"{configs.PROVEN}:TEXT{configs.PROVEN}\n")
-        hba = write_file(directory / "pool_hba.conf", "host all all 127.0.0.1/32 scram-sha-256\n")
-        pcp = write_file(directory / "pcp.conf", "")
-        argv = [*servers.under, program.path, "-n", "-D", "-f", file, "-a", hba, "-F", pcp]
-        process = spawn(argv, servers.workdir, directory / "log", program.env)
-        return ready(servers, process, Door(port), Door(port), login)
+        door = Door(port)
+        return ready(servers, run_pgpool(servers, program, directory, text), door, door, login)
 
     return Subject("pgpool", program.version, start, lambda case: configs.unable_pgpool(case, program.release))
 
 
+def run_pgpool(stage: Stage, program: programs.Program, directory: Path, text: str) -> Process:
+    """Start a Pgpool-II that knows nothing of earlier runs."""
+    file = write_file(directory / "pgpool.conf", text)
+    write_file(directory / "pool_passwd", f"{configs.PROVEN}:TEXT{configs.PROVEN}\n")
+    hba = write_file(directory / "pool_hba.conf", "host all all 127.0.0.1/32 scram-sha-256\n")
+    pcp = write_file(directory / "pcp.conf", "")
+    argv = [*stage.under, program.path, "-n", "-D", "-f", file, "-a", hba, "-F", pcp]
+    return spawn(argv, stage.workdir, directory / "log", program.env)
+
+
 def checkout(name: str, path: Path) -> Subject:
     """A checkout of pgrouter, run by its own Python."""
-    python, version = programs.python_of(path)
+    version = programs.version_of(path)
 
     def start(servers: Servers, directory: Path, login: str) -> Running:
         users = write_file(directory / "users.txt", servers.userlist)
-        file = write_file(directory / "pgrouter.yml", configs.pgrouter(servers.ports, users, login))
-        output, log = directory / "out", directory / "log"
-        process = spawn_as_self(
-            [*servers.under, python, "-c", START, "run", "--config", file],
-            output=output, errors=log, env=own_environment(servers.workdir) | {"PYTHONPATH": str(path)},
-        )  # fmt: skip
-        until(lambda: READY.search(output.read_text()) or not process.alive, servers.patience_s, f"{name} is ready")
-        found = READY.search(output.read_text())
-        if not found:
-            raise last_words(log)
-        door = Door(int(found[2]))
-        return ready(servers, process, door, door, login)
+        text = configs.pgrouter(configs.static(servers.ports), users, login)
+        return start_router(servers, directory, path, text, login)
 
     return Subject(name, version, start, lambda _case: "")
+
+
+def start_router(stage: Stage, directory: Path, code: Path, text: str, login: str) -> Running:
+    """Start the pgrouter of a checkout with these settings and wait until clients are served."""
+    file = write_file(directory / "pgrouter.yml", text)
+    output, log = directory / "out", directory / "log"
+    process = spawn_as_self(
+        [*stage.under, programs.python_in(code), "-c", START, "run", "--config", file],
+        output=output, errors=log, env=own_environment(stage.workdir) | {"PYTHONPATH": str(code)},
+    )  # fmt: skip
+    until(lambda: READY.search(output.read_text()) or not process.alive, stage.patience_s, f"{directory.name} is ready")
+    found = READY.search(output.read_text())
+    if not found:
+        raise last_words(log)
+    door = Door(int(found[2]))
+    return ready(stage, process, door, door, login)
 
 
 def last_words(log: Path) -> RunError:
@@ -186,10 +214,10 @@ def last_words(log: Path) -> RunError:
     return RunError(f"{log.parent.name} ended: " + " ".join(log.read_text().splitlines()[-3:]))
 
 
-def ready(servers: Servers, process: Process, standby: Door, primary: Door, login: str) -> Running:
+def ready(stage: Stage, process: Process, standby: Door, primary: Door, login: str) -> Running:
     """Wait until clients are served at both doors."""
     for door in (standby, primary):
-        until(partial(answers, door, login), servers.patience_s, f"a client is served at port {door.port}", 0.1)
+        until(partial(answers, door, login), stage.patience_s, f"a client is served at port {door.port}", 0.1)
     return Running(process, standby, primary)
 
 
@@ -204,10 +232,10 @@ def answers(door: Door, login: str) -> bool:
     return False
 
 
-def place(servers: Servers, name: str) -> Path:
+def place(stage: Stage, name: str) -> Path:
     """Make a directory for one start of a subject, inside the one whose processes all end together."""
-    number = sum(entry.name.startswith(f"{name}-") for entry in servers.workdir.iterdir())
-    return make_directory(servers.workdir / f"{name}-{number}", 0o755)
+    number = sum(entry.name.startswith(f"{name}-") for entry in stage.workdir.iterdir())
+    return make_directory(stage.workdir / f"{name}-{number}", 0o755)
 
 
 FINDERS: dict[str, Callable[[], Subject | str]] = {
