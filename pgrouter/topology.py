@@ -63,6 +63,7 @@ class ClusterView:
     system_id: str = ""  # of the cluster that this view is about; empty: not known yet
     dcs_reachable: bool = True  # False: who leads is what was last known
     fenced: str | None = None  # the last leader, when no transaction may go on there although no other leads yet
+    silent: tuple[str, ...] = ()  # members that have shown no sign of life for long: what waits for them waits in vain
     no_primary: str = "nothing is known yet"  # why writes are held; empty: they are not
 
     def member(self, name: str) -> Member | None:

@@ -33,7 +33,19 @@ def _parts(old: ClusterView, new: ClusterView) -> Iterator[str]:
         yield "DCS reachable again" if new.dcs_reachable else "DCS not reachable"
     if old.system_id != new.system_id:
         yield f"system identifier {old.system_id or 'unknown'} -> {new.system_id or 'unknown'}"
+    yield from _cut(old, new)
     yield from _members(old, new)
+
+
+def _cut(old: ClusterView, new: ClusterView) -> Iterator[str]:
+    if old.fenced != new.fenced:
+        yield f"{new.fenced} led last and is no primary: cut off" if new.fenced else f"{old.fenced} no longer cut off"
+    for name in new.silent:
+        if name not in old.silent:
+            yield f"{name} shows no sign of life: its connections are given up"
+    for name in old.silent:
+        if name not in new.silent:
+            yield f"{name} is not silent any more"
 
 
 def _members(old: ClusterView, new: ClusterView) -> Iterator[str]:

@@ -1,8 +1,10 @@
 """When writes are held for a change of leaders that Patroni has announced and not made yet. Pure: time is data.
 
 The `failover` key announces it (docs/rest_api of Patroni: /switchover, /failover). Patroni's leader then asks the
-candidates, makes a checkpoint and stops its PostgreSQL, which ends every session: 0.1 s after the key on idle servers,
-later where the checkpoint has much to write. Writes that are held from the key on are not hit.
+candidates (0.1 s and more), and either clears the key or begins: it makes a checkpoint and stops its PostgreSQL, which
+ends every session. As soon as it has begun, its member key tells no WAL position any more (Patroni's ha.touch_member):
+held from then on, writes are not hit, and not kept waiting for what Patroni takes to make up its mind. In case that is
+not seen they are held 0.15 s after the announcement.
 
 Nothing is held when the key speaks of another leader than the present one, when its candidate leads already, or before
 the moment for which it is scheduled; and never for longer than a limit, for an announcement that nothing follows.
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from pgrouter.cluster.patroni_keys import Snapshot, Switchover
 
+DECIDES_S = 0.15  # least time, measured, between the key and the end of the first session was 0.28 s
 LOOK_AGAIN_S = 30.0  # before a scheduled moment: the wall clock may be set meanwhile
 
 
@@ -40,11 +43,16 @@ def handover(snapshot: Snapshot, now_s: float, wall_s: float, limit_s: float) ->
         if moment_s is None:
             return NONE
         due_s = now_s + moment_s - wall_s
-    if now_s < due_s:
-        return Handover(until_s=min(due_s, now_s + LOOK_AGAIN_S))
-    if now_s < due_s + limit_s:
+    if now_s >= due_s + limit_s:
+        return NONE
+    if has_begun(snapshot) or now_s >= due_s + DECIDES_S:
         return Handover(_reason(announced), due_s + limit_s)
-    return NONE
+    return Handover(until_s=min(due_s + DECIDES_S, now_s + LOOK_AGAIN_S))
+
+
+def has_begun(snapshot: Snapshot) -> bool:
+    """Tell whether the leader does something that keeps it from telling its WAL position: it stops, for one."""
+    return any(member.name == snapshot.leader and not member.replay_lsn for member in snapshot.members)
 
 
 def _is_about(announced: Switchover, leader: str | None) -> bool:

@@ -113,6 +113,7 @@ def merge(
         system_id=reign.system_id,
         dcs_reachable=snapshot.reachable,
         fenced=_fenced(case),
+        silent=tuple(member.name for member in members if case.probe(member.name).silent),
         no_primary=reign.objection,
     )
     return _numbered(previous, view)

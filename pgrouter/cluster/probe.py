@@ -47,6 +47,8 @@ FROM pg_is_in_recovery() AS recovering
 
 
 LEAST_PAUSE_S = 0.01  # a thousand clients that suspect a member do not make a thousand questions
+# strerror() of a host that is not there (any more); everything else is an answer of somebody
+SILENCE = ("timed out", "timeout expired", "No route to host", "Network is unreachable", "Host is down")
 RETRY_S = 0.05  # after a failure, so that two of them are no single hiccup
 
 
@@ -114,11 +116,12 @@ class Prober:
                 row = await self._ask()
             return self._probe.answered(read_row(row, asked_s, self._clock()))
         except TimeoutError:
-            error = f"no answer within {self._settings.timeout_s:g} s"
+            error, silent = f"no answer within {self._settings.timeout_s:g} s", True
         except (psycopg.Error, ProbeError, OSError, ValueError) as caught:
             error = one_line(str(caught)) or type(caught).__name__
+            silent = any(words in error for words in SILENCE)
         self._hang_up()
-        return self._probe.failed(error)
+        return self._probe.failed(error, silent=silent)
 
     async def _ask(self) -> list[str | None]:
         if self._connection is not None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pgrouter.topology import Role
 
 LOST_AFTER = 2  # failures in a row; one alone changes nothing. Each has already tried a fresh connection
+SILENT_AFTER = 5  # questions in a row without a sign of life: its connections are taken for dead, not only for slow
 UNSTREAMED_AFTER = 3  # answers in a row without a running WAL receiver: more than it takes to see its primary lost
 
 
@@ -35,6 +36,7 @@ class Probe:
 
     word: Word | None = None  # None: it has never answered
     failures: int = 0  # in a row, since the last word
+    silences: int = 0  # of these, the last ones that met no sign of life at all, not even a refusal
     error: str = ""  # of the last failure, one line
     unstreamed: int = 0  # answers as replica in a row without streaming
     streamed_timeline: int = 0  # on which it streamed last; 0: never, or it has been primary since
@@ -44,6 +46,11 @@ class Probe:
     def lost(self) -> bool:
         """Whether it has failed often enough to count as gone."""
         return self.failures >= LOST_AFTER
+
+    @property
+    def silent(self) -> bool:
+        """Whether it has shown no sign of life for so long that what waits for it waits in vain."""
+        return self.silences >= SILENT_AFTER
 
     @property
     def said(self) -> Word | None:
@@ -72,6 +79,7 @@ class Probe:
             return Probe(word=word, unstreamed=1)
         return Probe(word=word, unstreamed=self.unstreamed + 1, streamed_timeline=self.streamed_timeline)
 
-    def failed(self, error: str) -> Probe:
-        """Add a failure."""
-        return replace(self, failures=self.failures + 1, error=error)
+    def failed(self, error: str, *, silent: bool = False) -> Probe:
+        """Add a failure; `silent`: there was no answer of any kind."""
+        silences = self.silences + 1 if silent else 0
+        return replace(self, failures=self.failures + 1, silences=silences, error=error)

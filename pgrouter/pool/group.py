@@ -105,6 +105,10 @@ class Group:
             if pool is not None and pool not in before:
                 pool.admitted()
         self._end_reign(view)
+        for name in view.silent:
+            pool = self.members.get(name)
+            if pool is not None and pool is not self.last_writer:  # whose end is the leader key's to say
+                pool.cut(ServerLost("the server does not answer"))
         self.wake()
 
     def _end_reign(self, view: ClusterView) -> None:
@@ -397,11 +401,11 @@ class Group:
             hint="Increase pool.size, or look for long transactions with SHOW SERVERS.",
         )
 
-    @staticmethod
-    def _no_primary(limit_s: float) -> RouterError:
+    def _no_primary(self, limit_s: float) -> RouterError:
+        why = f" ({self.pools.view.no_primary})" if self.pools.view.no_primary else ""
         return NoServer(
             "no primary is available",
-            detail=f"The cluster has had no leader that accepts writes for {limit_s:g} seconds.",
+            detail=f"The cluster has had no leader that accepts writes for {limit_s:g} seconds{why}.",
             hint="Try again; the session and its settings are unharmed.",
         )
 

@@ -35,10 +35,12 @@ class Keys:
 
     def __init__(self, etcd: EtcdCluster, streaming: StreamingCluster) -> None:
         self._etcd = etcd
+        self.members: dict[str, dict[str, Any]] = {}
         self.set("config", {"ttl": 30})
         for server in streaming.servers:
             url = f"postgres://127.0.0.1:{server.port}/postgres"
-            self.set(f"members/{server.name}", {"conn_url": url, "state": "running", "role": "replica"})
+            self.members[server.name] = {"conn_url": url, "state": "running", "xlog_location": 9}
+            self.set(f"members/{server.name}", self.members[server.name])
         self.lead("pg0")
 
     def set(self, key: str, value: dict[str, Any]) -> None:
@@ -145,6 +147,17 @@ def test_a_hold_that_nothing_follows_ends(front: Router, keys: Keys, client: psy
     client.execute("insert into items values (2)")
     keys.set("failover", ANNOUNCED)  # again: written anew, so announced anew
     wait_roles(front, pg0=NOTHING)
+
+
+def test_a_switchover_that_has_begun_holds_at_once(front: Router, keys: Keys, client: psycopg.Connection[Any]) -> None:
+    """Whatever the router's clock says: the leader's key tells no position any more."""
+    moment = datetime.now(UTC) + timedelta(seconds=500)
+    keys.set("failover", ANNOUNCED | {"scheduled_at": moment.isoformat()})
+    client.execute("insert into items values (1)")
+    keys.set("members/pg0", {name: value for name, value in keys.members["pg0"].items() if name != "xlog_location"})
+    wait_roles(front, pg0=NOTHING)
+    keys.set("failover", {})
+    wait_roles(front, pg0=WRITES)
 
 
 def test_a_scheduled_switchover_holds_from_its_moment_on(

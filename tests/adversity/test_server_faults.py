@@ -330,6 +330,26 @@ def test_a_replica_that_hangs_holds_up_only_reads_in_flight(front: Router, strea
         wait_roles(front, pg2=READS)
 
 
+@pytest.mark.slow
+def test_a_read_in_flight_on_a_replica_that_hangs_for_long_runs_elsewhere(
+    front: Router, streaming: StreamingCluster
+) -> None:
+    """No packet tells of a host that has lost its network: five probes without a sign of life do."""
+    hung = streaming.standbys[1]
+    streaming.standbys[0].stop("fast")
+    wait_roles(front, pg1=NOTHING, pg2=READS)
+    with RawClient(front.port, timeout_s=40) as client:
+        client.login()
+        client.send(query("select 'hung', pg_sleep(1)::text"))
+        running = "select 1 from pg_stat_activity where query like '%hung%sleep%' and pid <> pg_backend_pid()"
+        until(lambda: hung.sql(running), 10, "it runs on pg2")
+        hung.freeze()
+        began_s = time.monotonic()
+        assert values(client.until_ready()) == [["hung", ""]]
+        assert time.monotonic() - began_s > 4  # not at the first slow answer
+    assert front.log_contains("pg2 shows no sign of life")
+
+
 def test_one_slow_probe_drops_nobody(front: Router, streaming: StreamingCluster) -> None:
     streaming.primary.sql(TABLE)
     streaming.wait_caught_up()

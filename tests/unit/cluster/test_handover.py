@@ -6,14 +6,20 @@ from dataclasses import replace
 
 import pytest
 
-from pgrouter.cluster.handover import LOOK_AGAIN_S, handover, unix_time
+from pgrouter.cluster.handover import DECIDES_S, LOOK_AGAIN_S, handover, unix_time
 from pgrouter.cluster.patroni_keys import Snapshot, decode
 
 NOW_S, WALL_S, LIMIT_S = 500.0, 1_789_997_600.0, 10.0  # the wall shows 2026-09-21T13:33:20 UTC
 
 
-def snapshot(value: str, leader: str | None = "pg2", since_s: float = NOW_S) -> Snapshot:
-    keys = {"failover": value} | ({"leader": leader} if leader else {})
+RUNS = '{"conn_url":"postgres://h:1/postgres","state":"running","role":"primary","xlog_location":22095256,"timeline":2}'
+BEGINS = '{"conn_url":"postgres://h:1/postgres","state":"running","role":"primary"}'
+
+
+def snapshot(
+    value: str, leader: str | None = "pg2", since_s: float = NOW_S - DECIDES_S, member: str = RUNS
+) -> Snapshot:
+    keys = {"failover": value, "members/pg2": member} | ({"leader": leader} if leader else {})
     return replace(decode(keys), switchover_since_s=since_s)
 
 
@@ -36,12 +42,30 @@ def test_what_is_announced(value: str, leader: str | None, reason: str) -> None:
     assert handover(snapshot(value, leader), NOW_S, WALL_S, LIMIT_S).reason == reason
 
 
-@pytest.mark.parametrize(("age_s", "held"), [(0.0, True), (9.9, True), (10.0, False), (1e6, False)])
+@pytest.mark.parametrize(("age_s", "held"), [(DECIDES_S, True), (9.9, True), (10.0, False), (1e6, False)])
 def test_a_hold_has_an_end(age_s: float, *, held: bool) -> None:
     told = snapshot('{"leader":"pg2"}', since_s=NOW_S - age_s)
     found = handover(told, NOW_S, WALL_S, LIMIT_S)
     assert bool(found.reason) == held
     assert found.until_s == (NOW_S - age_s + LIMIT_S if held else None)
+
+
+def test_nothing_is_held_while_patroni_makes_up_its_mind() -> None:
+    told = snapshot('{"leader":"pg2"}', since_s=NOW_S - 0.1)
+    assert handover(told, NOW_S, WALL_S, LIMIT_S) == ("", NOW_S - 0.1 + DECIDES_S)
+
+
+@pytest.mark.parametrize("age_s", [0.0, 9.9])
+@pytest.mark.parametrize("moment", ["", "2026-09-21T13:33:20+00:00", "2026-09-21T13:33:50+00:00"])
+def test_what_has_begun_holds_at_once(age_s: float, moment: str) -> None:
+    """Also before the moment for which it is scheduled, by a clock that is slow."""
+    announced = f'{{"leader":"pg2","scheduled_at":"{moment}"}}' if moment else '{"leader":"pg2"}'
+    told = snapshot(announced, since_s=NOW_S - age_s, member=BEGINS)
+    assert handover(told, NOW_S, WALL_S, LIMIT_S).reason == "a switchover from pg2 is announced"
+
+
+def test_what_has_begun_without_an_announcement_holds_nothing() -> None:
+    assert handover(snapshot("{}", member=BEGINS), NOW_S, WALL_S, LIMIT_S) == ("", None)
 
 
 def test_a_limit_of_nothing_holds_nothing() -> None:
@@ -51,9 +75,10 @@ def test_a_limit_of_nothing_holds_nothing() -> None:
 @pytest.mark.parametrize(
     ("moment", "held", "until_s"),
     [
-        ("2026-09-21T13:33:20+00:00", True, NOW_S + LIMIT_S),  # now
+        ("2026-09-21T13:33:20+00:00", False, NOW_S + DECIDES_S),  # now
+        ("2026-09-21T13:33:19+00:00", True, NOW_S - 1 + LIMIT_S),
         ("2026-09-21T15:33:15+02:00", True, NOW_S - 5 + LIMIT_S),
-        ("2026-09-21T13:33:25Z", False, NOW_S + 5),
+        ("2026-09-21T13:33:25Z", False, NOW_S + 5 + DECIDES_S),
         ("2026-09-22T13:33:25+00:00", False, NOW_S + LOOK_AGAIN_S),
         ("2026-09-21T13:33:10+00:00", False, None),  # over, also for a router that has just started
         ("2026-09-21T13:33:20", False, None),  # no time zone: Patroni refuses it

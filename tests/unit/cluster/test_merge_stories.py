@@ -8,7 +8,7 @@ import pytest
 
 from pgrouter.cluster.merge import merge
 from pgrouter.cluster.patroni_keys import DcsConfig, DcsMember, Snapshot
-from pgrouter.cluster.word import LOST_AFTER, Probe, Word
+from pgrouter.cluster.word import LOST_AFTER, SILENT_AFTER, Probe, Word
 from pgrouter.topology import ClusterView, Role
 
 SYSTEM = "7710441312518985579"
@@ -66,6 +66,12 @@ class Story:
             self.probes[name] = self.probes.get(name, Probe()).failed("connection refused")
             self._merge()
         return self.view
+
+    def hangs(self, name: str) -> ClusterView:
+        """A server gives no sign of life."""
+        self._tick()
+        self.probes[name] = self.probes.get(name, Probe()).failed("no answer within 3 s", silent=True)
+        return self._merge()
 
     def why(self, name: str) -> str:
         """Why this member is (not) written to or read from."""
@@ -449,6 +455,21 @@ def test_paused_keeps_the_sessions_of_its_silent_primary() -> None:
     story.key_gone("pg0")
     story.fails("pg0", LOST_AFTER)
     assert (story.view.primary, story.view.fenced) == (None, None)
+
+
+def test_a_silent_member_is_named_after_five_questions() -> None:
+    story = Story()
+    for _ in range(SILENT_AFTER - 1):
+        story.hangs("pg1")
+    assert story.view.silent == ()
+    story.hangs("pg1")
+    assert (story.view.silent, story.view.primary) == (("pg1",), "pg0")
+    story.fails("pg1")  # refused: something lives there
+    assert story.view.silent == ()
+    for _ in range(SILENT_AFTER):
+        story.hangs("pg1")
+    story.replica("pg1", 2)
+    assert (story.view.silent, story.view.readers) == ((), ("pg1", "pg2"))
 
 
 def test_without_a_dcs_silence_fences_nobody() -> None:

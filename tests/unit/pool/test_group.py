@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -345,3 +346,78 @@ def test_the_latest_used_connection_is_used_again(world: Make) -> None:
     two.release()
     assert one.ask(reads=False)
     assert one.held is last
+
+
+def test_writers_are_fenced_while_nobody_leads_and_go_on_when_the_same_one_does(world: Make) -> None:
+    ground = world()
+    (client,) = filled(ground, 1, reads=False)
+    server = client.held
+    ground.apply(replace(view(primary=None), leader=None))
+    assert (server.fenced, server.closed) == (True, False)
+    ground.apply(view())
+    assert (server.fenced, client.held) == (False, server)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"fenced": "a"}, {"leader": "b"}, {"readers": ("a", "b")}],
+    ids=["no answer", "another leads", "a replica"],
+)
+def test_writers_of_a_former_leader_are_cut(world: Make, change: dict[str, object]) -> None:
+    ground = world()
+    (client,) = filled(ground, 1, reads=False)
+    ground.apply(replace(view(primary=None), **({"leader": None} | change)))
+    assert client.refused.sqlstate == "57P01"
+    assert not ground.pool("a").servers
+
+
+def test_an_announced_switchover_cuts_nobody_and_holds_what_comes(world: Make) -> None:
+    ground = world()
+    (client,) = filled(ground, 1, reads=False)
+    ground.apply(replace(view(primary=None), leader="a"))
+    late = Client(ground, 9)
+    assert not late.ask(reads=False)
+    client.release()
+    assert late.held is None
+    ground.apply(view())
+    assert late.held is not None
+    assert client.refused is None
+
+
+def test_a_claim_waits_while_its_server_may_not_be_written_to(world: Make) -> None:
+    ground = world()
+    (client,) = filled(ground, 1, reads=False)
+    server = client.held
+    client.release()
+    ground.apply(replace(view(primary=None), leader="a"))
+    assert ground.group.claim(client, server) is None
+    ground.apply(view())
+    assert client.held is server
+
+
+def test_a_standby_is_not_written_to(world: Make) -> None:
+    """The view may be a moment older than the server that was dialled."""
+    ground = world()
+    client = Client(ground, 1)
+    client.ask(reads=False)
+    (server,) = ground.dialled
+    ground.dialled.remove(server)
+    server.login, server.hello = None, SimpleNamespace(parameters=(("in_hot_standby", "on"),), pid=1, key=b"k")
+    server.owner.server_ready(server)
+    assert (server.closed, client.held, ground.suspects) == (True, None, ["a"])
+
+
+def test_reads_on_a_silent_replica_are_given_up(world: Make) -> None:
+    ground = world()
+    readers = filled(ground, 2, reads=True)
+    on = {client.held.owner.member.name: client for client in readers}
+    ground.apply(replace(view(readers=("c",)), silent=("b",)))
+    assert on["b"].refused.sqlstate == "08006"
+    assert on["c"].held is not None
+
+
+def test_a_silent_leader_keeps_its_connections_as_long_as_it_has_the_key(world: Make) -> None:
+    ground = world()
+    (client,) = filled(ground, 1, reads=False)
+    ground.apply(replace(view(primary=None), leader="a", silent=("a",)))
+    assert client.held is not None
