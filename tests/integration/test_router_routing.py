@@ -30,7 +30,11 @@ WHO = "current_setting('demo.member')"
 @pytest.fixture(scope="module")
 def _front(_streaming_cluster: StreamingCluster) -> Iterator[Router]:
     listen = [{"host": "127.0.0.1", "port": 0, "mode": mode} for mode in ("split", "primary", "replica")]
-    with running({"cluster": static_cluster(_streaming_cluster.servers), "listen": listen}) as router:
+    settings = {
+        "cluster": static_cluster(_streaming_cluster.servers), "listen": listen,
+        "routing": {"read_consistency": "eventual"},  # where statements go by themselves
+    }  # fmt: skip
+    with running(settings) as router:
         yield router
 
 
