@@ -50,6 +50,7 @@ def present(client: ClientConnection, statement: Statement, out: Gather, simple:
     if statement.tag not in BY_NAME:
         out.add_bytes(_close_shared(server))
     _give(client, names, out)
+    client.statements.by_own_name = not simple and statement.tag not in BY_NAME  # it shows itself, too
     if simple and (names or closed):
         server.owed.push(R_SYNC, SKIP)  # a Query behind an error would not be read
         out.add_bytes(messages.SYNC)

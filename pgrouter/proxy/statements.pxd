@@ -11,6 +11,7 @@ cdef int R_PARSE, R_PARSE_NAMED, R_BIND, R_DESCRIBE, R_CLOSE, R_CLOSE_NAMED, R_P
 
 cdef class ClientStatements(StatementNames):
     cdef public Py_ssize_t limit
+    cdef public bint by_own_name
     cdef bint unsettled
     cdef public bint temporary
     cdef dict parsed

@@ -45,6 +45,7 @@ class ClientStatements(StatementNames):
         StatementNames.__init__(self)
         self.limit = 0  # of statements that a server keeps; set by the hub
         self.parsed = {}  # name -> class, of the batch at hand
+        self.by_own_name = False  # what is bound next is on the server under the client's name, see `proxy.presented`
         self.unsettled = False  # the transaction may have changed settings or objects on which a text's meaning hangs
         self.temporary = False  # the session has temporary objects, which nobody else's texts mean
 
@@ -195,7 +196,7 @@ class ClientStatements(StatementNames):
             self.ensure_unnamed(server, out)
         elif name_end > 0:
             name = copied(buf, portal_end + 1, name_end)
-            if name in self.named:
+            if name in self.named and not self.by_own_name:
                 shared = self.ensure(server, name, out)
                 server.owed.push(R_BIND, FORWARD)
                 length = stop - pos - 1 - (name_end - portal_end - 1) + len(shared.name)
@@ -204,6 +205,7 @@ class ClientStatements(StatementNames):
                 out.add_bytes(shared.name)
                 out.add(name_end, end)
                 return 1
+        self.by_own_name = False
         server.owed.push(R_BIND, FORWARD)
         out.add(pos, end)
         return 1

@@ -107,10 +107,8 @@ def _front(_streaming_cluster: StreamingCluster) -> Iterator[Router]:
     cluster["monitor"] = cluster["monitor"] | {"timeout": "1s"}
     settings = {
         "cluster": cluster, "auth": {"type": "trust"}, "pool": {"size": 10}, "log": {"level": "debug"},
-        # What runs again here is mostly a read of what its session has just written: session consistency has no such case
-        "routing": {
-            "read_only_functions": BELIEVED, "catalog_interval": "100ms", "read_consistency": "eventual",
-        },  # fmt: skip
+        # Mostly reads of what their session has just written: with session consistency they would begin on the primary
+        "routing": {"read_only_functions": BELIEVED, "catalog_interval": "100ms", "read_consistency": "eventual"},
         "listen": [{"host": "127.0.0.1", "port": 0, "mode": mode} for mode in ("split", "replica", "primary")],
     }  # fmt: skip
     with running(settings) as router:
