@@ -205,6 +205,23 @@ def test_a_key_that_is_deleted_and_written_again_costs_nobody_a_session(
         assert client.execute("/*pgrouter: primary*/ select count(*) from items").fetchone() == (5,)
 
 
+def test_what_belongs_to_one_server_waits_for_it_too(
+    front: Router, keys: Keys, client: psycopg.Connection[Any], streaming: StreamingCluster
+) -> None:
+    """currval and lastval are with the server that wrote: it is not asked while it may not be written to."""
+    streaming.primary.sql("drop table if exists numbered; create table numbered (id serial)")
+    client.execute("insert into numbered default values")
+    keys.set("failover", {"leader": "pg0"})
+    wait_roles(front, pg0=NOTHING)
+    later = Later(client, "insert into numbered values (lastval() + 1)")
+    time.sleep(0.3)
+    assert later.waits
+    assert streaming.primary.sql("select id from numbered") == [(1,)]
+    keys.set("failover", {})
+    assert later.result() is None
+    assert streaming.primary.sql("select id from numbered") == [(1,), (2,)]
+
+
 @pytest.mark.slow
 def test_a_pinned_session_does_not_wait_for_ever(front: Router, keys: Keys, streaming: StreamingCluster) -> None:
     with front.connect() as pinned:

@@ -384,17 +384,6 @@ def test_an_announced_switchover_cuts_nobody_and_holds_what_comes(world: Make) -
     assert client.refused is None
 
 
-def test_a_claim_waits_while_its_server_may_not_be_written_to(world: Make) -> None:
-    ground = world()
-    (client,) = filled(ground, 1, reads=False)
-    server = client.held
-    client.release()
-    ground.apply(replace(view(primary=None), leader="a"))
-    assert ground.group.claim(client, server) is None
-    ground.apply(view())
-    assert client.held is server
-
-
 def test_a_standby_is_not_written_to(world: Make) -> None:
     """The view may be a moment older than the server that was dialled."""
     ground = world()
