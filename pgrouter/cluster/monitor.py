@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from pgrouter.clock import monotonic
 from pgrouter.cluster.etcd import EtcdSource
 from pgrouter.cluster.merge import merge
+from pgrouter.cluster.patroni import PatroniSource
 from pgrouter.cluster.probe import Prober
 from pgrouter.cluster.static import StaticSource
 from pgrouter.cluster.word import Probe
@@ -215,4 +216,8 @@ def source_of(settings: Cluster, clock: Clock = monotonic) -> Source:
         if settings.etcd is None:
             raise ValueError("cluster.etcd is missing")
         return EtcdSource(settings.etcd, clock)
+    if settings.source == "patroni":
+        if settings.patroni is None:
+            raise ValueError("cluster.patroni is missing")
+        return PatroniSource(settings.patroni, clock)
     return StaticSource(settings.members)
