@@ -4,9 +4,9 @@ Each Patroni reads the DCS by itself, and one that is cut off from it may go on 
 answers from a watch, whose silence it does not notice for a while. Nothing in an answer tells how old it is, so answers
 are put in order by what they say:
 
-1. The timeline. Who has seen a leader on a newer timeline has seen more.
-2. Among those, the last turn. A Patroni that names another leader (or nobody) than it did before has heard from the
-   DCS since; one that goes on saying what it always said proves nothing. So the last one that turned is believed.
+1. Who names a leader on an older timeline than a leader has been seen on is behind, and is not heard.
+2. Of the others, the one that turned last is believed. A Patroni that names another leader (or nobody) than it did
+   before has heard from the DCS since; one that goes on saying what it always said proves nothing.
 3. Unless more than half of all Patronis, asked after that turn was heard, agree on something else: then the one that
    turned has itself been left behind, half-way through a change. But what it says of itself stands: a Patroni knows at
    first hand that it leads or does not.
@@ -46,7 +46,7 @@ class Voice:
     asked_s: float = 0.0  # when that answer was asked for
     turned_s: float = 0.0  # when the first answer by this leader was asked for; 0: it has never named another one
     turn_heard_s: float = 0.0  # when that one arrived
-    timeline: int = 0  # the newest that a leader had in its answers
+    timeline: int = 0  # the newest that a leader had in its answers, or that its history proves
     failures: int = 0  # in a row, since the last answer
     error: str = ""  # of the last failure, one line
 
@@ -54,6 +54,11 @@ class Voice:
     def leader(self) -> str | None:
         """Give whom it names."""
         return self.said.leader if self.said else None
+
+    @property
+    def leads_on(self) -> int:
+        """Give the timeline of whom it names, by its own word; 0: not known, or nobody is named."""
+        return _leads_on(self.said) if self.said else 0
 
     def answered(self, url: str, answer: Answer, asked_s: float, heard_s: float) -> Voice:
         """Add an answer, which came from `url`."""
@@ -68,7 +73,7 @@ class Voice:
             asked_s=asked_s,
             turned_s=asked_s if turns else self.turned_s,
             turn_heard_s=heard_s if turns else self.turn_heard_s,
-            timeline=max(known, timeline_of(said)),
+            timeline=max(known, said.timeline, _leads_on(said)),
         )
 
     def failed(self, error: str) -> Voice:
@@ -76,10 +81,8 @@ class Voice:
         return replace(self, failures=self.failures + 1, error=error)
 
 
-def timeline_of(said: Snapshot) -> int:
-    """Give the newest timeline that an answer proves to be in use: the leader's, or one after the last that ended."""
-    leads = (member.timeline for member in said.members if member.name == said.leader)
-    return max(said.timeline, *leads, 0)
+def _leads_on(said: Snapshot) -> int:
+    return next((member.timeline for member in said.members if member.name == said.leader), 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,15 +123,15 @@ def agree(previous: Snapshot | None, voices: Mapping[str, Voice], now_s: float) 
 
 
 def _peers(answered: list[Voice]) -> list[Voice]:
-    """Give those that count and have seen the newest timeline."""
+    """Give those that count and are not behind."""
     newest_s = max(voice.asked_s for voice in answered)
     counted = [voice for voice in answered if voice.said and voice.asked_s >= newest_s - voice.said.config.ttl_s]
-    timeline = max(voice.timeline for voice in counted)
-    return [voice for voice in counted if voice.timeline == timeline]
+    newest = max(voice.timeline for voice in counted)
+    return [voice for voice in counted if voice.leads_on in (0, newest)] or counted
 
 
 def _believed(peers: list[Voice], before: str | None) -> tuple[str | None, str]:
-    """Say who leads by the word of these, and why nobody does."""
+    """Say who leads by the word of these, or why nobody does."""
     turned_s = max(voice.turned_s for voice in peers)
     names = {voice.leader for voice in peers if voice.turned_s == turned_s}
     if len(names) == 1:
