@@ -85,12 +85,14 @@ class PatroniSource:
         """Take what a Patroni has said, or that it has failed."""
         if url not in self._voices:
             return  # it is not asked any more
-        before, self._voices[url] = self._voices[url], voice
+        self._report(url, self._voices[url], voice)
+        self._voices[url] = voice
         agreed = agree(self._agreed.snapshot if self._agreed else None, self._voices, self.clock())
         if agreed is None:
             return
         was, self._agreed = self._agreed, agreed
-        self._report(url, before, was)
+        if was is not None and was.snapshot.reachable != agreed.snapshot.reachable:
+            _report_reach(reachable=agreed.snapshot.reachable)
         self._follow(self._wanted(agreed))
         if was is None or agreed.doubtful > was.doubtful or was.snapshot.leader != agreed.snapshot.leader:
             self._hurry_all(but=url)
@@ -153,19 +155,20 @@ class PatroniSource:
             if url != but:
                 poller.wanted.set()
 
-    def _report(self, url: str, before: Voice, was: Agreement | None) -> None:
-        voice, now = self._voices[url], self._agreed
+    def _report(self, url: str, before: Voice, voice: Voice) -> None:
         if voice.failures:
             self._context = None
             if voice.error != before.error:
                 log.warning("Patroni at %s: %s", url, voice.error)
         elif before.failures:
             log.info("Patroni at %s answers again", url)
-        if was and now and was.snapshot.reachable != now.snapshot.reachable:
-            if now.snapshot.reachable:
-                log.warning("Patroni's REST API is reachable again")
-            else:
-                log.error("no Patroni answers; going on from what was last known")
+
+
+def _report_reach(*, reachable: bool) -> None:
+    if reachable:
+        log.warning("Patroni's REST API is reachable again")
+    else:
+        log.error("no Patroni answers; going on from what was last known")
 
 
 class _Poller:
