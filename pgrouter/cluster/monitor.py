@@ -2,10 +2,11 @@
 
 Everything here runs in one event loop; the only thread is the one that watches etcd.
 
-How often a member is asked: every `interval` while all is well; every 0.05 s when it has been named leader and only
+How often a member is asked: every `interval` while all is well (with static members at least every 0.5 s: nobody but
+the servers tells of a promotion); every 0.05 s when it has been named leader and only
 its own word is missing; every 0.1 s while nobody is writable, for some seconds after a change of roles, and after a
 failure, with the pauses doubling up to `interval` for a member that goes on failing. A sign of trouble at one member
-has all of them asked at once. So a crash is seen within `interval` and 0.1 s (at once when `suspect` is called), a host
+has all of them asked at once. So a crash is seen at once (the kept connection breaks, or `suspect` is called), a host
 that hangs after two time-outs.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from typing import TYPE_CHECKING
 
 from pgrouter.clock import monotonic
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("pgrouter.cluster")
 
 AWAITED_S = 0.05  # between two questions to a leader whose own word is missing
+STATIC_S = 0.5  # between two questions to static members at most: a promotion is to be seen within a second
 ALERT_S = 0.1  # between two questions while something is going on
 ALERT_FOR_S = 3.0  # after the last change
 START_S = 3.0  # start() waits that long for a complete first view
@@ -54,6 +57,8 @@ class Monitor:
     ) -> None:
         self._settings, self._on_view, self._clock = settings, on_view, clock
         self._source = source or source_of(settings, clock)
+        static = settings.source == "static"
+        self._interval_s = min(settings.monitor.interval_s, STATIC_S if static else math.inf)
         self._view = ClusterView()
         self._probers: dict[str, Prober] = {}
         self._probes: dict[str, Probe] = {}
@@ -90,6 +95,12 @@ class Monitor:
         await self._source.stop()
         probers, self._probers = list(self._probers.values()), {}
         await asyncio.gather(*(prober.stop() for prober in probers), *self._retired)
+
+    def reload(self, settings: Cluster) -> None:
+        """Take other static members; those that stay keep their roles. All else waits for a restart."""
+        if isinstance(self._source, StaticSource):
+            self._source.replace(settings.members)
+            self._update()
 
     def suspect(self, name: str) -> None:
         """Have a member asked at once: somebody else has had trouble with it."""
@@ -175,7 +186,7 @@ class Monitor:
     def _pace_s(self, name: str) -> float:
         view, probe = self._view, self._probes.get(name, Probe())
         return pace_s(
-            self._settings.monitor.interval_s,
+            self._interval_s,
             failures=probe.failures,
             awaited=view.primary is None and view.leader == name,
             alert=view.primary is None or self._clock() - self._changed_s < ALERT_FOR_S,

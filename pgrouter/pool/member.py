@@ -139,6 +139,11 @@ class MemberPool:
             if was != RESETTING:
                 self.group.server_lost(self)
 
+    def server_promoted(self, server: ServerConnection) -> None:
+        """It says that it is no standby any more (in_hot_standby, since PostgreSQL 14): the first to tell, under load."""
+        log.info("S-%d %s: in_hot_standby has changed", server.connection_id, self)
+        self.group.pools.suspect(self.member.name)
+
     def server_free(self, server: ServerConnection) -> None:
         """A reset has ended."""
         server.dirty = False

@@ -380,7 +380,7 @@ def leader_of(router: Router) -> str | None:
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("event", ["switchover", "kill"])
+@pytest.mark.parametrize("event", ["switchover", pytest.param("kill", marks=pytest.mark.slow)])
 def test_the_leader_changes_under_load(front: Router, patroni: PatroniCluster, event: str) -> None:
     old = patroni.require_leader()
     with Load(front) as load:
