@@ -90,6 +90,7 @@ def merge(previous: ClusterView, snapshot: Snapshot, probes: Mapping[str, Probe]
         primary=reign.primary,
         readers=tuple(member.name for member in members if member.readable),
         paused=snapshot.config.paused,
+        standby=snapshot.config.standby_cluster,
         last_leader=snapshot.leader or previous.last_leader,
         timeline=reign.timeline,
         system_id=reign.system_id,
@@ -119,8 +120,8 @@ def _servers(case: _Case) -> tuple[DcsMember, ...]:
     """Give the members that the DCS lists, then those whose key is gone but who are not.
 
     Member keys are leased: they expire with their Patroni, while PostgreSQL lives on. The last leader stays because a
-    pause may make it the primary without any key, others while they answer as part of this cluster. Members that are not
-    leased leave by being left out: somebody has said so.
+    pause may make it the primary without any key, others while they answer as part of this cluster. Members that are
+    not leased leave by being left out: somebody has said so.
     """
     listed = [_addressed(member, case.previous) for member in case.snapshot.members]
     names = {member.name for member in listed}

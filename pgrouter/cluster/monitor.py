@@ -65,6 +65,8 @@ class Monitor:
         self._retired: set[asyncio.Task[None]] = set()  # probers on their way out
         self._alarms: frozenset[str] = frozenset()
         self._changed_s = self._published_s = clock()
+        self.source_name = settings.source
+        self.dcs_since_s = self.leader_since_s = self._changed_s  # since when it is (not) heard, and they lead
         self._running = False
         self._complete = asyncio.Event()
 
@@ -81,6 +83,7 @@ class Monitor:
     async def start(self) -> None:
         """Start to follow; returns when every member has been heard or has failed, or after START_S."""
         self._running = True
+        log.info("cluster: following source %s", self.source_name)
         self._source.start(self._update)
         self._update()
         try:
@@ -119,6 +122,10 @@ class Monitor:
         if self._follow_members():
             self._view = merge(self._view, snapshot, self._probes)  # what an old address said is no word of the new one
         if self._view.number != before.number:
+            if self._view.dcs_reachable != before.dcs_reachable:
+                self.dcs_since_s = self._clock()
+            if self._view.leader != before.leader:
+                self.leader_since_s = self._clock()
             log.info("cluster view %d: %s", self._view.number, self._view.reason)
             self._publish()
             if _roles(self._view) != _roles(before):

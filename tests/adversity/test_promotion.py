@@ -134,9 +134,9 @@ BY_HAND_S = 1.0  # from the first write that the new primary accepts to the firs
 class Writer:
     """A client that writes over and over, through the router or directly, and when it succeeded; it dials again."""
 
-    def __init__(self, connect: Callable[[], psycopg.Connection[Any]], table: str) -> None:
+    def __init__(self, connect: Callable[[], psycopg.Connection[Any]]) -> None:
         self.done_s: list[float] = []
-        self._connect, self._sql = connect, f"insert into {table} values (1)".encode()
+        self._connect = connect
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._work)
 
@@ -153,7 +153,7 @@ class Writer:
             with contextlib.suppress(psycopg.Error), self._connect() as connection:
                 while not self._end.wait(0.005) and not connection.closed:
                     with contextlib.suppress(psycopg.Error):
-                        connection.execute(self._sql)
+                        connection.execute("insert into ticks values (1)")
                         self.done_s.append(time.monotonic())
             self._end.wait(0.005)
 
@@ -203,14 +203,14 @@ def test_the_new_primary_is_found_within_a_second(
     streaming.primary.sql("drop table if exists ticks; create table ticks (a int)")
     streaming.wait_caught_up()
     old, new = streaming.primary, streaming.standbys[0]
-    with Writer(new.connect, "ticks") as direct:
+    with Writer(new.connect) as direct:
         if event is not kill_then_promote:  # what a router sees at once
             time.sleep(ALERT_FOR_S + 0.2)  # all has been well for a while: members are asked as rarely as ever
         event(old, new)
         first_s = direct.first_after(0)
         follows = until(lambda: roles(front) if roles(front)[new.name] == WRITES else None, 10, "the router follows")
         seen_s = time.monotonic()
-        with Writer(front.connect, "ticks") as through:
+        with Writer(front.connect) as through:
             through.first_after(seen_s)
     late_s = seen_s - first_s
     print(f"{event.__name__}: seen {late_s:.3f} s after the first write that {new.name} accepted")  # noqa: T201

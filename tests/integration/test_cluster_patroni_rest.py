@@ -187,7 +187,8 @@ def test_a_url_of_no_member_is_asked_only_while_none_of_theirs_answers() -> None
     async def story() -> None:
         async with scripted() as room:
             await room.until(leads("pg0"))
-            other = PatroniSource(Patroni(urls=(room.patronis[0].url.replace("127.0.0.1", "localhost"),), interval_s=0.05))
+            name = room.patronis[0].url.replace("127.0.0.1", "localhost")
+            other = PatroniSource(Patroni(urls=(name,), interval_s=0.05))
             other.start(lambda: None)
             own = {each.url for each in room.patronis}
             async with asyncio.timeout(20):
@@ -217,7 +218,7 @@ def test_one_that_hangs_delays_nobody() -> None:
     asyncio.run(story())
 
 
-def test_one_that_is_cut_off_is_not_believed(caplog: pytest.LogCaptureFixture) -> None:
+def test_one_that_is_cut_off_is_not_believed() -> None:
     async def story() -> None:
         async with scripted(interval_s=0.02) as room:
             await room.until(leads("pg0"))

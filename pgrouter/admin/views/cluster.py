@@ -1,4 +1,4 @@
-"""SHOW CLUSTER: the members as the router sees them now."""
+"""SHOW CLUSTER: the members as the router sees them now, and in each row what is so of them all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 CLUSTER = columns(
     "name host port:int role leader:bool writable:bool readable:bool timeline:int lag_bytes:int state "
-    "xact_count:int query_count:int sv_active:int sv_idle:int sv_login:int tags reason"
+    "xact_count:int query_count:int sv_active:int sv_idle:int sv_login:int tags reason "
+    "source dcs_reachable:bool dcs_time paused:bool standby_cluster:bool leader_time"
 )
 
 
@@ -28,6 +29,7 @@ def cluster(scene: Scene) -> Iterator[Row]:
 
 
 def _row(scene: Scene, member: Member) -> Row:
+    monitor = scene.app.monitor
     pools = [group.members[member.name] for group in scene.app.pools.groups.values() if member.name in group.members]
     done = Counters()
     for pool in pools:
@@ -51,4 +53,10 @@ def _row(scene: Scene, member: Member) -> Row:
         states.count(DIALLING) + states.count(LOGGING_IN),
         " ".join(f"{name}={value}" for name, value in member.tags),
         member.reason,
+        monitor.source_name,
+        monitor.view.dcs_reachable,
+        scene.time(monitor.dcs_since_s),
+        monitor.view.paused,
+        monitor.view.standby,
+        scene.time(monitor.leader_since_s),
     )

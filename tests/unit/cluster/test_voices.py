@@ -160,7 +160,8 @@ def test_two_that_do_not_agree() -> None:
     urls = {"a": A, "b": B}
     for url, name in ((A, "a"), (B, "b")):
         members = (DcsMember(name=name, host="h", port=1, timeline=1),)
-        voices[url] = voices[url].answered(url, Answer(snapshot=Snapshot(members=members, leader=name), urls=urls), 1, 2)
+        answer = Answer(snapshot=Snapshot(members=members, leader=name), urls=urls)
+        voices[url] = voices[url].answered(url, answer, 1, 2)
     agreed = agree(None, voices, 3)
     assert agreed.snapshot.leader is None
     assert agreed.snapshot.trouble == "Patronis disagree who leads: a, b"
