@@ -223,7 +223,7 @@ class _Poller:
         self._source.heard(self._url, self._voice)
 
     async def _learn(self) -> bool:
-        """Ask for what changes rarely, and tell whether it has. The system identifier is asked once: it costs a query."""
+        """Ask for what changes rarely; tells whether it has. The system identifier is asked once: it costs a query."""
         before = dict(self._facts)
         for path in FACTS:
             if path == "/patroni" and path in self._facts:

@@ -210,4 +210,4 @@ def test_a_standby_cluster_until_it_is_promoted(router: RouterFactory, streaming
             wait_roles(front, **{leader.name: WRITES})
             with front.connect() as client:
                 client.execute("insert into written values (1, 1)")
-            assert not shown(front, leader.name)["standby_cluster"]
+            until(lambda front=front: not shown(front, leader.name)["standby_cluster"], 10, "an ordinary cluster")
