@@ -133,9 +133,11 @@ def test_switchover_crash_and_a_primary_without_patroni(failing_over: PatroniClu
             assert monitor.view.readers  # reads go on
             fourth, late_s["patroni killed"] = await admitted(eye, writers, third, begun_s)
             assert writers.accepted[third][-1] > held_s  # the old one takes writes still: nobody has told it
+            held_before_s = writers.first_after(fourth, begun_s) - held_s
             assert monitor.view.member(third).reason == "says it is primary but does not lead: gets nothing"
             assert len({first, second, third, fourth}) >= 2
             assert never_two(eye)
+            print(source, "held before the new one's first write, s:", held_before_s)  # noqa: T201
             print(source, "seen after the first accepted write, s:", late_s)  # noqa: T201 - shown by pytest -rP
             assert max(late_s.values()) < 5  # measured: 0.01-0.11 s; the rest is room for a busy machine
         finally:

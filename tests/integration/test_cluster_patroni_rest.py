@@ -296,7 +296,7 @@ def test_what_is_no_answer_is_a_failure(raw: bytes, why: str, caplog: pytest.Log
 
 def test_an_answer_without_end(caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
-        async with scripted(request_timeout_s=2) as room:
+        async with scripted(request_timeout_s=0.7) as room:
             await room.until(leads("pg0"))
             for each in room.patronis:
                 each.raw, each.drips = b"x" * 100_000, True
@@ -392,3 +392,23 @@ def test_the_leader_changes_under_load(front: Router, patroni: PatroniCluster, e
     assert not load.lost, load
     assert {state for _, state in load.errors} <= {"57P01", "08006", "57P02", "57P03", "40001"}, load
     assert Counter(kind for kind, _ in load.errors.elements())["write"] <= 6, load
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+def test_routing_goes_on_while_no_patroni_answers(front: Router, patroni: PatroniCluster) -> None:
+    for member in patroni.members:
+        member.freeze(postgres=False)
+    try:
+        with Load(front) as load:
+            until(lambda: not any(row["dcs_reachable"] for row in front.admin("SHOW CLUSTER")), 30, "out of reach")
+            load.wait_progress()
+            with front.connect() as late:
+                late.execute("insert into written values (99, 1)")
+    finally:
+        for member in patroni.members:
+            member.thaw()
+    assert not load.errors, load
+    assert not load.lost, load
+    until(lambda: all(row["dcs_reachable"] for row in front.admin("SHOW CLUSTER")), 30, "heard again")
+    assert front.log_contains("no Patroni answers; going on from what was last known")
