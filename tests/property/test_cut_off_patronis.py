@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pgrouter.cluster.merge import merge
@@ -39,10 +39,10 @@ class State:
             return self
         return State(self.reign, self.leader, self.timeline + 1, self.leader, self.writes)
 
-    def answer(self) -> Answer:
+    def answer(self, ttl_s: int) -> Answer:
         """Give what a Patroni that sees this answers."""
         members = tuple(DcsMember(name=name, host="h", port=1, timeline=self.timeline) for name in NAMES)
-        said = Snapshot(members=members, leader=self.leader, system_id="7", config=DcsConfig(ttl_s=FOR_EVER))
+        said = Snapshot(members=members, leader=self.leader, system_id="7", config=DcsConfig(ttl_s=ttl_s))
         return Answer(snapshot=said, urls=URLS)
 
 
@@ -55,6 +55,7 @@ class World:
     voices: dict[str, Voice] = field(default_factory=lambda: {url: Voice() for url in URLS.values()})
     agreed: Agreement | None = None
     now_s: float = 1.0
+    ttl_s: int = FOR_EVER
     told: int = 0  # the newest reign that a Patroni with a live view has told as news
 
     def ask(self, name: str, *, up_to_date: bool, steps: int = 0) -> Snapshot | None:
@@ -64,7 +65,7 @@ class World:
         asked_s, self.now_s = self.now_s, self.now_s + 1
         if up_to_date and self.voices[url].leader != state.leader:
             self.told = max(self.told, state.reign)
-        self.voices[url] = self.voices[url].answered(url, state.answer(), asked_s, self.now_s)
+        self.voices[url] = self.voices[url].answered(url, state.answer(self.ttl_s), asked_s, self.now_s)
         return self._agree()
 
     def fail(self, name: str) -> Snapshot | None:
@@ -80,6 +81,7 @@ names = st.sampled_from(NAMES)
 changes = st.tuples(st.sampled_from(("gone", "taken", "promoted")), names)
 asked = st.tuples(st.just("ask"), names)
 failed = st.tuples(st.just("fail"), names)
+waits = st.tuples(st.just("wait"), names)  # longer than an answer counts
 laggards = st.tuples(st.just("lag"), names, st.integers(0, 3))
 
 
@@ -102,11 +104,23 @@ def test_one_that_is_cut_off_never_brings_an_old_leader_back(story: list[tuple[s
         assert said.leader in (None, *since)
 
 
-@given(st.lists(changes | asked | failed | laggards, max_size=60))
+FORGOTTEN = [
+    *(("ask", name) for name in NAMES),
+    ("gone", "pg0"),
+    ("taken", "pg1"),
+    ("promoted", "pg1"),
+    ("ask", "pg0"),
+    ("wait", "pg0"),
+    ("lag", "pg2", 0),
+]
+
+
+@given(st.lists(changes | asked | failed | laggards | waits, max_size=60), names)
+@example(FORGOTTEN, "pg1")
 @settings(max_examples=150, deadline=None)
-def test_whatever_they_show_nobody_writes_on_an_older_timeline_than_was_shown(story: list[tuple]) -> None:
-    """Any number of them may lag, each as it likes; servers that have not noticed go on saying primary."""
-    world, view = World(), ClusterView()
+def test_whatever_they_show_nobody_writes_on_an_older_timeline_than_was_shown(story: list[tuple], mute: str) -> None:
+    """Any number of them may lag, each as it likes; servers that have not noticed go on saying primary, one is mute."""
+    world, view = World(ttl_s=3), ClusterView()
     shown = 0
     for event, name, *steps in story:
         if event == "ask":
@@ -115,6 +129,9 @@ def test_whatever_they_show_nobody_writes_on_an_older_timeline_than_was_shown(st
             said = world.ask(name, up_to_date=False, steps=steps[0])
         elif event == "fail":
             said = world.fail(name)
+        elif event == "wait":
+            world.now_s += world.ttl_s
+            continue
         else:
             world.history.append(world.history[-1].after(event, name))
             continue
@@ -122,18 +139,18 @@ def test_whatever_they_show_nobody_writes_on_an_older_timeline_than_was_shown(st
             continue
         seen = world.history[world.seen[name]]
         shown = max(shown, seen.timeline if event != "fail" and seen.leader else 0)
-        before, view = view, merge(view, said, probes(world))
+        before, view = view, merge(view, said, probes(world, mute))
         assert sum(member.writable for member in view.members) <= 1
         assert view.timeline >= before.timeline
         if view.primary:
             assert view.member(view.primary).timeline >= shown
 
 
-def probes(world: World) -> dict[str, Probe]:
+def probes(world: World, mute: str) -> dict[str, Probe]:
     """Give what the servers say now: the one promoted last, and the one before that, are primaries."""
     state = world.history[-1]
     found = {}
-    for name in NAMES:
+    for name in set(NAMES) - {mute}:
         primary = name in (state.writes, state.old)
         timeline = state.timeline if name != state.old else state.timeline - 1
         role = Role.PRIMARY if primary else Role.REPLICA
