@@ -10,14 +10,12 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from pgrouter.admin.console import Console
 from pgrouter.admin.stats import Sampler
 from pgrouter.auth.users import UserStore
 from pgrouter.cluster.catalogs import Catalogs
 from pgrouter.cluster.monitor import Monitor
-from pgrouter.config.diff import NEEDS_RESTART, diff
+from pgrouter.config.diff import diff, taken
 from pgrouter.config.load import load
 from pgrouter.errors import ConfigError, RouterError, ShuttingDown
 from pgrouter.pool.pools import Pools
@@ -123,10 +121,10 @@ class App:
         changes = diff(self.settings, settings)
         for name in changes.restart:
             log.warning("reload: %s has changed, which takes a restart", name)
-        unchanged = {name: getattr(self.settings, name) for name in NEEDS_RESTART}
-        settings = msgspec.structs.replace(settings, **unchanged)
+        settings = taken(self.settings, settings)
         self.settings = settings
         self._share_reads(settings.reads)
+        self.monitor.reload(settings.cluster)
         self.hub.reload(settings, users)
         logging.getLogger("pgrouter").setLevel(settings.log.level.upper())
         log.info("configuration reloaded")

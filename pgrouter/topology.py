@@ -57,6 +57,7 @@ class ClusterView:
     primary: str | None = None  # name of the one member that may be written to; None: writes are held
     readers: tuple[str, ...] = field(default=())  # names of the replicas that may be read from, in a stable order
     paused: bool = False  # Patroni's maintenance mode
+    standby: bool = False  # it follows another cluster: its leader is a replica, and nobody gets writes
     reason: str = ""  # what made this view differ from the last one, for logs
     last_leader: str | None = None  # the last name that the DCS gave; stays when the leader key goes
     timeline: int = 0  # the newest on which a member of this system was ever writable: never goes back

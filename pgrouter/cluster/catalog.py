@@ -23,15 +23,17 @@ TIMEOUT_S = 30.0  # a catalog of 100,000 objects takes a second
 LIMIT_S = TIMEOUT_S + 5.0  # a server that hangs does not end its statements itself
 
 
-def conninfo(addresses: Sequence[tuple[str, int]], database: str, settings: Monitor) -> str:
-    """Build the connection string for whichever of these servers is the primary."""
+def conninfo(
+    addresses: Sequence[tuple[str, int]], database: str, settings: Monitor, *, writable: bool = True
+) -> str:
+    """Build the connection string for whichever of these servers is the primary, or for any of them."""
     return psycopg.conninfo.make_conninfo(
         host=",".join(host for host, _ in addresses),
         port=",".join(str(port) for _, port in addresses),
         dbname=database,
         user=settings.user,
         password=settings.password,
-        target_session_attrs="read-write",
+        target_session_attrs="read-write" if writable else "any",
         connect_timeout=max(2, int(settings.timeout_s)),
         application_name="pgrouter catalog",
         options=f"-c statement_timeout={int(TIMEOUT_S * 1000)}",

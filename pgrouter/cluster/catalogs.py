@@ -117,11 +117,12 @@ class Catalogs:
     async def _read(self, database: str, reader: catalog.Reader, known: str) -> str:
         """Read and publish the catalog unless its digest is the one known; gives the digest."""
         view = self._view()
-        member = view.member(view.primary) if view.primary else None
+        source = view.primary or (view.leader if view.standby else None)  # a standby cluster has its leader's copy
+        member = view.member(source) if source else None
         if member is None:
             raise RouterError("the catalog could not be read", detail="there is no primary")
         redefinitions = self._redefinitions[database]
-        address = catalog.conninfo([(member.host, member.port)], database, self._settings)
+        address = catalog.conninfo([(member.host, member.port)], database, self._settings, writable=not view.standby)
         reading = await reader.read(address, known)
         if reading.document is not None:
             judged = await asyncio.to_thread(_judge, reading.document, self.configured)

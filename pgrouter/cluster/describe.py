@@ -29,6 +29,8 @@ def _parts(old: ClusterView, new: ClusterView) -> Iterator[str]:
         yield f"readers {','.join(old.readers) or 'none'} -> {','.join(new.readers) or 'none'}"
     if old.paused != new.paused:
         yield "cluster paused" if new.paused else "cluster no longer paused"
+    if old.standby != new.standby:
+        yield "standby cluster" if new.standby else "no standby cluster any more"
     if old.dcs_reachable != new.dcs_reachable:
         yield "DCS reachable again" if new.dcs_reachable else "DCS not reachable"
     if old.system_id != new.system_id:

@@ -108,6 +108,7 @@ def merge(
         primary=reign.primary,
         readers=tuple(member.name for member in members if member.readable),
         paused=snapshot.config.paused,
+        standby=snapshot.config.standby_cluster,
         last_leader=snapshot.leader or previous.last_leader,
         timeline=reign.timeline,
         system_id=reign.system_id,
@@ -140,13 +141,14 @@ def _servers(case: _Case) -> tuple[DcsMember, ...]:
     """Give the members that the DCS lists, then those whose key is gone but who are not.
 
     Member keys are leased: they expire with their Patroni, while PostgreSQL lives on. The last leader stays because a
-    pause may make it the primary without any key, others while they answer as part of this cluster.
+    pause may make it the primary without any key, others while they answer as part of this cluster. Members that are
+    not leased leave by being left out: somebody has said so.
     """
     listed = [_addressed(member, case.previous) for member in case.snapshot.members]
     names = {member.name for member in listed}
     unlisted = [
         DcsMember(name=member.name, host=member.host, port=member.port, state=KEY_GONE, tags=member.tags)
-        for member in case.previous.members
+        for member in (case.previous.members if case.snapshot.leased else ())
         if member.name not in names and _stays(member.name, case)
     ]
     return tuple(member for member in (*listed, *unlisted) if member.host)
@@ -197,7 +199,7 @@ def _fenced(case: _Case) -> str | None:
     if case.candidate is not None or name is None:
         return None
     word = case.probe(name).said
-    silent = word is None and not case.snapshot.by_words
+    silent = word is None and case.snapshot.leased
     return name if silent or (word is not None and word.role is not Role.PRIMARY) else None
 
 

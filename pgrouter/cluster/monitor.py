@@ -2,10 +2,11 @@
 
 Everything here runs in one event loop; the only thread is the one that watches etcd.
 
-How often a member is asked: every `interval` while all is well; every 0.05 s when it has been named leader and only
+How often a member is asked: every `interval` while all is well (with static members at least every 0.5 s: nobody but
+the servers tells of a promotion); every 0.05 s when it has been named leader and only
 its own word is missing; every 0.1 s while nobody is writable, for some seconds after a change of roles, and after a
 failure, with the pauses doubling up to `interval` for a member that goes on failing. A sign of trouble at one member
-has all of them asked at once. So a crash is seen within `interval` and 0.1 s (at once when `suspect` is called), a host
+has all of them asked at once. So a crash is seen at once (the kept connection breaks, or `suspect` is called), a host
 that hangs after two time-outs.
 
 When a session has to see its own write (`sample`), the primary is asked for its WAL position and then the replicas for
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,7 @@ from pgrouter.cluster.etcd import EtcdSource
 from pgrouter.cluster.freshness import Freshness
 from pgrouter.cluster.handover import handover
 from pgrouter.cluster.merge import Lag, merge
+from pgrouter.cluster.patroni import PatroniSource
 from pgrouter.cluster.probe import Prober
 from pgrouter.cluster.static import StaticSource
 from pgrouter.cluster.word import Probe
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("pgrouter.cluster")
 
 AWAITED_S = 0.05  # between two questions to a leader whose own word is missing
+STATIC_S = 0.5  # between two questions to static members at most: a promotion is to be seen within a second
 ALERT_S = 0.1  # between two questions while something is going on
 ALERT_FOR_S = 3.0  # after the last change
 SAMPLE_S = 0.05  # between two samples of WAL positions that are asked for
@@ -71,12 +75,16 @@ class Monitor:
         self._sampled_s = 0.0
         self._sampled: str | None = None  # the primary, while its answer is awaited: then the replicas are asked
         self._source = source or source_of(settings, clock)
+        static = settings.source == "static"
+        self._interval_s = min(settings.monitor.interval_s, STATIC_S if static else math.inf)
         self._view = ClusterView()
         self._probers: dict[str, Prober] = {}
         self._probes: dict[str, Probe] = {}
         self._retired: set[asyncio.Task[None]] = set()  # probers on their way out
         self._alarms: frozenset[str] = frozenset()
         self._changed_s = self._published_s = clock()
+        self.source_name = settings.source
+        self.dcs_since_s = self.leader_since_s = self._changed_s  # since when it is (not) heard, and they lead
         self._running = False
         self._complete = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None  # when a hold begins or ends by itself
@@ -94,6 +102,7 @@ class Monitor:
     async def start(self) -> None:
         """Start to follow; returns when every member has been heard or has failed, or after START_S."""
         self._running = True
+        log.info("cluster: following source %s", self.source_name)
         self._source.start(self._update)
         self._update()
         try:
@@ -116,6 +125,12 @@ class Monitor:
         await self._source.stop()
         probers, self._probers = list(self._probers.values()), {}
         await asyncio.gather(*(prober.stop() for prober in probers), *self._retired)
+
+    def reload(self, settings: Cluster) -> None:
+        """Take other static members; those that stay keep their roles. All else waits for a restart."""
+        if isinstance(self._source, StaticSource):
+            self._source.replace(settings.members)
+            self._update()
 
     def suspect(self, name: str) -> None:
         """Have a member asked at once: somebody else has had trouble with it."""
@@ -153,6 +168,10 @@ class Monitor:
         if self._follow_members():  # what an old address said is no word of the new one
             self._view = merge(self._view, snapshot, self._probes, lag)
         if self._view.number != before.number:
+            if self._view.dcs_reachable != before.dcs_reachable:
+                self.dcs_since_s = self._clock()
+            if self._view.leader != before.leader:
+                self.leader_since_s = self._clock()
             log.info("cluster view %d: %s", self._view.number, self._view.reason)
             self._publish()
             if _roles(self._view) != _roles(before):
@@ -243,7 +262,7 @@ class Monitor:
     def _pace_s(self, name: str) -> float:
         view, probe = self._view, self._probes.get(name, Probe())
         return pace_s(
-            self._settings.monitor.interval_s,
+            self._interval_s,
             failures=probe.failures,
             awaited=view.primary is None and view.leader == name,
             alert=view.primary is None or self._clock() - self._changed_s < ALERT_FOR_S,
@@ -284,4 +303,8 @@ def source_of(settings: Cluster, clock: Clock = monotonic) -> Source:
         if settings.etcd is None:
             raise ValueError("cluster.etcd is missing")
         return EtcdSource(settings.etcd, clock)
+    if settings.source == "patroni":
+        if settings.patroni is None:
+            raise ValueError("cluster.patroni is missing")
+        return PatroniSource(settings.patroni, clock)
     return StaticSource(settings.members)

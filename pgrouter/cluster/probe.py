@@ -100,14 +100,22 @@ class Prober:
             self._hang_up()
 
     async def _pause(self) -> None:
-        """Wait for hurry() or for the pace, whichever comes first, but always a little."""
+        """Wait for hurry(), for the pace or for a word that nobody asked for, but always a little.
+
+        A server that shuts down says so, and the connection to one that dies breaks: no need to wait for the next turn.
+        """
         await asyncio.sleep(RETRY_S if self._probe.failures else LEAST_PAUSE_S)
         loop = asyncio.get_running_loop()
         timer = loop.call_later(self._pace_s(), self._wanted.set)
+        fd = self._connection.pgconn.socket if self._connection is not None else -1
+        if fd >= 0:
+            loop.add_reader(fd, self._wanted.set)
         try:
             await self._wanted.wait()
         finally:
             timer.cancel()
+            if fd >= 0:
+                loop.remove_reader(fd)
 
     async def _outcome(self) -> Probe:
         asked_s = self._clock()

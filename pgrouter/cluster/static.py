@@ -26,10 +26,14 @@ class StaticSource:
     """The members of a configuration file."""
 
     def __init__(self, addresses: tuple[MemberAddress, ...]) -> None:
+        self.replace(addresses)
+
+    def replace(self, addresses: tuple[MemberAddress, ...]) -> None:
+        """Have other members: the file was read again."""
         self._members = tuple(DcsMember(name=each.name, host=each.host, port=each.port) for each in addresses)
 
     def start(self, on_change: Callable[[], None]) -> None:
-        """Do nothing: the file does not change, and probes wake the monitor by themselves."""
+        """Do nothing: probes wake the monitor by themselves."""
 
     async def stop(self) -> None:
         """Do nothing."""
@@ -53,7 +57,7 @@ def elect(members: tuple[DcsMember, ...], previous: ClusterView, probes: Mapping
         leader, trouble = _choose(primaries, previous.last_leader)
     # Here the servers' words are the DCS: it is as fresh as they are, so nothing can have been heard since.
     heard_s = max((word.answered_s for word in words.values() if word), default=0.0)
-    return Snapshot(members=members, leader=leader, trouble=trouble, heard_s=heard_s, by_words=True)
+    return Snapshot(members=members, leased=False, leader=leader, trouble=trouble, heard_s=heard_s)
 
 
 def _may_lead(word: Word, previous: ClusterView) -> bool:

@@ -23,7 +23,6 @@ YAML_NAMES = {dict: "a mapping", list: "a list", NoneType: "nothing"}
 
 # Known to PostgreSQL or planned, so that "unknown" would be the wrong word
 NOT_YET = {
-    ("cluster.source", "patroni"): "patroni (its REST interface) is not supported yet; use etcd or static",
     ("auth.type", "cert"): "cert is not supported yet; use scram-sha-256",
     ("auth.type", "hba"): "hba is not supported yet; use scram-sha-256",
 }

@@ -18,6 +18,7 @@ NEEDS_RESTART = (
     "cluster",  # the source and the monitor are built once: who leads is never in doubt because of a reload
     "routing",  # the cache holds what was decided under the old rules
 )
+TAKEN = ("cluster.members",)  # below these, and taken all the same: members come and go
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,22 @@ def diff(old: Settings, new: Settings) -> Changes:
 
 def needs_restart(path: str) -> bool:
     """Whether the setting at this path is read only at the start."""
-    return any(path == root or path.startswith((f"{root}.", f"{root}[")) for root in NEEDS_RESTART)
+    return _below(path, NEEDS_RESTART) and not _below(path, TAKEN)
+
+
+def taken(old: Settings, new: Settings) -> Settings:
+    """Give the new settings as far as a running router takes them.
+
+    Static members are taken while the source stays static: under another one the list means nothing.
+    """
+    kept = {name: getattr(old, name) for name in NEEDS_RESTART}
+    if old.cluster.source == new.cluster.source:
+        kept["cluster"] = msgspec.structs.replace(old.cluster, members=new.cluster.members)
+    return msgspec.structs.replace(new, **kept)
+
+
+def _below(path: str, roots: tuple[str, ...]) -> bool:
+    return any(path == root or path.startswith((f"{root}.", f"{root}[")) for root in roots)
 
 
 def _changed(old: msgspec.Struct, new: msgspec.Struct, prefix: str) -> Iterator[str]:

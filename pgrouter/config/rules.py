@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator
     from pathlib import Path
 
-    from pgrouter.config.settings import Etcd, Settings
+    from pgrouter.config.settings import Settings, Tls
 
 
 def broken_rules(settings: Settings) -> list[str]:
@@ -29,11 +29,10 @@ def _listen(settings: Settings) -> Iterator[str]:
 
 def _source(settings: Settings) -> Iterator[str]:
     cluster = settings.cluster
-    if cluster.source == "etcd":
-        if cluster.etcd is None:
-            yield "cluster.etcd: required when source is etcd"
-    elif not cluster.members:
-        yield "cluster.members: required when source is static"
+    needed = {"etcd": cluster.etcd, "patroni": cluster.patroni, "static": cluster.members}
+    section = "members" if cluster.source == "static" else cluster.source
+    if not needed[cluster.source]:
+        yield f"cluster.{section}: required when source is {cluster.source}"
     for name in _repeated(member.name for member in cluster.members):
         yield f"cluster.members: the name {name} is given twice"
     for address in _repeated(f"{member.host}:{member.port}" for member in cluster.members):
@@ -52,20 +51,38 @@ def _etcd(settings: Settings) -> Iterator[str]:
             yield f"cluster.etcd.endpoints[{number}]: {problem}"
     if etcd.password and not etcd.username:
         yield "cluster.etcd.username: required with a password"
-    yield from _etcd_tls(etcd)
+    yield from _tls("cluster.etcd.tls", etcd.tls)
 
 
-def _etcd_tls(etcd: Etcd) -> Iterator[str]:
-    if etcd.tls is None:
+def _patroni(settings: Settings) -> Iterator[str]:
+    patroni = settings.cluster.patroni
+    if patroni is None:
         return
-    if etcd.tls.key and not etcd.tls.cert:
-        yield "cluster.etcd.tls.cert: required with a key"
-    for key, path in (("ca", etcd.tls.ca), ("cert", etcd.tls.cert), ("key", etcd.tls.key)):
-        yield from _file(f"cluster.etcd.tls.{key}", path)
+    if not patroni.urls:
+        yield "cluster.patroni.urls: at least one is required"
+    for number, url in enumerate(patroni.urls):
+        problem = endpoint_problem(url, "cluster.patroni")
+        if problem:
+            yield f"cluster.patroni.urls[{number}]: {problem}"
+    if patroni.password and not patroni.username:
+        yield "cluster.patroni.username: required with a password"
+    for name in ("interval", "connect_timeout", "request_timeout"):
+        if not getattr(patroni, f"{name}_s"):
+            yield f"cluster.patroni.{name}: expected more than 0"
+    yield from _tls("cluster.patroni.tls", patroni.tls)
 
 
-def endpoint_problem(endpoint: str) -> str:
-    """Say what is wrong with an endpoint of etcd ("" when nothing is)."""
+def _tls(section: str, tls: Tls | None) -> Iterator[str]:
+    if tls is None:
+        return
+    if tls.key and not tls.cert:
+        yield f"{section}.cert: required with a key"
+    for key, path in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
+        yield from _file(f"{section}.{key}", path)
+
+
+def endpoint_problem(endpoint: str, section: str = "cluster.etcd") -> str:
+    """Say what is wrong with an endpoint of etcd or of Patroni ("" when nothing is)."""
     expected = f"expected host:port, http://host:port or https://host:port, got {endpoint!r}"
     try:
         url = urlsplit(endpoint if "//" in endpoint else f"//{endpoint}")
@@ -73,7 +90,7 @@ def endpoint_problem(endpoint: str) -> str:
     except ValueError:
         return expected
     if url.username or url.password:
-        return "expected no user or password here; there are cluster.etcd.username and password"
+        return f"expected no user or password here; there are {section}.username and password"
     address = url.hostname and port and url.scheme in ("", "http", "https")
     return "" if address and url.path in ("", "/") and not url.query else expected
 
@@ -129,4 +146,4 @@ def _repeated(values: Iterable[Hashable]) -> list[Hashable]:
     return [value for value, count in Counter(values).items() if count > 1]
 
 
-RULES = (_listen, _source, _etcd, _monitor, _auth, _pool, _functions, _reads)
+RULES = (_listen, _source, _etcd, _patroni, _monitor, _auth, _pool, _functions, _reads)

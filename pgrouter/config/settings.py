@@ -47,8 +47,8 @@ class Monitor(_Section, kw_only=True):
     timeout_s: Seconds = field(default=3.0, name="timeout")  # connect and answer of one probe
 
 
-class EtcdTls(_Section, kw_only=True):
-    """Certificates towards etcd."""
+class Tls(_Section, kw_only=True):
+    """Certificates towards etcd, or Patroni's REST API."""
 
     ca: Path | None = None
     cert: Path | None = None
@@ -63,18 +63,31 @@ class Etcd(_Section, kw_only=True):
     namespace: Name = "/service"
     username: str = ""
     password: Secret = Secret("")
-    tls: EtcdTls | None = None
+    tls: Tls | None = None
     connect_timeout_s: Seconds = field(default=1.0, name="connect_timeout")
     request_timeout_s: Seconds = field(default=2.0, name="request_timeout")
     idle_s: Seconds = field(default=5.0, name="idle")  # silence on a watch after which everything is read again
 
 
+class Patroni(_Section, kw_only=True):
+    """Patroni's REST API, polled on every member: for a DCS other than etcd, or one out of reach."""
+
+    urls: tuple[str, ...]  # host:port, http://host:port or https://host:port of some members; they name the others
+    username: str = ""  # for a proxy in front that wants one: what is asked here Patroni itself gives to everybody
+    password: Secret = Secret("")
+    tls: Tls | None = None
+    interval_s: Seconds = field(default=1.0, name="interval")  # between two questions to a member; 0.1 s in a change
+    connect_timeout_s: Seconds = field(default=1.0, name="connect_timeout")
+    request_timeout_s: Seconds = field(default=2.0, name="request_timeout")  # for the whole answer
+
+
 class Cluster(_Section, kw_only=True):
     """Who the members are and who says which of them leads; what the source does not name is not read."""
 
-    source: Literal["static", "etcd"]
+    source: Literal["static", "etcd", "patroni"]
     members: tuple[MemberAddress, ...] = ()  # source: static
     etcd: Etcd | None = None  # source: etcd
+    patroni: Patroni | None = None  # source: patroni
     monitor: Monitor = field(default_factory=Monitor)
     switchover_timeout_s: Seconds = field(default=10.0, name="switchover_timeout")  # writes held for an announced one
 

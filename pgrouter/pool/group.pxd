@@ -26,6 +26,7 @@ cdef class Group:
     cdef readonly list claims
     cdef bint queued
     cdef public bint sequences
+    cdef readonly bint standby
     cdef readonly object parameters
     cdef public long long wait_us
     cdef readonly object departed

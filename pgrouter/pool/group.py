@@ -62,6 +62,7 @@ class Group:
         self.waiting_reads = deque()
         self.waiting_logins = deque()
         self.claims = []  # (client, since, connection): who waits for that very one
+        self.standby = False  # the cluster follows another one: nobody takes writes
         self.sequences = False  # its clients ask for currval or lastval: no writer is to find another's values
         self.queued = False  # somebody may be waiting for a connection
         self.parameters = None
@@ -100,6 +101,7 @@ class Group:
         self.last_writer = self.writer or self.last_writer
         before = [self.writer, *self.readers.pools]
         self.writer = self._pool(view.member(view.primary)) if view.primary else None
+        self.standby = view.standby and self.writer is None
         self.share_reads(view)
         for pool in [self.writer, *self.readers.pools]:
             if pool is not None and pool not in before:
@@ -181,8 +183,10 @@ class Group:
     def take(self, reads: cython.bint) -> ServerConnection | None:
         """Give a free connection, now ACTIVE, or None: then the caller waits (`wait`).
 
-        Reads go round the replicas; one that has nothing free is passed over for this time, and dialled.
+        Reads go round the replicas; one that has nothing free is passed over for this time, and dialled. In a standby
+        cluster everything does: PostgreSQL says what it cannot do there (25006).
         """
+        reads = reads or self.standby
         server: ServerConnection = None
         if reads and self.readers.pools:
             server = self.readers.take(self.poller.now)
@@ -222,6 +226,7 @@ class Group:
 
     def enqueue(self, peer: Peer, reads: cython.bint) -> int:
         """Put a client at the end of a queue, without a dial for its sake."""
+        reads = reads or self.standby
         queue = self.waiting_reads if reads else self.waiting_writes
         queue.append((peer, self.poller.now))
         self.queued = True
@@ -230,6 +235,7 @@ class Group:
     def has_room(self, reads: cython.bint) -> cython.bint:
         """Whether a connection could be dialled for a read or a write; where that hangs on more, it may be."""
         pool: MemberPool
+        reads = reads or self.standby
         if not reads:
             return self.writer is not None and self.writer.can_dial(self.poller.now)
         for pool in self.readers.pools:

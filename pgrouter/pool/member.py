@@ -151,6 +151,11 @@ class MemberPool:
             if was != RESETTING:
                 self.group.server_lost(self)
 
+    def server_promoted(self, server: ServerConnection) -> None:
+        """It says that it is no standby any more (in_hot_standby, PostgreSQL 14): under load the first to tell."""
+        log.info("S-%d %s: in_hot_standby has changed", server.connection_id, self)
+        self.group.pools.suspect(self.member.name)
+
     def server_free(self, server: ServerConnection) -> None:
         """A reset has ended."""
         server.dirty = False

@@ -186,7 +186,7 @@ class ClientConnection(Link):
             self.second.route(self)
             fresh: cython.bint = self.group.readers.any_fresh(self.must_see_s(), self.must_see_lsn)
             self.stale = batch.reads and batch.mixed and not fresh
-        elif batch.reads and batch.mixed:
+        elif batch.reads and batch.mixed and not self.group.standby:  # where nobody writes
             wrote_s: cython.double = self.wrote_s if self.consistency == SESSION else self.must_see_s()
             if not self.group.readers.all_fresh(wrote_s, self.must_see_lsn):
                 self.stale = True

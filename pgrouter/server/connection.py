@@ -325,6 +325,7 @@ class ServerConnection(Stream):
                 if action == SKIP and self.collector is not None:
                     self.collector.append((code, body))
                 if messages.read_parameter_status(body)[0] in HIDDEN_PARAMETERS:
+                    self.owner.server_promoted(self)
                     action = SKIP
                 elif action == FORWARD and self.peer is not None:
                     self.peer.again = -1  # the client is to hear of it

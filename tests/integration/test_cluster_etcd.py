@@ -20,7 +20,7 @@ import pytest
 import requests
 
 from pgrouter.cluster.etcd import EtcdSource
-from pgrouter.config.settings import Etcd, EtcdTls
+from pgrouter.config.settings import Etcd, Tls
 from pgrouter.topology import ClusterView
 
 if TYPE_CHECKING:
@@ -387,7 +387,7 @@ def test_mutual_tls_whatever_the_environment_says(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", os.devnull)
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     make_certificates(tmp_path)
-    tls = EtcdTls(ca=tmp_path / "ca.crt", cert=tmp_path / "leaf.crt", key=tmp_path / "leaf.key")
+    tls = Tls(ca=tmp_path / "ca.crt", cert=tmp_path / "leaf.crt", key=tmp_path / "leaf.key")
 
     async def story(nodes: Nodes) -> None:
         nodes.put("leader", "pg0")
@@ -398,7 +398,7 @@ def test_mutual_tls_whatever_the_environment_says(tmp_path: Path, monkeypatch: p
             before_s = time.monotonic()
             await listener.source.stop()
             assert time.monotonic() - before_s < 10
-        async with listening(nodes.settings(tls=EtcdTls(ca=tmp_path / "ca.crt"))) as listener:
+        async with listening(nodes.settings(tls=Tls(ca=tmp_path / "ca.crt"))) as listener:
             await listener.until(lambda snapshot: not snapshot.reachable, 20)  # no certificate of ours
 
     with Nodes(tmp_path, certificates=tmp_path) as nodes:

@@ -32,7 +32,7 @@ snapshots = st.builds(
     heard_s=moments,
     leader_since_s=moments,
     reachable=st.booleans(),
-    by_words=st.booleans(),
+    leased=st.booleans(),
     handover=st.sampled_from(("", "a switchover is announced")),
 )
 words = st.builds(
@@ -102,7 +102,7 @@ def check_fence(before: ClusterView, world: World) -> None:
     assert fenced == before.last_leader
     probe = world.probes.get(fenced, Probe())
     assert probe.said is None or probe.said.role is Role.REPLICA
-    assert not (world.snapshot.by_words and probe.said is None)
+    assert world.snapshot.leased or probe.said is not None
 
 
 def check_readers(world: World) -> None:

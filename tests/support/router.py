@@ -44,6 +44,12 @@ def patroni_cluster(cluster: PatroniCluster) -> Settings:
     return etcd_cluster(cluster.etcd, cluster.options.scope)
 
 
+def rest_cluster(cluster: PatroniCluster) -> Settings:
+    """Give the `cluster` section for the same, asked over Patroni's REST API: one member's is enough to begin with."""
+    urls = [f"http://127.0.0.1:{cluster.members[0].rest_port}"]
+    return {"source": "patroni", "patroni": {"urls": urls}, "monitor": MONITOR}
+
+
 class Router:
     """A router on a free port; where settings say nothing, SCRAM with the user postgres."""
 

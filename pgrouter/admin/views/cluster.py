@@ -1,4 +1,4 @@
-"""SHOW CLUSTER: the members as the router sees them now."""
+"""SHOW CLUSTER: the members as the router sees them now, and in each row what is so of them all."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from pgrouter.topology import Member
 
 CLUSTER = columns(
-    "name host port:int role leader:bool writable:bool readable:bool timeline:int lag_bytes:int lag_ms:int state "
-    "xact_count:int query_count:int sv_active:int sv_idle:int sv_login:int tags reason"
+    "name host port:int role leader:bool writable:bool readable:bool timeline:int lag_bytes:int state "
+    "xact_count:int query_count:int sv_active:int sv_idle:int sv_login:int tags reason "
+    "source dcs_reachable:bool dcs_time paused:bool standby_cluster:bool leader_time lag_ms:int"
 )
 
 
@@ -28,6 +29,7 @@ def cluster(scene: Scene) -> Iterator[Row]:
 
 
 def _row(scene: Scene, member: Member) -> Row:
+    monitor = scene.app.monitor
     pools = [group.members[member.name] for group in scene.app.pools.groups.values() if member.name in group.members]
     done = Counters()
     for pool in pools:
@@ -43,7 +45,6 @@ def _row(scene: Scene, member: Member) -> Row:
         member.readable,
         member.timeline or None,
         member.lag_bytes,
-        None if member.lag_s is None else round(member.lag_s * 1000),
         member.state,
         done.xact_count,
         done.query_count,
@@ -52,4 +53,11 @@ def _row(scene: Scene, member: Member) -> Row:
         states.count(DIALLING) + states.count(LOGGING_IN),
         " ".join(f"{name}={value}" for name, value in member.tags),
         member.reason,
+        monitor.source_name,
+        monitor.view.dcs_reachable,
+        scene.time(monitor.dcs_since_s),
+        monitor.view.paused,
+        monitor.view.standby,
+        scene.time(monitor.leader_since_s),
+        None if member.lag_s is None else round(member.lag_s * 1000),
     )

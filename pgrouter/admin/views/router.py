@@ -86,3 +86,14 @@ def state(scene: Scene) -> Iterator[Row]:
     yield "primary", view.primary or view.no_primary
     yield "dcs_reachable", "yes" if view.dcs_reachable else "no"
     yield "view", str(view.number)
+    monitor = scene.app.monitor
+    yield "source", monitor.source_name
+    yield "dcs_time", scene.time(monitor.dcs_since_s)
+    yield "dcs_seconds", str(int(scene.now - monitor.dcs_since_s))
+    yield "leader_time", scene.time(monitor.leader_since_s)
+    yield "cluster_paused", "yes" if view.paused else "no"
+    yield "standby_cluster", "yes" if view.standby else "no"
+    yield "timeline", str(view.timeline)
+    yield "system_id", view.system_id
+    yield "members", str(len(view.members))
+    yield "readers", str(len(view.readers))

@@ -61,6 +61,9 @@ class Watch:
     """The monitor, as far as the console asks it."""
 
     view: ClusterView = VIEW
+    source_name: str = "static"
+    dcs_since_s: float = 0.0
+    leader_since_s: float = 0.0
 
 
 @dataclass

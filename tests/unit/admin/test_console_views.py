@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -100,6 +101,19 @@ def test_cluster_shows_members_as_the_view_has_them(desk: Desk) -> None:
     assert (leader["name"], leader["role"], leader["leader"], leader["writable"]) == ("pg1", "primary", True, True)
     assert (replica["lag_bytes"], replica["readable"], replica["tags"]) == (4096, True, "zone=b clonefrom=true")
     assert (lost["role"], lost["timeline"], lost["reason"]) == ("unknown", None, "it does not answer")
+
+
+def test_cluster_says_in_each_row_who_is_followed(desk: Desk) -> None:
+    desk.monitor.source_name = "etcd"
+    desk.monitor.view = replace(desk.monitor.view, dcs_reachable=False, paused=True, standby=True)
+    desk.monitor.dcs_since_s = desk.poller.now - 90
+    for row in show(desk, "CLUSTER"):
+        assert (row["source"], row["dcs_reachable"]) == ("etcd", False)
+        assert (row["paused"], row["standby_cluster"]) == (True, True)
+        assert str(row["dcs_time"]).endswith("UTC")
+    state = {row["key"]: row["value"] for row in show(desk, "STATE")}
+    assert (state["source"], state["dcs_reachable"], state["dcs_seconds"]) == ("etcd", "no", "90")
+    assert (state["cluster_paused"], state["standby_cluster"], state["members"]) == ("yes", "yes", "3")
 
 
 def test_cluster_sums_a_member_over_its_pools(desk: Desk) -> None:

@@ -474,7 +474,7 @@ def test_a_silent_member_is_named_after_five_questions() -> None:
 
 def test_without_a_dcs_silence_fences_nobody() -> None:
     story = Story()
-    story.dcs(leader=None, by_words=True)
+    story.dcs(leader=None, leased=False)
     story.fails("pg0", LOST_AFTER)
     assert story.view.fenced is None
     story.replica("pg0", 2, streaming=False)

@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgrouter.config.diff import NEEDS_RESTART, Changes, diff, needs_restart
+from pgrouter.config.diff import NEEDS_RESTART, Changes, diff, needs_restart, taken
 from pgrouter.config.load import parse
 from pgrouter.config.settings import Settings
 
@@ -42,8 +42,16 @@ def test_changes_are_named_and_parted() -> None:
 def test_the_cluster_needs_a_restart_and_secrets_are_not_repeated() -> None:
     new = parse(BASE.replace("one", "two").replace("name: a", "name: b"), Path())
     changes = diff(settings(), new)
-    assert changes == Changes(restart=("cluster.members", "cluster.monitor.password"))
+    assert changes == Changes(now=("cluster.members",), restart=("cluster.monitor.password",))
     assert "two" not in repr(changes)
+
+
+def test_members_are_taken_while_the_source_is_the_same() -> None:
+    other = BASE.replace("name: a", "name: b").replace("one", "two")
+    assert taken(settings(), parse(other, Path())) == parse(BASE.replace("name: a", "name: b"), Path())
+    etcd = "  source: etcd\n  etcd: {endpoints: ['a:1'], scope: x}"
+    elsewhere = parse(other.replace("  source: static", etcd) + "pool: {size: 3}", Path())
+    assert taken(settings(), elsewhere) == settings("pool: {size: 3}")
 
 
 def test_a_section_that_comes_or_goes() -> None:

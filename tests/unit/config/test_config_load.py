@@ -98,8 +98,8 @@ def test_passwords_are_never_shown(directory: Path) -> None:
         ("size: 20", "wait_timeout: .nan", "pool.wait_timeout: expected number >= 0.0, got nan"),
         ("mode: transaction", "mode: tx", "pool.mode: expected one of transaction, session, statement; got 'tx'"),
         ("pool: {", "pool: 5\nlog: {", "pool: expected a mapping, got int"),
-        ("source: static", "source: patroni", "cluster.source: patroni (its REST interface) is not supported yet"),
-        ("source: static", "source: consul", "cluster.source: expected one of static, etcd; got 'consul'"),
+        ("source: static", "source: consul", "cluster.source: expected one of static, etcd, patroni; got 'consul'"),
+        ("source: static", "source: patroni", "cluster.patroni: required when source is patroni"),
         ("source: static", "source: etcd", "cluster.etcd: required when source is etcd"),
         ("  source: static\n", "", "cluster.source: required"),
         ("password: secret", "password: 1234", "cluster.monitor.password: expected str, got int (put it in quotes)"),
@@ -174,6 +174,41 @@ def test_problems_with_etcd(more: str, expected: str, directory: Path) -> None:
     found = problems(text.replace("scope: demo", f"scope: demo, {more}"), directory)
     assert len(found) == 1
     assert found[0].startswith(expected)
+
+
+PATRONI = """
+cluster:
+  source: patroni
+  patroni: {urls: ["http://pg1:8008", "pg2:8008"]}
+auth: {type: trust}
+"""
+
+
+def test_the_smallest_configuration_over_rest(directory: Path) -> None:
+    settings = parse(PATRONI, directory)
+    assert settings.cluster.patroni is not None
+    assert settings.cluster.patroni.urls == ("http://pg1:8008", "pg2:8008")
+    assert settings.cluster.patroni.interval_s == 1.0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('["http://pg1:8008", "pg2:8008"]', "[]", "cluster.patroni.urls: at least one is required"),
+        ("pg2:8008", "pg2", "cluster.patroni.urls[1]: expected host:port"),
+        ("http://pg1:8008", "http://a:hunter2@pg1:8008", "cluster.patroni.urls[0]: expected no user or password here"),
+        ("]}", "], password: x}", "cluster.patroni.username: required with a password"),
+        ("]}", "], interval: 0}", "cluster.patroni.interval: expected more than 0"),
+        ("]}", "], request_timeout: 0}", "cluster.patroni.request_timeout: expected more than 0"),
+        ("]}", "], tls: {key: users.txt}}", "cluster.patroni.tls.cert: required with a key"),
+        ("]}", "], tls: {ca: ca.pem}}", "cluster.patroni.tls.ca: not found: "),
+    ],
+)
+def test_problems_with_patroni(old: str, new: str, expected: str, directory: Path) -> None:
+    found = problems(PATRONI.replace(old, new), directory)
+    assert len(found) == 1
+    assert found[0].startswith(expected)
+    assert "hunter2" not in found[0]
 
 
 def test_several_problems_are_told_at_once(directory: Path) -> None:

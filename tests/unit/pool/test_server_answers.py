@@ -113,6 +113,13 @@ def test_a_server_that_dies_while_it_is_free_is_no_clients_business(linked: Link
     assert (linked.client.refused, linked.server.closed, linked.world.suspects) == (None, True, ["a"])
 
 
+def test_a_standby_that_is_one_no_more_is_looked_at(linked: Linked) -> None:
+    linked.hears(message(b"S", b"TimeZone\0UTC\0"))
+    assert linked.world.suspects == []
+    linked.hears(message(b"S", b"in_hot_standby\0off\0"))
+    assert (linked.world.suspects, linked.client.refused, linked.server.closed) == (["a"], None, False)
+
+
 def test_notices_and_parameters_come_at_any_time(linked: Linked) -> None:
     noise = message(b"N", b"SNOTICE\0\0") + message(b"S", b"TimeZone\0UTC\0") + message(b"A", b"\0\0\0\1c\0p\0")
     linked.hears(noise)

@@ -1,0 +1,94 @@
+"""One GET over HTTP or HTTPS: asyncio carries it, the standard library's http.client reads the answer.
+
+A connection per question, because Patroni's server (HTTP/1.0) closes it anyway. The caller bounds the time; here only
+the size is bounded, so that no server can fill the memory. Redirects are not followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import io
+import ssl
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pgrouter.config.settings import Tls
+
+MOST_BYTES = 1024 * 1024  # a member takes some 300 bytes of /cluster
+PIECE = 64 * 1024
+
+
+class HttpError(Exception):
+    """There is no usable answer; the text says why, in one line."""
+
+
+async def get(
+    url: str, path: str, *, context: ssl.SSLContext | None, headers: Mapping[str, str], connect_timeout_s: float
+) -> bytes:
+    """Give the body of GET `path` at `url` (`http://host:port`); `context` is for https.
+
+    Raises HttpError, OSError (ssl.SSLError and TimeoutError are some).
+    """
+    parts = urlsplit(url)
+    secure = context if parts.scheme == "https" else None
+    async with asyncio.timeout(connect_timeout_s):
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port, ssl=secure)
+    try:
+        lines = [f"GET {path} HTTP/1.1", f"Host: {parts.netloc}", "Connection: close"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+        return read_body(await _all(reader))
+    finally:
+        writer.transport.abort()  # nothing more is said, and a peer that hangs is not waited for
+
+
+async def _all(reader: asyncio.StreamReader) -> bytes:
+    data = bytearray()
+    while piece := await reader.read(PIECE):
+        data += piece
+        if len(data) > MOST_BYTES:
+            raise HttpError(f"the answer has more than {MOST_BYTES} bytes")
+    return bytes(data)
+
+
+def read_body(answer: bytes) -> bytes:
+    """Give the body of a whole answer with status 200.
+
+    Raises HttpError for any other status, and for what is no answer.
+    """
+    if not answer:
+        raise HttpError("the connection was closed without an answer")
+    response = http.client.HTTPResponse(_Received(answer))  # type: ignore[arg-type] # all it wants is makefile()
+    try:
+        response.begin()
+        body = response.read()
+    except (http.client.HTTPException, ValueError) as error:
+        raise HttpError(f"no answer in HTTP: {type(error).__name__}") from error
+    if response.status != http.client.OK:
+        raise HttpError(f"HTTP status {response.status}")
+    return body
+
+
+class _Received:
+    """What http.client takes for a socket: bytes that are all there."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def makefile(self, _mode: str) -> io.BytesIO:
+        return io.BytesIO(self._data)
+
+
+def tls_context(tls: Tls | None) -> ssl.SSLContext:
+    """Build what checks the server's certificate and shows ours.
+
+    Raises OSError when a file cannot be read or is none of these (ssl.SSLError).
+    """
+    context = ssl.create_default_context(cafile=str(tls.ca) if tls and tls.ca else None)
+    if tls and tls.cert:
+        context.load_cert_chain(tls.cert, tls.key)
+    return context
