@@ -120,14 +120,14 @@ def _servers(case: _Case) -> tuple[DcsMember, ...]:
     """Give the members that the DCS lists, then those whose key is gone but who are not.
 
     Member keys are leased: they expire with their Patroni, while PostgreSQL lives on. The last leader stays because a
-    pause may make it the primary without any key, others while they answer as part of this cluster. Without a DCS
-    there are no leases: somebody has taken them off the list.
+    pause may make it the primary without any key, others while they answer as part of this cluster. Members that are
+    not leased leave by being left out: somebody has said so.
     """
     listed = [_addressed(member, case.previous) for member in case.snapshot.members]
     names = {member.name for member in listed}
     unlisted = [
         DcsMember(name=member.name, host=member.host, port=member.port, state=KEY_GONE, tags=member.tags)
-        for member in (() if case.snapshot.by_words else case.previous.members)
+        for member in (case.previous.members if case.snapshot.leased else ())
         if member.name not in names and _stays(member.name, case)
     ]
     return tuple(member for member in (*listed, *unlisted) if member.host)

@@ -75,6 +75,7 @@ class Snapshot:
     """What a source says about the cluster at one moment, and how well it is heard."""
 
     members: tuple[DcsMember, ...] = ()  # in a stable order
+    leased: bool = True  # a member's key goes with its Patroni: that it is gone does not mean that its server is
     leader: str | None = None
     system_id: str = ""  # of the cluster; empty: not known
     timeline: int = 0  # at least this one is in use (from `history`); 0: not known
@@ -89,7 +90,6 @@ class Snapshot:
     leader_since_s: float = 0.0  # when this reign of this leader was first heard of
     reachable: bool = True
     trouble: str = ""  # why it is not reachable, or why nobody is named
-    by_words: bool = False  # no DCS: who leads is what the servers say of themselves
 
 
 def decode(keys: Mapping[str, str]) -> Snapshot:

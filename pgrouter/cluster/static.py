@@ -57,7 +57,7 @@ def elect(members: tuple[DcsMember, ...], previous: ClusterView, probes: Mapping
         leader, trouble = _choose(primaries, previous.last_leader)
     # Here the servers' words are the DCS: it is as fresh as they are, so nothing can have been heard since.
     heard_s = max((word.answered_s for word in words.values() if word), default=0.0)
-    return Snapshot(members=members, leader=leader, trouble=trouble, heard_s=heard_s, by_words=True)
+    return Snapshot(members=members, leased=False, leader=leader, trouble=trouble, heard_s=heard_s)
 
 
 def _may_lead(word: Word, previous: ClusterView) -> bool:
