@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 LEADERS = ("leader", "standby_leader")
 SYNCHRONOUS = ("sync_standby", "quorum_standby")
 CARRIED = ("state", "timeline", "tags")  # of a member, as they are
+SOME_POSITION = 1  # of a member that runs: a key without one is the sign of a leader that has begun to stop
 MOST_MEMBERS = 100  # of one cluster; the rest of a longer list is left out
 
 
@@ -91,6 +92,8 @@ def _member_key(member: Mapping[str, Any]) -> str:
     host, port = _text(member.get("host")), member.get("port") or 5432
     role = "primary" if member.get("role") == "leader" else member.get("role")
     key = {name: member[name] for name in CARRIED if name in member}
+    if member.get("state") in ("running", "streaming"):
+        key["xlog_location"] = SOME_POSITION
     return json.dumps(key | {"role": role, "conn_url": f"postgres://{f'[{host}]' if ':' in host else host}:{port}/"})
 
 

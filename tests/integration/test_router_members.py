@@ -89,6 +89,7 @@ def shown(front: Router, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.cluster
+@pytest.mark.slow
 def test_tags_are_followed(router: RouterFactory, patroni: PatroniCluster) -> None:
     both = fronts(router, patroni)
     one, other = patroni.replicas()

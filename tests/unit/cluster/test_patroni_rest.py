@@ -64,6 +64,13 @@ def test_a_scheduled_switchover(version: str) -> None:
     assert read(version, "scheduled").snapshot.switchover == asked
 
 
+def test_a_leader_that_stops_has_no_position() -> None:
+    answers = {state: read_answer(cluster(role="leader", state=state)) for state in ("running", "stopping")}
+    states = {state: answer.snapshot.members[0] for state, answer in answers.items()}
+    assert bool(states["running"].replay_lsn)
+    assert not states["stopping"].replay_lsn
+
+
 @versions
 def test_synchronous_replicas(version: str) -> None:
     state = "quorum" if version == "4.1.5" else "sync"
