@@ -3,10 +3,10 @@
 Everything here runs in one event loop; the only thread is the one that watches etcd.
 
 How often a member is asked: every `interval` while all is well; every 0.05 s when it has been named leader and only
-its own word is missing; every 0.1 s while nobody is writable, for some seconds after a change of roles, and after a
-failure, with the pauses doubling up to `interval` for a member that goes on failing. A sign of trouble at one member
-has all of them asked at once. So a crash is seen within `interval` and 0.1 s (at once when `suspect` is called), a host
-that hangs after two time-outs.
+its own word is missing; every 0.1 s while nobody is writable or the DCS is out of reach, for some seconds after a
+change of roles, and after a failure, with the pauses doubling up to `interval` for a member that goes on failing. A
+sign of trouble at one member has all of them asked at once. So a crash is seen within `interval` and 0.1 s (at once
+when `suspect` is called), a host that hangs after two time-outs.
 """
 
 from __future__ import annotations
@@ -197,7 +197,8 @@ class Monitor:
             self._settings.monitor.interval_s,
             failures=probe.failures,
             awaited=view.primary is None and view.leader == name,
-            alert=view.primary is None or self._clock() - self._changed_s < ALERT_FOR_S,
+            # Without a DCS the servers' words are all that tells of another leader.
+            alert=view.primary is None or not view.dcs_reachable or self._clock() - self._changed_s < ALERT_FOR_S,
         )
 
     def _alarm(self, leader: str | None, since_s: float) -> None:
