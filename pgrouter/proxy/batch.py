@@ -37,6 +37,10 @@ _TOO_LONG = Statement(Target.PRIMARY, Reason.TOO_LONG)
 _UNFINISHED = Statement(Target.PRIMARY, Reason.OPEN_BATCH)
 
 
+def _only_begins(statement: Statement) -> bool:
+    return statement.tx in BEGINS and statement.target is Target.SESSION and not statement.effects
+
+
 class Tally:
     """A number of batches."""
 
@@ -88,7 +92,7 @@ class Batch:
         self.has_startup = False  # the startup packet had settings, to which RESET goes back
         self.reads = False  # it is one for a replica
         self.reason = ""  # and why
-        self.repeats = True  # it only reads, by the class of its statements, wherever it runs
+        self.repeats = True  # it only reads, or begins a transaction, by the class of its statements, wherever it runs
         self.quiet = True  # its last statement leaves nothing behind
         self.forbidden = 0  # what the pool forbids, see `session.pins`
         self.unusual = False  # something in it is not sent as it is: see `Link.request_unusual`
@@ -209,7 +213,8 @@ class Batch:
         self.quiet = verdict.quiet
         self.writes = self.writes or verdict.writes
         self.draws = self.draws or verdict.draws
-        self.repeats = self.repeats and reads and verdict.reason is not HINT  # of which only its author can know
+        if self.repeats:  # what is moved by a hint only its author can know
+            self.repeats = verdict.reason is not HINT and (reads or (not self.quiet and _only_begins(statement)))
         if not self.plain:
             target, reason = decide(statement, self.facts)
             reads = target is Target.REPLICA

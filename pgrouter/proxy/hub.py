@@ -1,7 +1,7 @@
 """What all clients of a router share, and what happens to a client off the data path.
 
 The hub knows every client; it admits them, finds their pools, decides what a transaction has left behind (`settle`),
-what a lost server means (`server_lost`), and how a server is cleaned after its client (`left`).
+what a lost server means (`proxy.loss`), and how a server is cleaned after its client (`left`).
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pgrouter.errors import ProtocolViolation, RouterError, ServerLost
+from pgrouter.errors import RouterError
 from pgrouter.net.options import socket_options
-from pgrouter.protocol import codes, messages, requests
+from pgrouter.protocol import messages
 from pgrouter.proxy.batch import RouteCounts
 from pgrouter.proxy.conversation import LimboConversation
+from pgrouter.proxy.loss import tell
 from pgrouter.proxy.presented import forget_shared
 from pgrouter.routing.policy import facts_of
-from pgrouter.routing.statement import Effect, Tx
+from pgrouter.routing.statement import Effect
 from pgrouter.session import harvest, remains
 from pgrouter.session.consistency import demands
-from pgrouter.session.limbo import Limbo, after_loss
+from pgrouter.session.limbo import Limbo
 from pgrouter.session.pins import forbidden_by
 from pgrouter.session.settings import strings_are_unusual
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from pgrouter.config.settings import Settings
     from pgrouter.pool.group import Group
     from pgrouter.pool.pools import Pools
-    from pgrouter.proxy.batch import Batch
     from pgrouter.proxy.client import ClientConnection
     from pgrouter.proxy.databases import Databases
     from pgrouter.routing.catalog import ByRole
@@ -41,10 +41,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("pgrouter.client")
 
 IDLE = ord("I")
-
-_COMMANDS = (requests.QUERY, requests.FUNCTION, requests.EXECUTE, requests.REFUSED, requests.REFUSED_QUERY)
-
-_ENDINGS = {Tx.COMMIT: "COMMIT", Tx.ROLLBACK: "ROLLBACK"}
 
 _GONE = object()  # who wrote last on a server, and may have left values of sequences
 
@@ -280,54 +276,8 @@ class Hub:
             client.conversation = LimboConversation(client, Limbo(error))
 
     def server_lost(self, client: ClientConnection, server: ServerConnection, error: RouterError) -> None:
-        """Tell a client what its lost server means for it; one that the server has hung up on is hung up on."""
-        if server.last_error is not None and error.sqlstate == codes.PROTOCOL_VIOLATION:
-            client.violation(ProtocolViolation(error.message))
-            return
-        if client.pin is not None or server.mid_frame:
-            lost = "a message was cut in the middle" if server.mid_frame else f"its session state ({client.pin})"
-            self.log(client, logging.WARNING, f"closed with its server: {lost}: {error.message}")
-            client.pin = None
-            client.violation(_told(error, f"The session cannot go on without it: {lost}.", severity="FATAL"))
-            return
-        commands = sum(kind in _COMMANDS for kind, _ in server.owed.pending())
-        ahead = commands > 1 or client.open_batch or client.kept > 0  # it did not wait to hear of its BEGIN
-        lost = server.status != IDLE or (client.batch.begins and ahead)
-        failed = lost and not client.batch.over  # else the session is idle, as after a COMMIT that fails in PostgreSQL
-        told = _told(error, _fate(client.batch, lost=lost, inside=server.status != IDLE))
-        owed = [
-            (_ending(kind), action != requests.SKIP)
-            for kind, action in server.owed.pending()
-            if kind != requests.COPY_END  # which has no answer of its own
-        ]
-        answer, said, skipping = after_loss(
-            owed, told, failed=lost, skipping=server.owed.skipping, over=client.batch.over
-        )
-        if not owed and server.executed and client.open_batch:  # executed and flushed, and lost before its Sync
-            answer, said, skipping = messages.error_response(told), True, True
-        if answer:
-            client.send_bytes(answer)
-        client.statements.forget_unconfirmed()
-        client.settled()
-        if failed or skipping:
-            to_tell = None if said or server.owed.skipping else told
-            limbo = Limbo(to_tell, skipping=skipping, failed=failed, ends=self._ends(client))
-            client.conversation = LimboConversation(client, limbo)
-        self.log(client, logging.WARNING, f"lost {server!r}: {error.message}")
-
-    def _ends(self, client: ClientConnection) -> Callable[[int, bytes], str]:
-        def ends(code: int, body: bytes) -> str:
-            if code == codes.BIND:
-                name = body.split(b"\0", 2)[1]
-                shared = client.prepared.get(name)
-                statement = shared.statement if shared is not None else None
-            else:
-                text = body if code == codes.QUERY else body.split(b"\0", 1)[1]
-                text = text.split(b"\0", 1)[0]
-                statement = client.statements.cache.lookup(text, 0, len(text))
-            return _ENDINGS.get(statement.tx, "") if statement is not None else ""
-
-        return ends
+        """Tell a client what its lost server means for it."""
+        tell(client, server, error)
 
     # -- cancel
 
@@ -399,31 +349,3 @@ class Hub:
     def log(self, client: ClientConnection, level: int, text: str) -> None:
         """Write a line of a client's connection: its id, who it is, what happened."""
         log.log(level, "C-%d %s: %s", client.client_id, client.info or "-", text)
-
-
-def _fate(batch: Batch, *, lost: bool, inside: bool) -> str:
-    """Say what has become of what was sent: `lost`: a transaction was open, `inside`: of that we have heard."""
-    if batch.commits or (inside and batch.begins):
-        return "It is unknown whether the transaction was committed (transaction resolution unknown, SQLSTATE 08007)."
-    if inside:
-        return "The transaction was lost with it."
-    if batch.repeats:
-        return "The statement was only a read; it can be repeated."
-    unknown = "It is unknown whether the statement took effect."
-    return f"The transaction was lost with it. {unknown}" if lost else unknown
-
-
-def _ending(kind: int) -> int:
-    if kind in (requests.QUERY, requests.FUNCTION, requests.REFUSED_QUERY):
-        return 1
-    return 2 if kind == requests.SYNC else 0
-
-
-def _told(error: RouterError, detail: str, severity: str = "ERROR") -> ServerLost:
-    return ServerLost(
-        f"server connection was lost: {error.message}",
-        detail=" ".join(filter(None, (error.detail, detail))),
-        hint="The client's own connection is intact." if severity == "ERROR" else "",
-        sqlstate=error.sqlstate,
-        severity=severity,
-    )

@@ -208,10 +208,10 @@ class Link(Peer):
         return pos
 
     def remember(self, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
-        """Keep what was sent, for the case that it has to be sent elsewhere; nothing that begins a transaction."""
+        """Keep what was sent, for the case that it has to be sent elsewhere; no transaction in which more than reads came."""
         server: ServerConnection = self.server
         size: cython.Py_ssize_t = self.again + end - start
-        if self.batch.begins or self.body_left or size > MAX_AGAIN:
+        if (self.batch.begins and not self.batch.repeats) or self.body_left or size > MAX_AGAIN:
             self.again = -1
             return 0
         if size > len(server.batch):

@@ -30,6 +30,15 @@ ANNOUNCED = {"leader": "pg0", "member": "pg1"}
 GONE = {"57P01", "08006"}
 
 
+# A COMMIT that takes 20 s; the trigger goes with the table.
+LATE = """
+    create or replace function late() returns trigger language plpgsql as
+    'begin perform pg_sleep(20); return null; end';
+    create constraint trigger late after insert on items deferrable initially deferred for each row
+    execute function late()
+"""
+
+
 class Keys:
     """Patroni's keys of a cluster whose Patroni is the test."""
 
@@ -304,15 +313,11 @@ def test_servers_that_end_while_writes_are_held_are_not_noticed(
         assert client.execute("/*pgrouter: primary*/ select count(*) from items").fetchone() == (3,)
 
 
+@pytest.mark.usefixtures("keys")
 @pytest.mark.parametrize("make", [query, extended])
-def test_the_fate_of_a_commit_is_unknown(front: Router, keys: Keys, streaming: StreamingCluster, make: Any) -> None:  # noqa: ARG001
+def test_the_fate_of_a_commit_is_unknown(front: Router, streaming: StreamingCluster, make: Any) -> None:
     """The COMMIT hangs in the server, which is then lost: it may have been committed."""
-    streaming.primary.sql("alter table items add constraint slow check (id >= 0); drop table if exists parent cascade")
-    streaming.primary.sql("""
-        create or replace function late() returns trigger language plpgsql as
-        'begin perform pg_sleep(20); return null; end';
-        create constraint trigger late after insert on items deferrable initially deferred for each row
-        execute function late()""")
+    streaming.primary.sql(LATE)
     with RawClient(front.port) as client:
         client.login()
         client.ask("begin")
@@ -329,4 +334,20 @@ def test_the_fate_of_a_commit_is_unknown(front: Router, keys: Keys, streaming: S
         assert codes(said).endswith("EZ")
         assert said[-1].body == b"I"  # as after a COMMIT that PostgreSQL refuses
         assert values(client.ask("select 1")) == [["1"]]
-    streaming.primary.sql("drop trigger late on items")
+
+
+@pytest.mark.usefixtures("keys")
+def test_the_fate_of_a_commit_of_a_session_that_cannot_go_on(front: Router, streaming: StreamingCluster) -> None:
+    streaming.primary.sql(LATE)
+    with RawClient(front.port) as client:
+        client.login()
+        client.ask("create temp table mine (a int)")
+        client.ask("begin")
+        client.ask("insert into items values (1)")
+        client.send(query("commit"))
+        time.sleep(0.3)
+        streaming.primary.sql("select pg_terminate_backend(pid) from pg_stat_activity where query ilike 'commit%'")
+        error = next(m for m in client.until_closed() if m.code == "E")
+        assert error.fields["S"] == "FATAL"
+        assert "unknown whether the transaction was committed" in error.fields["D"]
+        assert "its session state (temporary object" in error.fields["D"]

@@ -1,0 +1,121 @@
+"""What a client is told when its server is lost, and what its session is afterwards.
+
+One error in the place where an answer was owed, with the server's own SQLSTATE, or 08006 when it went without a word;
+its DETAIL says what has become of what was sent: lost, or nobody knows. Inside a transaction the session is in a failed
+one until its end (`session.limbo`); behind a COMMIT or ROLLBACK that was on its way it is idle.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from pgrouter.errors import ProtocolViolation, ServerLost
+from pgrouter.protocol import codes, messages, requests
+from pgrouter.proxy.conversation import LimboConversation
+from pgrouter.routing.statement import Tx
+from pgrouter.session.limbo import Limbo, after_loss
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgrouter.errors import RouterError
+    from pgrouter.proxy.batch import Batch
+    from pgrouter.proxy.client import ClientConnection
+    from pgrouter.server.connection import ServerConnection
+
+IDLE, FAILED = ord("I"), ord("E")
+
+_COMMANDS = (requests.QUERY, requests.FUNCTION, requests.EXECUTE, requests.REFUSED, requests.REFUSED_QUERY)
+_ENDINGS = {Tx.COMMIT: "COMMIT", Tx.ROLLBACK: "ROLLBACK"}
+
+
+def tell(client: ClientConnection, server: ServerConnection, error: RouterError) -> None:
+    """Answer what was owed, and leave the session as PostgreSQL's would be; a session that cannot go on is closed.
+
+    One that the server has hung up on for what it sent is hung up on, too.
+    """
+    if server.last_error is not None and error.sqlstate == codes.PROTOCOL_VIOLATION:
+        client.violation(ProtocolViolation(error.message))
+        return
+    commands = sum(kind in _COMMANDS for kind, _ in server.owed.pending())
+    ahead = commands > 1 or client.open_batch or client.kept > 0  # it did not wait to hear of its BEGIN
+    lost = server.status != IDLE or (client.batch.begins and ahead)
+    fate = _fate(client.batch, server.status, lost=lost)
+    if client.pin is not None or server.mid_frame:
+        _close(client, server, error, fate if server.owed.count or lost else "")
+        return
+    failed = lost and not client.batch.over  # else the session is idle, as after a COMMIT that fails in PostgreSQL
+    told = _told(error, fate)
+    owed = [
+        (_ending(kind), action != requests.SKIP)
+        for kind, action in server.owed.pending()
+        if kind != requests.COPY_END  # which has no answer of its own
+    ]
+    answer, said, skipping = after_loss(
+        owed, told, failed=lost, skipping=server.owed.skipping, over=client.batch.over
+    )  # fmt: skip
+    if not owed and server.executed and client.open_batch:  # executed and flushed, and lost before its Sync
+        answer, said, skipping = messages.error_response(told), True, True
+    if answer:
+        client.send_bytes(answer)
+    client.statements.forget_unconfirmed()
+    client.settled()
+    if failed or skipping:
+        to_tell = None if said or server.owed.skipping else told
+        limbo = Limbo(to_tell, skipping=skipping, failed=failed, ends=_ends(client))
+        client.conversation = LimboConversation(client, limbo)
+    client.hub.log(client, logging.WARNING, f"lost {server!r}: {error.message}")
+
+
+def _close(client: ClientConnection, server: ServerConnection, error: RouterError, fate: str) -> None:
+    lost = "a message was cut in the middle" if server.mid_frame else f"its session state ({client.pin})"
+    client.hub.log(client, logging.WARNING, f"closed with its server: {lost}: {error.message}")
+    client.pin = None
+    detail = f"{fate} The session cannot go on without it: {lost}.".strip()
+    client.violation(_told(error, detail, severity="FATAL"))
+
+
+def _ends(client: ClientConnection) -> Callable[[int, bytes], str]:
+    def ends(code: int, body: bytes) -> str:
+        if code == codes.BIND:
+            name = body.split(b"\0", 2)[1]
+            shared = client.prepared.get(name)
+            statement = shared.statement if shared is not None else None
+        else:
+            text = body if code == codes.QUERY else body.split(b"\0", 1)[1]
+            text = text.split(b"\0", 1)[0]
+            statement = client.statements.cache.lookup(text, 0, len(text))
+        return _ENDINGS.get(statement.tx, "") if statement is not None else ""
+
+    return ends
+
+
+def _fate(batch: Batch, status: int, *, lost: bool) -> str:
+    """Say what has become of what was sent; `lost`: a transaction was open, or would have been by now."""
+    inside = status != IDLE
+    committing = batch.commits and status != FAILED
+    if committing or (inside and batch.begins):  # a BEGIN inside a transaction: behind its end, in one string
+        return "It is unknown whether the transaction was committed (transaction resolution unknown, SQLSTATE 08007)."
+    if inside:
+        return "The transaction was lost with it."
+    if batch.repeats:
+        return "The statement was only a read; it can be repeated."
+    unknown = "It is unknown whether the statement took effect."
+    return f"The transaction was lost with it. {unknown}" if lost else unknown
+
+
+def _ending(kind: int) -> int:
+    if kind in (requests.QUERY, requests.FUNCTION, requests.REFUSED_QUERY):
+        return 1
+    return 2 if kind == requests.SYNC else 0
+
+
+def _told(error: RouterError, detail: str, severity: str = "ERROR") -> ServerLost:
+    return ServerLost(
+        f"server connection was lost: {error.message}",
+        detail=" ".join(filter(None, (error.detail, detail))),
+        hint="The client's own connection is intact." if severity == "ERROR" else "",
+        sqlstate=error.sqlstate,
+        severity=severity,
+    )
