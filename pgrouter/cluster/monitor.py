@@ -4,10 +4,10 @@ Everything here runs in one event loop; the only thread is the one that watches 
 
 How often a member is asked: every `interval` while all is well (with static members at least every 0.5 s: nobody but
 the servers tells of a promotion); every 0.05 s when it has been named leader and only its own word is missing; every
-0.1 s while nobody is writable or the DCS is out of reach, for some seconds after a change of roles, and after a failure,
-with the pauses doubling up to `interval` for a member that goes on failing. A sign of trouble at one member has all of
-them asked at once. So a crash is seen at once (the kept connection breaks, or `suspect` is called), a host that hangs
-after two time-outs.
+0.1 s while nobody is writable or the DCS is out of reach, for some seconds after a change of roles, and after a
+failure, with the pauses doubling up to `interval` for a member that goes on failing. A sign of trouble at one member
+has all of them asked at once. So a crash is seen at once (the kept connection breaks, or `suspect` is called), a host
+that hangs after two time-outs.
 
 When a session has to see its own write (`sample`), the primary is asked for its WAL position and then the replicas for
 theirs, twenty times a second at most: `cluster.freshness` makes marks of them.

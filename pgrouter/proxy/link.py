@@ -208,7 +208,7 @@ class Link(Peer):
         return pos
 
     def remember(self, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
-        """Keep what was sent, for the case that it has to be sent elsewhere; no transaction in which more than reads came."""
+        """Keep what was sent, in case it has to be sent elsewhere; no transaction that does more than read."""
         server: ServerConnection = self.server
         size: cython.Py_ssize_t = self.again + end - start
         if (self.batch.begins and not self.batch.repeats) or self.body_left or size > MAX_AGAIN:

@@ -86,6 +86,25 @@ def test_a_read_waits_for_the_primary_and_runs_again(
             assert values(client.ask("select 2")) == [["2"]]
 
 
+@pytest.mark.parametrize("make", [query, extended])
+def test_a_transaction_that_has_only_begun_begins_again(front: Router, streaming: StreamingCluster, make: Any) -> None:
+    with clients(front) as both:
+        for client in both:
+            client.ask("select 1")
+        streaming.primary.freeze()
+        for client in both:
+            client.send(make("begin"))
+        time.sleep(0.2)
+        streaming.primary.kill()
+        streaming.primary.start()
+        for client in both:
+            said = client.until_ready()
+            assert (sqlstate(said), said[-1].body) == ("", b"T")
+            assert codes(client.ask("insert into items values (1)")) == "CZ"
+            assert codes(client.ask("commit")) == "CZ"
+    assert streaming.primary.sql("select count(*) from items") == [(2,)]
+
+
 def test_a_read_goes_to_a_replica_that_has_come_back(router: RouterFactory, streaming: StreamingCluster) -> None:
     standby = streaming.standbys[0]
     standby.stop("immediate")
