@@ -11,6 +11,7 @@ cdef class MemberPool:
     cdef readonly int pending
     cdef readonly int failures
     cdef public int missed
+    cdef bint looking
     cdef readonly double retry_at
     cdef readonly double fenced_at
     cdef readonly object closed
