@@ -11,6 +11,7 @@ cdef class MemberPool:
     cdef readonly int pending
     cdef readonly int failures
     cdef public int missed
+    cdef bint looking
     cdef readonly double retry_at
     cdef public double fresh_s
     cdef public long long lsn

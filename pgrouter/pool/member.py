@@ -7,6 +7,7 @@ first. A connection is taken from and given back to the end (LIFO), so that a po
 from __future__ import annotations
 
 import logging
+import select
 from typing import TYPE_CHECKING
 
 import cython
@@ -30,6 +31,7 @@ LAST_RETRY_S = 1.0
 _RESET = query("DISCARD ALL")
 _ROLLBACK = query("ROLLBACK")
 IDLE_STATUS = ord("I")
+READABLE = select.EPOLLIN
 STANDBY = ("in_hot_standby", "on")  # reported at login since PostgreSQL 14
 
 
@@ -64,6 +66,7 @@ class MemberPool:
         self.pending = 0  # dialling or logging in
         self.failures = 0
         self.missed = 0  # turns in which it had nothing free
+        self.looking = False  # at what is idle, soon
         self.fenced_at = 0.0  # since when nothing may begin here; 0: it may
         self.retry_at = 0.0
         self.fresh_s = 0.0  # what was answered before this moment is here, see `cluster.freshness`; 0: not known
@@ -150,6 +153,17 @@ class MemberPool:
             log.info("S-%d %s: closed: %s (%s)", server.connection_id, self, error.message, STATE_NAMES[was])
             if was != RESETTING:
                 self.group.server_lost(self)
+                if self.idle and not self.looking:  # not from here: what is being read now is in the same buffer
+                    self.looking = True
+                    self.group.poller.loop.call_soon(self.look_at_idle)
+
+    def look_at_idle(self) -> None:
+        """Read what free connections have to say: what ended one may have ended all, and nobody has heard of it yet."""
+        self.looking = False
+        server: ServerConnection
+        for server in list(self.idle):
+            if server.state == IDLE_STATE:
+                server.on_event(READABLE)
 
     def server_promoted(self, server: ServerConnection) -> None:
         """It says that it is no standby any more (in_hot_standby, PostgreSQL 14): under load the first to tell."""
