@@ -16,8 +16,9 @@ import hmac
 import logging
 import secrets
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from types import MappingProxyType, NoneType
+
+import msgspec
 
 from pgrouter.auth import md5, scram, wire
 from pgrouter.auth.secret import Credential, Md5Secret, PlainSecret, ScramSecret, scram_secret
@@ -31,8 +32,7 @@ ABSENT = b"\xff" * INT_BYTES  # -1: no initial response
 StoredSecret = PlainSecret | Md5Secret | ScramSecret
 
 
-@dataclass(frozen=True, slots=True)
-class ClientIdentity:
+class ClientIdentity(msgspec.Struct, frozen=True):
     """Who a client is, and what its login left us to log in to servers with."""
 
     user: str

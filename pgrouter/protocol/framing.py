@@ -64,6 +64,11 @@ def length_at(buf, pos: cython.Py_ssize_t) -> cython.uint:
 
 def end_of_string(buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
     """The offset of the first NUL in buf[pos:end]; -1 when there is none."""
+    if cython.compiled:
+        if pos >= end:
+            return -1
+        found = cython.cast("const unsigned char *", memchr(buf + pos, 0, end - pos))
+        return found - buf if found != cython.NULL else -1
     while pos < end:
         if buf[pos] == 0:
             return pos

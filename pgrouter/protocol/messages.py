@@ -6,6 +6,7 @@ None of this is on the data path: what passes through is never built or taken ap
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgrouter.errors import ProtocolViolation
@@ -131,11 +132,15 @@ class StartupMessage(NamedTuple):
 
     def get(self, name: str, default: str = "") -> str:
         """Give a parameter; the last one counts, as in PostgreSQL."""
-        return next((value for key, value in reversed(self.parameters) if key == name), default)
+        for key, value in reversed(self.parameters):
+            if key == name:
+                return value
+        return default
 
 
+@lru_cache(maxsize=256)
 def read_startup(body: bytes) -> StartupMessage:
-    """Take a startup packet apart (without its length).
+    """Take a startup packet apart (without its length); what one application's connections send is taken apart once.
 
     Raises:
         ProtocolViolation: 08P01, it is not name/value pairs ending in a NUL, or is not valid UTF-8.

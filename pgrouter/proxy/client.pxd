@@ -1,5 +1,5 @@
 from pgrouter.net.poller cimport Poller
-from pgrouter.protocol.framing cimport frontend_kind, impossible, length_at
+from pgrouter.protocol.framing cimport copied, frontend_kind, impossible, length_at
 from pgrouter.proxy.batch cimport RouteCounts
 from pgrouter.proxy.link cimport Link
 from pgrouter.server.connection cimport ServerConnection

@@ -20,7 +20,7 @@ from pgrouter.errors import RouterError
 from pgrouter.net.poller import Poller
 from pgrouter.protocol import messages
 from pgrouter.protocol.codes import BIND, EXECUTE, FLUSH, IDLE, PARSE, SYNC
-from pgrouter.protocol.framing import COPY, ENDS_BATCH, LAST, frontend_kind, impossible, length_at
+from pgrouter.protocol.framing import COPY, ENDS_BATCH, LAST, copied, frontend_kind, impossible, length_at
 from pgrouter.proxy import again
 from pgrouter.proxy.link import AHEAD, MAX_BATCH, Link, bad_frame
 from pgrouter.server.connection import ServerConnection
@@ -355,7 +355,7 @@ class ClientConnection(Link):
     def converse(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Give the bytes to the conversation."""
         self.idle_at = self.poller.now
-        return pos + self.conversation.on_bytes(bytes(buf[pos:end]))
+        return pos + self.conversation.on_bytes(copied(buf, pos, end))
 
     def on_server_lost(self, error: RouterError) -> int:
         """The server is gone: say what is lost, and stay where PostgreSQL's session could."""

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hmac
 import logging
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from pgrouter.errors import ProtocolViolation, RouterError, ServerLost
 from pgrouter.protocol import codes, messages, requests
 from pgrouter.proxy.batch import RouteCounts
 from pgrouter.proxy.conversation import LimboConversation
 from pgrouter.proxy.presented import forget_shared
-from pgrouter.routing.policy import facts_of
+from pgrouter.routing.policy import PLAIN, facts_of
 from pgrouter.routing.statement import Effect, Tx
 from pgrouter.session import harvest, remains
 from pgrouter.session.limbo import Limbo, after_loss
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from pgrouter.proxy.client import ClientConnection
     from pgrouter.proxy.databases import Databases
     from pgrouter.routing.catalog import ByRole
+    from pgrouter.routing.policy import Facts
     from pgrouter.server.connection import ServerConnection
 
 log = logging.getLogger("pgrouter.client")
@@ -41,12 +44,8 @@ IDLE = ord("I")
 
 _GONE = object()  # who wrote last on a server, and may have left values of sequences
 
-# Settings that decide what an unqualified name means ("$user" in search_path is the current role)
-NAMING = frozenset({"search_path", "role", "session_authorization"})
 
-
-@dataclass(frozen=True, slots=True)
-class ClientInfo:
+class ClientInfo(msgspec.Struct, frozen=True):
     """Who a client is."""
 
     user: str
@@ -124,14 +123,14 @@ class Hub:
 
     def _learn(self, client: ClientConnection) -> None:
         """Take what the session's settings mean for reading its statements and for routing them."""
-        settings = {name.lower(): value for name, value in client.group.parameters} | dict(client.profile.values)
-        client.statements.unusual_strings = strings_are_unusual(settings)
-        self._enter(client)
         limits = client.group.settings
+        unusual_strings, facts = _sense(client.group.parameters, client.profile.values, client.mode, limits.mode)
+        client.statements.unusual_strings = unusual_strings
+        self._enter(client)
         client.batch.forbid(forbidden_by(limits))
         client.statements.limit = limits.prepared_statements
         client.batch.make_way = self.databases.make_way
-        client.batch.follow(facts_of(settings, mode=client.mode, pinned=limits.mode == "session"))
+        client.batch.follow(facts)
 
     def adopt(self, name: str, catalog: ByRole) -> None:
         """Judge the statements of a database by this catalog from now on."""
@@ -149,7 +148,7 @@ class Hub:
     def _enter(self, client: ClientConnection) -> None:
         """Have a client's statements judged as its session sees names."""
         database = self.databases.get(client.group.database)
-        role = None if NAMING & dict(client.profile.values).keys() else client.group.user
+        role = None if client.profile.names else client.group.user
         client.statements.enter(database.statements(role), database.shared)
 
     def is_console(self, database: str) -> bool:
@@ -388,6 +387,16 @@ class Hub:
     def log(self, client: ClientConnection, level: int, text: str) -> None:
         """Write a line of a client's connection: its id, who it is, what happened."""
         log.log(level, "C-%d %s: %s", client.client_id, client.info or "-", text)
+
+
+@lru_cache(maxsize=1024)
+def _sense(
+    parameters: tuple[tuple[str, str], ...], values: tuple[tuple[str, str], ...], mode: str, pooling: str
+) -> tuple[bool, Facts]:
+    """Say how a session's strings read and how it is routed: the server's settings and its own, listener and pool."""
+    settings = {name.lower(): value for name, value in parameters} | dict(values)
+    facts = facts_of(settings, mode=mode, pinned=pooling == "session")
+    return strings_are_unusual(settings), PLAIN if facts == PLAIN else facts
 
 
 def _ending(kind: int) -> int:

@@ -8,6 +8,7 @@ them (settings, prepared statements), and names of prepared statements become th
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 
 import cython
 
@@ -412,12 +413,12 @@ class Link(Peer):
     def apply_profile(self, out: Gather) -> int:
         """Put the difference between the server's settings and ours in front."""
         server: ServerConnection = self.server
-        sql = transition(server.profile, self.profile)
+        change = _change(server.profile, self.profile)
         server.profile = self.profile
-        if sql:
+        if change:
             server.owed.push(R_QUERY, SKIP)
             server.unnamed = None
-            out.add_bytes(messages.query(sql))
+            out.add_bytes(change)
         return 0
 
     def take_over(self, out: Gather) -> int:
@@ -450,6 +451,13 @@ class Link(Peer):
         self.close()
         self.hub.left(self, server)
         return 0
+
+
+@lru_cache(maxsize=1024)
+def _change(old, new) -> bytes:
+    """Give the Query that brings a server from one profile to another; b"" for none."""
+    sql = transition(old, new)
+    return messages.query(sql) if sql else b""
 
 
 def _too_large(size: int) -> RouterError:

@@ -24,7 +24,7 @@ from pgrouter.errors import (
 )
 from pgrouter.protocol import codes, messages
 from pgrouter.proxy.conversation import Conversation
-from pgrouter.session.settings import from_startup, spelled, transition
+from pgrouter.session.settings import spelled, transition
 
 if TYPE_CHECKING:
     from pgrouter.auth.client import ClientIdentity
@@ -156,7 +156,7 @@ class Login(Conversation):
             return
         group = self.hub.group(info.database, info.user, identity)
         self.client.group = group
-        profile = self.hub.profiles.of(from_startup(self.startup.parameters))
+        profile = self.hub.profiles.of_startup(self.startup.parameters)
         self.client.follow(profile, profile)
         if group.parameters is None:
             group.wait_login(self.client)

@@ -262,7 +262,13 @@ class ServerConnection(Stream):
                 return self.break_off(out, "the server sent an impossible message length", "08P01")
             if code == DATA_ROW or code == COPY_DATA:
                 action = self.owed.answer(code)
-                if action == SKIP and self.collector is not None:
+                if action == FORWARD:  # what follows of the same type belongs to the same answer and changes nothing
+                    while end - stop >= 5 and buf[stop] == code:
+                        length = length_at(buf, stop + 1)
+                        if length < 4 or length > MAX_MESSAGE or stop + 1 + length > end:
+                            break
+                        stop += 1 + length
+                elif action == SKIP and self.collector is not None:
                     if stop > end:
                         return pos
                     self.collector.append((code, copied(buf, pos + 5, stop)))
