@@ -16,6 +16,7 @@ from __future__ import annotations
 import binascii
 import hashlib
 import hmac
+import os
 import re
 import secrets
 from functools import lru_cache
@@ -38,6 +39,8 @@ NONCE_BYTES = 18
 
 _NONCE = re.compile(rb"[\x21-\x2b\x2d-\x7e]+")  # printable ASCII but the comma
 _COUNT = re.compile(rb"[1-9][0-9]{0,9}")
+# What libpq and most others send first, whole: header, then the rest of the message with the nonce at its end
+_USUAL_FIRST = re.compile(rb"([ny],,)(n=[^,]*,r=([\x21-\x2b\x2d-\x7e]+))", re.DOTALL)
 
 # HMAC's (RFC 2104): the hash's block, and what a key is combined with
 BLOCK_BYTES = 64
@@ -95,7 +98,7 @@ def salt_for(user: str) -> bytes:
 
 def new_nonce() -> bytes:
     """Give the random part that a side adds to the nonce."""
-    return encode(secrets.token_bytes(NONCE_BYTES))
+    return encode(os.urandom(NONCE_BYTES))
 
 
 def encode(raw: bytes) -> bytes:
@@ -169,6 +172,9 @@ def read_client_first(message: bytes) -> ClientFirst:
         ScramError: malformed, or it asks for channel binding, another identity or an extension.
 
     """
+    usual = _USUAL_FIRST.fullmatch(message)
+    if usual:
+        return ClientFirst(*usual.groups())
     flag, _, rest = message.partition(b",")
     identity, comma, bare = rest.partition(b",")
     if flag.startswith(b"p="):

@@ -129,6 +129,11 @@ class StartupMessage(NamedTuple):
     protocol: int  # as sent: major << 16 | minor
     parameters: tuple[tuple[str, str], ...]  # without the _pq_. options, in the client's order
     options: tuple[str, ...]  # names of protocol options (_pq_.*)
+    # of the parameters
+    user: str = ""
+    database: str = ""
+    application_name: str = ""
+    replicates: bool = False
 
     def get(self, name: str, default: str = "") -> str:
         """Give a parameter; the last one counts, as in PostgreSQL."""
@@ -160,10 +165,16 @@ def read_startup(body: bytes) -> StartupMessage:
     pairs = tuple(zip(words[::2], words[1::2], strict=True))
     if any(not name for name, _ in pairs):
         raise ProtocolViolation("invalid startup packet layout: empty parameter name")
-    return StartupMessage(
+    startup = StartupMessage(
         protocol,
         tuple(pair for pair in pairs if not pair[0].startswith("_pq_.")),
         tuple(name for name, _ in pairs if name.startswith("_pq_.")),
+    )
+    return startup._replace(
+        user=startup.get("user"),
+        database=startup.get("database"),
+        application_name=startup.get("application_name"),
+        replicates=startup.get("replication", "false").lower() not in ("false", "off", "no", "0"),
     )
 
 

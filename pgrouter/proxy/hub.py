@@ -103,12 +103,11 @@ class Hub:
         self.clients[client.client_id] = client
         return True
 
-    def client_info(
-        self, client: ClientConnection, user: str, database: str, startup: messages.StartupMessage
-    ) -> ClientInfo:
+    @staticmethod
+    def client_info(client: ClientConnection, startup: messages.StartupMessage) -> ClientInfo:
         """Describe a client that has said who it is."""
         address, port = client.address[:2]
-        return ClientInfo(user, database, address, port, startup.get("application_name"))
+        return ClientInfo(startup.user, startup.database or startup.user, address, port, startup.application_name)
 
     def logged_in(self, client: ClientConnection) -> None:
         """A login is complete. In session pooling the client keeps its first server, which must take its writes."""

@@ -264,7 +264,7 @@ class ServerConnection(Stream):
                 action = self.owed.answer(code)
                 if action == FORWARD:  # what follows of the same type belongs to the same answer and changes nothing
                     while end - stop >= 5 and buf[stop] == code:
-                        length = length_at(buf, stop + 1)
+                        length = buf[stop + 1] << 24 | buf[stop + 2] << 16 | buf[stop + 3] << 8 | buf[stop + 4]
                         if length < 4 or length > MAX_MESSAGE or stop + 1 + length > end:
                             break
                         stop += 1 + length
