@@ -1,13 +1,13 @@
 from pgrouter.net.poller cimport Poller
-from pgrouter.protocol.framing cimport copied, frontend_kind, impossible, length_at
+from pgrouter.protocol.framing cimport copied, frontend_kind, impossible
 from pgrouter.proxy.batch cimport RouteCounts
 from pgrouter.proxy.link cimport Link
 from pgrouter.server.connection cimport ServerConnection
 
 cdef int BIND, EXECUTE, FLUSH, PARSE, SYNC
-cdef int COPY, ENDS_BATCH, LAST
+cdef int COPY, ENDS_BATCH, LAST, UNKNOWN
 cdef int IDLE
-cdef Py_ssize_t AHEAD, MAX_BATCH
+cdef Py_ssize_t AHEAD, MAX_BATCH, MAX_SMALL_MESSAGE
 
 cdef class ClientConnection(Link):
     cdef RouteCounts routes

@@ -19,8 +19,8 @@ import cython
 from pgrouter.errors import RouterError
 from pgrouter.net.poller import Poller
 from pgrouter.protocol import messages
-from pgrouter.protocol.codes import BIND, EXECUTE, FLUSH, IDLE, PARSE, SYNC
-from pgrouter.protocol.framing import COPY, ENDS_BATCH, LAST, copied, frontend_kind, impossible, length_at
+from pgrouter.protocol.codes import BIND, EXECUTE, FLUSH, IDLE, MAX_SMALL_MESSAGE, PARSE, SYNC
+from pgrouter.protocol.framing import COPY, ENDS_BATCH, LAST, UNKNOWN, copied, frontend_kind, impossible
 from pgrouter.proxy import again
 from pgrouter.proxy.link import AHEAD, MAX_BATCH, Link, bad_frame
 from pgrouter.server.connection import ServerConnection
@@ -89,6 +89,7 @@ class ClientConnection(Link):
         """
         code: cython.int
         kind: cython.int
+        high: cython.uint
         length: cython.Py_ssize_t
         stop: cython.Py_ssize_t
         at: cython.Py_ssize_t = pos
@@ -100,10 +101,11 @@ class ClientConnection(Link):
             if end - at < 5:
                 return pos
             code = buf[at]
-            length = length_at(buf, at + 1)
+            high = buf[at + 1]  # as `length_at` does, without the call
+            length = high << 24 | buf[at + 2] << 16 | buf[at + 3] << 8 | buf[at + 4]
             kind = frontend_kind(code)
             stop = at + 1 + length
-            if impossible(code, length):
+            if (kind == UNKNOWN or length < 4 or length > MAX_SMALL_MESSAGE) and impossible(code, length):
                 self.violation(bad_frame(code, length))
                 return end
             if kind == LAST:

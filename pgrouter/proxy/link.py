@@ -32,7 +32,7 @@ from pgrouter.protocol.codes import (
     SYNC,
     TERMINATE,
 )
-from pgrouter.protocol.framing import COPY, UNKNOWN, copied, frontend_kind, impossible, length_at
+from pgrouter.protocol.framing import COPY, UNKNOWN, copied, frontend_kind, impossible
 from pgrouter.protocol.outstanding import Outstanding
 from pgrouter.protocol.requests import COPY_END as R_COPY_END
 from pgrouter.protocol.requests import EXECUTE as R_EXECUTE
@@ -127,6 +127,7 @@ class Link(Peer):
     def forward(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Send the frames of buf[pos:end] to the linked server, entering what it will owe; gives how far it came."""
         code: cython.int
+        high: cython.uint
         length: cython.Py_ssize_t
         stop: cython.Py_ssize_t
         start: cython.Py_ssize_t = pos
@@ -156,7 +157,8 @@ class Link(Peer):
                 out.reset(buf)
         while end - pos >= 5:
             code = buf[pos]
-            length = length_at(buf, pos + 1)
+            high = buf[pos + 1]  # as `length_at` does, without the call
+            length = high << 24 | buf[pos + 2] << 16 | buf[pos + 3] << 8 | buf[pos + 4]
             stop = pos + 1 + length
             if impossible(code, length):
                 self.violation(bad_frame(code, length))

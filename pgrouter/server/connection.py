@@ -256,7 +256,7 @@ class ServerConnection(Stream):
             self.fakes(out)
         while end - pos >= 5:
             code = buf[pos]
-            length = length_at(buf, pos + 1)
+            length = buf[pos + 1] << 24 | buf[pos + 2] << 16 | buf[pos + 3] << 8 | buf[pos + 4]  # over 2 GiB: negative
             stop = pos + 1 + length
             if length < 4 or length > MAX_MESSAGE:
                 return self.break_off(out, "the server sent an impossible message length", "08P01")
