@@ -40,6 +40,7 @@ COUNTABLE = ("simple-1", "simple", "simple-100", "extended", "prepared", "tpcb",
 TRANSACTIONS = 3200  # of the first run
 FEW = 160  # where one is a lot of work
 IDLE_S = 5
+ROUNDS_ONLY = ("--collect-atstart=no", "--toggle-collect=__pyx_f_8pgrouter_3net_6poller_6Poller_handle")
 VALGRIND = ("valgrind", "--tool=callgrind", "--quiet", "--instr-atstart=no", "--vgdb-poll=500")
 
 
@@ -49,6 +50,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=COUNTABLE, default=["simple", "extended", "prepared", "rows"])
     parser.add_argument("--subjects", nargs="+", choices=[*FINDERS], default=["relay", "pgbouncer", "pgrouter"])
     parser.add_argument("--also", action="append", default=[], metavar="NAME=CHECKOUT", help="another checkout")
+    parser.add_argument(
+        "--data-plane", action="store_true", help="of pgrouter only what the poller's rounds do: no asyncio, no probes"
+    )
     parser.add_argument("--keep", type=Path, help="directory for callgrind's files, for callgrind_annotate")
     args = parser.parse_args()
     if not shutil.which("valgrind"):
@@ -61,7 +65,8 @@ def main() -> None:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
         out.chmod(0o777)  # servers run as another user than root
-        with Servers((*VALGRIND, f"--vgdb-prefix={out}/vgdb", f"--callgrind-out-file={out}/out")) as servers:
+        rounds = ROUNDS_ONLY if args.data_plane else ()
+        with Servers((*VALGRIND, *rounds, f"--vgdb-prefix={out}/vgdb", f"--callgrind-out-file={out}/out")) as servers:
             for login in ("trust", "scram"):
                 cases = [c for c in CASES if c.name in args.only and c.login == login and not subject.unable(c)]
                 for case, count in count_all(servers, subject, cases, login, out):

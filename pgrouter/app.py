@@ -126,6 +126,8 @@ class App:
         self._share_reads(settings.reads)
         self.monitor.reload(settings.cluster)
         self.hub.reload(settings, users)
+        for listener in self.listeners:
+            listener.tune()
         logging.getLogger("pgrouter").setLevel(settings.log.level.upper())
         log.info("configuration reloaded")
         return "RELOAD"

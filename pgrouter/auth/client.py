@@ -16,8 +16,9 @@ import hmac
 import logging
 import secrets
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from types import MappingProxyType, NoneType
+
+import msgspec
 
 from pgrouter.auth import md5, scram, wire
 from pgrouter.auth.secret import Credential, Md5Secret, PlainSecret, ScramSecret, scram_secret
@@ -28,11 +29,12 @@ log = logging.getLogger("pgrouter.auth")
 INT_BYTES = 4
 ABSENT = b"\xff" * INT_BYTES  # -1: no initial response
 
+_OFFER = wire.authentication(wire.AUTH_SASL, wire.MECHANISM + b"\0\0")
+
 StoredSecret = PlainSecret | Md5Secret | ScramSecret
 
 
-@dataclass(frozen=True, slots=True)
-class ClientIdentity:
+class ClientIdentity(msgspec.Struct, frozen=True):
     """Who a client is, and what its login left us to log in to servers with."""
 
     user: str
@@ -44,18 +46,21 @@ Exchange = Generator[bytes, tuple[int, bytes], ClientIdentity]
 
 
 def client_login(auth_type: str, user: str, secret: StoredSecret | None) -> Exchange:
-    """Find out whether a client is `user`, who is known by `secret`; None is an unknown user.
+    """Give the exchange that finds out whether a client is `user`, who is known by `secret`; None is an unknown user.
 
     Every value that it yields is one whole message, for which it wants the client's next message.
 
-    Raises:
+    The exchange raises:
         AuthenticationFailed: 28P01, wrong password or unknown user.
         ProtocolViolation: 08P01, the client sent something else than the exchange has at that place.
 
     """
-    if auth_type == "trust":
-        return ClientIdentity(user)
-    return (yield from EXCHANGES[auth_type, type(secret)](user, secret))
+    return _trust(user) if auth_type == "trust" else EXCHANGES[auth_type, type(secret)](user, secret)
+
+
+def _trust(user: str) -> Exchange:
+    return ClientIdentity(user)
+    yield b""  # what makes it an exchange, if one without a question
 
 
 def _failed(user: str, why: str) -> AuthenticationFailed:
@@ -121,7 +126,7 @@ def _body(answer: tuple[int, bytes], what: str, limit: int) -> bytes:
 def _scram(user: str, secret: StoredSecret | None) -> Exchange:
     known = scram_secret(user, secret)
     try:
-        initial = yield wire.authentication(wire.AUTH_SASL, wire.MECHANISM + b"\0\0")
+        initial = yield _OFFER
         message = _initial_response(_body(initial, "SASL", wire.MAX_SASL_BYTES))
         if message is None:  # PostgreSQL too asks for it with an empty challenge
             message = _body((yield wire.authentication(wire.AUTH_SASL_CONTINUE)), "SASL", wire.MAX_SASL_BYTES)

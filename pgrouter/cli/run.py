@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from pgrouter.cli import check
@@ -20,6 +21,22 @@ if TYPE_CHECKING:
     from pgrouter.config.settings import Log
 
 log = logging.getLogger("pgrouter")
+
+
+class _Formatter(logging.Formatter):
+    """logging's own, that works the date and time of day out once a second and not for every line."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__(line)
+        self._second, self._time = -1, ""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802  (logging's)
+        """Give the time of a line, with milliseconds."""
+        second = int(record.created)
+        if second != self._second:
+            self._second, self._time = second, time.strftime(self.default_time_format, self.converter(second))
+        return self.default_msec_format % (self._time, record.msecs)
+
 
 LINE = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
@@ -48,7 +65,10 @@ def run(args: argparse.Namespace) -> int:
 
 def start_logging(settings: Log) -> None:
     """Write log lines to stderr: of all rooms from the configured level on, of libraries from WARNING on."""
+    # Two lines per connection: what they do not show need not be found out (logging's manual, "Optimization").
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # noqa: SLF001  (so the manual says; it is the line of code that has logged)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(LINE))
+    handler.setFormatter(_Formatter(LINE))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     log.setLevel(settings.level.upper())

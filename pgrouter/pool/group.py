@@ -346,7 +346,9 @@ class Group:
 
     def welcome(self, server: ServerConnection) -> None:
         """A server has told its parameters: clients can be told theirs."""
-        self.parameters = tuple((name, CLUSTER_PARAMETERS.get(name, value)) for name, value in server.hello.parameters)
+        parameters = tuple((name, CLUSTER_PARAMETERS.get(name, value)) for name, value in server.hello.parameters)
+        if parameters != self.parameters:  # the same object as long as they are the same: much is remembered by it
+            self.parameters = parameters
         while self.waiting_logins:
             self.waiting_logins.popleft()[0].on_served(None)
 

@@ -59,5 +59,6 @@ PROTOCOL_VIOLATION = "08P01"
 
 # PostgreSQL refuses larger ones too: MaxAllocSize, memutils.h
 MAX_MESSAGE = 0x3FFFFFFF
+MAX_SMALL_MESSAGE = 10_000  # of most types: see framing.LARGE_KINDS
 # MAX_STARTUP_PACKET_LENGTH, pqcomm.h
 MAX_STARTUP_PACKET = 10000

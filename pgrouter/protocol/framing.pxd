@@ -1,3 +1,8 @@
+cimport cython
+
+cdef extern from "<string.h>" nogil:
+    void *memchr(const void *where, int byte, size_t n)
+
 cdef int PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, FLUSH, QUERY, FUNCTION_CALL
 cdef int COPY_DATA, COPY_DONE, COPY_FAIL, TERMINATE
 cdef unsigned int MAX_MESSAGE
@@ -5,6 +10,7 @@ cdef Py_ssize_t MAX_SMALL_MESSAGE
 cdef unsigned char[::1] FRONTEND_KINDS, LARGE_KINDS
 
 cpdef unsigned int length_at(const unsigned char *buf, Py_ssize_t pos) noexcept
+@cython.locals(found="const unsigned char *")
 cpdef Py_ssize_t end_of_string(const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) noexcept
 cpdef bytes copied(const unsigned char *buf, Py_ssize_t start, Py_ssize_t end)
 cpdef int frontend_kind(int code) noexcept

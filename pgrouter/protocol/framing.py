@@ -15,6 +15,7 @@ from pgrouter.protocol.codes import (
     FLUSH,
     FUNCTION_CALL,
     MAX_MESSAGE,
+    MAX_SMALL_MESSAGE,
     PARSE,
     QUERY,
     SYNC,
@@ -42,7 +43,6 @@ _KINDS = {
 
 # Those that may be large; PostgreSQL takes no others over PQ_MAX_SMALL_MESSAGE_LIMIT (postgres.c SocketBackend())
 _LARGE = (QUERY, FUNCTION_CALL, PARSE, BIND, COPY_DATA)
-MAX_SMALL_MESSAGE = 10_000
 
 LARGE_KINDS = bytearray(code in _LARGE for code in range(256))
 FRONTEND_KINDS = bytearray(_KINDS.get(code, UNKNOWN) for code in range(256))
@@ -64,6 +64,13 @@ def length_at(buf, pos: cython.Py_ssize_t) -> cython.uint:
 
 def end_of_string(buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
     """The offset of the first NUL in buf[pos:end]; -1 when there is none."""
+    if cython.compiled:
+        if pos >= end:
+            return -1
+        if buf[pos] == 0:
+            return pos  # as most names are empty
+        found = cython.cast("const unsigned char *", memchr(buf + pos, 0, end - pos))
+        return found - buf if found != cython.NULL else -1
     while pos < end:
         if buf[pos] == 0:
             return pos

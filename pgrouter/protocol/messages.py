@@ -6,6 +6,7 @@ None of this is on the data path: what passes through is never built or taken ap
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgrouter.errors import ProtocolViolation
@@ -128,14 +129,23 @@ class StartupMessage(NamedTuple):
     protocol: int  # as sent: major << 16 | minor
     parameters: tuple[tuple[str, str], ...]  # without the _pq_. options, in the client's order
     options: tuple[str, ...]  # names of protocol options (_pq_.*)
+    # of the parameters
+    user: str = ""
+    database: str = ""
+    application_name: str = ""
+    replicates: bool = False
 
     def get(self, name: str, default: str = "") -> str:
         """Give a parameter; the last one counts, as in PostgreSQL."""
-        return next((value for key, value in reversed(self.parameters) if key == name), default)
+        for key, value in reversed(self.parameters):
+            if key == name:
+                return value
+        return default
 
 
+@lru_cache(maxsize=256)
 def read_startup(body: bytes) -> StartupMessage:
-    """Take a startup packet apart (without its length).
+    """Take a startup packet apart (without its length); what one application's connections send is taken apart once.
 
     Raises:
         ProtocolViolation: 08P01, it is not name/value pairs ending in a NUL, or is not valid UTF-8.
@@ -155,10 +165,16 @@ def read_startup(body: bytes) -> StartupMessage:
     pairs = tuple(zip(words[::2], words[1::2], strict=True))
     if any(not name for name, _ in pairs):
         raise ProtocolViolation("invalid startup packet layout: empty parameter name")
-    return StartupMessage(
+    startup = StartupMessage(
         protocol,
         tuple(pair for pair in pairs if not pair[0].startswith("_pq_.")),
         tuple(name for name, _ in pairs if name.startswith("_pq_.")),
+    )
+    return startup._replace(
+        user=startup.get("user"),
+        database=startup.get("database"),
+        application_name=startup.get("application_name"),
+        replicates=startup.get("replication", "false").lower() not in ("false", "off", "no", "0"),
     )
 
 

@@ -1,3 +1,5 @@
+cimport cython
+
 cdef int FORWARD, SKIP, FAKE, OUT_OF_SYNC
 cdef int WRONG, PART, ENDS, ABORTS
 cdef int SHIFT
@@ -6,6 +8,7 @@ cdef int REFUSED, REFUSED_QUERY, PARSE_UNNAMED, PARSE_FAILED, CLOSE_UNNAMED
 cdef int COPY_IN_RESPONSE, COMMAND_COMPLETE, ERROR_RESPONSE
 cdef unsigned char[::1] VERDICTS
 
+@cython.final
 cdef class Outstanding:
     cdef unsigned char[::1] entries
     cdef unsigned int[::1] ids

@@ -23,6 +23,8 @@ cdef class RouteCounts:
 cdef class Batch:
     cdef ClientStatements statements
     cdef readonly object facts
+    cdef object last
+    cdef Verdict verdict
     cdef bint plain
     cdef readonly bint mixed
     cdef bint reads_nothing

@@ -41,6 +41,13 @@ def _only_begins(statement: Statement) -> bool:
     return statement.tx in BEGINS and statement.target is Target.SESSION and not statement.effects
 
 
+def _reads_nothing(facts) -> bool:
+    return decide(_NOTHING, facts).target is Target.REPLICA
+
+
+_PLAIN_READS_NOTHING = _reads_nothing(PLAIN)
+
+
 class Tally:
     """A number of batches."""
 
@@ -107,15 +114,17 @@ class Batch:
         self.touched = None  # settings that the transaction may have changed
         self.resets = False  # a RESET or DISCARD ALL is on its way, and the startup packet had settings
         self.discards = False  # a DISCARD ALL is on its way
+        self.last = None  # the statement that was looked at last, and its verdict
+        self.verdict = None
         self.make_way = None  # called before a statement is sent that wants a database without sessions
         self.follow(PLAIN)
 
     def follow(self, facts) -> int:
         """Route by these facts of the session from now on."""
         self.facts = facts
-        self.plain = facts == PLAIN
+        self.plain = facts is PLAIN or facts == PLAIN
         self.mixed = facts.mode == "split"  # what comes next may belong to another server
-        self.reads_nothing = decide(_NOTHING, facts).target is Target.REPLICA
+        self.reads_nothing = _PLAIN_READS_NOTHING if self.plain else _reads_nothing(facts)
         return 0
 
     def forbid(self, what: cython.int) -> int:
@@ -207,7 +216,10 @@ class Batch:
 
     def route(self, statement) -> int:
         """Send the batch where this statement of it must go."""
-        verdict: Verdict = statement.verdict
+        if statement is not self.last:  # to read an attribute of a Statement takes Python's help
+            self.last = statement
+            self.verdict = statement.verdict
+        verdict: Verdict = self.verdict
         reads: cython.bint = verdict.reads
         reason: str = verdict.reason
         self.quiet = verdict.quiet

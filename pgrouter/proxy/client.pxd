@@ -1,16 +1,16 @@
 from pgrouter.net.poller cimport Poller
-from pgrouter.protocol.framing cimport frontend_kind, impossible, length_at
+from pgrouter.protocol.framing cimport copied, frontend_kind, impossible, length_at
 from pgrouter.pool.member cimport MemberPool
 from pgrouter.proxy.batch cimport Batch, RouteCounts
 from pgrouter.proxy.link cimport Link
 from pgrouter.server.connection cimport ServerConnection
 
 cdef int BIND, EXECUTE, FLUSH, PARSE, SYNC
-cdef int COPY, ENDS_BATCH, LAST
+cdef int COPY, ENDS_BATCH, LAST, UNKNOWN
 cdef int IDLE
-cdef int EVENTUAL, SESSION
-cdef str OWN_WRITE
-cdef Py_ssize_t AHEAD, MAX_BATCH
+from pgrouter.protocol.framing cimport copied, frontend_kind, impossible, length_at
+from pgrouter.pool.member cimport MemberPool
+from pgrouter.proxy.batch cimport Batch, RouteCounts
 
 cdef class ClientConnection(Link):
     cdef RouteCounts routes

@@ -20,8 +20,8 @@ from pgrouter.errors import RouterError
 from pgrouter.net.poller import Poller
 from pgrouter.pool.member import MemberPool
 from pgrouter.protocol import messages
-from pgrouter.protocol.codes import BIND, EXECUTE, FLUSH, IDLE, PARSE, SYNC
-from pgrouter.protocol.framing import COPY, ENDS_BATCH, LAST, frontend_kind, impossible, length_at
+from pgrouter.protocol.codes import BIND, EXECUTE, FLUSH, IDLE, MAX_SMALL_MESSAGE, PARSE, SYNC
+from pgrouter.protocol.framing import COPY, ENDS_BATCH, LAST, UNKNOWN, copied, frontend_kind, impossible
 from pgrouter.proxy import again
 from pgrouter.proxy.batch import Batch
 from pgrouter.proxy.link import AHEAD, MAX_BATCH, Link, bad_frame
@@ -102,6 +102,7 @@ class ClientConnection(Link):
         """
         code: cython.int
         kind: cython.int
+        high: cython.uint
         length: cython.Py_ssize_t
         stop: cython.Py_ssize_t
         at: cython.Py_ssize_t = pos
@@ -113,10 +114,11 @@ class ClientConnection(Link):
             if end - at < 5:
                 return pos
             code = buf[at]
-            length = length_at(buf, at + 1)
+            high = buf[at + 1]  # as `length_at` does, without the call
+            length = high << 24 | buf[at + 2] << 16 | buf[at + 3] << 8 | buf[at + 4]
             kind = frontend_kind(code)
             stop = at + 1 + length
-            if impossible(code, length):
+            if (kind == UNKNOWN or length < 4 or length > MAX_SMALL_MESSAGE) and impossible(code, length):
                 self.violation(bad_frame(code, length))
                 return end
             if kind == LAST:
@@ -402,7 +404,7 @@ class ClientConnection(Link):
     def converse(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Give the bytes to the conversation."""
         self.idle_at = self.poller.now
-        return pos + self.conversation.on_bytes(bytes(buf[pos:end]))
+        return pos + self.conversation.on_bytes(copied(buf, pos, end))
 
     def on_server_lost(self, error: RouterError) -> int:
         """The server is gone: say what is lost, and stay where PostgreSQL's session could."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hmac
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from pgrouter.errors import RouterError
 from pgrouter.net.options import socket_options
@@ -18,7 +20,7 @@ from pgrouter.proxy.batch import RouteCounts
 from pgrouter.proxy.conversation import LimboConversation
 from pgrouter.proxy.loss import tell
 from pgrouter.proxy.presented import forget_shared
-from pgrouter.routing.policy import facts_of
+from pgrouter.routing.policy import PLAIN, facts_of
 from pgrouter.routing.statement import Effect
 from pgrouter.session import harvest, remains
 from pgrouter.session.consistency import demands
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from pgrouter.proxy.client import ClientConnection
     from pgrouter.proxy.databases import Databases
     from pgrouter.routing.catalog import ByRole
+    from pgrouter.routing.policy import Facts
     from pgrouter.server.connection import ServerConnection
 
 log = logging.getLogger("pgrouter.client")
@@ -44,12 +47,8 @@ IDLE = ord("I")
 
 _GONE = object()  # who wrote last on a server, and may have left values of sequences
 
-# Settings that decide what an unqualified name means ("$user" in search_path is the current role)
-NAMING = frozenset({"search_path", "role", "session_authorization"})
 
-
-@dataclass(frozen=True, slots=True)
-class ClientInfo:
+class ClientInfo(msgspec.Struct, frozen=True):
     """Who a client is."""
 
     user: str
@@ -109,12 +108,11 @@ class Hub:
         self.clients[client.client_id] = client
         return True
 
-    def client_info(
-        self, client: ClientConnection, user: str, database: str, startup: messages.StartupMessage
-    ) -> ClientInfo:
+    @staticmethod
+    def client_info(client: ClientConnection, startup: messages.StartupMessage) -> ClientInfo:
         """Describe a client that has said who it is."""
         address, port = client.address[:2]
-        return ClientInfo(user, database, address, port, startup.get("application_name"))
+        return ClientInfo(startup.user, startup.database or startup.user, address, port, startup.application_name)
 
     def logged_in(self, client: ClientConnection) -> None:
         """A login is complete. In session pooling the client keeps its first server, which must take its writes."""
@@ -129,15 +127,16 @@ class Hub:
 
     def _learn(self, client: ClientConnection) -> None:
         """Take what the session's settings mean for reading its statements and for routing them."""
-        settings = {name.lower(): value for name, value in client.group.parameters} | dict(client.profile.values)
-        client.statements.unusual_strings = strings_are_unusual(settings)
-        self._enter(client)
         limits = client.group.settings
+        consistency = self.settings.routing.read_consistency
+        sense = _sense(client.group.parameters, client.profile.values, client.mode, limits.mode, consistency)
+        client.statements.unusual_strings = sense.unusual_strings
+        self._enter(client)
         client.batch.forbid(forbidden_by(limits))
         client.statements.limit = limits.prepared_statements
-        client.consistency, client.must_see_lsn = demands(settings, self.settings.routing.read_consistency)
+        client.consistency, client.must_see_lsn = sense.demands
         client.batch.make_way = self.databases.make_way
-        client.batch.follow(facts_of(settings, mode=client.mode, pinned=limits.mode == "session"))
+        client.batch.follow(sense.facts)
 
     def adopt(self, name: str, catalog: ByRole) -> None:
         """Judge the statements of a database by this catalog from now on."""
@@ -155,7 +154,7 @@ class Hub:
     def _enter(self, client: ClientConnection) -> None:
         """Have a client's statements judged as its session sees names."""
         database = self.databases.get(client.group.database)
-        role = None if NAMING & dict(client.profile.values).keys() else client.group.user
+        role = None if client.profile.names else client.group.user
         client.statements.enter(database.statements(role), database.shared)
 
     def is_console(self, database: str) -> bool:
@@ -349,3 +348,26 @@ class Hub:
     def log(self, client: ClientConnection, level: int, text: str) -> None:
         """Write a line of a client's connection: its id, who it is, what happened."""
         log.log(level, "C-%d %s: %s", client.client_id, client.info or "-", text)
+
+
+class _Sense(NamedTuple):
+    """What a session's settings mean: how its strings read, how it is routed, what its reads must see."""
+
+    unusual_strings: bool
+    facts: Facts
+    demands: tuple[int, int]
+
+
+@lru_cache(maxsize=1024)
+def _sense(
+    parameters: tuple[tuple[str, str], ...],
+    values: tuple[tuple[str, str], ...],
+    mode: str,
+    pooling: str,
+    consistency: str,
+) -> _Sense:
+    """Make sense of a server's settings and a session's own, in a listener and pool of these modes."""
+    settings = {name.lower(): value for name, value in parameters} | dict(values)
+    facts = facts_of(settings, mode=mode, pinned=pooling == "session")
+    demanded = demands(settings, consistency)
+    return _Sense(strings_are_unusual(settings), PLAIN if facts == PLAIN else facts, demanded)

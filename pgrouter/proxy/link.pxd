@@ -1,7 +1,7 @@
 from pgrouter.net cimport libc
 from pgrouter.net.gather cimport Gather
 from pgrouter.net.poller cimport Poller
-from pgrouter.protocol.framing cimport copied, frontend_kind, impossible, length_at
+from pgrouter.protocol.framing cimport copied, frontend_kind, impossible
 from pgrouter.pool.group cimport Group
 from pgrouter.protocol.outstanding cimport Outstanding
 from pgrouter.proxy.batch cimport Batch

@@ -8,6 +8,7 @@ them (settings, prepared statements), and names of prepared statements become th
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 
 import cython
 
@@ -31,7 +32,7 @@ from pgrouter.protocol.codes import (
     SYNC,
     TERMINATE,
 )
-from pgrouter.protocol.framing import COPY, UNKNOWN, copied, frontend_kind, impossible, length_at
+from pgrouter.protocol.framing import COPY, UNKNOWN, copied, frontend_kind, impossible
 from pgrouter.protocol.outstanding import Outstanding
 from pgrouter.protocol.requests import COPY_END as R_COPY_END
 from pgrouter.protocol.requests import EXECUTE as R_EXECUTE
@@ -137,6 +138,7 @@ class Link(Peer):
     def forward(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Send the frames of buf[pos:end] to the linked server, entering what it will owe; gives how far it came."""
         code: cython.int
+        high: cython.uint
         length: cython.Py_ssize_t
         stop: cython.Py_ssize_t
         start: cython.Py_ssize_t = pos
@@ -166,7 +168,8 @@ class Link(Peer):
                 out.reset(buf)
         while end - pos >= 5:
             code = buf[pos]
-            length = length_at(buf, pos + 1)
+            high = buf[pos + 1]  # as `length_at` does, without the call
+            length = high << 24 | buf[pos + 2] << 16 | buf[pos + 3] << 8 | buf[pos + 4]
             stop = pos + 1 + length
             if impossible(code, length):
                 self.violation(bad_frame(code, length))
@@ -424,12 +427,12 @@ class Link(Peer):
     def apply_profile(self, out: Gather) -> int:
         """Put the difference between the server's settings and ours in front."""
         server: ServerConnection = self.server
-        sql = transition(server.profile, self.profile)
+        change = _change(server.profile, self.profile)
         server.profile = self.profile
-        if sql:
+        if change:
             server.owed.push(R_QUERY, SKIP)
             server.unnamed = None
-            out.add_bytes(messages.query(sql))
+            out.add_bytes(change)
         return 0
 
     def take_over(self, out: Gather) -> int:
@@ -462,6 +465,13 @@ class Link(Peer):
         self.close()
         self.hub.left(self, server)
         return 0
+
+
+@lru_cache(maxsize=1024)
+def _change(old, new) -> bytes:
+    """Give the Query that brings a server from one profile to another; b"" for none."""
+    sql = transition(old, new)
+    return messages.query(sql) if sql else b""
 
 
 def _too_large(size: int) -> RouterError:

@@ -10,7 +10,7 @@ Source: protocol chapter, "Start-up"; backend/tcop/backend_startup.c.
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 from typing import TYPE_CHECKING
 
 from pgrouter.auth.client import client_login
@@ -24,7 +24,7 @@ from pgrouter.errors import (
 )
 from pgrouter.protocol import codes, messages
 from pgrouter.proxy.conversation import Conversation
-from pgrouter.session.settings import from_startup, spelled, transition
+from pgrouter.session.settings import spelled, transition
 
 if TYPE_CHECKING:
     from pgrouter.auth.client import ClientIdentity
@@ -107,12 +107,12 @@ class Login(Conversation):
             self._begin(messages.read_startup(body))
 
     def _begin(self, startup: messages.StartupMessage) -> None:
-        user = startup.get("user")
+        user = startup.user
         if not user:
             raise InvalidAuthorization("no PostgreSQL user name specified in startup packet")
         self.startup = startup
-        self.client.info = self.hub.client_info(self.client, user, startup.get("database") or user, startup)
-        if startup.get("replication", "false").lower() not in ("false", "off", "no", "0"):
+        self.client.info = self.hub.client_info(self.client, startup)
+        if startup.replicates:
             raise FeatureNotSupported(
                 "replication connections do not pass through pgrouter",
                 hint="Connect to the member itself for pg_basebackup, pg_receivewal or logical replication.",
@@ -156,7 +156,7 @@ class Login(Conversation):
             return
         group = self.hub.group(info.database, info.user, identity)
         self.client.group = group
-        profile = self.hub.profiles.of(from_startup(self.startup.parameters))
+        profile = self.hub.profiles.of_startup(self.startup.parameters)
         self.client.follow(profile, profile)
         if group.parameters is None:
             group.wait_login(self.client)
@@ -221,7 +221,7 @@ class Login(Conversation):
         if client.profile.welcome is None or client.profile.welcome[0] is not client.group.parameters:
             client.profile.welcome = client.group.parameters, self._parameters()
         long_key = self.startup.protocol & 0xFFFF >= NEWEST_MINOR
-        client.key = secrets.token_bytes(LONG_KEY if long_key else SHORT_KEY)
+        client.key = os.urandom(LONG_KEY if long_key else SHORT_KEY)
         self._say(
             messages.AUTHENTICATION_OK
             + client.profile.welcome[1]

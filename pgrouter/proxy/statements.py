@@ -112,7 +112,7 @@ class ClientStatements(StatementNames):
         end: cython.Py_ssize_t = end_of_string(buf, finish + 1, stop)
         if end < 0:
             return None
-        statement = self.cache.lookup(buf, finish + 1, end, self.unusual_strings)
+        statement = self.cache.lookup_again(buf, finish + 1, end, self.unusual_strings)
         if finish == start:
             self.unnamed_class = statement
         else:

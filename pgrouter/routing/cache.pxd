@@ -1,6 +1,7 @@
 # Types of cache.py when it is compiled.
 cimport cython
 
+from pgrouter.net cimport libc
 from pgrouter.routing.fingerprint cimport Fingerprinter
 
 cdef Py_ssize_t _ENTRY_BYTES, _NAME_BYTES, _SETTING_BYTES, _LEARNED, _RECENT, _RECENT_KEY_BYTES
@@ -17,6 +18,8 @@ cdef class StatementCache:
     cdef dict _learned
     cdef list _recent_keys
     cdef list _recent
+    cdef list _texts
+    cdef list _of_texts
     cdef Py_ssize_t _young_bytes
     cdef Py_ssize_t _old_bytes
     cdef public unsigned long long hits
@@ -25,6 +28,8 @@ cdef class StatementCache:
 
     @cython.locals(key=bytes, slot=Py_ssize_t)
     cpdef object lookup(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end, bint unusual_strings=*)
+    @cython.locals(text=bytes, size=Py_ssize_t, step=Py_ssize_t, h=Py_ssize_t, i=Py_ssize_t, slot=Py_ssize_t)
+    cpdef object lookup_again(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end, bint unusual_strings=*)
     @cython.locals(key=bytes)
     cpdef object remember_refusal(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end)
     @cython.locals(text=bytes)
@@ -40,3 +45,5 @@ cdef class StatementCache:
     cdef Py_ssize_t _cost(self, bytes key, statement) except -1
     @cython.locals(i=Py_ssize_t)
     cdef bint _is_ambiguous(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) noexcept
+
+cdef bint _is_same(bytes text, const unsigned char *buf, Py_ssize_t start) noexcept

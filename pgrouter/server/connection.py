@@ -258,13 +258,19 @@ class ServerConnection(Stream):
             self.fakes(out)
         while end - pos >= 5:
             code = buf[pos]
-            length = length_at(buf, pos + 1)
+            length = buf[pos + 1] << 24 | buf[pos + 2] << 16 | buf[pos + 3] << 8 | buf[pos + 4]  # over 2 GiB: negative
             stop = pos + 1 + length
             if length < 4 or length > MAX_MESSAGE:
                 return self.break_off(out, "the server sent an impossible message length", "08P01")
             if code == DATA_ROW or code == COPY_DATA:
                 action = self.owed.answer(code)
-                if action == SKIP and self.collector is not None:
+                if action == FORWARD:  # what follows of the same type belongs to the same answer and changes nothing
+                    while end - stop >= 5 and buf[stop] == code:
+                        length = buf[stop + 1] << 24 | buf[stop + 2] << 16 | buf[stop + 3] << 8 | buf[stop + 4]
+                        if length < 4 or length > MAX_MESSAGE or stop + 1 + length > end:
+                            break
+                        stop += 1 + length
+                elif action == SKIP and self.collector is not None:
                     if stop > end:
                         return pos
                     self.collector.append((code, copied(buf, pos + 5, stop)))

@@ -7,6 +7,7 @@ identity on the data path. Names are lower case, values as `set_config()` takes 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # Who acts, in the order in which they have to be set: a new session user has no role.
 _WHO = ("session_authorization", "role")
+# What decides what an unqualified name means ("$user" in search_path is the current role)
+_NAMING = frozenset({"search_path", *_WHO})
 # Startup parameters that are not settings
 NOT_SETTINGS = frozenset({"user", "database", "options", "replication"})
 
@@ -34,11 +37,12 @@ default_text_search_config bytea_output
 class Profile:
     """Settings that differ from the server's defaults; immutable, one object per content (see `Profiles`)."""
 
-    __slots__ = ("__weakref__", "meaning", "reported", "values", "welcome")
+    __slots__ = ("__weakref__", "meaning", "names", "reported", "values", "welcome")
 
     def __init__(self, values: tuple[tuple[str, str], ...]) -> None:
         self.values = values
         self.meaning = tuple(pair for pair in values if pair[0] in MEANING)  # of prepared statements
+        self.names = any(name in _NAMING for name, _ in values)  # it sees names in a way of its own
         # ParameterStatus values that PostgreSQL reported when it was first applied; None: not applied yet
         self.reported: tuple[tuple[str, str], ...] | None = None if needs_server(values) else values
         # What clients that begin with it are told, and the server parameters that this was made of
@@ -54,6 +58,7 @@ class Profiles:
     def __init__(self) -> None:
         self._known: WeakValueDictionary[tuple, Profile] = WeakValueDictionary()
         self.empty = self.of({})
+        self.of_startup = lru_cache(maxsize=256)(self._of_startup)
 
     def of(self, values: dict[str, str]) -> Profile:
         """Give the one profile with these values."""
@@ -62,6 +67,10 @@ class Profiles:
         if profile is None:
             profile = self._known[key] = Profile(key)
         return profile
+
+    def _of_startup(self, parameters: tuple[tuple[str, str], ...]) -> Profile:
+        """Give the profile that a startup packet asks for; raises as `from_startup` does."""
+        return self.of(from_startup(parameters))
 
 
 def needs_server(values: tuple[tuple[str, str], ...]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hmac
 
 import pytest
 from hypothesis import given
@@ -185,3 +186,17 @@ def test_salts_without_a_secret_are_stable_and_differ_by_user() -> None:
     assert scram.salt_for("joe") == scram.salt_for("joe")
     assert scram.salt_for("joe") != scram.salt_for("jim")
     assert len(scram.salt_for("joe")) == 16
+
+
+@given(st.binary(min_size=scram.KEY_BYTES, max_size=scram.KEY_BYTES), st.binary(max_size=300))
+def test_an_hmac_whose_key_is_remembered_is_an_hmac(key: bytes, text: bytes) -> None:
+    expected = hmac.digest(key, text, "sha256")
+    proof = scram.Proof(b"", text)
+    assert [scram.server_final(proof, key) for _ in range(2)] == [b"v=" + scram.encode(expected)] * 2
+
+
+@pytest.mark.parametrize("message", [b"n,,n=,r=abc", b"y,,n=joe,r=a=b+c/d", b"n,,n=\n,r=~", b"n,,n=x,r=abc,x=1"])
+def test_usual_and_unusual_first_messages_are_taken_apart_alike(message: bytes) -> None:
+    first = scram.read_client_first(message)
+    assert (first.gs2_header, first.bare) == (message[:3], message[3:])
+    assert first.nonce == message.split(b"r=")[1].split(b",")[0]

@@ -97,6 +97,25 @@ def test_what_a_replica_refused_stays_on_the_primary(cache_module: ModuleType, p
     assert look(cache, "select a from w where b = 3").target is Target.REPLICA
 
 
+def test_texts_known_by_heart_are_what_they_would_be_anyhow(cache_module: ModuleType, parser: Parser) -> None:
+    cache = cache_module.StatementCache(parser)
+
+    def again(sql: bytes, **more: bool) -> Statement:
+        found: Statement = cache.lookup_again(b"((" + sql + b"))", 2, 2 + len(sql), **more)
+        return found
+
+    texts = [b"select a from t where b = $1", b"update t set a = $1", b"select '\\'", b"", b"select 1" + b" " * 2000]
+    texts += [b"select %d" % i for i in range(5000)]  # many more than are known by heart, of the same length
+    for _ in range(2):
+        for sql in texts:
+            assert again(sql) is again(sql) is look(cache, sql)
+    assert again(b"update t set a = $1").target is Target.PRIMARY
+    assert again(b"select '\\'", unusual_strings=True).reason == Reason.LEXING
+    assert again(texts[0]).target is Target.REPLICA
+    cache.remember_refusal(texts[0], 0, len(texts[0]))
+    assert again(texts[0]).reason == Reason.LEARNED
+
+
 def test_a_flood_neither_grows_nor_pushes_out_what_is_used(cache_module: ModuleType, parser: Parser) -> None:
     limit = 1 << 20
     cache = cache_module.StatementCache(parser, max_bytes=limit)
