@@ -111,7 +111,8 @@ def refused(client: ClientConnection, server: ServerConnection, sqlstate: str, r
             client.statements.renew(name)
             client.hub.log(client, logging.DEBUG, f"prepared anew: its plan on {server!r} was too old")
             return Again(_kept(client, server), REPLANNED)
-    if not client.elsewhere or (sqlstate not in STANDBY and sqlstate not in BEHIND):
+    inside = client.batch.begins  # a transaction: its errors are shown
+    if not client.elsewhere or inside or (sqlstate not in STANDBY and sqlstate not in BEHIND):
         return None
     client.hub.log(client, logging.DEBUG, f"runs again on the primary: {sqlstate} from {server!r}")
     again = Again(_kept(client, server), REFUSED)

@@ -104,7 +104,7 @@ def test_what_servers_say_of_themselves(streaming: StreamingCluster) -> None:
             assert primary.system_id == replica.system_id == str(system_id)
             assert (primary.role, primary.timeline) == (Role.PRIMARY, 1)
             assert (replica.role, replica.timeline, replica.streaming) == (Role.REPLICA, 1, True)
-            assert 0 < primary.lsn <= await sql(streaming.primary, "SELECT pg_current_wal_lsn() - '0/0'")
+            assert 0 < primary.lsn <= await sql(streaming.primary, "SELECT pg_current_wal_insert_lsn() - '0/0'")
             count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgrouter monitor'"
             assert await sql(streaming.primary, count) == 1
 

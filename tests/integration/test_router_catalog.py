@@ -32,7 +32,7 @@ PRIMARY = {"pg0"}
 
 @pytest.fixture(scope="module")
 def front(_streaming_cluster: StreamingCluster) -> Iterator[Router]:
-    routing = {"catalog_interval": "500ms"}
+    routing = {"catalog_interval": "500ms", "read_consistency": "eventual"}  # where statements go by themselves
     with running({"cluster": static_cluster(_streaming_cluster.servers), "routing": routing}) as router:
         yield router
 
