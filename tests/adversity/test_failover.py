@@ -85,7 +85,9 @@ def hang_node(cluster: PatroniCluster, old: Member) -> None:
 
 
 @pytest.mark.usefixtures("synchronous")
-@pytest.mark.parametrize("event", [kill_node, hand_over, pytest.param(stop_node, marks=pytest.mark.slow), hang_node])
+@pytest.mark.parametrize(
+    "event", [kill_node, *(pytest.param(event, marks=pytest.mark.slow) for event in (hand_over, stop_node, hang_node))]
+)
 def test_the_leader_changes_under_load(
     front: Router, patroni: PatroniCluster, event: Callable[[PatroniCluster, Member], None]
 ) -> None:
@@ -200,6 +202,7 @@ def test_a_router_that_starts_before_its_etcd(router: RouterFactory, patroni: Pa
         client.execute("create table if not exists early (a int)")
 
 
+@pytest.mark.slow
 def test_a_reload_and_a_drain_during_a_failover(front: Router, patroni: PatroniCluster) -> None:
     with front.connect() as client:
         client.execute("select 1")

@@ -70,8 +70,17 @@ def killed(streaming: StreamingCluster) -> None:
     streaming.primary.start()
 
 
-@pytest.mark.parametrize("make", [query, extended])
-@pytest.mark.parametrize("lose", [ended, restarted, killed])
+@pytest.mark.parametrize(
+    ("lose", "make"),
+    [
+        (ended, query),
+        (killed, extended),
+        *(
+            pytest.param(lose, make, marks=pytest.mark.slow)
+            for lose, make in ((ended, extended), (restarted, query), (restarted, extended), (killed, query))
+        ),
+    ],
+)
 def test_a_read_waits_for_the_primary_and_runs_again(
     front: Router, streaming: StreamingCluster, make: Any, lose: Callable[[StreamingCluster], None]
 ) -> None:

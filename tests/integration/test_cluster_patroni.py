@@ -64,7 +64,8 @@ def cluster_of(patroni: PatroniCluster, source: str) -> Cluster:
     return Cluster(source=source, etcd=etcd, patroni=rest, monitor=MonitorSettings(password="postgres"))
 
 
-@pytest.mark.parametrize("source", ["etcd", pytest.param("patroni", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["etcd", "patroni"])
 def test_switchover_crash_and_a_primary_without_patroni(failing_over: PatroniCluster, source: str) -> None:
     async def admitted(eye: Eye, writers: Writers, old: str, since_s: float) -> tuple[str, float]:
         """Wait for a new primary; gives its name and how long after its first accepted write it was seen."""

@@ -32,6 +32,7 @@ def read_to(output: IO[str], pattern: re.Pattern[str]) -> str:
 
 
 @pytest.mark.cluster
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_killed_leader_costs_no_acknowledged_row() -> None:
     demo = subprocess.run(

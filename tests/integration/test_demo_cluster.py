@@ -94,6 +94,7 @@ def test_an_etcd_that_was_killed_keeps_its_keys_but_not_expired_leases(etcd: Etc
 
 
 @pytest.mark.cluster
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_patroni_hands_over_fails_over_and_heals(patroni: PatroniCluster) -> None:
     first = patroni.require_leader()

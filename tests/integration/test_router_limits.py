@@ -205,7 +205,10 @@ def test_a_login_must_end_in_time(hasty: Router) -> None:
         assert 0.5 < time.monotonic() - began < 20
 
 
-@pytest.mark.parametrize(("setting", "reason"), [("idle_timeout", "idle"), ("lifetime", "lifetime")])
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [("idle_timeout", "idle"), pytest.param("lifetime", "lifetime", marks=pytest.mark.slow)],
+)
 def test_server_connections_are_closed_in_time(
     streaming: StreamingCluster, router: RouterFactory, setting: str, reason: str
 ) -> None:
