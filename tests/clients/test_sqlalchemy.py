@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pgrouter.demo.processes import until
+
 sa = pytest.importorskip("sqlalchemy")
 
 from sqlalchemy import ForeignKey, exc, func, select, text  # noqa: E402
@@ -24,8 +26,6 @@ from sqlalchemy.orm import (  # noqa: E402
     selectinload,
     subqueryload,
 )
-
-from pgrouter.demo.processes import until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
