@@ -11,7 +11,8 @@ cdef class MemberPool:
     cdef readonly int pending
     cdef readonly int failures
     cdef public int missed
-    cdef bint looking
+    cdef readonly set doubted
+    cdef bint cutting
     cdef readonly double retry_at
     cdef public double fresh_s
     cdef public long long lsn

@@ -7,7 +7,6 @@ first. A connection is taken from and given back to the end (LIFO), so that a po
 from __future__ import annotations
 
 import logging
-import select
 from typing import TYPE_CHECKING
 
 import cython
@@ -31,7 +30,6 @@ LAST_RETRY_S = 1.0
 _RESET = query("DISCARD ALL")
 _ROLLBACK = query("ROLLBACK")
 IDLE_STATUS = ord("I")
-READABLE = select.EPOLLIN
 STANDBY = ("in_hot_standby", "on")  # reported at login since PostgreSQL 14
 
 
@@ -66,7 +64,8 @@ class MemberPool:
         self.pending = 0  # dialling or logging in
         self.failures = 0
         self.missed = 0  # turns in which it had nothing free
-        self.looking = False  # at what is idle, soon
+        self.doubted = set()  # connections that were free and shall show that they live
+        self.cutting = False  # it is us who end connections
         self.fenced_at = 0.0  # since when nothing may begin here; 0: it may
         self.retry_at = 0.0
         self.fresh_s = 0.0  # what was answered before this moment is here, see `cluster.freshness`; 0: not known
@@ -151,19 +150,24 @@ class MemberPool:
             self.group.dial_failed(self, error)
         else:
             log.info("S-%d %s: closed: %s (%s)", server.connection_id, self, error.message, STATE_NAMES[was])
-            if was != RESETTING:
+            if was != RESETTING or server in self.doubted:
+                self.doubted.discard(server)
+                if not self.cutting:
+                    self.doubt()
                 self.group.server_lost(self)
-                if self.idle and not self.looking:  # not from here: what is being read now is in the same buffer
-                    self.looking = True
-                    self.group.poller.loop.call_soon(self.look_at_idle)
 
-    def look_at_idle(self) -> None:
-        """Read what free connections have to say: what ended one may have ended all, and nobody has heard of it yet."""
-        self.looking = False
+    def doubt(self) -> None:
+        """Ask all free connections whether they live: what has ended one may have ended all, and nobody knows yet.
+
+        A backend that was told to go (SIGTERM, SIGQUIT) does not answer a Sync any more.
+        """
         server: ServerConnection
         for server in list(self.idle):
-            if server.state == IDLE_STATE:
-                server.on_event(READABLE)
+            self.move(server, RESETTING)
+            self.doubted.add(server)
+            server.used_at = server.asked_at = self.group.poller.now
+            server.at_sync = False
+            server.sync()
 
     def server_promoted(self, server: ServerConnection) -> None:
         """It says that it is no standby any more (in_hot_standby, PostgreSQL 14): under load the first to tell."""
@@ -171,7 +175,12 @@ class MemberPool:
         self.group.pools.suspect(self.member.name)
 
     def server_free(self, server: ServerConnection) -> None:
-        """A reset has ended."""
+        """A reset has ended, or a doubt."""
+        if server in self.doubted:
+            self.doubted.discard(server)
+            self.move(server, ACTIVE)
+            self.group.give(server)
+            return
         server.dirty = False
         server.written_by = None
         server.profile = self.group.pools.profiles.empty
@@ -233,6 +242,8 @@ class MemberPool:
 
     def cut(self, error: RouterError) -> None:
         """End every connection now: nothing may reach this member any more."""
+        self.cutting = True
         for server in list(self.servers):
             server.lose(error)
+        self.cutting = False
 

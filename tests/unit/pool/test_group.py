@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pool_ground import Client, World, view
 
+from pgrouter.errors import ServerLost
 from pgrouter.protocol import codes
 from pgrouter.protocol.requests import COPY_END, EXECUTE, FORWARD, SYNC
 from pgrouter.server.states import ACTIVE, DIALLING, IDLE_STATE, RESETTING
@@ -410,3 +411,27 @@ def test_a_silent_leader_keeps_its_connections_as_long_as_it_has_the_key(world: 
     (client,) = filled(ground, 1, reads=False)
     ground.apply(replace(view(primary=None), leader="a", silent=("a",)))
     assert client.held is not None
+
+
+def test_what_ends_one_connection_puts_the_free_ones_in_doubt(world: Make) -> None:
+    """A server that stops tells its backends one after the other: nobody is to get one that is about to end."""
+    ground = world(size=3)
+    busy, *others = filled(ground, 3, reads=False)
+    free = [client.held for client in others]
+    for client in others:
+        client.release()
+    busy.held.lose(ServerLost("terminated"))
+    assert [(server.state, server.owed.count) for server in free] == [(RESETTING, 1)] * 2
+    late = Client(ground, 9)
+    assert not late.ask(reads=False)
+    free[0].lose(ServerLost("terminated"))
+    free[1].owner.server_free(free[1])  # it has answered
+    assert late.held is free[1]
+
+
+def test_connections_that_we_end_ourselves_put_none_in_doubt(world: Make) -> None:
+    ground = world()
+    for client in filled(ground, 2, reads=False):
+        client.release()
+    ground.apply(replace(view(primary=None), leader="b"))
+    assert ground.pool("a").doubted == set()
