@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from support.events import hand_over, hang_node, kill_node, stop_node
 from support.load import TABLE, Load
 from support.router import patroni_cluster
 
@@ -63,25 +64,6 @@ def synchronous(patroni: PatroniCluster) -> Iterator[None]:
 def configure(patroni: PatroniCluster, change: dict[str, Any]) -> None:
     status, text = patroni.require_leader().api("/config", change, "PATCH")
     assert status == 200, text
-
-
-def kill_node(cluster: PatroniCluster, old: Member) -> None:
-    old.kill()
-    cluster.wait_leader_other_than(old)
-
-
-def hand_over(cluster: PatroniCluster, _old: Member) -> None:
-    cluster.switchover()
-
-
-def stop_node(cluster: PatroniCluster, old: Member) -> None:
-    old.stop()
-    cluster.wait_leader_other_than(old)
-
-
-def hang_node(cluster: PatroniCluster, old: Member) -> None:
-    old.freeze()
-    until(lambda: any(m is not old and not m.in_recovery for m in cluster.members if m is not old), 60, "a new leader")
 
 
 @pytest.mark.usefixtures("synchronous")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.events import hand_over, hang_node, kill_node, kill_postgres, stop_node
 from support.history import TABLE, Findings, History, findings
 from support.load import wait_roles
 from support.router import patroni_cluster
@@ -75,29 +76,6 @@ def checked(history: History, cluster: PatroniCluster) -> Findings:
     assert {state for _, state in history.errors} <= EXPECTED, history
     assert not history.closed, history
     return found
-
-
-def hand_over(cluster: PatroniCluster, _old: Member) -> None:
-    cluster.switchover()
-
-
-def kill_node(cluster: PatroniCluster, old: Member) -> None:
-    old.kill()
-    cluster.wait_leader_other_than(old)
-
-
-def kill_postgres(_cluster: PatroniCluster, old: Member) -> None:
-    old.kill_postgres()
-
-
-def hang_node(cluster: PatroniCluster, old: Member) -> None:
-    old.freeze()
-    until(lambda: any(m is not old and not m.in_recovery for m in cluster.members if m is not old), 60, "a new leader")
-
-
-def stop_node(cluster: PatroniCluster, old: Member) -> None:
-    old.stop()
-    cluster.wait_leader_other_than(old)
 
 
 EVENTS = (hand_over, kill_node, kill_postgres, hang_node, stop_node)
