@@ -55,12 +55,17 @@ def configure(cluster: PatroniCluster, change: dict[str, Any]) -> None:
 @pytest.fixture
 def synchronous(patroni: PatroniCluster) -> Iterator[None]:
     configure(patroni, {"synchronous_mode": True})
-    until(lambda: any(line.role == "sync_standby" for line in patroni.status()), 30, "a synchronous replica")
+    wait_synchronous(patroni)
     yield
     patroni.heal()
     configure(patroni, {"synchronous_mode": None})
     leader = patroni.require_leader()
     until(lambda: leader.sql("show synchronous_standby_names") == [("",)], 30, "asynchronous replication")
+
+
+def wait_synchronous(cluster: PatroniCluster) -> None:
+    """Without a synchronous replica Patroni lets nobody lead after the leader, and rightly."""
+    until(lambda: any(line.role == "sync_standby" for line in cluster.status()), 30, "a synchronous replica")
 
 
 def primary(router: Router) -> str | None:
@@ -86,6 +91,7 @@ def test_nothing_is_lost_or_doubled_by_failovers_of_every_kind(front: Router, pa
     with History(front, options="-c synchronous_commit=on") as history:
         for event in EVENTS:
             history.wait_progress(300)
+            wait_synchronous(patroni)
             event(patroni, patroni.require_leader())
             history.wait_progress(50, 90)
             patroni.heal()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pgrouter.auth import md5, scram
@@ -42,6 +42,7 @@ def test_names_and_passwords_come_back_as_they_were_written(users: dict[str, str
         return text.replace("\n", "").replace("\0", "").replace("\r", "")
 
     users = {name: keep(secret) for name, secret in ((keep(n), s) for n, s in users.items()) if name}
+    assume(not any(secret.startswith("SCRAM-SHA-256$") for secret in users.values()))  # which has to be well made
     lines = ['"{}" "{}"'.format(*(part.replace('"', '""') for part in pair)) for pair in users.items()]
     store = UserStore.parse("\n".join(lines))
     assert {name: store.get(name) for name in users} == {n: parse_secret(s) for n, s in users.items()}
