@@ -99,6 +99,15 @@ class InFailedTransaction(RouterError):
     sqlstate = "25P02"
 
 
+class DuplicateStatement(RouterError):
+    """A prepared statement of that name exists."""
+
+    sqlstate = "42P05"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f'prepared statement "{name}" already exists')
+
+
 class NotInThisSession(RouterError):
     """What a session would have is with another server connection, where others have been since."""
 

@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING
 
 from pgrouter.errors import ProtocolViolation
 from pgrouter.protocol import codes, framing
+from pgrouter.routing.statement import Tx
+from pgrouter.session.limbo import Limbo
 
 if TYPE_CHECKING:
     from pgrouter.errors import RouterError
     from pgrouter.proxy.client import ClientConnection
     from pgrouter.server.connection import ServerConnection
-    from pgrouter.session.limbo import Limbo
 
 # A conversation understands its messages, so it keeps them whole; none of ours needs more.
 MAX_MESSAGE = 1024 * 1024
+_ENDINGS = {Tx.COMMIT: "COMMIT", Tx.ROLLBACK: "ROLLBACK"}
 _NAMELESS = b"\0\0"  # a Query, Parse or Bind of empty strings
 
 
@@ -73,11 +75,13 @@ class Conversation:
 
 
 class LimboConversation(Conversation):
-    """A session without a server: see `session.limbo`."""
+    """A session without a server (see `session.limbo`), which keeps its prepared statements meanwhile."""
 
-    def __init__(self, client: ClientConnection, limbo: Limbo) -> None:
+    def __init__(
+        self, client: ClientConnection, error: RouterError | None, *, skipping: bool = False, failed: bool = False
+    ) -> None:
         super().__init__(client)
-        self.limbo = limbo
+        self.limbo = Limbo(error, self, skipping=skipping, failed=failed)
 
     def on_message(self, code: int, body: bytes) -> None:
         """Refuse, or end the lost transaction."""
@@ -94,3 +98,24 @@ class LimboConversation(Conversation):
         """Refuse it: nothing that long ends a transaction."""
         self.on_message(code, _NAMELESS)
         return True
+
+    def ends(self, code: int, body: bytes) -> str:
+        """Say how a Query, Parse, Bind or Describe's statement ends a transaction: COMMIT, ROLLBACK or ""."""
+        statements = self.client.statements
+        first, _, rest = body.partition(b"\0")
+        if code == codes.BIND:
+            statement = statements.class_named(rest.partition(b"\0")[0])
+        elif code == codes.DESCRIBE:
+            statement = statements.class_named(first[1:])
+        else:
+            text = first if code == codes.QUERY else rest.partition(b"\0")[0]
+            statement = statements.cache.lookup(text, 0, len(text))
+        return _ENDINGS.get(statement.tx, "") if statement is not None else ""
+
+    def define(self, body: bytes) -> bool:
+        """Take a Parse that is answered here; False: there is a statement of that name."""
+        return self.client.statements.define(body, self.client.profile.meaning)
+
+    def close(self, body: bytes) -> None:
+        """Take a Close that is answered here."""
+        self.client.statements.close(body)

@@ -24,7 +24,6 @@ from pgrouter.routing.policy import PLAIN, facts_of
 from pgrouter.routing.statement import Effect
 from pgrouter.session import harvest, remains
 from pgrouter.session.consistency import demands
-from pgrouter.session.limbo import Limbo
 from pgrouter.session.pins import forbidden_by
 from pgrouter.session.settings import strings_are_unusual
 
@@ -272,7 +271,7 @@ class Hub:
         if error.closes_client or client.group.parameters is None:
             client.violation(error)
         else:
-            client.conversation = LimboConversation(client, Limbo(error))
+            client.conversation = LimboConversation(client, error)
 
     def server_lost(self, client: ClientConnection, server: ServerConnection, error: RouterError) -> None:
         """Tell a client what its lost server means for it."""

@@ -13,12 +13,9 @@ from typing import TYPE_CHECKING
 from pgrouter.errors import ProtocolViolation, ServerLost
 from pgrouter.protocol import codes, messages, requests
 from pgrouter.proxy.conversation import LimboConversation
-from pgrouter.routing.statement import Tx
-from pgrouter.session.limbo import Limbo, after_loss
+from pgrouter.session.limbo import after_loss
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pgrouter.errors import RouterError
     from pgrouter.proxy.batch import Batch
     from pgrouter.proxy.client import ClientConnection
@@ -27,7 +24,6 @@ if TYPE_CHECKING:
 IDLE, FAILED = ord("I"), ord("E")
 
 _COMMANDS = (requests.QUERY, requests.FUNCTION, requests.EXECUTE, requests.REFUSED, requests.REFUSED_QUERY)
-_ENDINGS = {Tx.COMMIT: "COMMIT", Tx.ROLLBACK: "ROLLBACK"}
 
 
 def tell(client: ClientConnection, server: ServerConnection, error: RouterError) -> None:
@@ -63,8 +59,7 @@ def tell(client: ClientConnection, server: ServerConnection, error: RouterError)
     client.settled()
     if failed or skipping:
         to_tell = None if said or server.owed.skipping else told
-        limbo = Limbo(to_tell, skipping=skipping, failed=failed, ends=_ends(client))
-        client.conversation = LimboConversation(client, limbo)
+        client.conversation = LimboConversation(client, to_tell, skipping=skipping, failed=failed)
     client.hub.log(client, logging.WARNING, f"lost {server!r}: {error.message}")
 
 
@@ -74,21 +69,6 @@ def _close(client: ClientConnection, server: ServerConnection, error: RouterErro
     client.pin = None
     detail = f"{fate} The session cannot go on without it: {lost}.".strip()
     client.violation(_told(error, detail, severity="FATAL"))
-
-
-def _ends(client: ClientConnection) -> Callable[[int, bytes], str]:
-    def ends(code: int, body: bytes) -> str:
-        if code == codes.BIND:
-            name = body.split(b"\0", 2)[1]
-            shared = client.prepared.get(name)
-            statement = shared.statement if shared is not None else None
-        else:
-            text = body if code == codes.QUERY else body.split(b"\0", 1)[1]
-            text = text.split(b"\0", 1)[0]
-            statement = client.statements.cache.lookup(text, 0, len(text))
-        return _ENDINGS.get(statement.tx, "") if statement is not None else ""
-
-    return ends
 
 
 def _fate(batch: Batch, status: int, *, lost: bool) -> str:

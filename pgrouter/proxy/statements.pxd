@@ -18,6 +18,9 @@ cdef class ClientStatements(StatementNames):
 
     cpdef int enter(self, StatementCache cache, object shared) except -1
     cdef object class_of_shared(self, SharedStatement shared)
+    cpdef object class_named(self, bytes name)
+    cpdef bint define(self, bytes body, object meaning) except -1
+    cpdef int close(self, bytes body) except -1
     cdef int begin_batch(self) except -1
     cdef object class_of(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop)
     cdef object class_parsed(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t finish, Py_ssize_t stop)

@@ -67,6 +67,37 @@ class ClientStatements(StatementNames):
             shared.judge = self.cache
         return shared.statement
 
+    def class_named(self, name: bytes):
+        """Give the class of the statement of this name, b"" for the unnamed one; None: nobody knows it."""
+        if not name:
+            return None if self.unnamed_class is UNSEEN else self.unnamed_class
+        shared: SharedStatement = self.named.get(name)
+        return None if shared is None else self.class_of_shared(shared)
+
+    # -- what no server sees
+
+    def define(self, body: bytes, meaning) -> cython.bint:
+        """Take a Parse that is answered without a server: one gets it where it is bound; False: the name exists."""
+        name, _, statement = body.partition(b"\0")
+        text: bytes = statement.partition(b"\0")[0]
+        if name in self.named:
+            return False
+        if name:
+            judged = self.cache.lookup(text, 0, len(text), self.unusual_strings)
+            self.named[name] = self.shared.take(statement, judged, self.cache, object() if self.temporary else meaning)
+        else:
+            self.define_unnamed(messages.message(PARSE, body))
+            self.become(self.unnamed_parse)
+            self.rested()
+        return True
+
+    def close(self, body: bytes) -> int:
+        """Take a Close that is answered without a server."""
+        name: bytes = body[1:].partition(b"\0")[0]
+        if body[0] != STATEMENT:
+            return 0
+        return self.discard(name) if name else self.forget_unnamed()
+
     # -- what a message is about
 
     def begin_batch(self) -> int:

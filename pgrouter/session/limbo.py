@@ -10,13 +10,13 @@ fails): drivers expect that, and do not send a ROLLBACK behind it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from pgrouter.errors import InFailedTransaction
+from pgrouter.errors import DuplicateStatement, InFailedTransaction
 from pgrouter.protocol import codes, messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from pgrouter.errors import RouterError
 
@@ -24,37 +24,40 @@ _ABORTED = InFailedTransaction("current transaction is aborted, commands ignored
 _ROLLED_BACK = messages.command_complete("ROLLBACK")
 _NO_PARAMETERS = messages.message(codes.PARAMETER_DESCRIPTION, b"\0\0")
 
-# Extended-protocol answers when the statement is the end of the failed transaction
-_ENDING = {
-    codes.PARSE: messages.PARSE_COMPLETE,
-    codes.BIND: messages.BIND_COMPLETE,
-    codes.CLOSE: messages.CLOSE_COMPLETE,
-    codes.EXECUTE: _ROLLED_BACK,
-}
+_DONE = {codes.PARSE: messages.PARSE_COMPLETE, codes.BIND: messages.BIND_COMPLETE}
+_EXTENDED = frozenset({codes.PARSE, codes.BIND, codes.DESCRIBE, codes.EXECUTE, codes.CLOSE})
+_STATEMENT = b"S"
+
+
+class Statements(Protocol):
+    """The session's prepared statements, which it has with or without a server."""
+
+    def ends(self, code: int, body: bytes) -> str:
+        """Say how a Query, Parse, Bind or Describe's statement ends a transaction: COMMIT, ROLLBACK or ""."""
+
+    def define(self, body: bytes) -> bool:
+        """Take a Parse that is answered here; False: there is a statement of that name."""
+
+    def close(self, body: bytes) -> None:
+        """Take a Close that is answered here."""
 
 
 class Limbo:
     """A session without a server, fed with the client's messages until `over`.
 
     `error` is what the next statement gets (None: it has been sent); `skipping`: nothing is answered before a Sync;
-    `failed`: a transaction was lost. `ends` says of a Query, Parse or Bind how it ends a transaction: COMMIT, ROLLBACK
-    or "".
+    `failed`: a transaction was lost.
     """
 
     def __init__(
-        self,
-        error: RouterError | None,
-        *,
-        skipping: bool = False,
-        failed: bool = False,
-        ends: Callable[[int, bytes], str] = lambda _code, _body: "",
+        self, error: RouterError | None, statements: Statements, *, skipping: bool = False, failed: bool = False
     ) -> None:
         self.error = error
         self.skipping = skipping
         self.failed = failed
         self.over = False
-        self._ends = ends
-        self._ending = ""
+        self._statements = statements
+        self._portal = ""  # how the statement that was bound last ends the transaction
 
     def on_message(self, code: int, body: bytes) -> bytes:
         """Give the answer to one frontend message."""
@@ -63,31 +66,40 @@ class Limbo:
         if code == codes.SYNC:
             self.skipping = False
             return self._ready()
-        if self.skipping or code == codes.FLUSH or code not in _ENDING | {codes.DESCRIBE: b""}:
+        if self.skipping or code not in _EXTENDED:
             return b""
+        if code == codes.CLOSE:
+            self._statements.close(body)
+            return messages.CLOSE_COMPLETE
         return self._extended(code, body)
 
     def _simple(self, code: int, body: bytes) -> bytes:
-        ending = self._ends(code, body) if self.failed and code == codes.QUERY else ""
+        ending = self._statements.ends(code, body) if self.failed and code == codes.QUERY else ""
         if ending:
             return self._end(ending) + self._ready()
         return self._refusal() + self._ready()
 
     def _extended(self, code: int, body: bytes) -> bytes:
-        if self.failed and code in (codes.PARSE, codes.BIND):
-            self._ending = self._ends(code, body) or self._ending
-        if code == codes.CLOSE:
-            return messages.CLOSE_COMPLETE
-        if not self._ending:
+        of_statement = code == codes.DESCRIBE and body[:1] == _STATEMENT
+        ending = self._portal
+        if code in (codes.PARSE, codes.BIND) or of_statement:
+            ending = self._statements.ends(code, body) if self.failed else ""
+        if code == codes.BIND:
+            self._portal = ending
+        if not ending:
             self.skipping = True
             return self._refusal()
+        if code == codes.PARSE and not self._statements.define(body):
+            self.skipping = True
+            return messages.error_response(DuplicateStatement(body.partition(b"\0")[0].decode(errors="replace")))
         if code == codes.DESCRIBE:
-            return (_NO_PARAMETERS if body[:1] == b"S" else b"") + messages.NO_DATA
+            return (_NO_PARAMETERS if of_statement else b"") + messages.NO_DATA
         if code == codes.EXECUTE:
-            answer = self._end(self._ending)
+            self._portal = ""
+            answer = self._end(ending)
             self.skipping = answer is not _ROLLED_BACK
             return answer
-        return _ENDING[code]
+        return _DONE[code]
 
     def _end(self, ending: str) -> bytes:
         """End the lost transaction; a COMMIT that nobody has told of the loss hears of it now."""
@@ -100,7 +112,7 @@ class Limbo:
         return messages.error_response(error or _ABORTED)
 
     def _ready(self) -> bytes:
-        self._ending = ""
+        self._portal = ""  # ends with the (implicit) transaction
         self.over = not self.failed and self.error is None
         return messages.READY_FAILED if self.failed else messages.READY_IDLE
 

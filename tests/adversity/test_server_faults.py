@@ -14,9 +14,11 @@ import pytest
 from support.load import NOTHING, READS, TABLE, WRITES, Load, wait_roles
 from support.rawclient import (
     COPY_DONE,
+    EXECUTE,
     FLUSH,
     SYNC,
     RawClient,
+    bind,
     codes,
     extended,
     message,
@@ -107,6 +109,31 @@ def test_a_lost_transaction_is_a_failed_one_until_its_end(
         assert next(m for m in said if m.code == "C").body == b"ROLLBACK\0"
         assert not sqlstate(ask("insert into items values (4, 'kept')"))
     assert streaming.primary.sql("select id from items") == [(4,)]
+
+
+@pytest.mark.parametrize("name", ["mine", ""], ids=["named", "unnamed"])
+def test_the_end_of_a_lost_transaction_is_prepared_in_one_batch_and_executed_in_another(
+    front: Router, streaming: StreamingCluster, name: str
+) -> None:
+    with RawClient(front.port) as client:
+        client.login()
+        client.ask("begin")
+        client.ask("insert into items values (1, 'lost')")
+        terminate(streaming.primary)
+        assert sqlstate(client.ask("insert into items values (2, 'lost')")) in GONE
+        client.send(parse("rollback", name) + SYNC)
+        said = client.until_ready()
+        assert (codes(said), said[-1].body) == ("1Z", b"E")
+        client.send(bind(name) + EXECUTE + SYNC)
+        said = client.until_ready()
+        assert (codes(said), said[-1].body) == ("2CZ", b"I")
+        if name:  # the statement is there for the servers to come, too
+            client.ask("begin")
+            client.ask("insert into items values (3, 'rolled back')")
+            client.send(bind(name) + EXECUTE + SYNC)
+            said = client.until_ready()
+            assert (codes(said), said[-1].body) == ("2CZ", b"I")
+    assert streaming.primary.sql("select count(*) from items") == [(0,)]
 
 
 def test_a_batch_sent_ahead_of_the_news_does_not_run_in_part(front: Router, streaming: StreamingCluster) -> None:

@@ -163,7 +163,7 @@ class History:
                 await connection.execute("rollback")
             return "refused"  # no COMMIT was ever sent
         try:
-            await connection.execute("commit")
+            await connection.execute("commit", prepare=False)  # or an error may be about its Parse, which ends nothing
         except psycopg.Error as error:
             self._note("commit", error)
             if not connection.closed and connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
@@ -174,7 +174,10 @@ class History:
     async def _pipeline(self, connection: psycopg.AsyncConnection, client: int, number: int) -> Outcome:
         async with connection.pipeline():
             await connection.execute("select 1")
-            await connection.execute("insert into history values (%s, %s)", (client, number))
+            # psycopg takes a statement for prepared that an error in front of it has skipped, unless it is asked to prepare
+            # it when it sees it first
+            insert = "insert into history (client, number) values (%s, %s)"
+            await connection.execute(insert, (client, number), prepare=True)
         return "done"
 
     async def _read(self, connection: psycopg.AsyncConnection, client: int, kind: str) -> int | None:

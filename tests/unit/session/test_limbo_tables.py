@@ -17,12 +17,28 @@ QUERY, SYNC, FLUSH = codes.QUERY, codes.SYNC, codes.FLUSH
 PARSE, BIND, DESCRIBE, EXECUTE, CLOSE = codes.PARSE, codes.BIND, codes.DESCRIBE, codes.EXECUTE, codes.CLOSE
 
 
-def ends(code: int, body: bytes) -> str:
-    """Know ROLLBACK and COMMIT, also as the prepared statements `r` and `c`."""
-    words = body.split(b"\0")
-    if code == BIND:
-        return {b"r": "ROLLBACK", b"c": "COMMIT"}.get(words[1], "")
-    return ENDINGS.get(words[0] if code == QUERY else words[1], "")
+class Statements:
+    """Knows ROLLBACK and COMMIT, also as the prepared statements `r` and `c`."""
+
+    def __init__(self) -> None:
+        self.known = {b"r": "ROLLBACK", b"c": "COMMIT"}
+
+    def ends(self, code: int, body: bytes) -> str:
+        words = body.split(b"\0")
+        if code in (BIND, DESCRIBE):
+            return self.known.get(words[1] if code == BIND else words[0][1:], "")
+        return ENDINGS.get(words[0] if code == QUERY else words[1], "")
+
+    def define(self, body: bytes) -> bool:
+        name, text = body.split(b"\0")[:2]
+        if name and name in self.known:
+            return False
+        self.known[name] = ENDINGS[text]
+        return True
+
+    def close(self, body: bytes) -> None:
+        if body[:1] == b"S":
+            self.known.pop(body[1:-1], None)
 
 
 def told(answer: bytes) -> str:
@@ -118,6 +134,33 @@ STORIES = {
     "ROLLBACK by the name of a prepared statement": (
         {"error": None, "failed": True}, [(BOUND_R, "2", False), (DONE, "CROLLBACK", False), (S, "ZI", True)],
     ),
+    "COMMIT prepared in one batch and executed in the next": (
+        {"error": None, "failed": True},
+        [(p(b"commit", b"x"), "1", False), (S, "ZE", False),
+         ((BIND, b"\0x\0\0\0\0\0\0\0"), "2", False), (DONE, "CROLLBACK", False), (S, "ZI", True)],
+    ),
+    "ROLLBACK parsed without a name in one batch, described and executed in others": (
+        {"error": None, "failed": True},
+        [(p(b"rollback"), "1", False), (S, "ZE", False), ((DESCRIBE, b"S\0"), "t n", False), (S, "ZE", False),
+         (BOUND, "2", False), (DONE, "CROLLBACK", False), (S, "ZI", True)],
+    ),
+    "a name that is taken": (
+        {"error": None, "failed": True},
+        [(p(b"commit", b"r"), "E42P05", False), (BOUND_R, "", False), (S, "ZE", False), ((CLOSE, b"Sr\0"), "3", False),
+         (p(b"commit", b"r"), "1", False), (S, "ZE", False), (BOUND_R, "2", False), (DONE, "CROLLBACK", False), (S, "ZI", True)],
+    ),
+    "what is closed is no end any more": (
+        {"error": None, "failed": True},
+        [((CLOSE, b"Sr\0"), "3", False), (BOUND_R, "E25P02", False), (S, "ZE", False), (q(b"commit"), "CROLLBACK ZI", True)],
+    ),
+    "a portal ends with its batch": (
+        {"error": None, "failed": True},
+        [(BOUND_R, "2", False), (S, "ZE", False), (DONE, "E25P02", False), (S, "ZE", False), (q(b"commit"), "CROLLBACK ZI", True)],
+    ),
+    "what comes behind the end in its batch is refused": (
+        {"error": None, "failed": True},
+        [(BOUND_R, "2", False), (DONE, "CROLLBACK", False), (p(b"select 1"), "E25P02", False), (BOUND, "", False), (S, "ZI", True)],
+    ),
     "anything else in the extended protocol": (
         {"error": None, "failed": True},
         [(p(b"select 1"), "E25P02", False), (BOUND, "", False), (DONE, "", False), (S, "ZE", False),
@@ -142,7 +185,7 @@ STORIES = {
 @pytest.mark.parametrize("story", STORIES)
 def test_limbo(story: str) -> None:
     arguments, steps = STORIES[story]
-    limbo = Limbo(**arguments, ends=ends)
+    limbo = Limbo(statements=Statements(), **arguments)
     for (code, body), answer, over in steps:
         assert (told(limbo.on_message(code, body)), limbo.over) == (answer, over), chr(code)
 
