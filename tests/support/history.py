@@ -174,8 +174,8 @@ class History:
     async def _pipeline(self, connection: psycopg.AsyncConnection, client: int, number: int) -> Outcome:
         async with connection.pipeline():
             await connection.execute("select 1")
-            # psycopg takes a statement for prepared that an error in front of it has skipped, unless it is to prepare it
-            # when it sees it first
+            # psycopg takes a statement for prepared that an error in front of it has skipped, unless it is to
+            # prepare it when it sees it first
             insert = "insert into history (client, number) values (%s, %s)"
             await connection.execute(insert, (client, number), prepare=True)
         return "done"
