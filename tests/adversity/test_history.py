@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.cable import Cable
 from support.events import hand_over, hang_node, kill_node, kill_postgres, stop_node
 from support.history import TABLE, Findings, History, findings
 from support.load import wait_roles
@@ -38,11 +39,13 @@ def front(router: RouterFactory, patroni: PatroniCluster) -> Router:
     return started(router, patroni)
 
 
-def started(router: RouterFactory, cluster: PatroniCluster) -> Router:
+def started(router: RouterFactory, cluster: PatroniCluster, etcd_port: int | None = None) -> Router:
     cluster.require_leader().sql(TABLE)
     until(lambda: all(m.sql("select to_regclass('history')") != [(None,)] for m in cluster.members), 30, "the table")
     section = patroni_cluster(cluster)
     section["monitor"] = section["monitor"] | {"timeout": "1s"}
+    if etcd_port is not None:
+        section["etcd"] = section["etcd"] | {"endpoints": [f"127.0.0.1:{etcd_port}"]}
     return router({"cluster": section, "pool": {"no_leader_timeout": "60s"}})
 
 
@@ -152,6 +155,22 @@ def test_etcd_is_away_and_comes_back(front: Router, patroni: PatroniCluster) -> 
         patroni.etcd.thaw()
         history.wait_progress(200)
     checked(history, patroni)
+
+
+def test_leaders_change_while_etcd_hangs_for_the_router_alone(router: RouterFactory, patroni: PatroniCluster) -> None:
+    """Nobody has told it who leads, so it writes nowhere, though one of the servers says that it is the primary."""
+    with Cable(patroni.etcd.ports[0]) as cable:
+        front = started(router, patroni, cable.port)
+        with History(front) as history:
+            history.wait_progress(200)
+            cable.cut()
+            patroni.switchover()
+            until(lambda: not _reachable(front), 30, "the router knows that it hears nothing")
+            time.sleep(2)
+            assert primary(front) is None
+            cable.mend()
+            history.wait_progress(200)
+        checked(history, patroni)
 
 
 @contextmanager
