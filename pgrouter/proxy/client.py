@@ -381,7 +381,8 @@ class ClientConnection(Link):
         self.batch.has_startup = bool(startup_profile.values)
 
     def settled(self) -> None:
-        """The transaction is over, or was lost: nothing of it is left to act on."""
+        """The transaction is over, or was lost: nothing of it, and of what was sent, is left to act on."""
+        self.batch.answered()
         self.batch.settled()
         self.resets = False
         self.discards = False

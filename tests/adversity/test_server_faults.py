@@ -193,6 +193,44 @@ def test_asyncpg_sees_a_failed_transaction_and_goes_on(front: Router, streaming:
     assert streaming.primary.sql("select id from items") == [(2,)]
 
 
+LATE = """
+    create or replace function late() returns trigger language plpgsql as
+    'begin perform pg_sleep(20); return null; end';
+    create constraint trigger late after insert on items deferrable initially deferred for each row
+    execute function late()
+"""
+
+
+def test_a_lost_commit_and_a_lost_begin_say_nothing_about_what_is_lost_next(
+    front: Router, streaming: StreamingCluster
+) -> None:
+    streaming.primary.sql(LATE)
+    both = extended("insert into items values (2, 'x')")[:-5] + extended("select pg_sleep(20)")
+    with RawClient(front.port) as client:
+        client.login()
+
+        def lose(messages: bytes, answers: int = 1) -> tuple[str, bytes]:
+            timer = threading.Timer(0.3, terminate, args=(streaming.primary,))
+            timer.start()
+            client.send(messages)
+            said = [client.until_ready() for _ in range(answers)][-1]
+            timer.join()
+            error = next(m for m in said if m.code == "E")
+            return error.fields["D"], said[-1].body
+
+        client.ask("begin")
+        client.ask("insert into items values (1, 'x')")
+        detail, status = lose(query("commit"))
+        assert ("08007" in detail, status) == (True, b"I")
+        detail, status = lose(both)
+        assert ("08007" in detail, status) == (False, b"I")
+        _, status = lose(query("/*pgrouter: primary*/ select pg_sleep(20)") + query("begin"), 2)
+        assert status == b"E"
+        client.ask("rollback")
+        detail, status = lose(both)
+        assert (detail, status) == ("It is unknown whether the statement took effect.", b"I")
+
+
 def test_what_was_executed_and_flushed_is_not_committed_by_a_late_sync(
     front: Router, streaming: StreamingCluster
 ) -> None:
@@ -382,6 +420,7 @@ def test_one_slow_probe_drops_nobody(front: Router, streaming: StreamingCluster)
     streaming.wait_caught_up()
     with Load(front) as load:
         load.wait_progress()
+        wait_roles(front, pg0=WRITES, pg1=READS, pg2=READS)  # also what an earlier test has frozen
         views = front.log_text().count("cluster view")
         for server in streaming.servers[:2]:
             probes = front.log_text().count(f"probe of {server.name} failed")

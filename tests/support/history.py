@@ -173,9 +173,9 @@ class History:
 
     async def _pipeline(self, connection: psycopg.AsyncConnection, client: int, number: int) -> Outcome:
         async with connection.pipeline():
-            await connection.execute("select 1")
-            # psycopg takes a statement for prepared that an error in front of it has skipped, unless it is to
-            # prepare it when it sees it first
+            # psycopg takes a statement for prepared whose Parse in a pipeline has failed or was skipped, unless it is
+            # to prepare it when it sees it first
+            await connection.execute("select 1", prepare=False)
             insert = "insert into history (client, number) values (%s, %s)"
             await connection.execute(insert, (client, number), prepare=True)
         return "done"
