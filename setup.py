@@ -12,6 +12,9 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 HOT = [
+    "pgrouter/auth/wire.py",
+    "pgrouter/auth/scram.py",
+    "pgrouter/auth/client.py",
     "pgrouter/net/gather.py",
     "pgrouter/net/poller.py",
     "pgrouter/net/stream.py",

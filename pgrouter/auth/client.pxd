@@ -1,0 +1,19 @@
+cimport cython
+
+from pgrouter.auth.scram cimport (
+    ClientFirst, Proof, ServerFirst, new_nonce, read_client_final, read_client_first, server_final, server_first
+)
+from pgrouter.auth.wire cimport authentication
+
+cdef int AUTH_SASL_CONTINUE, AUTH_SASL_FINAL, PASSWORD
+cdef Py_ssize_t INT_BYTES, MAX_SASL_BYTES
+cdef bytes ABSENT, MECHANISM
+
+@cython.final
+cdef class ClientIdentity:
+    cdef readonly str user
+    cdef readonly object credential
+    cdef readonly bytes final
+
+cdef bytes _body(tuple answer, str what, Py_ssize_t limit)
+cdef bytes _initial_response(bytes body)
