@@ -35,6 +35,10 @@ HOT = [
     "pgrouter/proxy/batch.py",
     "pgrouter/proxy/link.py",
     "pgrouter/proxy/client.py",
+    "pgrouter/proxy/application.py",
+    "pgrouter/proxy/hub.py",
+    "pgrouter/proxy/conversation.py",
+    "pgrouter/proxy/login.py",
 ]
 BUILD = os.environ.get("PGROUTER_BUILD", "auto")
 if BUILD not in ("auto", "require", "skip"):

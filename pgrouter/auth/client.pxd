@@ -15,5 +15,6 @@ cdef class ClientIdentity:
     cdef readonly object credential
     cdef readonly bytes final
 
+cpdef client_login(str auth_type, str user, secret)
 cdef bytes _body(tuple answer, str what, Py_ssize_t limit)
 cdef bytes _initial_response(bytes body)
