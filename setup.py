@@ -39,6 +39,7 @@ HOT = [
     "pgrouter/proxy/hub.py",
     "pgrouter/proxy/conversation.py",
     "pgrouter/proxy/login.py",
+    "pgrouter/proxy/listener.py",
 ]
 BUILD = os.environ.get("PGROUTER_BUILD", "auto")
 if BUILD not in ("auto", "require", "skip"):

@@ -4,10 +4,12 @@ from pgrouter.auth.scram cimport (
     ClientFirst, Proof, ServerFirst, new_nonce, read_client_final, read_client_first, server_final, server_first
 )
 from pgrouter.auth.wire cimport authentication
+from pgrouter.protocol.framing cimport copied, end_of_string, length_at
 
 cdef int AUTH_SASL_CONTINUE, AUTH_SASL_FINAL, PASSWORD
 cdef Py_ssize_t INT_BYTES, MAX_SASL_BYTES
-cdef bytes ABSENT, MECHANISM
+cdef unsigned int ABSENT
+cdef bytes MECHANISM
 
 @cython.final
 cdef class ClientIdentity:

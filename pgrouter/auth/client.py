@@ -48,11 +48,12 @@ from pgrouter.auth.wire import (
     authentication,
 )
 from pgrouter.errors import AuthenticationFailed, ProtocolViolation
+from pgrouter.protocol.framing import copied, end_of_string, length_at
 
 log = logging.getLogger("pgrouter.auth")
 
 INT_BYTES = 4
-ABSENT = b"\xff" * INT_BYTES  # -1: no initial response
+ABSENT = 0xFFFFFFFF  # -1: no initial response
 
 _OFFER = authentication(AUTH_SASL, MECHANISM + b"\0\0")
 
@@ -182,17 +183,18 @@ def _proven(secret: StoredSecret | None, known: ScramSecret, proof: Proof) -> Cr
 
 def _initial_response(body: bytes) -> bytes | None:
     """Give the client's first SCRAM message, None if it sent only the mechanism's name."""
-    at: cython.Py_ssize_t = body.find(b"\0") + 1 + INT_BYTES
-    if at == INT_BYTES or len(body) < at:
+    end: cython.Py_ssize_t = end_of_string(body, 0, len(body))
+    at: cython.Py_ssize_t = end + 1 + INT_BYTES
+    if end < 0 or len(body) < at:
         raise ProtocolViolation("invalid SASL initial response: insufficient data left in message")
-    if body[: at - 1 - INT_BYTES] != MECHANISM:
+    if copied(body, 0, end) != MECHANISM:
         raise ProtocolViolation("client selected an invalid SASL authentication mechanism")
-    length: bytes = body[at - INT_BYTES : at]
+    length: cython.uint = length_at(body, end + 1)
     if length == ABSENT and len(body) == at:
         return None
-    if int.from_bytes(length, "big") != len(body) - at:
+    if length != len(body) - at:
         raise ProtocolViolation("invalid SASL initial response: wrong length")
-    return body[at:]
+    return copied(body, at, len(body))
 
 
 EXCHANGES: MappingProxyType[tuple[str, type], Callable[[str, StoredSecret | None], Exchange]] = MappingProxyType(

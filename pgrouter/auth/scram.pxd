@@ -1,5 +1,9 @@
 cimport cython
 
+from pgrouter.protocol.framing cimport copied
+
+cdef int EQUALS, COMMA
+cdef int BINDING, NAME, NONCE, SALT, COUNT, SIGNATURE
 cdef dict _BINDINGS
 
 @cython.final
@@ -28,7 +32,7 @@ cpdef bytes decode(bytes text, str what)
 cdef bytes _hmac_of_user(bytes key, bytes data)
 cdef bytes _xor(bytes left, bytes right)
 cdef bint _is_nonce(bytes text) noexcept
-cdef bytes _value(bytes part, bytes name)
+cdef Py_ssize_t _attribute(bytes message, Py_ssize_t start, int letter) except -1
 cdef bytes _signed(ClientFirst first, ServerFirst challenge, bytes unproven)
 cpdef ClientFirst read_client_first(bytes message)
 cpdef ServerFirst server_first(ClientFirst first, bytes nonce, bytes salt, int iterations)

@@ -29,6 +29,7 @@ from scramp import ScramException
 from scramp.utils import saslprep
 
 from pgrouter.auth.wire import as_bytes
+from pgrouter.protocol.framing import copied
 
 ITERATIONS = 4096  # PostgreSQL's default, scram_iterations
 SALT_BYTES = 16  # SCRAM_DEFAULT_SALT_LEN, scram-common.h
@@ -41,6 +42,9 @@ MAX_ITERATIONS = 1_000_000
 NONCE_BYTES = 18
 
 _COUNT = re.compile(rb"[1-9][0-9]{0,9}")
+
+EQUALS, COMMA = b"=,"
+BINDING, NAME, NONCE, SALT, COUNT, SIGNATURE = b"cnrsiv"  # attributes
 
 # The headers that are accepted, and how they come back in base64
 _BINDINGS = {b"n,,": b"biws", b"y,,": b"eSws"}
@@ -144,11 +148,7 @@ def _begun(key: bytes) -> tuple[hashlib._Hash, hashlib._Hash]:
 
 
 def _xor(left: bytes, right: bytes) -> bytes:
-    mixed: bytearray = bytearray(left)
-    i: cython.Py_ssize_t
-    for i in range(len(left)):
-        mixed[i] ^= right[i]
-    return bytes(mixed)
+    return (int.from_bytes(left, "big") ^ int.from_bytes(right, "big")).to_bytes(len(left), "big")
 
 
 # -- client-first
@@ -180,18 +180,17 @@ def read_client_first(message: bytes) -> ClientFirst:
         ScramError: malformed, or it asks for channel binding, another identity or an extension.
 
     """
-    header: bytes = message[:3]
+    header: bytes = copied(message, 0, min(3, len(message)))
     if header not in _BINDINGS:
         raise ScramError(_odd_header(message))
-    bare: bytes = message[3:]
-    if bare.startswith(b"m="):
+    if message.startswith(b"m=", 3):
         raise ScramError("The client requires an unsupported SCRAM extension.")
-    name, _, rest = bare.partition(b",")
-    _value(name, b"n=")
-    nonce: bytes = _value(rest.partition(b",")[0], b"r=")
+    after_name: cython.Py_ssize_t = _attribute(message, 3, NAME)
+    end: cython.Py_ssize_t = _attribute(message, after_name + 1, NONCE)
+    nonce: bytes = copied(message, after_name + 3, end)
     if not _is_nonce(nonce):
         raise ScramError("Non-printable characters in SCRAM nonce.")
-    return ClientFirst(header, bare, nonce)
+    return ClientFirst(header, copied(message, 3, len(message)), nonce)
 
 
 def _odd_header(message: bytes) -> str:
@@ -212,11 +211,15 @@ def _is_nonce(text: bytes) -> cython.bint:
     return len(text) > 0
 
 
-def _value(part: bytes, name: bytes) -> bytes:
-    """Give what an attribute is; `name` is its letter with the equals sign."""
-    if not part.startswith(name):
-        raise ScramError(f'Expected attribute "{name[:1].decode()}".')
-    return part[2:]
+def _attribute(message: bytes, start: cython.Py_ssize_t, letter: cython.int) -> cython.Py_ssize_t:
+    """Give where the attribute that begins at `start` ends, which must be called `letter`."""
+    at: cython.Py_ssize_t = start + 2
+    end: cython.Py_ssize_t = len(message)
+    if at > end or message[start] != letter or message[start + 1] != EQUALS:
+        raise ScramError(f'Expected attribute "{chr(letter)}".')
+    while at < end and message[at] != COMMA:
+        at += 1
+    return at
 
 
 # -- server-first
@@ -250,13 +253,13 @@ def read_server_first(message: bytes, first: ClientFirst) -> ServerFirst:
         ScramError: malformed, it is not about our nonce, or it asks for more than MAX_ITERATIONS.
 
     """
-    head, _, rest = message.partition(b",")
-    middle, _, rest = rest.partition(b",")
-    nonce = _value(head, b"r=")
+    after_nonce = _attribute(message, 0, NONCE)
+    nonce = message[2:after_nonce]
     if not nonce.startswith(first.nonce) or len(nonce) == len(first.nonce) or not _is_nonce(nonce):
         raise ScramError("Nonce does not match.")
-    salt = decode(_value(middle, b"s="), "The salt")
-    count = _value(rest.partition(b",")[0], b"i=")
+    after_salt = _attribute(message, after_nonce + 1, SALT)
+    salt = decode(message[after_nonce + 3 : after_salt], "The salt")
+    count = message[after_salt + 3 : _attribute(message, after_salt + 1, COUNT)]
     if not salt or not _COUNT.fullmatch(count):
         raise ScramError("Malformed salt or iteration count.")
     if int(count) > MAX_ITERATIONS:
@@ -301,15 +304,17 @@ def read_client_final(message: bytes, first: ClientFirst, challenge: ServerFirst
         ScramError: malformed, or about another header or nonce.
 
     """
-    unproven, found, last = message.rpartition(b",p=")
-    binding, _, rest = unproven.partition(b",")
-    if not found:
+    last: cython.Py_ssize_t = message.rfind(b",p=")
+    if last < 0:
         raise ScramError("The proof is missing.")
-    if _value(binding, b"c=") != _BINDINGS[first.gs2_header]:
+    unproven: bytes = copied(message, 0, last)
+    after_binding: cython.Py_ssize_t = _attribute(unproven, 0, BINDING)
+    if copied(unproven, 2, after_binding) != _BINDINGS[first.gs2_header]:
         raise ScramError("Unexpected SCRAM channel-binding attribute in client-final-message.")
-    if _value(rest.partition(b",")[0], b"r=") != challenge.nonce:  # which is no secret
+    after_nonce: cython.Py_ssize_t = _attribute(unproven, after_binding + 1, NONCE)
+    if copied(unproven, after_binding + 3, after_nonce) != challenge.nonce:  # which is no secret
         raise ScramError("Nonce does not match.")
-    proof: bytes = decode(last, "The proof")
+    proof: bytes = decode(copied(message, last + 3, len(message)), "The proof")
     if len(proof) != KEY_BYTES:
         raise ScramError("Malformed proof in client-final-message.")
     signed: bytes = _signed(first, challenge, unproven)
@@ -333,6 +338,6 @@ def check_server_final(message: bytes, signature: bytes) -> None:
     """
     if message.startswith(b"e="):
         raise ScramError(f"The server reports {message[2:66].decode('ascii', 'replace')}.")
-    given = decode(_value(message.partition(b",")[0], b"v="), "The server's signature")
+    given = decode(message[2 : _attribute(message, 0, SIGNATURE)], "The server's signature")
     if not compare_digest(given, signature):
         raise ScramError("Incorrect server signature.")

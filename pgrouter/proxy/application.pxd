@@ -1,3 +1,5 @@
+from pgrouter.pool.group cimport Group
+
 cdef class Application:
     cdef readonly tuple parameters
     cdef readonly str user
@@ -7,3 +9,4 @@ cdef class Application:
     cdef readonly bint long_keys
     cdef readonly bytes negotiation
     cdef public object profile
+    cdef public Group group

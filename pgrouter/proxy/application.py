@@ -29,4 +29,6 @@ class Application:
         self.negotiation = (
             messages.negotiate_protocol_version(min(minor, NEWEST_MINOR), startup.options) if odd else b""
         )
-        self.profile = None  # its settings, once somebody has logged in with them
+        # Of those that have logged in: their settings, and the pools of their database and user
+        self.profile = None
+        self.group = None

@@ -1,4 +1,4 @@
-from pgrouter.protocol.framing cimport frontend_kind, length_at
+from pgrouter.protocol.framing cimport copied, frontend_kind, length_at
 from pgrouter.proxy.client cimport ClientConnection
 
 cdef unsigned int MAX_MESSAGE, LONGEST

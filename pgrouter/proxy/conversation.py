@@ -9,7 +9,7 @@ import cython
 from pgrouter.errors import ProtocolViolation
 from pgrouter.protocol import codes
 from pgrouter.protocol.codes import MAX_MESSAGE
-from pgrouter.protocol.framing import UNKNOWN, frontend_kind, length_at
+from pgrouter.protocol.framing import UNKNOWN, copied, frontend_kind, length_at
 from pgrouter.proxy.client import ClientConnection
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Conversation:
             elif here < size:
                 break
             else:
-                self.on_message(code, data[used + 5 : used + size])
+                self.on_message(code, copied(data, used + 5, used + size))
             used += here
         return used
 

@@ -121,6 +121,7 @@ class Hub:
         """Take new settings. What they forbid is refused from now on; a session that keeps its server does so."""
         self._take(settings, users)
         self.pools.reload(settings.pool)
+        self.application.cache_clear()
         self.senses = {}
         for client in self.clients.values():
             if client.group is not None:
@@ -141,12 +142,12 @@ class Hub:
         self.clients[client.client_id] = client
         return True
 
-    def logged_in(self, client: ClientConnection) -> int:
-        """A login is complete. In session pooling the client keeps its first server, which must take its writes."""
-        if client.group is not None:
-            if self.sense(client).keeps_server:
+    def logged_in(self, client: ClientConnection, sense: Sense | None = None) -> int:
+        """A login is complete, the console's without a sense. In session pooling the client keeps its first server."""
+        if sense is not None:
+            if sense.keeps_server:  # which must take its writes
                 self._pin(client, "session pooling")
-            self._learn(client)
+            self._learn(client, sense)
         self.logging_in.pop(client.client_id, None)
         client.idle_at = self.pools.poller.now
         if self.tells:
@@ -163,9 +164,8 @@ class Hub:
             found = self.senses[key] = Sense(client, self)
         return found
 
-    def _learn(self, client: ClientConnection) -> int:
+    def _learn(self, client: ClientConnection, sense: Sense) -> int:
         """Take what the session's settings mean for reading its statements and for routing them."""
-        sense: Sense = self.sense(client)
         client.statements.unusual_strings = sense.unusual_strings
         client.statements.enter(sense.statements, sense.shared)
         client.statements.limit = sense.prepared_statements
@@ -213,7 +213,7 @@ class Hub:
             client.profile = client.startup_profile
             self._keep(client, server, 0)
             client.settled()
-            self._learn(client)
+            self._learn(client, self.sense(client))
         if effects & Effect.DEALLOCATE:
             forget_shared(server)
             server.dirty = True
@@ -269,7 +269,7 @@ class Hub:
         )
         client.profile = self.profiles.of(client_values)
         server.profile = self.profiles.of(server_values)
-        self._learn(client)
+        self._learn(client, self.sense(client))
 
     def parameter(self, client: ClientConnection, body: bytes) -> bytes | None:
         """See a server's ParameterStatus; b"" keeps it from the client: its RESET means the startup packet's value."""

@@ -1,5 +1,5 @@
 from pgrouter.auth.client cimport ClientIdentity
-from pgrouter.protocol.framing cimport length_at
+from pgrouter.protocol.framing cimport copied, length_at
 from pgrouter.proxy.application cimport Application
 from pgrouter.proxy.client cimport ClientConnection
 from pgrouter.proxy.conversation cimport Conversation

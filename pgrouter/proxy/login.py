@@ -34,7 +34,7 @@ from pgrouter.protocol.codes import (
     PASSWORD,
     SSL_REQUEST,
 )
-from pgrouter.protocol.framing import length_at
+from pgrouter.protocol.framing import copied, length_at
 from pgrouter.proxy.application import Application
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.conversation import Conversation
@@ -79,7 +79,7 @@ class Login(Conversation):
                     raise ProtocolViolation("invalid length of startup packet")
                 if end - used < length:
                     return used
-                self.first_packet(data[used + LENGTH : used + length])
+                self.first_packet(copied(data, used + LENGTH, used + length))
                 used += length
             if self.application is not None and self.exchange is None:
                 if end - used > AHEAD:
@@ -147,7 +147,7 @@ class Login(Conversation):
                 "sorry, too many clients already", detail=f"pool.max_clients is {self.hub.settings.pool.max_clients}."
             )
         user = application.user
-        self.exchange = client_login(self.hub.settings.auth.type, user, self.hub.users.get(user))
+        self.exchange = client_login(self.hub.settings.auth.type, user, self.hub.users.secrets.get(user))
         return self.authenticate(None)
 
     def on_message(self, code: cython.int, body: bytes) -> None:
@@ -178,9 +178,12 @@ class Login(Conversation):
             self.say(b"")
             self.hub.open_console(client)
             return 0
-        client.group = self.hub.group(application.database, application.user, identity)
-        if application.profile is None:
+        if application.group is None:
             application.profile = self.hub.profiles.of_startup(application.parameters)
+            application.group = self.hub.group(application.database, application.user, identity)
+        elif identity.credential is not None:
+            application.group.credential = identity.credential  # the newest, as `Pools.group` would do
+        client.group = application.group
         client.follow(application.profile, application.profile)
         if client.group.parameters is None:
             client.group.wait_login(client)
@@ -250,7 +253,7 @@ class Login(Conversation):
         client.key = os.urandom(size)
         head: bytes = _key_head(BACKEND_KEY_DATA, 8 + size, client.client_id)
         self.say(sense.welcome + head + client.key + messages.READY_IDLE)
-        self.hub.logged_in(client)
+        self.hub.logged_in(client, sense)
         client.conversation = None
         client.resume()
         if client.kept:
