@@ -20,3 +20,4 @@ cdef class ClientIdentity:
 cpdef client_login(str auth_type, str user, secret)
 cdef bytes _body(tuple answer, str what, Py_ssize_t limit)
 cdef bytes _initial_response(bytes body)
+cdef object _proven(object secret, object known, Proof proof)

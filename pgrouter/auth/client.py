@@ -175,7 +175,7 @@ def _scram(user: str, secret: StoredSecret | None) -> Exchange:
     return ClientIdentity(user, _proven(secret, known, proof), final)
 
 
-def _proven(secret: StoredSecret | None, known: ScramSecret, proof: Proof) -> Credential:
+def _proven(secret, known, proof: Proof) -> Credential:
     if isinstance(secret, PlainSecret):
         return secret
     return ScramKeys(known.salt, known.iterations, proof.client_key, known.server_key)

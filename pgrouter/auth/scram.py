@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import binascii
 import hashlib
-import os
 import re
 import secrets
-from binascii import b2a_base64
+from binascii import a2b_base64, b2a_base64
 from functools import lru_cache
 from hashlib import sha256
 from hmac import compare_digest, digest
+from os import urandom
 
 import cython
 import msgspec
@@ -105,7 +105,7 @@ def salt_for(user: str) -> bytes:
 
 def new_nonce() -> bytes:
     """Give the random part that a side adds to the nonce."""
-    return encode(os.urandom(NONCE_BYTES))
+    return encode(urandom(NONCE_BYTES))
 
 
 def encode(raw: bytes) -> bytes:
@@ -121,7 +121,7 @@ def decode(text: bytes, what: str) -> bytes:
 
     """
     try:
-        return binascii.a2b_base64(text, strict_mode=True)
+        return a2b_base64(text, strict_mode=True)
     except binascii.Error:
         raise ScramError(f"{what} is not valid base64.") from None
 
@@ -148,6 +148,13 @@ def _begun(key: bytes) -> tuple[hashlib._Hash, hashlib._Hash]:
 
 
 def _xor(left: bytes, right: bytes) -> bytes:
+    """Combine two keys."""
+    if cython.compiled:
+        mixed: cython.uchar[32]
+        i: cython.int
+        for i in range(32):
+            mixed[i] = left[i] ^ right[i]
+        return mixed[:32]
     return (int.from_bytes(left, "big") ^ int.from_bytes(right, "big")).to_bytes(len(left), "big")
 
 

@@ -39,5 +39,6 @@ cdef class Hub:
     cpdef int arrived(self, ClientConnection client) except -1
     cpdef bint admit(self, ClientConnection client) except -1
     cpdef int logged_in(self, ClientConnection client, Sense sense=*) except -1
+    cpdef bint is_console(self, str database) except -1
     cpdef Sense sense(self, ClientConnection client)
     cdef int _learn(self, ClientConnection client, Sense sense) except -1

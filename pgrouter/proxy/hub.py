@@ -190,7 +190,7 @@ class Hub:
     def _clients_of(self, database: str) -> Iterator[ClientConnection]:
         return (one for one in self.clients.values() if one.group is not None and one.group.database == database)
 
-    def is_console(self, database: str) -> bool:
+    def is_console(self, database: str) -> cython.bint:
         """Whether this database name is the console."""
         return database in self.settings.admin.databases
 

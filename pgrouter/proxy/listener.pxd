@@ -3,6 +3,9 @@ from pgrouter.net.poller cimport Poller, Watched
 from pgrouter.proxy.client cimport ClientConnection
 from pgrouter.proxy.hub cimport Hub
 
+cdef extern from "<unistd.h>" nogil:
+    int c_close "close" (int fd)
+
 cdef unsigned int READ
 cdef int IPV4
 

@@ -165,7 +165,6 @@ class Accepted:
 
     def close(self) -> None:
         """Close it; a second time does nothing."""
-        fd: cython.int = self.fd
-        self.fd = -1
-        if fd >= 0:
-            os.close(fd)
+        if self.fd >= 0:
+            c_close(self.fd)
+            self.fd = -1

@@ -10,6 +10,7 @@ cdef unsigned int CANCEL_REQUEST, GSSENC_REQUEST, SSL_REQUEST
 cdef unsigned int LENGTH, SHORTEST, MAX_STARTUP_PACKET
 cdef Py_ssize_t AHEAD
 cdef int LONG_KEY, SHORT_KEY
+cdef bytes AUTHENTICATION_OK, READY_IDLE
 
 cdef class Login(Conversation):
     cdef Hub hub
@@ -21,4 +22,6 @@ cdef class Login(Conversation):
     cdef int begin(self, Application application) except -1
     cdef int authenticate(self, tuple answer) except -1
     cdef int authenticated(self, ClientIdentity identity) except -1
+    cdef int settle(self) except -1
+    cdef int welcome(self) except -1
     cdef int say(self, bytes data) except -1

@@ -10,8 +10,8 @@ Source: protocol chapter, "Start-up"; backend/tcop/backend_startup.c.
 from __future__ import annotations
 
 import logging
-import os
 import struct
+from os import urandom
 from typing import TYPE_CHECKING
 
 import cython
@@ -35,6 +35,7 @@ from pgrouter.protocol.codes import (
     SSL_REQUEST,
 )
 from pgrouter.protocol.framing import copied, length_at
+from pgrouter.protocol.messages import AUTHENTICATION_OK, READY_IDLE
 from pgrouter.proxy.application import Application
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.conversation import Conversation
@@ -87,7 +88,7 @@ class Login(Conversation):
                 return used  # sent ahead of the end of the login: it has to wait
             if used == 0:
                 return Conversation.on_bytes(self, data)
-            return used + Conversation.on_bytes(self, data[used:])
+            return used if used == end else used + Conversation.on_bytes(self, data[used:])
         except RouterError as error:
             self._fail(error)
             return end
@@ -188,14 +189,14 @@ class Login(Conversation):
         if client.group.parameters is None:
             client.group.wait_login(client)
         else:
-            self._settings()
+            self.settle()
         return 0
 
     def served(self, server: ServerConnection | None) -> None:
         """Parameters are known (no server), or here is a server that shall say whether our settings are valid."""
         try:
             if server is None:
-                self._settings()
+                self.settle()
             else:
                 self.client.link(server)
                 server.collector = []
@@ -209,15 +210,16 @@ class Login(Conversation):
         """No server: the login fails with its reason."""
         self._fail(error)
 
-    def _settings(self) -> None:
+    def settle(self) -> int:
+        """Have the settings checked by a server, if nobody has done that yet."""
         if self.client.profile.reported is not None:
-            self._welcome()
-            return
+            return self.welcome()
         server = self.client.group.take(True)
         if server is None:
             self.client.group.wait(self.client, True)
         else:
             self.served(server)
+        return 0
 
     def ready(self, server: ServerConnection) -> None:
         """The settings were applied, or refused."""
@@ -239,25 +241,25 @@ class Login(Conversation):
             server.dirty = True
         self.client.unlink()
         if refusal is None:
-            self._welcome()
+            self.welcome()
         elif not self.client.closed:
             fields = messages.read_error(refusal)
             self._fail(RouterError(fields.get("M", ""), sqlstate=fields.get("C", ""), detail=fields.get("D", "")))
 
-    def _welcome(self) -> None:
+    def welcome(self) -> int:
+        """Say that the login is complete, and let the session begin."""
         client: ClientConnection = self.client
         sense: Sense = self.hub.sense(client)
         if sense.welcome is None:
-            sense.welcome = messages.AUTHENTICATION_OK + self._parameters()
+            sense.welcome = AUTHENTICATION_OK + self._parameters()
         size: cython.int = LONG_KEY if self.application.long_keys else SHORT_KEY
-        client.key = os.urandom(size)
+        client.key = urandom(size)
         head: bytes = _key_head(BACKEND_KEY_DATA, 8 + size, client.client_id)
-        self.say(sense.welcome + head + client.key + messages.READY_IDLE)
+        self.say(sense.welcome + head + client.key + READY_IDLE)
         self.hub.logged_in(client, sense)
         client.conversation = None
         client.resume()
-        if client.kept:
-            client.process_partial()
+        return client.process_partial() if client.kept else 0
 
     def _parameters(self) -> bytes:
         parameters = dict(self.client.group.parameters)
