@@ -12,6 +12,9 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 HOT = [
+    "pgrouter/auth/wire.py",
+    "pgrouter/auth/scram.py",
+    "pgrouter/auth/client.py",
     "pgrouter/net/gather.py",
     "pgrouter/net/poller.py",
     "pgrouter/net/stream.py",
@@ -32,6 +35,11 @@ HOT = [
     "pgrouter/proxy/batch.py",
     "pgrouter/proxy/link.py",
     "pgrouter/proxy/client.py",
+    "pgrouter/proxy/application.py",
+    "pgrouter/proxy/hub.py",
+    "pgrouter/proxy/conversation.py",
+    "pgrouter/proxy/login.py",
+    "pgrouter/proxy/listener.py",
 ]
 BUILD = os.environ.get("PGROUTER_BUILD", "auto")
 if BUILD not in ("auto", "require", "skip"):

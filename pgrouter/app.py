@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pgrouter.app")
 
-TICK_S = 0.25
 SWITCH_S = 0.0005  # the loop waits that long for a thread that computes (a catalog being judged); Python's own is 5 ms
 
 
@@ -55,12 +54,11 @@ class App:
         databases = Databases(settings.routing, self.catalogs.configured, self.catalogs.use, self.catalogs.changed)
         self.hub = Hub(settings, self.pools, databases, _users(settings), partial(Console.open, self))
         databases.make_way = self._make_way
-        self.pools.each_tick = Deadlines(self.hub).tick
         self.sampler = Sampler(self.pools, self.poller.now)
+        self.pools.each_tick = (Deadlines(self.hub).tick, self.hub.tick, self.sampler.tick)
         self.listeners: list[Listener] = []
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
-        self._ticker: asyncio.Task | None = None
 
     # -- life
 
@@ -70,7 +68,6 @@ class App:
         await self.monitor.start()
         self.pools.apply(self.monitor.view)
         self.pools.start()
-        self._ticker = asyncio.create_task(self._tick())
         for listener in self.listeners:
             listener.start()
 
@@ -94,9 +91,6 @@ class App:
         """Close everything."""
         for listener in self.listeners:
             listener.close()
-        if self._ticker is not None:
-            self._ticker.cancel()
-            await asyncio.gather(self._ticker, return_exceptions=True)
         await self.catalogs.stop()
         await self.pools.stop()
         await self.monitor.stop()
@@ -160,13 +154,6 @@ class App:
             stream.violation(RouterError("internal error", detail=type(error).__name__, severity="FATAL"))
         elif hasattr(stream, "lose"):
             stream.lose(RouterError("internal error", detail=type(error).__name__))
-
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_S)
-            now = self.poller.touch()
-            self.hub.tick(now)
-            self.sampler.tick(now)
 
 
 async def serve(config_path: Path, settings: Settings, loop: Loop) -> int:

@@ -18,28 +18,58 @@ import secrets
 from collections.abc import Callable, Generator
 from types import MappingProxyType, NoneType
 
-import msgspec
+import cython
 
-from pgrouter.auth import md5, scram, wire
+from pgrouter.auth import md5
+from pgrouter.auth.scram import (
+    ClientFirst,
+    Proof,
+    ScramError,
+    ScramKeys,
+    ServerFirst,
+    new_nonce,
+    read_client_final,
+    read_client_first,
+    server_final,
+    server_first,
+)
 from pgrouter.auth.secret import Credential, Md5Secret, PlainSecret, ScramSecret, scram_secret
+from pgrouter.auth.wire import (
+    AUTH_CLEARTEXT,
+    AUTH_MD5,
+    AUTH_SASL,
+    AUTH_SASL_CONTINUE,
+    AUTH_SASL_FINAL,
+    MAX_PASSWORD_BYTES,
+    MAX_SASL_BYTES,
+    MECHANISM,
+    PASSWORD,
+    as_text,
+    authentication,
+)
 from pgrouter.errors import AuthenticationFailed, ProtocolViolation
+from pgrouter.protocol.framing import copied, end_of_string, length_at
 
 log = logging.getLogger("pgrouter.auth")
 
 INT_BYTES = 4
-ABSENT = b"\xff" * INT_BYTES  # -1: no initial response
+ABSENT = 0xFFFFFFFF  # -1: no initial response
 
-_OFFER = wire.authentication(wire.AUTH_SASL, wire.MECHANISM + b"\0\0")
+_OFFER = authentication(AUTH_SASL, MECHANISM + b"\0\0")
 
 StoredSecret = PlainSecret | Md5Secret | ScramSecret
 
 
-class ClientIdentity(msgspec.Struct, frozen=True):
+class ClientIdentity:
     """Who a client is, and what its login left us to log in to servers with."""
 
-    user: str
-    credential: Credential | None = None  # None: see UserStore.credential
-    final: bytes = b""  # the server's last word of SASL: to be sent before AuthenticationOk, nothing answers it
+    def __init__(self, user: str, credential: Credential | None = None, final: bytes = b"") -> None:
+        self.user = user
+        self.credential = credential  # None: see UserStore.credential
+        self.final = final  # the server's last word of SASL: to be sent before AuthenticationOk, nothing answers it
+
+    def __repr__(self) -> str:
+        return f"<ClientIdentity {self.user}>"
 
 
 Exchange = Generator[bytes, tuple[int, bytes], ClientIdentity]
@@ -80,8 +110,8 @@ def _why(secret: StoredSecret | None, wrong: str = "wrong password") -> str:
 
 
 def _cleartext(user: str, secret: StoredSecret | None) -> Exchange:
-    answer = yield wire.authentication(wire.AUTH_CLEARTEXT)
-    password = wire.as_text(_password(answer))
+    answer = yield authentication(AUTH_CLEARTEXT)
+    password = as_text(_password(answer))
     proven = (scram_secret(user, None) if secret is None else secret).proves(user, password)
     if proven is None:
         raise _failed(user, _why(secret))
@@ -90,7 +120,7 @@ def _cleartext(user: str, secret: StoredSecret | None) -> Exchange:
 
 def _md5(user: str, secret: PlainSecret | Md5Secret | None) -> Exchange:
     salt = secrets.token_bytes(md5.SALT_BYTES)
-    answer = yield wire.authentication(wire.AUTH_MD5, salt)
+    answer = yield authentication(AUTH_MD5, salt)
     if isinstance(secret, Md5Secret):
         digest = secret.digest
     elif isinstance(secret, PlainSecret) and secret.password:
@@ -103,17 +133,18 @@ def _md5(user: str, secret: PlainSecret | Md5Secret | None) -> Exchange:
 
 
 def _password(answer: tuple[int, bytes]) -> bytes:
-    body = _body(answer, "password", wire.MAX_PASSWORD_BYTES)
+    body = _body(answer, "password", MAX_PASSWORD_BYTES)
     if not body or body.find(b"\0") != len(body) - 1:
         raise ProtocolViolation("invalid password packet size")
     if len(body) == 1:
         raise AuthenticationFailed("empty password returned by client")
-    return body[:-1]
+    return body[: len(body) - 1]
 
 
-def _body(answer: tuple[int, bytes], what: str, limit: int) -> bytes:
-    code, body = answer
-    if code != wire.PASSWORD:
+def _body(answer: tuple, what: str, limit: cython.Py_ssize_t) -> bytes:
+    code: cython.int = answer[0]
+    body: bytes = answer[1]
+    if code != PASSWORD:
         raise ProtocolViolation(f"expected {what} response, got message type {code}")
     if len(body) > limit:
         raise ProtocolViolation("invalid message length", detail=f"A {what} response has at most {limit} bytes.")
@@ -124,45 +155,46 @@ def _body(answer: tuple[int, bytes], what: str, limit: int) -> bytes:
 
 
 def _scram(user: str, secret: StoredSecret | None) -> Exchange:
-    known = scram_secret(user, secret)
+    known = secret if type(secret) is ScramSecret else scram_secret(user, secret)
     try:
         initial = yield _OFFER
-        message = _initial_response(_body(initial, "SASL", wire.MAX_SASL_BYTES))
+        message = _initial_response(_body(initial, "SASL", MAX_SASL_BYTES))
         if message is None:  # PostgreSQL too asks for it with an empty challenge
-            message = _body((yield wire.authentication(wire.AUTH_SASL_CONTINUE)), "SASL", wire.MAX_SASL_BYTES)
-        first = scram.read_client_first(message)
-        challenge = scram.server_first(first, scram.new_nonce(), known.salt, known.iterations)
-        answer = yield wire.authentication(wire.AUTH_SASL_CONTINUE, challenge.message)
-        response = _body(answer, "SASL", wire.MAX_SASL_BYTES)
-        proof = scram.read_client_final(response, first, challenge, known.stored_key)
-    except scram.ScramError as error:
+            message = _body((yield authentication(AUTH_SASL_CONTINUE)), "SASL", MAX_SASL_BYTES)
+        first: ClientFirst = read_client_first(message)
+        challenge: ServerFirst = server_first(first, new_nonce(), known.salt, known.iterations)
+        answer = yield authentication(AUTH_SASL_CONTINUE, challenge.message)
+        response = _body(answer, "SASL", MAX_SASL_BYTES)
+        proof: Proof = read_client_final(response, first, challenge, known.stored_key)
+    except ScramError as error:
         raise ProtocolViolation("malformed SCRAM message", detail=str(error)) from None
     if not proof.holds(known.stored_key):
         usable = not isinstance(secret, Md5Secret)
         raise _failed(user, _why(secret, "wrong password" if usable else "an md5 secret cannot serve SCRAM"))
-    final = wire.authentication(wire.AUTH_SASL_FINAL, scram.server_final(proof, known.server_key))
+    final = authentication(AUTH_SASL_FINAL, server_final(proof, known.server_key))
     return ClientIdentity(user, _proven(secret, known, proof), final)
 
 
-def _proven(secret: StoredSecret | None, known: ScramSecret, proof: scram.Proof) -> Credential:
+def _proven(secret, known, proof: Proof) -> Credential:
     if isinstance(secret, PlainSecret):
         return secret
-    return scram.ScramKeys(known.salt, known.iterations, proof.client_key, known.server_key)
+    return ScramKeys(known.salt, known.iterations, proof.client_key, known.server_key)
 
 
 def _initial_response(body: bytes) -> bytes | None:
     """Give the client's first SCRAM message, None if it sent only the mechanism's name."""
-    mechanism, end, rest = body.partition(b"\0")
-    length, message = rest[:INT_BYTES], rest[INT_BYTES:]
-    if not end or len(length) < INT_BYTES:
+    end: cython.Py_ssize_t = end_of_string(body, 0, len(body))
+    at: cython.Py_ssize_t = end + 1 + INT_BYTES
+    if end < 0 or len(body) < at:
         raise ProtocolViolation("invalid SASL initial response: insufficient data left in message")
-    if mechanism != wire.MECHANISM:
+    if copied(body, 0, end) != MECHANISM:
         raise ProtocolViolation("client selected an invalid SASL authentication mechanism")
-    if length == ABSENT and not message:
+    length: cython.uint = length_at(body, end + 1)
+    if length == ABSENT and len(body) == at:
         return None
-    if int.from_bytes(length, "big") != len(message):
+    if length != len(body) - at:
         raise ProtocolViolation("invalid SASL initial response: wrong length")
-    return message
+    return copied(body, at, len(body))
 
 
 EXCHANGES: MappingProxyType[tuple[str, type], Callable[[str, StoredSecret | None], Exchange]] = MappingProxyType(

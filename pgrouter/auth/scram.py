@@ -15,17 +15,21 @@ from __future__ import annotations
 
 import binascii
 import hashlib
-import hmac
-import os
 import re
 import secrets
+from binascii import a2b_base64, b2a_base64
 from functools import lru_cache
+from hashlib import sha256
+from hmac import compare_digest, digest
+from os import urandom
 
+import cython
 import msgspec
 from scramp import ScramException
 from scramp.utils import saslprep
 
 from pgrouter.auth.wire import as_bytes
+from pgrouter.protocol.framing import copied
 
 ITERATIONS = 4096  # PostgreSQL's default, scram_iterations
 SALT_BYTES = 16  # SCRAM_DEFAULT_SALT_LEN, scram-common.h
@@ -37,10 +41,13 @@ MAX_ITERATIONS = 1_000_000
 # SCRAM_RAW_NONCE_LEN, scram-common.h: 24 characters in base64
 NONCE_BYTES = 18
 
-_NONCE = re.compile(rb"[\x21-\x2b\x2d-\x7e]+")  # printable ASCII but the comma
 _COUNT = re.compile(rb"[1-9][0-9]{0,9}")
-# What libpq and most others send first, whole: header, then the rest of the message with the nonce at its end
-_USUAL_FIRST = re.compile(rb"([ny],,)(n=[^,]*,r=([\x21-\x2b\x2d-\x7e]+))", re.DOTALL)
+
+EQUALS, COMMA = b"=,"
+BINDING, NAME, NONCE, SALT, COUNT, SIGNATURE = b"cnrsiv"  # attributes
+
+# The headers that are accepted, and how they come back in base64
+_BINDINGS = {b"n,,": b"biws", b"y,,": b"eSws"}
 
 # HMAC's (RFC 2104): the hash's block, and what a key is combined with
 BLOCK_BYTES = 64
@@ -66,7 +73,7 @@ class ScramKeys(msgspec.Struct, frozen=True):
     @property
     def stored_key(self) -> bytes:
         """What a server keeps of the client's key."""
-        return hashlib.sha256(self.client_key).digest()
+        return sha256(self.client_key).digest()
 
     def __repr__(self) -> str:
         return "<ScramKeys>"
@@ -98,12 +105,12 @@ def salt_for(user: str) -> bytes:
 
 def new_nonce() -> bytes:
     """Give the random part that a side adds to the nonce."""
-    return encode(os.urandom(NONCE_BYTES))
+    return encode(urandom(NONCE_BYTES))
 
 
 def encode(raw: bytes) -> bytes:
     """Give base64 without a line end."""
-    return binascii.b2a_base64(raw, newline=False)
+    return b2a_base64(raw, newline=False)
 
 
 def decode(text: bytes, what: str) -> bytes:
@@ -114,13 +121,13 @@ def decode(text: bytes, what: str) -> bytes:
 
     """
     try:
-        return binascii.a2b_base64(text, strict_mode=True)
+        return a2b_base64(text, strict_mode=True)
     except binascii.Error:
         raise ScramError(f"{what} is not valid base64.") from None
 
 
 def _hmac(key: bytes, data: bytes) -> bytes:
-    return hmac.digest(key, data, "sha256")
+    return digest(key, data, "sha256")
 
 
 def _hmac_of_user(key: bytes, data: bytes) -> bytes:
@@ -137,22 +144,30 @@ def _hmac_of_user(key: bytes, data: bytes) -> bytes:
 def _begun(key: bytes) -> tuple[hashlib._Hash, hashlib._Hash]:
     """Give HMAC's two hashes with the key in them, which RFC 2104 advises to keep (section 4)."""
     block = key.ljust(BLOCK_BYTES, b"\0")
-    return hashlib.sha256(block.translate(_INNER)), hashlib.sha256(block.translate(_OUTER))
+    return sha256(block.translate(_INNER)), sha256(block.translate(_OUTER))
 
 
 def _xor(left: bytes, right: bytes) -> bytes:
-    return (int.from_bytes(left) ^ int.from_bytes(right)).to_bytes(len(left))
+    """Combine two keys."""
+    if cython.compiled:
+        mixed: cython.uchar[32]
+        i: cython.int
+        for i in range(32):
+            mixed[i] = left[i] ^ right[i]
+        return mixed[:32]
+    return (int.from_bytes(left, "big") ^ int.from_bytes(right, "big")).to_bytes(len(left), "big")
 
 
 # -- client-first
 
 
-class ClientFirst(msgspec.Struct, frozen=True):
+class ClientFirst:
     """The first message of an exchange, apart: what is signed later, and what must come back."""
 
-    gs2_header: bytes
-    bare: bytes
-    nonce: bytes
+    def __init__(self, gs2_header: bytes, bare: bytes, nonce: bytes) -> None:
+        self.gs2_header = gs2_header
+        self.bare = bare
+        self.nonce = nonce
 
     @property
     def message(self) -> bytes:
@@ -172,49 +187,70 @@ def read_client_first(message: bytes) -> ClientFirst:
         ScramError: malformed, or it asks for channel binding, another identity or an extension.
 
     """
-    usual = _USUAL_FIRST.fullmatch(message)
-    if usual:
-        return ClientFirst(*usual.groups())
-    flag, _, rest = message.partition(b",")
-    identity, comma, bare = rest.partition(b",")
-    if flag.startswith(b"p="):
-        raise ScramError("The client requires channel binding, which SCRAM-SHA-256 does not have.")
-    if flag not in (b"n", b"y") or not comma:
-        raise ScramError("Unexpected channel-binding flag.")
-    if identity:
-        raise ScramError("The client uses an authorization identity, which is not supported.")
-    if bare.startswith(b"m="):
+    header: bytes = copied(message, 0, min(3, len(message)))
+    if header not in _BINDINGS:
+        raise ScramError(_odd_header(message))
+    if message.startswith(b"m=", 3):
         raise ScramError("The client requires an unsupported SCRAM extension.")
-    name, _, rest = bare.partition(b",")
-    _value(name, b"n")
-    nonce = _value(rest.partition(b",")[0], b"r")
-    if not _NONCE.fullmatch(nonce):
+    after_name: cython.Py_ssize_t = _attribute(message, 3, NAME)
+    end: cython.Py_ssize_t = _attribute(message, after_name + 1, NONCE)
+    nonce: bytes = copied(message, after_name + 3, end)
+    if not _is_nonce(nonce):
         raise ScramError("Non-printable characters in SCRAM nonce.")
-    return ClientFirst(flag + b",,", bare, nonce)
+    return ClientFirst(header, copied(message, 3, len(message)), nonce)
 
 
-def _value(part: bytes, name: bytes) -> bytes:
-    if part[:1] != name or part[1:2] != b"=":
-        raise ScramError(f'Expected attribute "{name.decode()}".')
-    return part[2:]
+def _odd_header(message: bytes) -> str:
+    flag, _, rest = message.partition(b",")
+    if flag.startswith(b"p="):
+        return "The client requires channel binding, which SCRAM-SHA-256 does not have."
+    if flag not in (b"n", b"y") or b"," not in rest:
+        return "Unexpected channel-binding flag."
+    return "The client uses an authorization identity, which is not supported."
+
+
+def _is_nonce(text: bytes) -> cython.bint:
+    """Whether it is printable ASCII without a comma, and not empty."""
+    letter: cython.uchar
+    for letter in text:
+        if letter <= 0x20 or letter >= 0x7F or letter == 0x2C:
+            return False
+    return len(text) > 0
+
+
+def _attribute(message: bytes, start: cython.Py_ssize_t, letter: cython.int) -> cython.Py_ssize_t:
+    """Give where the attribute that begins at `start` ends, which must be called `letter`."""
+    at: cython.Py_ssize_t = start + 2
+    end: cython.Py_ssize_t = len(message)
+    if at > end or message[start] != letter or message[start + 1] != EQUALS:
+        raise ScramError(f'Expected attribute "{chr(letter)}".')
+    while at < end and message[at] != COMMA:
+        at += 1
+    return at
 
 
 # -- server-first
 
 
-class ServerFirst(msgspec.Struct, frozen=True):
+class ServerFirst:
     """A server's challenge."""
 
-    message: bytes
-    nonce: bytes
-    salt: bytes
-    iterations: int
+    def __init__(self, message: bytes, nonce: bytes, salt: bytes, iterations: cython.int) -> None:
+        self.message = message
+        self.nonce = nonce
+        self.salt = salt
+        self.iterations = iterations
 
 
-def server_first(first: ClientFirst, nonce: bytes, salt: bytes, iterations: int) -> ServerFirst:
+def server_first(first: ClientFirst, nonce: bytes, salt: bytes, iterations: cython.int) -> ServerFirst:
     """Challenge a client: its nonce with ours behind it, and how its password was hashed."""
-    whole = first.nonce + nonce
-    return ServerFirst(b"r=%b,s=%b,i=%d" % (whole, encode(salt), iterations), whole, salt, iterations)
+    whole: bytes = first.nonce + nonce
+    return ServerFirst(b"r=" + whole + _hashing(salt, iterations), whole, salt, iterations)
+
+
+@lru_cache(maxsize=256)
+def _hashing(salt: bytes, iterations: int) -> bytes:
+    return b",s=%b,i=%d" % (encode(salt), iterations)
 
 
 def read_server_first(message: bytes, first: ClientFirst) -> ServerFirst:
@@ -224,13 +260,13 @@ def read_server_first(message: bytes, first: ClientFirst) -> ServerFirst:
         ScramError: malformed, it is not about our nonce, or it asks for more than MAX_ITERATIONS.
 
     """
-    head, _, rest = message.partition(b",")
-    middle, _, rest = rest.partition(b",")
-    nonce = _value(head, b"r")
-    if not nonce.startswith(first.nonce) or len(nonce) == len(first.nonce) or not _NONCE.fullmatch(nonce):
+    after_nonce = _attribute(message, 0, NONCE)
+    nonce = message[2:after_nonce]
+    if not nonce.startswith(first.nonce) or len(nonce) == len(first.nonce) or not _is_nonce(nonce):
         raise ScramError("Nonce does not match.")
-    salt = decode(_value(middle, b"s"), "The salt")
-    count = _value(rest.partition(b",")[0], b"i")
+    after_salt = _attribute(message, after_nonce + 1, SALT)
+    salt = decode(message[after_nonce + 3 : after_salt], "The salt")
+    count = message[after_salt + 3 : _attribute(message, after_salt + 1, COUNT)]
     if not salt or not _COUNT.fullmatch(count):
         raise ScramError("Malformed salt or iteration count.")
     if int(count) > MAX_ITERATIONS:
@@ -253,15 +289,16 @@ def _signed(first: ClientFirst, challenge: ServerFirst, unproven: bytes) -> byte
     return b",".join((first.bare, challenge.message, unproven))
 
 
-class Proof(msgspec.Struct, frozen=True):
+class Proof:
     """A proof that may be right: the key that it is made of, if it is, and what was signed."""
 
-    client_key: bytes
-    signed: bytes
+    def __init__(self, client_key: bytes, signed: bytes) -> None:
+        self.client_key = client_key
+        self.signed = signed
 
-    def holds(self, stored_key: bytes) -> bool:
+    def holds(self, stored_key: bytes) -> cython.bint:
         """Whether the client knows the password, in constant time."""
-        return hmac.compare_digest(hashlib.sha256(self.client_key).digest(), stored_key)
+        return compare_digest(sha256(self.client_key).digest(), stored_key)
 
     def __repr__(self) -> str:
         return "<Proof>"
@@ -274,18 +311,20 @@ def read_client_final(message: bytes, first: ClientFirst, challenge: ServerFirst
         ScramError: malformed, or about another header or nonce.
 
     """
-    unproven, found, last = message.rpartition(b",p=")
-    binding, _, rest = unproven.partition(b",")
-    if not found:
+    last: cython.Py_ssize_t = message.rfind(b",p=")
+    if last < 0:
         raise ScramError("The proof is missing.")
-    if _value(binding, b"c") != encode(first.gs2_header):
+    unproven: bytes = copied(message, 0, last)
+    after_binding: cython.Py_ssize_t = _attribute(unproven, 0, BINDING)
+    if copied(unproven, 2, after_binding) != _BINDINGS[first.gs2_header]:
         raise ScramError("Unexpected SCRAM channel-binding attribute in client-final-message.")
-    if not hmac.compare_digest(_value(rest.partition(b",")[0], b"r"), challenge.nonce):
+    after_nonce: cython.Py_ssize_t = _attribute(unproven, after_binding + 1, NONCE)
+    if copied(unproven, after_binding + 3, after_nonce) != challenge.nonce:  # which is no secret
         raise ScramError("Nonce does not match.")
-    proof = decode(last, "The proof")
+    proof: bytes = decode(copied(message, last + 3, len(message)), "The proof")
     if len(proof) != KEY_BYTES:
         raise ScramError("Malformed proof in client-final-message.")
-    signed = _signed(first, challenge, unproven)
+    signed: bytes = _signed(first, challenge, unproven)
     return Proof(_xor(proof, _hmac_of_user(stored_key, signed)), signed)
 
 
@@ -306,6 +345,6 @@ def check_server_final(message: bytes, signature: bytes) -> None:
     """
     if message.startswith(b"e="):
         raise ScramError(f"The server reports {message[2:66].decode('ascii', 'replace')}.")
-    given = decode(_value(message.partition(b",")[0], b"v"), "The server's signature")
-    if not hmac.compare_digest(given, signature):
+    given = decode(message[2 : _attribute(message, 0, SIGNATURE)], "The server's signature")
+    if not compare_digest(given, signature):
         raise ScramError("Incorrect server signature.")

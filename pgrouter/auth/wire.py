@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 
+import cython
+
 # Frontend
 PASSWORD = ord("p")  # PasswordMessage, SASLInitialResponse, SASLResponse
 PROTOCOL_3_0 = 196608
@@ -31,15 +33,17 @@ MECHANISM = b"SCRAM-SHA-256"
 MAX_PASSWORD_BYTES = 65535
 MAX_SASL_BYTES = 1024
 
+_authentication_head = struct.Struct("!BII").pack
+
 
 def password(body: bytes) -> bytes:
     """Frame a frontend's part of an authentication."""
     return struct.pack("!BI", PASSWORD, len(body) + 4) + body
 
 
-def authentication(request: int, data: bytes = b"") -> bytes:
+def authentication(request: cython.int, data: bytes = b"") -> bytes:
     """Frame a backend's part of an authentication."""
-    return struct.pack("!BII", AUTHENTICATION, len(data) + 8, request) + data
+    return _authentication_head(AUTHENTICATION, len(data) + 8, request) + data
 
 
 def as_bytes(text: str) -> bytes:

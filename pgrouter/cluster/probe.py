@@ -104,8 +104,8 @@ class Prober:
 
         A server that shuts down says so, and the connection to one that dies breaks: no need to wait for the next turn.
         """
-        await asyncio.sleep(RETRY_S if self._probe.failures else LEAST_PAUSE_S)
         loop = asyncio.get_running_loop()
+        least_s = loop.time() + (RETRY_S if self._probe.failures else LEAST_PAUSE_S)
         timer = loop.call_later(self._pace_s(), self._wanted.set)
         fd = self._connection.pgconn.socket if self._connection is not None else -1
         if fd >= 0:
@@ -116,6 +116,8 @@ class Prober:
             timer.cancel()
             if fd >= 0:
                 loop.remove_reader(fd)
+        if loop.time() < least_s:
+            await asyncio.sleep(least_s - loop.time())
 
     async def _outcome(self) -> Probe:
         asked_s = self._clock()
@@ -198,7 +200,8 @@ async def _ready(fd: int, *, writing: bool) -> None:
         await ready.wait()
     finally:
         loop.remove_reader(fd)
-        loop.remove_writer(fd)
+        if writing:
+            loop.remove_writer(fd)
 
 
 def _only_row(result: pq.abc.PGresult) -> list[str | None]:

@@ -1,6 +1,6 @@
 # The system calls that the compiled data plane makes itself: Python's own wrappers cost as much as the rest together.
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 cdef extern from "<sys/epoll.h>" nogil:
     ctypedef union epoll_data_t:
@@ -12,11 +12,29 @@ cdef extern from "<sys/epoll.h>" nogil:
         uint32_t events
         epoll_data_t data
     int epoll_wait(int epfd, epoll_event *events, int maxevents, int timeout)
+    int epoll_ctl(int epfd, int op, int fd, epoll_event *event)
+    int EPOLL_CTL_ADD
+    int EPOLL_CTL_DEL
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int fd, void *buf, size_t n, int flags)
     ssize_t send(int fd, const void *buf, size_t n, int flags)
     int MSG_NOSIGNAL
+    ctypedef unsigned int socklen_t
+    cdef struct sockaddr:
+        pass
+    int accept4(int fd, sockaddr *peer, socklen_t *size, int flags)
+    int SOCK_NONBLOCK
+    int SOCK_CLOEXEC
+
+cdef extern from "<arpa/inet.h>" nogil:
+    cdef struct in_addr:
+        uint32_t s_addr
+    cdef struct sockaddr_in:
+        uint16_t sin_port
+        in_addr sin_addr
+    const char *inet_ntop(int family, const void *source, char *to, socklen_t size)
+    uint16_t ntohs(uint16_t number)
 
 cdef extern from "<string.h>" nogil:
     void *memcpy(void *to, const void *source, size_t n)

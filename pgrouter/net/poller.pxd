@@ -30,6 +30,8 @@ cdef class Poller:
     cpdef double touch(self) except -1
     cpdef int call(self) except -1
     cpdef int wait(self, double timeout_s) except -1
+    cpdef int register(self, Watched stream, int fd, unsigned int mask) except -1
+    cpdef int unregister(self, int fd) except -1
     cdef int handle(self, int count) except -1
 
 cdef int _milliseconds(double seconds) noexcept

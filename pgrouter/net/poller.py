@@ -10,6 +10,7 @@ in which the bytes of one send are collected.
 from __future__ import annotations
 
 import logging
+import os
 import select
 import time
 
@@ -60,6 +61,7 @@ class Poller:
     def close(self) -> None:
         """Stop watching; streams that are still open are the owner's to close."""
         self.epoll.close()
+        self.epoll_fd = -1
 
     def touch(self) -> float:
         """Read the clock; one reading (`now`, in seconds) serves a whole round of events."""
@@ -124,17 +126,32 @@ class Poller:
                 stream.close()
         return 0
 
-    def register(self, stream: Watched, fd: int, mask: int) -> None:
+    def register(self, stream: Watched, fd: cython.int, mask: cython.uint) -> int:
         """Put a stream's socket into the set."""
+        if self.epoll_fd < 0:
+            raise ValueError("the poller is closed")
         while len(self.streams) <= fd:
             self.streams.append(None)
         self.streams[fd] = stream
-        self.epoll.register(fd, mask)
+        if cython.compiled:
+            event: libc.epoll_event
+            event.events = mask
+            event.data.fd = fd
+            if libc.epoll_ctl(self.epoll_fd, libc.EPOLL_CTL_ADD, fd, cython.address(event)) < 0:
+                self.streams[fd] = None
+                raise OSError(libc.c_errno, os.strerror(libc.c_errno))
+        else:
+            self.epoll.register(fd, mask)
+        return 0
 
-    def unregister(self, fd: int) -> None:
+    def unregister(self, fd: cython.int) -> int:
         """Take a socket out; events of this round that still name it are dropped."""
         self.streams[fd] = None
-        self.epoll.unregister(fd)
+        if cython.compiled:
+            libc.epoll_ctl(self.epoll_fd, libc.EPOLL_CTL_DEL, fd, cython.NULL)
+        else:
+            self.epoll.unregister(fd)
+        return 0
 
     def modify(self, fd: int, mask: int) -> None:
         """Change what a socket is watched for."""

@@ -259,7 +259,7 @@ class Group:
     def forget(self, peer: Peer) -> None:
         """Take a client that has gone out of the queues."""
         for queue in (self.waiting_writes, self.waiting_reads, self.waiting_logins, self.claims):
-            for entry in list(queue):
+            for entry in list(queue) if queue else ():
                 if entry[0] is peer:
                     queue.remove(entry)
 

@@ -49,7 +49,7 @@ class Pools:
         self.suspect = suspect
         self.sample: Callable[[], None] = lambda: None  # a read must see a write that no replica is known to have
         self.socket_options: SocketOptions = ()
-        self.each_tick: Callable[[float], None] = lambda _: None  # what else has deadlines
+        self.each_tick: tuple[Callable[[float], None], ...] = ()  # what else looks at the time
         self.groups: dict[tuple[str, str], Group] = {}
         self.resolver = Resolver(poller.loop, poller.clock)
         self._cancels: set[CancelConnection] = set()
@@ -160,10 +160,11 @@ class Pools:
                         group.sweep(now)
                 except Exception:  # a bug in one group must not end the deadlines of all
                     log.exception("bug in the janitor of %s", group)
-            try:
-                self.each_tick(now)
-            except Exception:
-                log.exception("bug in the deadlines of clients")
+            for tick in self.each_tick:
+                try:
+                    tick(now)
+                except Exception:
+                    log.exception("bug in %s", tick)
             for connection in [c for c in self._cancels if now - c.since > CANCEL_TIMEOUT_S]:
                 connection.on_eof("timeout")
 

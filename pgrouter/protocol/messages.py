@@ -6,7 +6,6 @@ None of this is on the data path: what passes through is never built or taken ap
 from __future__ import annotations
 
 import struct
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgrouter.errors import ProtocolViolation
@@ -143,9 +142,8 @@ class StartupMessage(NamedTuple):
         return default
 
 
-@lru_cache(maxsize=256)
 def read_startup(body: bytes) -> StartupMessage:
-    """Take a startup packet apart (without its length); what one application's connections send is taken apart once.
+    """Take a startup packet apart (without its length).
 
     Raises:
         ProtocolViolation: 08P01, it is not name/value pairs ending in a NUL, or is not valid UTF-8.

@@ -35,6 +35,7 @@ cdef class ClientConnection(Link):
     cdef Py_ssize_t refused(self, int refusal, bint unnamed, Py_ssize_t pos) except -1
     cdef Py_ssize_t swallow(self, Py_ssize_t pos, Py_ssize_t end) except -1
     cpdef int skip(self, Py_ssize_t size) except -1
+    cpdef int follow(self, object profile, object startup_profile) except -1
     cdef int choose(self) except -1
     cpdef double must_see_s(self) noexcept
     cdef bint is_fresh(self, ServerConnection server) except -1

@@ -374,11 +374,12 @@ class ClientConnection(Link):
 
     # -- conversations and ends
 
-    def follow(self, profile, startup_profile) -> None:
+    def follow(self, profile, startup_profile) -> int:
         """Take these settings as the session's own, and those to which its RESET goes back."""
         self.profile = profile
         self.startup_profile = startup_profile
         self.batch.has_startup = bool(startup_profile.values)
+        return 0
 
     def settled(self) -> None:
         """The transaction is over, or was lost: nothing of it, and of what was sent, is left to act on."""

@@ -1,21 +1,25 @@
-"""Conversations: what answers a client in place of a server. Python at its ease, off the data path."""
+"""Conversations: what answers a client in place of a server. Off the data path; compiled for the sake of logins."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import cython
+
 from pgrouter.errors import ProtocolViolation
-from pgrouter.protocol import codes, framing
+from pgrouter.protocol import codes
+from pgrouter.protocol.codes import MAX_MESSAGE
+from pgrouter.protocol.framing import UNKNOWN, copied, frontend_kind, length_at
+from pgrouter.proxy.client import ClientConnection
 from pgrouter.routing.statement import Tx
 from pgrouter.session.limbo import Limbo
 
 if TYPE_CHECKING:
     from pgrouter.errors import RouterError
-    from pgrouter.proxy.client import ClientConnection
     from pgrouter.server.connection import ServerConnection
 
 # A conversation understands its messages, so it keeps them whole; none of ours needs more.
-MAX_MESSAGE = 1024 * 1024
+LONGEST = 1024 * 1024
 _ENDINGS = {Tx.COMMIT: "COMMIT", Tx.ROLLBACK: "ROLLBACK"}
 _NAMELESS = b"\0\0"  # a Query, Parse or Bind of empty strings
 
@@ -26,37 +30,43 @@ class Conversation:
     def __init__(self, client: ClientConnection) -> None:
         self.client = client
 
-    def on_bytes(self, data: bytes) -> int:
+    def on_bytes(self, data: bytes) -> cython.Py_ssize_t:
         """Use whole messages of `data`; give how many bytes that were."""
-        used = 0
-        while self.client.conversation is self and not self.client.closed and len(data) - used >= 5:
+        code: cython.int
+        length: cython.uint
+        size: cython.Py_ssize_t
+        here: cython.Py_ssize_t
+        used: cython.Py_ssize_t = 0
+        end: cython.Py_ssize_t = len(data)
+        while self.client.conversation is self and not self.client.closed and end - used >= 5:
             code = data[used]
-            length = int.from_bytes(data[used + 1 : used + 5], "big")
-            size = length + 1
-            too_long = length > MAX_MESSAGE
-            impossible = length < 4 or length > codes.MAX_MESSAGE or not self.knows(code)
+            length = length_at(data, used + 1)
+            too_long: cython.bint = length > LONGEST
+            impossible: cython.bint = length < 4 or length > MAX_MESSAGE or not self.knows(code)
             if impossible or (too_long and not self.on_long_message(code)):
                 self.client.violation(ProtocolViolation(f"invalid frontend message type {code} or length {length}"))
-                return len(data)
-            here = min(size, len(data) - used)
+                return end
+            size = length
+            size += 1
+            here = min(size, end - used)
             if too_long:
                 self.client.skip(size - here)
             elif here < size:
                 break
             else:
-                self.on_message(code, data[used + 5 : used + size])
+                self.on_message(code, copied(data, used + 5, used + size))
             used += here
         return used
 
-    def knows(self, code: int) -> bool:
+    def knows(self, code: cython.int) -> cython.bint:
         """Whether a message of this type may come at all."""
-        return framing.frontend_kind(code) != framing.UNKNOWN
+        return frontend_kind(code) != UNKNOWN
 
-    def on_message(self, code: int, body: bytes) -> None:
+    def on_message(self, code: cython.int, body: bytes) -> None:
         """Answer one message."""
         raise NotImplementedError
 
-    def on_long_message(self, code: int) -> bool:  # noqa: ARG002 (for those that can)
+    def on_long_message(self, code: cython.int) -> cython.bint:
         """Answer one that is too long to be kept, by its type alone; whether that was possible."""
         return False
 
@@ -83,7 +93,7 @@ class LimboConversation(Conversation):
         super().__init__(client)
         self.limbo = Limbo(error, self, skipping=skipping, failed=failed)
 
-    def on_message(self, code: int, body: bytes) -> None:
+    def on_message(self, code: cython.int, body: bytes) -> None:
         """Refuse, or end the lost transaction."""
         if code == codes.TERMINATE:
             self.client.leave()
@@ -94,7 +104,7 @@ class LimboConversation(Conversation):
         if self.limbo.over:
             self.end()
 
-    def on_long_message(self, code: int) -> bool:
+    def on_long_message(self, code: cython.int) -> cython.bint:
         """Refuse it: nothing that long ends a transaction."""
         self.on_message(code, _NAMELESS)
         return True

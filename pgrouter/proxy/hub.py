@@ -9,19 +9,24 @@ from __future__ import annotations
 import hmac
 import logging
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+import cython
 import msgspec
 
 from pgrouter.errors import RouterError
 from pgrouter.net.options import socket_options
+from pgrouter.pool.group import Group
 from pgrouter.protocol import messages
+from pgrouter.proxy.application import Application
 from pgrouter.proxy.batch import RouteCounts
+from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.conversation import LimboConversation
 from pgrouter.proxy.loss import tell
 from pgrouter.proxy.presented import forget_shared
 from pgrouter.routing.policy import PLAIN, facts_of
 from pgrouter.routing.statement import Effect
+from pgrouter.server.connection import ServerConnection
 from pgrouter.session import harvest, remains
 from pgrouter.session.consistency import demands
 from pgrouter.session.pins import forbidden_by
@@ -30,19 +35,19 @@ from pgrouter.session.settings import strings_are_unusual
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pgrouter.auth.client import ClientIdentity
     from pgrouter.auth.users import UserStore
     from pgrouter.config.settings import Settings
-    from pgrouter.pool.group import Group
     from pgrouter.pool.pools import Pools
-    from pgrouter.proxy.client import ClientConnection
     from pgrouter.proxy.databases import Databases
     from pgrouter.routing.catalog import ByRole
-    from pgrouter.routing.policy import Facts
-    from pgrouter.server.connection import ServerConnection
 
 log = logging.getLogger("pgrouter.client")
 
 IDLE = ord("I")
+
+APPLICATIONS = 256  # that are known by heart
+SENSES = 1024
 
 _GONE = object()  # who wrote last on a server, and may have left values of sequences
 
@@ -60,6 +65,27 @@ class ClientInfo(msgspec.Struct, frozen=True):
         return f"{self.database}/{self.user}@{self.address}:{self.port}"
 
 
+class Sense:
+    """What the settings of a session mean, in its pool and at its listener: one for all that have the same."""
+
+    def __init__(self, client: ClientConnection, hub: Hub) -> None:
+        group: Group = client.group
+        limits = group.settings
+        settings = {name.lower(): value for name, value in group.parameters} | dict(client.profile.values)
+        facts = facts_of(settings, mode=client.mode, pinned=limits.mode == "session")
+        database = hub.databases.get(group.database)
+        self.parameters = group.parameters
+        self.unusual_strings = strings_are_unusual(settings)
+        self.facts = PLAIN if facts == PLAIN else facts
+        self.consistency, self.must_see_lsn = demands(settings, hub.settings.routing.read_consistency)
+        self.statements = database.statements(None if client.profile.names else group.user)
+        self.shared = database.shared
+        self.keeps_server = limits.mode == "session"
+        self.forbidden = forbidden_by(limits)
+        self.prepared_statements = limits.prepared_statements
+        self.welcome = None  # what such a client is told at the end of its login, but for its cancel key
+
+
 class Hub:
     """All clients and what they share."""
 
@@ -71,24 +97,31 @@ class Hub:
         users: UserStore,
         open_console: Callable[[ClientConnection], None],
     ) -> None:
-        self.settings = settings
         self.pools = pools
         self.databases = databases
-        self.users = users
         self.open_console = open_console
         self.profiles = pools.profiles
-        self.clients: dict[int, ClientConnection] = {}
-        self.logging_in: dict[int, ClientConnection] = {}
+        self.clients = {}  # by their ids, once they have said who they are
+        self.logging_in = {}  # by their ids, until they have proved it
         self.routes = RouteCounts()
         self.draining = False
+        self.application = lru_cache(maxsize=APPLICATIONS)(Application)
+        self.senses = {}
+        self._take(settings, users)
+
+    def _take(self, settings: Settings, users: UserStore) -> None:
+        self.settings = settings
+        self.users = users
+        self.max_clients = settings.pool.max_clients
+        self.tells = settings.log.connections and settings.log.level in ("debug", "info")
         self.pools.socket_options = self.socket_options = socket_options(settings.tcp)
 
     def reload(self, settings: Settings, users: UserStore) -> None:
         """Take new settings. What they forbid is refused from now on; a session that keeps its server does so."""
-        self.settings = settings
-        self.users = users
-        self.pools.socket_options = self.socket_options = socket_options(settings.tcp)
+        self._take(settings, users)
         self.pools.reload(settings.pool)
+        self.application.cache_clear()
+        self.senses = {}
         for client in self.clients.values():
             if client.group is not None:
                 client.batch.forbid(forbidden_by(client.group.settings))
@@ -96,52 +129,58 @@ class Hub:
 
     # -- coming
 
-    def arrived(self, client: ClientConnection) -> None:
+    def arrived(self, client: ClientConnection) -> int:
         """A connection was accepted; it has until the login timeout to say who it is."""
         self.logging_in[client.client_id] = client
+        return 0
 
-    def admit(self, client: ClientConnection) -> bool:
+    def admit(self, client: ClientConnection) -> cython.bint:
         """Count a client in, if there is room."""
-        if len(self.clients) >= self.settings.pool.max_clients:
+        if len(self.clients) >= self.max_clients:
             return False
         self.clients[client.client_id] = client
         return True
 
-    @staticmethod
-    def client_info(client: ClientConnection, startup: messages.StartupMessage) -> ClientInfo:
-        """Describe a client that has said who it is."""
-        address, port = client.address[:2]
-        return ClientInfo(startup.user, startup.database or startup.user, address, port, startup.application_name)
-
-    def logged_in(self, client: ClientConnection) -> None:
-        """A login is complete. In session pooling the client keeps its first server, which must take its writes."""
-        if client.group is not None:
-            if client.group.settings.mode == "session":
+    def logged_in(self, client: ClientConnection, sense: Sense | None = None) -> int:
+        """A login is complete, the console's without a sense. In session pooling the client keeps its first server."""
+        if sense is not None:
+            if sense.keeps_server:  # which must take its writes
                 self._pin(client, "session pooling")
-            self._learn(client)
+            self._learn(client, sense)
         self.logging_in.pop(client.client_id, None)
         client.idle_at = self.pools.poller.now
-        if self.settings.log.connections:
+        if self.tells:
             self.log(client, logging.INFO, "login")
+        return 0
 
-    def _learn(self, client: ClientConnection) -> None:
+    def sense(self, client: ClientConnection) -> Sense:
+        """Give what the client's settings mean."""
+        key: tuple = (client.group, client.profile, client.mode)
+        found: Sense = self.senses.get(key)
+        if found is None or found.parameters is not client.group.parameters:
+            if len(self.senses) >= SENSES:
+                self.senses = {}
+            found = self.senses[key] = Sense(client, self)
+        return found
+
+    def _learn(self, client: ClientConnection, sense: Sense) -> int:
         """Take what the session's settings mean for reading its statements and for routing them."""
-        limits = client.group.settings
-        consistency = self.settings.routing.read_consistency
-        sense = _sense(client.group.parameters, client.profile.values, client.mode, limits.mode, consistency)
         client.statements.unusual_strings = sense.unusual_strings
-        self._enter(client)
-        client.batch.forbid(forbidden_by(limits))
-        client.statements.limit = limits.prepared_statements
-        client.consistency, client.must_see_lsn = sense.demands
+        client.statements.enter(sense.statements, sense.shared)
+        client.statements.limit = sense.prepared_statements
+        client.consistency = sense.consistency
+        client.must_see_lsn = sense.must_see_lsn
+        client.batch.forbid(sense.forbidden)
         client.batch.make_way = self.databases.make_way
-        client.batch.follow(sense.facts)
+        return client.batch.follow(sense.facts)
 
     def adopt(self, name: str, catalog: ByRole) -> None:
         """Judge the statements of a database by this catalog from now on."""
         self.databases.get(name).adopt(catalog)
+        self.senses = {}
         for client in self._clients_of(name):
-            self._enter(client)
+            sense: Sense = self.sense(client)
+            client.statements.enter(sense.statements, sense.shared)
 
     def has_clients(self, database: str) -> bool:
         """Whether a client is connected to a database."""
@@ -150,17 +189,11 @@ class Hub:
     def _clients_of(self, database: str) -> Iterator[ClientConnection]:
         return (one for one in self.clients.values() if one.group is not None and one.group.database == database)
 
-    def _enter(self, client: ClientConnection) -> None:
-        """Have a client's statements judged as its session sees names."""
-        database = self.databases.get(client.group.database)
-        role = None if client.profile.names else client.group.user
-        client.statements.enter(database.statements(role), database.shared)
-
-    def is_console(self, database: str) -> bool:
+    def is_console(self, database: str) -> cython.bint:
         """Whether this database name is the console."""
         return database in self.settings.admin.databases
 
-    def group(self, database: str, user: str, identity: object) -> Group:
+    def group(self, database: str, user: str, identity: ClientIdentity) -> Group:
         """Give the pools of a client: its own credential logs in to servers, where there is one."""
         return self.pools.group(database, user, self.users.credential(user, identity))
 
@@ -179,7 +212,7 @@ class Hub:
             client.profile = client.startup_profile
             self._keep(client, server, 0)
             client.settled()
-            self._learn(client)
+            self._learn(client, self.sense(client))
         if effects & Effect.DEALLOCATE:
             forget_shared(server)
             server.dirty = True
@@ -235,7 +268,7 @@ class Hub:
         )
         client.profile = self.profiles.of(client_values)
         server.profile = self.profiles.of(server_values)
-        self._learn(client)
+        self._learn(client, self.sense(client))
 
     def parameter(self, client: ClientConnection, body: bytes) -> bytes | None:
         """See a server's ParameterStatus; b"" keeps it from the client: its RESET means the startup packet's value."""
@@ -310,7 +343,7 @@ class Hub:
             client.wrote.written_by = _GONE
         if server is not None:
             self._take_back(client, server)
-        if known and self.settings.log.connections and client.info is not None:
+        if known and self.tells and client.info is not None:
             self.log(client, logging.INFO, "logout")
 
     def _take_back(self, client: ClientConnection, server: ServerConnection) -> None:
@@ -347,26 +380,3 @@ class Hub:
     def log(self, client: ClientConnection, level: int, text: str) -> None:
         """Write a line of a client's connection: its id, who it is, what happened."""
         log.log(level, "C-%d %s: %s", client.client_id, client.info or "-", text)
-
-
-class _Sense(NamedTuple):
-    """What a session's settings mean: how its strings read, how it is routed, what its reads must see."""
-
-    unusual_strings: bool
-    facts: Facts
-    demands: tuple[int, int]
-
-
-@lru_cache(maxsize=1024)
-def _sense(
-    parameters: tuple[tuple[str, str], ...],
-    values: tuple[tuple[str, str], ...],
-    mode: str,
-    pooling: str,
-    consistency: str,
-) -> _Sense:
-    """Make sense of a server's settings and a session's own, in a listener and pool of these modes."""
-    settings = {name.lower(): value for name, value in parameters} | dict(values)
-    facts = facts_of(settings, mode=mode, pinned=pooling == "session")
-    demanded = demands(settings, consistency)
-    return _Sense(strings_are_unusual(settings), PLAIN if facts == PLAIN else facts, demanded)

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import select
 import socket
 from typing import TYPE_CHECKING
 
+import cython
+
 from pgrouter.net.options import apply
-from pgrouter.net.poller import Watched
+from pgrouter.net.poller import Poller, Watched
 from pgrouter.proxy.client import ClientConnection
+from pgrouter.proxy.hub import Hub
 from pgrouter.proxy.login import Login
 
 if TYPE_CHECKING:
     from pgrouter.config.settings import Listen
-    from pgrouter.net.poller import Poller
-    from pgrouter.proxy.hub import Hub
 
 log = logging.getLogger("pgrouter.listener")
 
 BACKLOG = 1024  # the kernel's own limit (net.core.somaxconn) is usually 4096
 PAUSE_S = 0.2  # when accepting fails: most often no descriptors are left, and it is pointless until some are free
 MOST_AT_ONCE = 64
+
+READ = select.EPOLLIN
+IPV4 = socket.AF_INET
+NOBODY = (errno.EAGAIN, errno.EINTR, errno.ECONNABORTED)  # waits any more
 
 
 class Listener(Watched):
@@ -40,8 +47,12 @@ class Listener(Watched):
         self.sock.setblocking(False)
         self.tune()
         self.host, self.port = self.sock.getsockname()[:2]
-        self._at_once = 1.0
-        self._watched = False
+        self.fd = self.sock.fileno()
+        self.address = None  # of the client that was accepted last
+        self.last_number = 0  # and its host, if that was asked of C
+        self.last_host = None
+        self.at_once = 1.0
+        self.watched = False
 
     def tune(self) -> None:
         """Take the options of the settings, for the clients from now on."""
@@ -49,47 +60,111 @@ class Listener(Watched):
 
     def start(self) -> None:
         """Accept clients."""
-        if self.sock.fileno() >= 0 and not self._watched:
-            self._watched = True
-            self.poller.register(self, self.sock.fileno(), select.EPOLLIN)
+        if self.fd >= 0 and not self.watched:
+            self.watched = True
+            self.poller.register(self, self.fd, READ)
 
-    def on_event(self, mask: int) -> int:  # noqa: ARG002  (accept will say what it is)
+    def on_event(self, mask: cython.uint) -> int:
         """Accept who waits."""
-        for _ in range(int(self._at_once)):
+        for _ in range(cython.cast(cython.int, self.at_once)):
             try:
-                # socket.accept() asks for family and type and makes enumerations of them: as much work as all the rest
-                descriptor, address = self.sock._accept()  # noqa: SLF001
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                self._at_once = 1.0
-                return 0
+                if not self.accept_one():
+                    self.at_once = 1.0
+                    return 0
             except OSError as error:
                 log.error("cannot accept: %s", error.strerror)  # noqa: TRY400  (not a bug)
-                self._unwatch()
+                self.unwatch()
                 self.poller.loop.call_later(PAUSE_S, self.start)
                 return 0
-            try:
-                self._admit(socket.SocketType(self.family, socket.SOCK_STREAM, 0, descriptor), address)
             except Exception:  # must not reach the poller, which would close what has a bug
                 log.exception("bug in accepting a client")
-        self._at_once = min(self._at_once * 1.25, MOST_AT_ONCE)
+        self.at_once = min(self.at_once * 1.25, MOST_AT_ONCE)
         return 0
 
-    def _admit(self, sock: socket.SocketType, address: tuple) -> None:
-        sock.setblocking(False)
-        client = ClientConnection(self.poller, self.hub, self.listen.mode)
-        client.address = address
-        client.conversation = Login(client)
-        client.attach(sock, select.EPOLLIN)
+    def accept_one(self) -> cython.bint:
+        """Accept a client; False: there is none."""
+        client: ClientConnection
+        sock = self.accept()
+        if sock is None:
+            return False
+        try:
+            client = ClientConnection(self.poller, self.hub, self.listen.mode)
+            client.address = self.address
+            client.conversation = Login(client)
+            client.attach(sock, READ)
+        except:
+            sock.close()
+            raise
         self.hub.arrived(client)
+        return True
 
-    def _unwatch(self) -> None:
-        if self._watched:
-            self._watched = False
-            self.poller.unregister(self.sock.fileno())
+    def accept(self) -> Accepted | socket.SocketType | None:
+        """Give the socket of the next client, and note its address."""
+        if cython.compiled and self.family == IPV4:
+            return self.accept_ipv4()
+        try:
+            # socket.accept() asks for family and type and makes enumerations of them: as much work as all the rest
+            fd, self.address = self.sock._accept()
+        except OSError as error:
+            if error.errno in NOBODY:
+                return None
+            raise
+        sock = socket.SocketType(self.family, socket.SOCK_STREAM, 0, fd)
+        sock.setblocking(False)
+        return sock
+
+    def accept_ipv4(self) -> Accepted | None:
+        """Do the same with one system call in place of three."""
+        host: cython.char[16]
+        peer: libc.sockaddr_in
+        size: libc.socklen_t = cython.sizeof(peer)
+        whoever = cython.cast(cython.pointer(libc.sockaddr), cython.address(peer))
+        flags: cython.int = libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC
+        fd: cython.int = libc.accept4(self.fd, whoever, cython.address(size), flags)
+        if fd < 0:
+            if libc.c_errno in NOBODY:
+                return None
+            raise OSError(libc.c_errno, os.strerror(libc.c_errno))
+        if peer.sin_addr.s_addr != self.last_number or self.last_host is None:  # most come from where the last one came
+            libc.inet_ntop(IPV4, cython.address(peer.sin_addr), host, cython.sizeof(host))
+            self.last_number = peer.sin_addr.s_addr
+            self.last_host = host.decode()
+        self.address = (self.last_host, libc.ntohs(peer.sin_port))
+        return Accepted(fd)
+
+    def unwatch(self) -> int:
+        """Have clients wait."""
+        if self.watched:
+            self.watched = False
+            self.poller.unregister(self.fd)
+        return 0
 
     def close(self) -> int:
         """Accept no more."""
-        if self.sock.fileno() >= 0:
-            self._unwatch()
+        if self.fd >= 0:
+            self.unwatch()
             self.sock.close()
+            self.fd = -1
         return 0
+
+
+class Accepted:
+    """As much of a socket as the stream of a client needs: Python's own costs two system calls to make."""
+
+    def __init__(self, fd: cython.int) -> None:
+        self.fd = fd
+
+    def fileno(self) -> int:
+        """Give the descriptor, as a socket does."""
+        return self.fd
+
+    def getsockname(self) -> tuple:
+        """Give our own address."""
+        with socket.socket(fileno=os.dup(self.fd)) as twin:
+            return twin.getsockname()
+
+    def close(self) -> None:
+        """Close it; a second time does nothing."""
+        if self.fd >= 0:
+            c_close(self.fd)
+            self.fd = -1

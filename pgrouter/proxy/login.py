@@ -10,10 +10,13 @@ Source: protocol chapter, "Start-up"; backend/tcop/backend_startup.c.
 from __future__ import annotations
 
 import logging
-import os
+import struct
+from os import urandom
 from typing import TYPE_CHECKING
 
-from pgrouter.auth.client import client_login
+import cython
+
+from pgrouter.auth.client import ClientIdentity, client_login
 from pgrouter.auth.server import ServerRefused
 from pgrouter.errors import (
     FeatureNotSupported,
@@ -23,79 +26,95 @@ from pgrouter.errors import (
     TooManyClients,
 )
 from pgrouter.protocol import codes, messages
+from pgrouter.protocol.codes import (
+    BACKEND_KEY_DATA,
+    CANCEL_REQUEST,
+    GSSENC_REQUEST,
+    MAX_STARTUP_PACKET,
+    PASSWORD,
+    SSL_REQUEST,
+)
+from pgrouter.protocol.framing import copied, length_at
+from pgrouter.protocol.messages import AUTHENTICATION_OK, READY_IDLE
+from pgrouter.proxy.application import Application
+from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.conversation import Conversation
+from pgrouter.proxy.hub import ClientInfo, Sense
 from pgrouter.session.settings import spelled, transition
 
 if TYPE_CHECKING:
-    from pgrouter.auth.client import ClientIdentity
-    from pgrouter.proxy.client import ClientConnection
     from pgrouter.server.connection import ServerConnection
 
-NEWEST_MINOR = 2
 LENGTH = 4  # bytes of the packet's length, which counts itself
 SHORTEST = 8  # a packet of a length and a request code
 AHEAD = 64 * 1024  # what a client may send before its login is over
 LONG_KEY = 32  # bytes of a cancel key in protocol 3.2, as PostgreSQL's own
 SHORT_KEY = 4
 
+_key_head = struct.Struct("!BII").pack
+
 
 class Login(Conversation):
     """Everything before the first ReadyForQuery."""
 
     def __init__(self, client: ClientConnection) -> None:
-        super().__init__(client)
+        self.client = client
         self.hub = client.hub
-        self.startup: messages.StartupMessage | None = None
+        self.application = None  # what the startup packet says
         self.exchange = None  # the authentication conversation
-        self.credential: object = None
         self.proof = b""  # the router's own of SCRAM, which the client does not answer: it goes with what comes next
 
     # -- bytes
 
-    def on_bytes(self, data: bytes) -> int:
+    def on_bytes(self, data: bytes) -> cython.Py_ssize_t:
         """Before the startup packet messages have no type."""
-        used = 0
+        used: cython.Py_ssize_t = 0
+        end: cython.Py_ssize_t = len(data)
+        length: cython.uint
         try:
-            while self.startup is None and not self.client.closed:
-                length = int.from_bytes(data[used : used + 4], "big")
-                if len(data) - used < LENGTH:
+            while self.application is None and not self.client.closed:
+                if end - used < LENGTH:
                     return used
-                if length < SHORTEST or length > codes.MAX_STARTUP_PACKET:
+                length = length_at(data, used)
+                if length < SHORTEST or length > MAX_STARTUP_PACKET:
                     raise ProtocolViolation("invalid length of startup packet")
-                if len(data) - used < length:
+                if end - used < length:
                     return used
-                self._first_packet(data[used + 4 : used + length])
+                self.first_packet(copied(data, used + LENGTH, used + length))
                 used += length
-            if self.startup is not None and self.exchange is None:
-                if len(data) - used > AHEAD:
+            if self.application is not None and self.exchange is None:
+                if end - used > AHEAD:
                     self.client.pause()
                 return used  # sent ahead of the end of the login: it has to wait
-            return used + super().on_bytes(data[used:])
+            if used == 0:
+                return Conversation.on_bytes(self, data)
+            return used if used == end else used + Conversation.on_bytes(self, data[used:])
         except RouterError as error:
             self._fail(error)
-            return len(data)
+            return end
 
-    def knows(self, code: int) -> bool:
+    def knows(self, code: cython.int) -> cython.bint:
         """During authentication only answers to it may come."""
-        return code == codes.PASSWORD
+        return code == PASSWORD
 
     def _fail(self, error: RouterError) -> None:
         if not self.client.closed:
             if isinstance(error, ServerRefused):  # PostgreSQL's own words
-                self._say(messages.message(codes.ERROR_RESPONSE, error.body))
+                self.say(messages.message(codes.ERROR_RESPONSE, error.body))
             else:
                 error.severity = "FATAL"
-                self._say(messages.error_response(error))
+                self.say(messages.error_response(error))
             self.hub.log(self.client, logging.INFO, f"login failed: {error.message}")
             self.client.leave()
 
     # -- startup
 
-    def _first_packet(self, body: bytes) -> None:
-        request = int.from_bytes(body[:4], "big")
-        if request in (codes.SSL_REQUEST, codes.GSSENC_REQUEST):
+    def first_packet(self, body: bytes) -> int:
+        """Take what a connection may begin with."""
+        request: cython.uint = length_at(body, 0)
+        if request == SSL_REQUEST or request == GSSENC_REQUEST:
             self.client.send_bytes(b"N")
-        elif request == codes.CANCEL_REQUEST:
+        elif request == CANCEL_REQUEST:
             self.hub.cancel(int.from_bytes(body[4:8], "big"), body[8:])
             self.client.leave()
         elif request >> 16 != 3:
@@ -104,70 +123,80 @@ class Login(Conversation):
                 severity="FATAL",
             )
         else:
-            self._begin(messages.read_startup(body))
+            self.begin(self.hub.application(body))
+        return 0
 
-    def _begin(self, startup: messages.StartupMessage) -> None:
-        user = startup.user
-        if not user:
+    def begin(self, application: Application) -> int:
+        """Ask who is there for a proof."""
+        client: ClientConnection = self.client
+        if not application.user:
             raise InvalidAuthorization("no PostgreSQL user name specified in startup packet")
-        self.startup = startup
-        self.client.info = self.hub.client_info(self.client, startup)
-        if startup.replicates:
+        self.application = application
+        client.info = ClientInfo(
+            application.user, application.database, client.address[0], client.address[1], application.name
+        )
+        if application.replicates:
             raise FeatureNotSupported(
                 "replication connections do not pass through pgrouter",
                 hint="Connect to the member itself for pg_basebackup, pg_receivewal or logical replication.",
                 severity="FATAL",
             )
-        minor = startup.protocol & 0xFFFF
-        if minor > NEWEST_MINOR or startup.options:
-            agreed = min(minor, NEWEST_MINOR)
-            self.client.send_bytes(messages.negotiate_protocol_version(agreed, startup.options))
-        if not self.hub.admit(self.client):
+        if application.negotiation:
+            client.send_bytes(application.negotiation)
+        if not self.hub.admit(client):
             raise TooManyClients(
                 "sorry, too many clients already", detail=f"pool.max_clients is {self.hub.settings.pool.max_clients}."
             )
-        self.exchange = client_login(self.hub.settings.auth.type, user, self.hub.users.get(user))
-        self._authenticate(None)
+        user = application.user
+        self.exchange = client_login(self.hub.settings.auth.type, user, self.hub.users.secrets.get(user))
+        return self.authenticate(None)
 
-    def on_message(self, code: int, body: bytes) -> None:
+    def on_message(self, code: cython.int, body: bytes) -> None:
         """Go on with the authentication."""
-        self._authenticate((code, body))
+        self.authenticate((code, body))
 
-    def _authenticate(self, answer: tuple[int, bytes] | None) -> None:
+    def authenticate(self, answer: tuple | None) -> int:
+        """Give the exchange the client's answer, and the client what the exchange asks."""
         if self.exchange is None:
             raise ProtocolViolation("unexpected message before the login was complete")
         try:
-            request = self.exchange.send(answer)
+            request: bytes = self.exchange.send(answer)
         except StopIteration as over:
             self.exchange = None
-            self._authenticated(over.value)
-        else:
-            if request:
-                self.client.send_bytes(request)
+            return self.authenticated(over.value)
+        if request:
+            self.client.send_bytes(request)
+        return 0
 
     # -- after authentication
 
-    def _authenticated(self, identity: ClientIdentity) -> None:
-        info = self.client.info
+    def authenticated(self, identity: ClientIdentity) -> int:
+        """Find the pools of who has proved who it is, and bring its settings there."""
+        client: ClientConnection = self.client
+        application: Application = self.application
         self.proof = identity.final
-        if self.hub.is_console(info.database):
-            self._say(b"")
-            self.hub.open_console(self.client)
-            return
-        group = self.hub.group(info.database, info.user, identity)
-        self.client.group = group
-        profile = self.hub.profiles.of_startup(self.startup.parameters)
-        self.client.follow(profile, profile)
-        if group.parameters is None:
-            group.wait_login(self.client)
+        if self.hub.is_console(application.database):
+            self.say(b"")
+            self.hub.open_console(client)
+            return 0
+        if application.group is None:
+            application.profile = self.hub.profiles.of_startup(application.parameters)
+            application.group = self.hub.group(application.database, application.user, identity)
+        elif identity.credential is not None:
+            application.group.credential = identity.credential  # the newest, as `Pools.group` would do
+        client.group = application.group
+        client.follow(application.profile, application.profile)
+        if client.group.parameters is None:
+            client.group.wait_login(client)
         else:
-            self._settings()
+            self.settle()
+        return 0
 
     def served(self, server: ServerConnection | None) -> None:
         """Parameters are known (no server), or here is a server that shall say whether our settings are valid."""
         try:
             if server is None:
-                self._settings()
+                self.settle()
             else:
                 self.client.link(server)
                 server.collector = []
@@ -181,15 +210,16 @@ class Login(Conversation):
         """No server: the login fails with its reason."""
         self._fail(error)
 
-    def _settings(self) -> None:
+    def settle(self) -> int:
+        """Have the settings checked by a server, if nobody has done that yet."""
         if self.client.profile.reported is not None:
-            self._welcome()
-            return
+            return self.welcome()
         server = self.client.group.take(True)
         if server is None:
             self.client.group.wait(self.client, True)
         else:
             self.served(server)
+        return 0
 
     def ready(self, server: ServerConnection) -> None:
         """The settings were applied, or refused."""
@@ -205,44 +235,44 @@ class Login(Conversation):
             # A setting to what the server has already is not reported: utf8 on one that has UTF8.
             if names := self._reportable():
                 rows = [body for code, body in collected if code == codes.DATA_ROW]
-                reported.update(zip(names, messages.read_data_row(rows[-1]), strict=True))
+                reported.update(zip(names, messages.read_data_row(rows.pop()), strict=True))
             profile.reported = tuple(reported.items())
         else:
             server.dirty = True
         self.client.unlink()
         if refusal is None:
-            self._welcome()
+            self.welcome()
         elif not self.client.closed:
             fields = messages.read_error(refusal)
             self._fail(RouterError(fields.get("M", ""), sqlstate=fields.get("C", ""), detail=fields.get("D", "")))
 
-    def _welcome(self) -> None:
-        client = self.client
-        if client.profile.welcome is None or client.profile.welcome[0] is not client.group.parameters:
-            client.profile.welcome = client.group.parameters, self._parameters()
-        long_key = self.startup.protocol & 0xFFFF >= NEWEST_MINOR
-        client.key = os.urandom(LONG_KEY if long_key else SHORT_KEY)
-        self._say(
-            messages.AUTHENTICATION_OK
-            + client.profile.welcome[1]
-            + messages.backend_key_data(client.client_id, client.key)
-            + messages.READY_IDLE
-        )
-        self.hub.logged_in(client)
-        self.end()
+    def welcome(self) -> int:
+        """Say that the login is complete, and let the session begin."""
+        client: ClientConnection = self.client
+        sense: Sense = self.hub.sense(client)
+        if sense.welcome is None:
+            sense.welcome = AUTHENTICATION_OK + self._parameters()
+        size: cython.int = LONG_KEY if self.application.long_keys else SHORT_KEY
+        client.key = urandom(size)
+        head: bytes = _key_head(BACKEND_KEY_DATA, 8 + size, client.client_id)
+        self.say(sense.welcome + head + client.key + READY_IDLE)
+        self.hub.logged_in(client, sense)
+        client.conversation = None
         client.resume()
-        if client.kept:
-            client.process_partial()
+        return client.process_partial() if client.kept else 0
 
     def _parameters(self) -> bytes:
         parameters = dict(self.client.group.parameters)
         parameters.update(self._reported(parameters))
         return b"".join(messages.parameter_status(name, value) for name, value in parameters.items())
 
-    def _say(self, data: bytes) -> None:
-        data, self.proof = self.proof + data, b""
+    def say(self, data: bytes) -> int:
+        """Send this, behind our own proof where that is owed."""
+        if self.proof:
+            data, self.proof = self.proof + data, b""
         if data:
             self.client.send_bytes(data)
+        return 0
 
     def _reportable(self) -> list[str]:
         known = {name.lower() for name, _ in self.client.group.parameters}

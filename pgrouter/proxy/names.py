@@ -162,19 +162,22 @@ class StatementNames(UnnamedStatement):
 
     def forget_named(self) -> int:
         """Let go of all named statements."""
-        for shared in self.named.values():
-            self.shared.give(shared)
-        self.named = {}
-        self.unconfirmed = []
+        if self.named:
+            for shared in self.named.values():
+                self.shared.give(shared)
+            self.named = {}
+        if self.unconfirmed:
+            self.unconfirmed = []
         self.forget_closing()
         return self.forget_deallocated()
 
     def forget_closing(self) -> int:
         """Let go of the statements whose Close was never answered."""
-        for _, shared in self.closing:
-            if shared is not None:
-                self.shared.give(shared)
-        self.closing = []
+        if self.closing:
+            for _, shared in self.closing:
+                if shared is not None:
+                    self.shared.give(shared)
+            self.closing = []
         return 0
 
     def deallocate_all(self, server: ServerConnection) -> int:

@@ -7,7 +7,6 @@ identity on the data path. Names are lower case, values as `set_config()` takes 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -37,7 +36,7 @@ default_text_search_config bytea_output
 class Profile:
     """Settings that differ from the server's defaults; immutable, one object per content (see `Profiles`)."""
 
-    __slots__ = ("__weakref__", "meaning", "names", "reported", "values", "welcome")
+    __slots__ = ("__weakref__", "meaning", "names", "reported", "values")
 
     def __init__(self, values: tuple[tuple[str, str], ...]) -> None:
         self.values = values
@@ -45,8 +44,6 @@ class Profile:
         self.names = any(name in _NAMING for name, _ in values)  # it sees names in a way of its own
         # ParameterStatus values that PostgreSQL reported when it was first applied; None: not applied yet
         self.reported: tuple[tuple[str, str], ...] | None = None if needs_server(values) else values
-        # What clients that begin with it are told, and the server parameters that this was made of
-        self.welcome: tuple[object, bytes] | None = None
 
     def __repr__(self) -> str:
         return f"Profile({dict(self.values)})"
@@ -58,7 +55,6 @@ class Profiles:
     def __init__(self) -> None:
         self._known: WeakValueDictionary[tuple, Profile] = WeakValueDictionary()
         self.empty = self.of({})
-        self.of_startup = lru_cache(maxsize=256)(self._of_startup)
 
     def of(self, values: dict[str, str]) -> Profile:
         """Give the one profile with these values."""
@@ -68,7 +64,7 @@ class Profiles:
             profile = self._known[key] = Profile(key)
         return profile
 
-    def _of_startup(self, parameters: tuple[tuple[str, str], ...]) -> Profile:
+    def of_startup(self, parameters: tuple[tuple[str, str], ...]) -> Profile:
         """Give the profile that a startup packet asks for; raises as `from_startup` does."""
         return self.of(from_startup(parameters))
 

@@ -1,0 +1,23 @@
+cimport cython
+
+from pgrouter.auth.scram cimport (
+    ClientFirst, Proof, ServerFirst, new_nonce, read_client_final, read_client_first, server_final, server_first
+)
+from pgrouter.auth.wire cimport authentication
+from pgrouter.protocol.framing cimport copied, end_of_string, length_at
+
+cdef int AUTH_SASL_CONTINUE, AUTH_SASL_FINAL, PASSWORD
+cdef Py_ssize_t INT_BYTES, MAX_SASL_BYTES
+cdef unsigned int ABSENT
+cdef bytes MECHANISM
+
+@cython.final
+cdef class ClientIdentity:
+    cdef readonly str user
+    cdef readonly object credential
+    cdef readonly bytes final
+
+cpdef client_login(str auth_type, str user, secret)
+cdef bytes _body(tuple answer, str what, Py_ssize_t limit)
+cdef bytes _initial_response(bytes body)
+cdef object _proven(object secret, object known, Proof proof)

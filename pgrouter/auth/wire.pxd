@@ -1,0 +1,1 @@
+cpdef bytes authentication(int request, bytes data=*)

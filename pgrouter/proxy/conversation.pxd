@@ -1,0 +1,13 @@
+from pgrouter.protocol.framing cimport copied, frontend_kind, length_at
+from pgrouter.proxy.client cimport ClientConnection
+
+cdef unsigned int MAX_MESSAGE, LONGEST
+cdef int UNKNOWN
+
+cdef class Conversation:
+    cdef readonly ClientConnection client
+
+    cpdef Py_ssize_t on_bytes(self, bytes data) except -1
+    cpdef bint knows(self, int code) except -1
+    cpdef on_message(self, int code, bytes body)
+    cpdef bint on_long_message(self, int code) except -1

@@ -1,0 +1,44 @@
+from pgrouter.pool.group cimport Group
+from pgrouter.proxy.batch cimport RouteCounts
+from pgrouter.proxy.client cimport ClientConnection
+from pgrouter.routing.cache cimport StatementCache
+from pgrouter.server.connection cimport ServerConnection
+
+cdef int IDLE
+
+cdef class Sense:
+    cdef object parameters
+    cdef bint unusual_strings
+    cdef object facts
+    cdef int consistency
+    cdef long long must_see_lsn
+    cdef StatementCache statements
+    cdef object shared
+    cdef bint keeps_server
+    cdef int forbidden
+    cdef Py_ssize_t prepared_statements
+    cdef public bytes welcome
+
+cdef class Hub:
+    cdef readonly object settings
+    cdef readonly object users
+    cdef readonly object pools
+    cdef readonly object databases
+    cdef readonly object open_console
+    cdef readonly object profiles
+    cdef readonly dict clients
+    cdef readonly dict logging_in
+    cdef readonly RouteCounts routes
+    cdef public bint draining
+    cdef readonly object socket_options
+    cdef readonly object application
+    cdef dict senses
+    cdef Py_ssize_t max_clients
+    cdef bint tells
+
+    cpdef int arrived(self, ClientConnection client) except -1
+    cpdef bint admit(self, ClientConnection client) except -1
+    cpdef int logged_in(self, ClientConnection client, Sense sense=*) except -1
+    cpdef bint is_console(self, str database) except -1
+    cpdef Sense sense(self, ClientConnection client)
+    cdef int _learn(self, ClientConnection client, Sense sense) except -1

@@ -1,0 +1,27 @@
+from pgrouter.auth.client cimport ClientIdentity
+from pgrouter.protocol.framing cimport copied, length_at
+from pgrouter.proxy.application cimport Application
+from pgrouter.proxy.client cimport ClientConnection
+from pgrouter.proxy.conversation cimport Conversation
+from pgrouter.proxy.hub cimport Hub, Sense
+
+cdef int BACKEND_KEY_DATA, PASSWORD
+cdef unsigned int CANCEL_REQUEST, GSSENC_REQUEST, SSL_REQUEST
+cdef unsigned int LENGTH, SHORTEST, MAX_STARTUP_PACKET
+cdef Py_ssize_t AHEAD
+cdef int LONG_KEY, SHORT_KEY
+cdef bytes AUTHENTICATION_OK, READY_IDLE
+
+cdef class Login(Conversation):
+    cdef Hub hub
+    cdef Application application
+    cdef object exchange
+    cdef bytes proof
+
+    cdef int first_packet(self, bytes body) except -1
+    cdef int begin(self, Application application) except -1
+    cdef int authenticate(self, tuple answer) except -1
+    cdef int authenticated(self, ClientIdentity identity) except -1
+    cdef int settle(self) except -1
+    cdef int welcome(self) except -1
+    cdef int say(self, bytes data) except -1
