@@ -13,9 +13,15 @@ cdef extern from "<sys/epoll.h>" nogil:
         epoll_data_t data
     int epoll_wait(int epfd, epoll_event *events, int maxevents, int timeout)
 
+# recv and send themselves: the C library's own do twice as much, to be cancellable, once a program has had a thread.
+cdef extern from "<sys/syscall.h>" nogil:
+    long SYS_recvfrom
+    long SYS_sendto
+
+cdef extern from "<unistd.h>" nogil:
+    long syscall(long number, ...)
+
 cdef extern from "<sys/socket.h>" nogil:
-    ssize_t recv(int fd, void *buf, size_t n, int flags)
-    ssize_t send(int fd, const void *buf, size_t n, int flags)
     int MSG_NOSIGNAL
 
 cdef extern from "<string.h>" nogil:
@@ -34,5 +40,10 @@ cdef extern from "<errno.h>" nogil:
     int c_errno "errno"
 
 cdef extern from "Python.h":
+    ctypedef struct PyInterpreterState
+    ctypedef struct PyThreadState
+    PyInterpreterState *PyInterpreterState_Get()
+    PyThreadState *PyInterpreterState_ThreadHead(PyInterpreterState *interpreter)
+    PyThreadState *PyThreadState_Next(PyThreadState *thread)
     char *PyByteArray_AS_STRING(object o)
     char *PyBytes_AS_STRING(object o)

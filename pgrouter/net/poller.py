@@ -28,6 +28,10 @@ HEADROOM = 8 * 1024
 class Watched:
     """Whoever owns a socket in the set."""
 
+    def event(self, mask: cython.uint) -> int:
+        """Handle one epoll event, compiled; those of classes that are not go to `on_event`."""
+        return self.on_event(mask)
+
     def on_event(self, mask: cython.uint) -> int:
         """Handle one epoll event."""
         raise NotImplementedError
@@ -51,6 +55,7 @@ class Poller:
         self.buffer = bytearray(self.size)
         if cython.compiled:
             self.memory = cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(self.buffer))
+            self.interpreter = libc.PyInterpreterState_Get()
         self.real = clock is time.monotonic
         self.touch()
         self.called = False
@@ -86,18 +91,29 @@ class Poller:
         while True:
             if timeout_s > 0:
                 wait_ms = _milliseconds(deadline - self.now)
-            if cython.compiled:
-                with cython.nogil:
-                    count = libc.epoll_wait(self.epoll_fd, self.events, EVENTS_PER_ROUND, wait_ms)
-            else:
-                self.ready = self.epoll.poll(wait_ms / 1000 if wait_ms >= 0 else None, 256)
-                count = len(self.ready)
+            count = self.ask(wait_ms)
             self.touch()
             if count <= 0:  # the time is over, or a signal came
                 return 0
             self.handle(count)
             if self.called or (timeout_s >= 0 and self.now >= deadline):
                 return 0
+
+    def ask(self, wait_ms: cython.int) -> int:
+        """Wait for events, at most so many milliseconds; gives how many there are.
+
+        A thread that wants the interpreter gets it meanwhile. Where there is none, giving it up and taking it back
+        is spared: that touches more memory than a client's whole statement.
+        """
+        count: cython.int
+        if not cython.compiled:
+            self.ready = self.epoll.poll(wait_ms / 1000 if wait_ms >= 0 else None, 256)
+            return len(self.ready)
+        if libc.PyThreadState_Next(libc.PyInterpreterState_ThreadHead(self.interpreter)) == cython.NULL:
+            return libc.epoll_wait(self.epoll_fd, self.events, EVENTS_PER_ROUND, wait_ms)
+        with cython.nogil:
+            count = libc.epoll_wait(self.epoll_fd, self.events, EVENTS_PER_ROUND, wait_ms)
+        return count
 
     def handle(self, count: cython.int) -> int:
         """Give each event to its stream; a bug in one connection ends that connection, never the router."""
@@ -116,7 +132,7 @@ class Poller:
                     i += 1
                     stream = cython.cast(Watched, self.streams[fd])
                     if stream is not None:  # else it was closed earlier in this round
-                        stream.on_event(mask)
+                        stream.event(mask)
             except Exception as error:
                 log.exception("bug in the handler of a connection; it is closed")
                 if self.on_bug is not None:
