@@ -11,10 +11,11 @@ cdef extern from "<sys/epoll.h>" nogil:
     cdef struct epoll_event:
         uint32_t events
         epoll_data_t data
-    int epoll_wait(int epfd, epoll_event *events, int maxevents, int timeout)
 
-# recv and send themselves: the C library's own do twice as much, to be cancellable, once a program has had a thread.
+# System calls without the C library, whose recv, send and epoll_wait are twice as long once a program has had a thread:
+# they can be cancelled.
 cdef extern from "<sys/syscall.h>" nogil:
+    long SYS_epoll_pwait
     long SYS_recvfrom
     long SYS_sendto
 

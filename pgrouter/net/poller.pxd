@@ -21,6 +21,9 @@ cdef class Poller:
     cdef list streams
     cdef int epoll_fd
     cdef bint called
+    cdef int at
+    cdef int count
+    cdef Watched current
     cdef bint real
     cdef libc.timespec reading
     cdef libc.PyInterpreterState *interpreter
@@ -35,7 +38,8 @@ cdef class Poller:
     cpdef double touch(self) except -1
     cpdef int call(self) except -1
     cpdef int wait(self, double timeout_s) except -1
+    cdef int rounds(self, double timeout_s, double deadline) except -1
     cdef int ask(self, int wait_ms) except -2
-    cdef int handle(self, int count) except -1
+    cdef int handle(self) except -1
 
 cdef int _milliseconds(double seconds) noexcept

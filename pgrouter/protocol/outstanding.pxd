@@ -30,6 +30,7 @@ cdef class Outstanding:
     cdef int grow(self) except -1
     cdef int tell(self, int kind, unsigned int ident, bint done) except -1
     cdef inline int front(self) noexcept
+    cdef inline int action(self) noexcept
     cdef inline int behind(self, int place) noexcept
     cpdef int refusal(self) except -1
     cdef int pop(self) except -1

@@ -167,6 +167,10 @@ class Outstanding:
             return 0
         return (self.entries[self.head] & 255) >> SHIFT
 
+    def action(self) -> int:
+        """What to do with the answer of the oldest request."""
+        return self.entries[self.head] & 3
+
     def behind(self, place: cython.int) -> int:
         """The request that is so many places behind the oldest one, 0 when there is none."""
         if place >= self.count:
@@ -180,7 +184,7 @@ class Outstanding:
 
     def pop(self) -> int:
         """Take the oldest entry off."""
-        if self.entries[self.head] & 3 == FAKE:
+        if self.action() == FAKE:
             self.fakes -= 1
         self.count -= 1
         self.head = (self.head + 1) & self.mask if self.count else 0  # mostly the same entry, in the caches
@@ -259,7 +263,7 @@ class Outstanding:
             kind = self.front()
             if kind == SYNC:
                 return 0
-            self.lose(kind, self.entries[self.head] & 3, self.entries[self.head] >> 8)
+            self.lose(kind, self.action(), self.entries[self.head] >> 8)
             self.pop()
         self.skipping = True  # the Sync is still to come: the server ignores all before it
         return 0
@@ -284,7 +288,7 @@ class Outstanding:
     def take_fake(self) -> int:
         """Take the oldest request off if its answer is to be forged; gives it, or 0."""
         kind: cython.int
-        if self.fakes == 0 or self.count == 0 or self.entries[self.head] & 3 != FAKE:
+        if self.fakes == 0 or self.count == 0 or self.action() != FAKE:
             return 0
         kind = self.front()
         if kind == PARSE_NAMED or kind == CLOSE_NAMED:

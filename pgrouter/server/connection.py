@@ -416,7 +416,7 @@ class ServerConnection(Stream):
         """
         if code == NOTIFICATION_RESPONSE or self.owed.count == 0:
             return FORWARD
-        return SKIP if self.owed.entries[self.owed.head] & 3 == SKIP else FORWARD
+        return SKIP if self.owed.action() == SKIP else FORWARD
 
     def break_off(self, out: Gather, why: str, sqlstate: str) -> int:
         """Give the client what came before, and have no more to do with this server."""
