@@ -99,9 +99,9 @@ SHIFT = 2  # an entry is ident << 8 | request << SHIFT | action
 class Outstanding:
     """A ring of owed answers.
 
-    `events` (`told`: there are some) collects what became of named statements, in order, for the owner to take: (PARSE_NAMED, id, True) parsed,
-    (PARSE_NAMED, id, False) not parsed because of an error at or before it, (CLOSE, id, False) not closed, and the same
-    of CLOSE_NAMED without an id.
+    `events` (`told`: there are some) collects what became of named statements, in order, for the owner to take:
+    (PARSE_NAMED, id, True) parsed, (PARSE_NAMED, id, False) not parsed because of an error at or before it,
+    (CLOSE, id, False) not closed, and the same of CLOSE_NAMED without an id.
     The id is 0 where the lost request was a FAKE: the client's name is gone, the server is as it was.
     So it does of requests that change the client's unnamed statement, with the number of the change as id.
     `unnamed_lost`: nobody knows which unnamed statement the server has now; the owner sets it back.

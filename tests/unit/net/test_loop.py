@@ -214,3 +214,32 @@ def test_the_loop_closes_its_poller() -> None:
     loop.close()
     with pytest.raises(ValueError, match="closed"):
         stream.poller.register(stream, 0, READ)
+
+
+def test_a_thread_works_while_the_poller_waits(run: Run) -> None:
+    worked = threading.Event()
+
+    def work() -> None:
+        sum(range(100_000))
+        worked.set()
+
+    async def main() -> None:
+        thread = threading.Thread(target=work)
+        thread.start()
+        await asyncio.sleep(0.5)
+        assert worked.is_set(), "the poller kept the interpreter to itself"
+        thread.join()
+
+    run(main())
+
+
+def test_a_thread_of_the_loop_ends_with_its_work(run: Run) -> None:
+    async def main() -> None:
+        before = threading.active_count()
+        assert await asyncio.to_thread(threading.active_count) == before + 1
+        ends = time.monotonic() + SOON_S
+        while threading.active_count() > before and time.monotonic() < ends:
+            await asyncio.sleep(0.01)
+        assert threading.active_count() == before
+
+    run(main())
