@@ -1,7 +1,10 @@
+cimport cython
+
 from pgrouter.net cimport libc
 
 cdef Py_ssize_t ROOM
 
+@cython.final
 cdef class Gather:
     cdef const unsigned char *source
     cdef object py_source

@@ -11,14 +11,21 @@ cdef extern from "<sys/epoll.h>" nogil:
     cdef struct epoll_event:
         uint32_t events
         epoll_data_t data
-    int epoll_wait(int epfd, epoll_event *events, int maxevents, int timeout)
     int epoll_ctl(int epfd, int op, int fd, epoll_event *event)
     int EPOLL_CTL_ADD
     int EPOLL_CTL_DEL
 
+# System calls without the C library, whose recv, send and epoll_wait are twice as long once a program has had a thread:
+# they can be cancelled.
+cdef extern from "<sys/syscall.h>" nogil:
+    long SYS_epoll_pwait
+    long SYS_recvfrom
+    long SYS_sendto
+
+cdef extern from "<unistd.h>" nogil:
+    long syscall(long number, ...)
+
 cdef extern from "<sys/socket.h>" nogil:
-    ssize_t recv(int fd, void *buf, size_t n, int flags)
-    ssize_t send(int fd, const void *buf, size_t n, int flags)
     int MSG_NOSIGNAL
     ctypedef unsigned int socklen_t
     cdef struct sockaddr:
@@ -52,5 +59,10 @@ cdef extern from "<errno.h>" nogil:
     int c_errno "errno"
 
 cdef extern from "Python.h":
+    ctypedef struct PyInterpreterState
+    ctypedef struct PyThreadState
+    PyInterpreterState *PyInterpreterState_Get()
+    PyThreadState *PyInterpreterState_ThreadHead(PyInterpreterState *interpreter)
+    PyThreadState *PyThreadState_Next(PyThreadState *thread)
     char *PyByteArray_AS_STRING(object o)
     char *PyBytes_AS_STRING(object o)

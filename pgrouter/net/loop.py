@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import select
 import selectors
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from pgrouter.net.poller import Poller, Watched
@@ -17,6 +18,7 @@ from pgrouter.net.poller import Poller, Watched
 if TYPE_CHECKING:
     import contextvars
     from collections.abc import Callable
+    from concurrent.futures import Executor
 
 
 class Loop(asyncio.SelectorEventLoop):
@@ -25,6 +27,15 @@ class Loop(asyncio.SelectorEventLoop):
     def __init__(self, **poller: Any) -> None:
         self.poller = Poller(self, **poller)
         super().__init__(_Selector(self.poller))
+
+    def run_in_executor(self, executor: Executor | None, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        """Call a function in a thread; by default in one that ends with it, since the poller waits cheaper alone."""
+        if executor is not None:
+            return super().run_in_executor(executor, func, *args)
+        thread = ThreadPoolExecutor(1)
+        future = super().run_in_executor(thread, func, *args)
+        thread.shutdown(wait=False)
+        return future
 
     def call_soon(
         self, callback: Callable[..., object], *args: object, context: contextvars.Context | None = None

@@ -1,3 +1,5 @@
+cimport cython
+
 from pgrouter.net cimport libc
 from pgrouter.net.gather cimport Gather
 
@@ -5,33 +7,41 @@ cdef enum:
     EVENTS_PER_ROUND = 256
 
 cdef class Watched:
+    cdef int event(self, unsigned int mask) except -1
     cpdef int on_event(self, unsigned int mask) except -1
     cpdef int close(self) except -1
 
+@cython.final
 cdef class Poller:
-    cdef readonly object loop
-    cdef object epoll
-    cdef int epoll_fd
-    cdef list streams
-    cdef libc.epoll_event events[EVENTS_PER_ROUND]
-    cdef bytearray buffer
+    cdef readonly double now
+    cdef readonly Gather to_client
+    cdef readonly Gather to_server
     cdef unsigned char *memory
     cdef readonly Py_ssize_t size
-    cdef readonly double now
+    cdef list streams
+    cdef int epoll_fd
+    cdef bint called
+    cdef int at
+    cdef int count
+    cdef Watched current
     cdef bint real
     cdef libc.timespec reading
-    cdef bint called
+    cdef libc.PyInterpreterState *interpreter
+    cdef libc.epoll_event events[EVENTS_PER_ROUND]
+    cdef readonly object loop
+    cdef object epoll
+    cdef bytearray buffer
     cdef list ready
     cdef readonly object clock
     cdef public object on_bug
-    cdef readonly Gather to_client
-    cdef readonly Gather to_server
 
     cpdef double touch(self) except -1
     cpdef int call(self) except -1
     cpdef int wait(self, double timeout_s) except -1
     cpdef int register(self, Watched stream, int fd, unsigned int mask) except -1
     cpdef int unregister(self, int fd) except -1
-    cdef int handle(self, int count) except -1
+    cdef int rounds(self, double timeout_s, double deadline) except -1
+    cdef int ask(self, int wait_ms) except -2
+    cdef int handle(self) except -1
 
 cdef int _milliseconds(double seconds) noexcept

@@ -29,6 +29,10 @@ HEADROOM = 8 * 1024
 class Watched:
     """Whoever owns a socket in the set."""
 
+    def event(self, mask: cython.uint) -> int:
+        """Handle one epoll event, compiled; those of classes that are not go to `on_event`."""
+        return self.on_event(mask)
+
     def on_event(self, mask: cython.uint) -> int:
         """Handle one epoll event."""
         raise NotImplementedError
@@ -52,9 +56,13 @@ class Poller:
         self.buffer = bytearray(self.size)
         if cython.compiled:
             self.memory = cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(self.buffer))
+            self.interpreter = libc.PyInterpreterState_Get()
         self.real = clock is time.monotonic
         self.touch()
         self.called = False
+        self.at = 0  # events of this round that have been handled
+        self.count = 0
+        self.current = None  # whose event is being handled
         self.to_client = Gather()
         self.to_server = Gather()
 
@@ -78,52 +86,78 @@ class Poller:
         return 0
 
     def wait(self, timeout_s: cython.double) -> int:
-        """Handle what the sockets bring, until the loop is called or its time has come (negative: no limit)."""
-        count: cython.int
+        """Handle what the sockets bring, until the loop is called or its time has come (negative: no limit).
+
+        A bug in one connection ends that connection, never the router.
+        """
         deadline: cython.double = 0.0
-        wait_ms: cython.int = -1 if timeout_s < 0 else 0
         self.called = False
         if timeout_s > 0:
             deadline = self.touch() + timeout_s
         while True:
-            if timeout_s > 0:
-                wait_ms = _milliseconds(deadline - self.now)
-            if cython.compiled:
-                with cython.nogil:
-                    count = libc.epoll_wait(self.epoll_fd, self.events, EVENTS_PER_ROUND, wait_ms)
-            else:
-                self.ready = self.epoll.poll(wait_ms / 1000 if wait_ms >= 0 else None, 256)
-                count = len(self.ready)
-            self.touch()
-            if count <= 0:  # the time is over, or a signal came
-                return 0
-            self.handle(count)
-            if self.called or (timeout_s >= 0 and self.now >= deadline):
-                return 0
-
-    def handle(self, count: cython.int) -> int:
-        """Give each event to its stream; a bug in one connection ends that connection, never the router."""
-        i: cython.int = 0
-        fd: cython.int = 0
-        mask: cython.uint
-        stream: Watched
-        while i < count:
             try:
-                while i < count:
-                    if cython.compiled:
-                        fd = self.events[i].data.fd
-                        mask = self.events[i].events
-                    else:
-                        fd, mask = self.ready[i]
-                    i += 1
-                    stream = cython.cast(Watched, self.streams[fd])
-                    if stream is not None:  # else it was closed earlier in this round
-                        stream.on_event(mask)
+                return self.rounds(timeout_s, deadline)
             except Exception as error:
                 log.exception("bug in the handler of a connection; it is closed")
+                stream = self.current
                 if self.on_bug is not None:
                     self.on_bug(stream, error)
                 stream.close()
+                if self.at >= self.count:
+                    return 0  # it may have called the loop
+
+    def rounds(self, timeout_s: cython.double, deadline: cython.double) -> int:
+        """Wait and handle, as `wait` says; go on with what a bug has left of a round."""
+        wait_ms: cython.int = -1 if timeout_s < 0 else 0
+        while True:
+            if self.at >= self.count:
+                if timeout_s > 0:
+                    wait_ms = _milliseconds(deadline - self.now)
+                self.at = 0
+                self.count = self.ask(wait_ms)
+                self.touch()
+                if self.count <= 0:  # the time is over, or a signal came
+                    return 0
+            self.handle()
+            if self.called or (timeout_s >= 0 and self.now >= deadline):
+                return 0
+
+    def ask(self, wait_ms: cython.int) -> int:
+        """Wait for events, at most so many milliseconds; gives how many there are.
+
+        A thread that wants the interpreter gets it meanwhile. Where there is none, giving it up and taking it back
+        is spared: that touches as much memory as a client's whole statement.
+        """
+        count: cython.int
+        if not cython.compiled:
+            self.ready = self.epoll.poll(wait_ms / 1000 if wait_ms >= 0 else None, 256)
+            return len(self.ready)
+        if libc.PyThreadState_Next(libc.PyInterpreterState_ThreadHead(self.interpreter)) == cython.NULL:
+            return libc.syscall(
+                libc.SYS_epoll_pwait, self.epoll_fd, self.events, EVENTS_PER_ROUND, wait_ms, cython.NULL, 0
+            )
+        with cython.nogil:
+            count = libc.syscall(
+                libc.SYS_epoll_pwait, self.epoll_fd, self.events, EVENTS_PER_ROUND, wait_ms, cython.NULL, 0
+            )
+        return count
+
+    def handle(self) -> int:
+        """Give each event of this round to its stream."""
+        fd: cython.int
+        mask: cython.uint
+        stream: Watched
+        while self.at < self.count:
+            if cython.compiled:
+                fd = self.events[self.at].data.fd
+                mask = self.events[self.at].events
+            else:
+                fd, mask = self.ready[self.at]
+            self.at += 1
+            stream = cython.cast(Watched, self.streams[fd])
+            if stream is not None:  # else it was closed earlier in this round
+                self.current = stream
+                stream.event(mask)
         return 0
 
     def register(self, stream: Watched, fd: cython.int, mask: cython.uint) -> int:

@@ -9,25 +9,28 @@ cdef Py_ssize_t HEADROOM
 cdef int AGAIN, FAILED, EAGAIN, EINTR
 
 cdef class Stream(Watched):
+    # What every message needs lies together, here and in the subclasses: what has left the caches comes line by line.
     cdef readonly Poller poller
-    cdef readonly object sock
     cdef readonly int fd
     cdef unsigned int mask
     cdef readonly bint closed
     cdef readonly bint broken
-    cdef public object partial
     cdef readonly Py_ssize_t kept
-    cdef Py_ssize_t need
     cdef bytearray pending
-    cdef Py_ssize_t pending_start
+    cdef Py_ssize_t need
     cdef readonly unsigned long long received
     cdef readonly unsigned long long sent
+    cdef public object partial
+    cdef Py_ssize_t pending_start
+    cdef readonly object sock
 
     cpdef int attach(self, object sock, unsigned int mask) except -1
     @cython.final
     cdef int want(self, unsigned int mask) except -1
     cpdef int pause(self) except -1
     cpdef int resume(self) except -1
+    @cython.final
+    cdef inline int read_on(self) except -1
     @cython.final
     cdef int readable(self) except -1
     @cython.final
@@ -37,9 +40,9 @@ cdef class Stream(Watched):
     cdef int keep(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -1
     cpdef int unread(self, bytes data) except -1
     @cython.final
-    cdef Py_ssize_t receive(self) except -3
+    cdef inline Py_ssize_t receive(self) except -3
     @cython.final
-    cdef Py_ssize_t transmit(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -3
+    cdef inline Py_ssize_t transmit(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -3
     @cython.final
     cdef int send(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -2
     @cython.final

@@ -72,6 +72,12 @@ class Stream(Watched):
         """Read again."""
         return self.want(self.mask | READ)
 
+    def read_on(self) -> int:
+        """Read again, where that may have stopped."""
+        if self.mask & READ == 0:
+            self.want(self.mask | READ)
+        return 0
+
     def close(self) -> int:
         """Close the socket now; unsent bytes are lost. May be called twice."""
         if not self.closed:
@@ -87,7 +93,7 @@ class Stream(Watched):
 
     # -- receiving
 
-    def on_event(self, mask: cython.uint) -> int:
+    def event(self, mask: cython.uint) -> int:
         """Handle one epoll event."""
         if mask & WRITE:
             self.flush_pending()
@@ -95,6 +101,10 @@ class Stream(Watched):
             if self.fd >= 0:
                 self.readable()
         return 0
+
+    def on_event(self, mask: cython.uint) -> int:
+        """Handle one epoll event."""
+        return self.event(mask)
 
     def readable(self) -> int:
         """One recv, one `on_data`."""
@@ -181,8 +191,14 @@ class Stream(Watched):
     def receive(self) -> cython.Py_ssize_t:
         """Read once into the poller's buffer behind the headroom; 0 at the end, AGAIN, or FAILED."""
         if cython.compiled:
-            n: cython.Py_ssize_t = libc.recv(
-                self.fd, self.poller.memory + HEADROOM, self.poller.size - HEADROOM, 0
+            n: cython.Py_ssize_t = libc.syscall(
+                libc.SYS_recvfrom,
+                self.fd,
+                self.poller.memory + HEADROOM,
+                self.poller.size - HEADROOM,
+                0,
+                cython.NULL,
+                cython.NULL,
             )
             if n < 0:
                 return AGAIN if libc.c_errno in (EAGAIN, EINTR) else FAILED
@@ -199,7 +215,9 @@ class Stream(Watched):
     def transmit(self, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Send once; gives how many bytes the socket took, or FAILED."""
         if cython.compiled:
-            n: cython.Py_ssize_t = libc.send(self.fd, buf + start, end - start, libc.MSG_NOSIGNAL)
+            n: cython.Py_ssize_t = libc.syscall(
+                libc.SYS_sendto, self.fd, buf + start, end - start, libc.MSG_NOSIGNAL, cython.NULL, 0
+            )
             if n < 0:
                 return 0 if libc.c_errno in (EAGAIN, EINTR) else FAILED
             return n

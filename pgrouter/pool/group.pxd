@@ -1,3 +1,5 @@
+cimport cython
+
 from pgrouter.net.poller cimport Poller
 from pgrouter.pool.member cimport MemberPool
 from pgrouter.pool.readers cimport Readers, Writes
@@ -5,28 +7,29 @@ from pgrouter.server.connection cimport Peer, ServerConnection
 
 cdef int ACTIVE, IDLE_STATE, RESETTING
 
+@cython.final
 cdef class Group:
-    cdef readonly object pools
     cdef readonly Poller poller
-    cdef readonly object settings
+    cdef readonly MemberPool writer
+    cdef readonly Readers readers
     cdef double lifetime_s
+    cdef readonly bint standby
+    cdef public bint sequences
+    cdef bint queued
+    cdef bint falls_back
+    cdef readonly Writes writes
+    cdef readonly list claims
+    cdef readonly object pools
+    cdef readonly object settings
     cdef readonly bint limited
     cdef readonly object database
     cdef readonly object user
     cdef public object credential
     cdef readonly dict members
-    cdef readonly MemberPool writer
     cdef MemberPool last_writer
-    cdef readonly Readers readers
-    cdef readonly Writes writes
-    cdef bint falls_back
     cdef readonly object waiting_writes
     cdef readonly object waiting_reads
     cdef readonly object waiting_logins
-    cdef readonly list claims
-    cdef bint queued
-    cdef public bint sequences
-    cdef readonly bint standby
     cdef readonly object parameters
     cdef public long long wait_us
     cdef readonly object departed

@@ -159,7 +159,7 @@ class Group:
                 self.writer.move(server, ACTIVE)
                 self.give(server)
         for pool in self.eligible(reads=False) + self.eligible(reads=True):
-            while pool.idle and self._queue_of(pool) is not None:
+            while pool.free is not None and self._queue_of(pool) is not None:
                 self.give(pool.take())
         self.grow()
 
@@ -283,7 +283,7 @@ class Group:
         """Take a connection back that owes nothing, is at a sync point and has no peer: the only way to be free."""
         pool: MemberPool = server.owner
         now: cython.double = self.poller.now
-        server.resume()  # its last client may have been slow to read
+        server.read_on()  # its last client may have been slow to read
         if server.cancels:
             return  # a cancel request may still hit it: `cancelled` gives it again
         if server.dirty:
@@ -292,7 +292,7 @@ class Group:
             pool.close(server, "doomed" if server.doomed else "server_lifetime")
             self.grow()
         else:
-            waiter = self.claimant(server) if self.claims and pool is self.writer else None
+            waiter = self.claimant(server) if pool is self.writer and self.claims else None
             if waiter is None:
                 waiter = self.next_waiter(pool)
             if waiter is None:

@@ -1,7 +1,8 @@
 """The server connections to one member for one database and user, and the one function that moves them.
 
-Every connection is in `servers` from its dial to its end; those that are free are also in `idle`, the longest idle
-first. A connection is taken from and given back to the end (LIFO), so that a pool shrinks to what it needs.
+Every connection is in `servers` from its dial to its end. Those that are free lie in a stack, `free` on top and each
+`below` the one that was used after it; they are taken from the top and put back there, so that a pool shrinks to what
+it needs.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ class MemberPool:
         self.member = member
         self.size = group.settings.size  # connections at most
         self.servers = {}  # the oldest first; the values say nothing
-        self.idle = []
+        self.free = None  # the one that was used last
+        self.free_count = 0
         self.pending = 0  # dialling or logging in
         self.failures = 0
         self.missed = 0  # turns in which it had nothing free
@@ -77,19 +79,48 @@ class MemberPool:
 
     # -- states
 
-    def move(self, server: ServerConnection, state: cython.int):
+    @property
+    def idle(self) -> list[ServerConnection]:
+        """Those that are free, the longest idle first."""
+        server: ServerConnection = self.free
+        servers: list = []
+        while server is not None:
+            servers.append(server)
+            server = server.below
+        servers.reverse()
+        return servers
+
+    def move(self, server: ServerConnection, state: cython.int) -> int:
         """Take a connection from the state it is in to another: the only place where that happens."""
-        old = server.state
+        old: cython.int = server.state
         if old == IDLE_STATE:
-            self.idle.remove(server)
-        elif old in (DIALLING, LOGGING_IN) and state not in (DIALLING, LOGGING_IN):
+            self.unstack(server)
+        elif (old == DIALLING or old == LOGGING_IN) and state != DIALLING and state != LOGGING_IN:
             self.pending -= 1
         server.state = state
         if state == IDLE_STATE:
-            self.idle.append(server)
+            server.below = self.free
+            self.free = server
+            self.free_count += 1
         elif state == CLOSED:
             self.servers.pop(server, None)
             self.closed.add(server)
+        return 0
+
+    def unstack(self, server: ServerConnection) -> int:
+        """Take a free connection out of the stack, wherever it lies."""
+        above: ServerConnection = None
+        at: ServerConnection = self.free
+        while at is not None and at is not server:
+            above = at
+            at = at.below
+        if above is None:
+            self.free = server.below
+        else:
+            above.below = server.below
+        server.below = None
+        self.free_count -= 1
+        return 0
 
     def count(self, state: int) -> int:
         """How many connections are in a state."""
@@ -97,10 +128,12 @@ class MemberPool:
 
     def take(self) -> ServerConnection | None:
         """Give the connection that was used last, now ACTIVE; None when none is free."""
-        if not self.idle:
-            return None
-        server: ServerConnection = self.idle.pop()
-        server.state = ACTIVE
+        server: ServerConnection = self.free
+        if server is not None:
+            self.free = server.below
+            server.below = None
+            server.state = ACTIVE
+            self.free_count -= 1
         return server
 
     def is_fresh(self, wrote_s: cython.double, lsn: cython.longlong) -> cython.bint:
@@ -162,7 +195,7 @@ class MemberPool:
         A backend that was told to go (SIGTERM, SIGQUIT) does not answer a Sync any more.
         """
         server: ServerConnection
-        for server in list(self.idle):
+        for server in self.idle:
             self.move(server, RESETTING)
             self.doubted.add(server)
             server.used_at = server.asked_at = self.group.poller.now

@@ -1,3 +1,5 @@
+cimport cython
+
 from pgrouter.pool.member cimport MemberPool
 from pgrouter.server.connection cimport ServerConnection
 
@@ -6,14 +8,15 @@ cdef int MOST_MISSED
 cdef class Writes:
     cdef public double last_s
 
+@cython.final
 cdef class Readers:
-    cdef readonly list pools
+    cdef readonly double fresh_s
+    cdef readonly long long lsn
     cdef list turns
     cdef Py_ssize_t turn
     cdef bint behind
     cdef bint least_active
-    cdef readonly double fresh_s
-    cdef readonly long long lsn
+    cdef readonly list pools
 
     cdef bint all_fresh(self, double wrote_s, long long lsn) noexcept
     cdef bint any_fresh(self, double wrote_s, long long lsn) except -1

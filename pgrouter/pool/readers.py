@@ -75,7 +75,7 @@ class Readers:
         first: cython.Py_ssize_t = self.least_busy() if self.least_active else self.turn
         self.turn = first + 1 if first + 1 < size else 0
         pool = turns[first]
-        if pool.idle:
+        if pool.free is not None:
             return pool.take()
         if not self.least_active:
             pool.missed = min(pool.missed + 1, MOST_MISSED)
@@ -84,7 +84,7 @@ class Readers:
             pool.dial()
         for step in range(1, size):
             pool = turns[(first + step) % size]
-            if pool.idle:
+            if pool.free is not None:
                 return pool.take()
         return None
 
@@ -101,7 +101,7 @@ class Readers:
             pool = turns[(first + step) % size]
             if not pool.is_fresh(wrote_s, lsn):
                 continue
-            if pool.idle:
+            if pool.free is not None:
                 self.turn = (first + step + 1) % size
                 return pool.take()
             if not pool.pending and pool.can_dial(now):
@@ -112,7 +112,7 @@ class Readers:
         """Give a free connection for such a read that was lost with one of `lost`'s, whose others may be dead, too."""
         pool: MemberPool
         for pool in self.pools:
-            if pool is not lost and pool.idle and pool.is_fresh(wrote_s, lsn):
+            if pool is not lost and pool.free is not None and pool.is_fresh(wrote_s, lsn):
                 return pool.take()
         return None
 
@@ -127,7 +127,7 @@ class Readers:
         fewest: cython.Py_ssize_t = -1
         for step in range(size):
             pool = turns[(self.turn + step) % size]
-            active = len(pool.servers) - len(pool.idle) - pool.pending
+            active = len(pool.servers) - pool.free_count - pool.pending
             if fewest < 0 or active < fewest:
                 fewest = active
                 best = (self.turn + step) % size
@@ -138,7 +138,7 @@ class Readers:
         pool: MemberPool
         behind: cython.bint = False
         for pool in self.pools:
-            if pool.missed and pool.idle:
+            if pool.missed and pool.free is not None:
                 pool.missed -= 1
                 return pool
             behind = behind or pool.missed > 0

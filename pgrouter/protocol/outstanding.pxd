@@ -1,5 +1,7 @@
 cimport cython
 
+from pgrouter.net cimport libc
+
 cdef int FORWARD, SKIP, FAKE, OUT_OF_SYNC
 cdef int WRONG, PART, ENDS, ABORTS
 cdef int SHIFT
@@ -10,21 +12,26 @@ cdef unsigned char[::1] VERDICTS
 
 @cython.final
 cdef class Outstanding:
-    cdef unsigned char[::1] entries
-    cdef unsigned int[::1] ids
-    cdef readonly Py_ssize_t head
-    cdef readonly Py_ssize_t count
-    cdef Py_ssize_t mask
+    cdef unsigned long long *entries
+    cdef readonly int head
+    cdef readonly int count
+    cdef int mask
+    cdef readonly int fakes
     cdef readonly bint copying
     cdef readonly bint skipping
+    cdef readonly bint told
     cdef readonly bint uncertain
     cdef public bint unnamed_lost
-    cdef readonly Py_ssize_t fakes
     cdef readonly list events
+    cdef bytearray memory
 
     cpdef int push(self, int kind, int action, unsigned int ident=*) except -1
+    cdef int allot(self, int size) except -1
     cdef int grow(self) except -1
+    cdef int tell(self, int kind, unsigned int ident, bint done) except -1
     cdef inline int front(self) noexcept
+    cdef inline int action(self) noexcept
+    cdef inline int behind(self, int place) noexcept
     cpdef int refusal(self) except -1
     cdef int pop(self) except -1
     cpdef int answer(self, int code) except -2

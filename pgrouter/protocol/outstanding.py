@@ -93,15 +93,15 @@ for _request, _meanings in ANSWERS.items():
         for _code in _codes:
             VERDICTS[_request * 256 + _code] = _meaning
 
-SHIFT = 2  # an entry is request << SHIFT | action
+SHIFT = 2  # an entry is ident << 8 | request << SHIFT | action
 
 
 class Outstanding:
     """A ring of owed answers.
 
-    `events` collects what became of named statements, in order, for the owner to take: (PARSE_NAMED, id, True) parsed,
-    (PARSE_NAMED, id, False) not parsed because of an error at or before it, (CLOSE, id, False) not closed, and the same
-    of CLOSE_NAMED without an id.
+    `events` (`told`: there are some) collects what became of named statements, in order, for the owner to take:
+    (PARSE_NAMED, id, True) parsed, (PARSE_NAMED, id, False) not parsed because of an error at or before it,
+    (CLOSE, id, False) not closed, and the same of CLOSE_NAMED without an id.
     The id is 0 where the lost request was a FAKE: the client's name is gone, the server is as it was.
     So it does of requests that change the client's unnamed statement, with the number of the change as id.
     `unnamed_lost`: nobody knows which unnamed statement the server has now; the owner sets it back.
@@ -109,9 +109,8 @@ class Outstanding:
     """
 
     def __init__(self) -> None:
-        self.entries = bytearray(32)
-        self.ids = array("I", bytes(32 * 4))
-        self.mask = 31
+        self.memory = None
+        self.allot(32)
         self.head = 0
         self.count = 0
         self.copying = False
@@ -120,10 +119,11 @@ class Outstanding:
         self.unnamed_lost = False
         self.fakes = 0
         self.events = []
+        self.told = False
 
     def push(self, kind: cython.int, action: cython.int, ident: cython.uint = 0) -> int:
         """Enter a request; `ident`: the shared statement that a named Parse or Close is about, or why it is REFUSED."""
-        at: cython.Py_ssize_t
+        at: cython.int
         if kind == COPY_END and self.count == 0:
             return 0  # nothing is being copied: the server ignores it, and so do we
         if self.skipping:
@@ -133,45 +133,61 @@ class Outstanding:
         if self.count > self.mask:
             self.grow()
         at = (self.head + self.count) & self.mask
-        self.entries[at] = (kind << SHIFT) | action
-        self.ids[at] = ident
+        self.entries[at] = cython.cast(cython.ulonglong, ident) << 8 | kind << SHIFT | action
         self.count += 1
         if action == FAKE:
             self.fakes += 1
         return 0
 
+    def allot(self, size: cython.int) -> int:
+        """Have a new ring of so many entries, a power of two."""
+        self.mask = size - 1
+        if cython.compiled:
+            self.memory = bytearray(8 * size)
+            self.entries = cython.cast(cython.p_ulonglong, libc.PyByteArray_AS_STRING(self.memory))
+        else:
+            self.entries = array("Q", bytes(8 * size))
+        return 0
+
     def grow(self) -> int:
         """Double the ring, its head at 0 again."""
-        size: cython.Py_ssize_t = self.mask + 1
-        entries = bytearray(2 * size)
-        ids = array("I", bytes(2 * size * 4))
-        i: cython.Py_ssize_t
+        size: cython.int = self.mask + 1
+        _memory: bytearray = self.memory  # stays in place meanwhile
+        entries: cython.p_ulonglong = self.entries
+        i: cython.int
+        self.allot(2 * size)
         for i in range(size):
-            entries[i] = self.entries[(self.head + i) & self.mask]
-            ids[i] = self.ids[(self.head + i) & self.mask]
-        self.entries = entries
-        self.ids = ids
+            self.entries[i] = entries[(self.head + i) & (size - 1)]
         self.head = 0
-        self.mask = 2 * size - 1
         return 0
 
     def front(self) -> int:
         """The oldest request, 0 when nothing is owed."""
         if self.count == 0:
             return 0
-        return self.entries[self.head] >> SHIFT
+        return (self.entries[self.head] & 255) >> SHIFT
+
+    def action(self) -> int:
+        """What to do with the answer of the oldest request."""
+        return self.entries[self.head] & 3
+
+    def behind(self, place: cython.int) -> int:
+        """The request that is so many places behind the oldest one, 0 when there is none."""
+        if place >= self.count:
+            return 0
+        return (self.entries[(self.head + place) & self.mask] & 255) >> SHIFT
 
     def refusal(self) -> int:
         """Say why the oldest request was refused; 0: it was not."""
         kind: cython.int = self.front()
-        return self.ids[self.head] if kind == REFUSED or kind == REFUSED_QUERY else 0
+        return self.entries[self.head] >> 8 if kind == REFUSED or kind == REFUSED_QUERY else 0
 
     def pop(self) -> int:
         """Take the oldest entry off."""
-        if self.entries[self.head] & 3 == FAKE:
+        if self.action() == FAKE:
             self.fakes -= 1
-        self.head = (self.head + 1) & self.mask
         self.count -= 1
+        self.head = (self.head + 1) & self.mask if self.count else 0  # mostly the same entry, in the caches
         return 0
 
     def answer(self, code: cython.int) -> int:
@@ -180,10 +196,10 @@ class Outstanding:
         verdict: cython.int
         if self.count == 0:
             return OUT_OF_SYNC
-        entry = self.entries[self.head]
+        entry = self.entries[self.head] & 255
         if self.copying and (code == COMMAND_COMPLETE or code == ERROR_RESPONSE):
             self.end_copy(code == ERROR_RESPONSE)
-        verdict = VERDICTS[((entry >> SHIFT) << 8) + code]
+        verdict = VERDICTS[(entry >> SHIFT << 8) + code]
         if verdict == PART:
             if code == COPY_IN_RESPONSE:
                 self.copying = True
@@ -198,16 +214,15 @@ class Outstanding:
 
     def end_front(self) -> int:
         """The oldest request has its answer."""
-        kind: cython.int = self.entries[self.head] >> SHIFT
-        if kind == PARSE_NAMED:
-            self.events.append((kind, self.ids[self.head], True))
+        if self.front() == PARSE_NAMED:
+            self.tell(PARSE_NAMED, self.entries[self.head] >> 8, True)
         self.pop()
         self.drop_copy_ends()
         return 0
 
     def drop_copy_ends(self) -> int:
         """Drop each CopyDone and CopyFail at the front: the server ignores them, since nothing is being copied."""
-        while self.count and self.entries[self.head] >> SHIFT == COPY_END:
+        while self.front() == COPY_END:
             self.pop()
         return 0
 
@@ -220,16 +235,16 @@ class Outstanding:
 
         Source: copyfromparse.c CopyGetData().
         """
-        entry: cython.int = self.entries[self.head]
-        done: cython.Py_ssize_t = 1
+        entry: cython.ulonglong = self.entries[self.head]
+        done: cython.int = 1
         self.copying = False
-        while done < self.count and self.entries[(self.head + done) & self.mask] >> SHIFT == SYNC:
+        while self.behind(done) == SYNC:
             done += 1
-        if done < self.count and self.entries[(self.head + done) & self.mask] >> SHIFT == COPY_END:
+        if self.behind(done) == COPY_END:
             done += 1
         elif not failed:
             return 0
-        if failed and done > 1 and self.entries[(self.head + 1) & self.mask] >> SHIFT == SYNC:
+        if failed and done > 1 and self.behind(1) == SYNC:
             self.uncertain = True
         # The request itself stays: it moves up to what is left. Neither it nor what is dropped is ever FAKE.
         self.head = (self.head + done - 1) & self.mask
@@ -240,17 +255,23 @@ class Outstanding:
     def abort(self) -> int:
         """An error: the request and all behind it up to the next Sync get no answer."""
         kind: cython.int
-        if self.entries[self.head] >> SHIFT == PARSE_UNNAMED:
+        if self.front() == PARSE_UNNAMED:
             self.unnamed_lost = True
-            self.events.append((PARSE_FAILED, self.ids[self.head], False))
+            self.tell(PARSE_FAILED, self.entries[self.head] >> 8, False)
             self.pop()
         while self.count:
-            kind = self.entries[self.head] >> SHIFT
+            kind = self.front()
             if kind == SYNC:
                 return 0
-            self.lose(kind, self.entries[self.head] & 3, self.ids[self.head])
+            self.lose(kind, self.action(), self.entries[self.head] >> 8)
             self.pop()
         self.skipping = True  # the Sync is still to come: the server ignores all before it
+        return 0
+
+    def tell(self, kind: cython.int, ident: cython.uint, done: cython.bint) -> int:
+        """Let the owner hear what became of a request."""
+        self.events.append((kind, ident, done))
+        self.told = True
         return 0
 
     def lose(self, kind: cython.int, action: cython.int, ident: cython.uint) -> int:
@@ -259,19 +280,19 @@ class Outstanding:
             self.unnamed_lost = True
         elif kind == PARSE_UNNAMED or kind == CLOSE_UNNAMED:
             self.unnamed_lost = True
-            self.events.append((kind, ident, False))
+            self.tell(kind, ident, False)
         elif kind == PARSE_NAMED or kind == CLOSE_NAMED or (ident and kind != REFUSED):
-            self.events.append((kind, 0 if action == FAKE else ident, False))
+            self.tell(kind, 0 if action == FAKE else ident, False)
         return 0
 
     def take_fake(self) -> int:
         """Take the oldest request off if its answer is to be forged; gives it, or 0."""
         kind: cython.int
-        if self.fakes == 0 or self.count == 0 or self.entries[self.head] & 3 != FAKE:
+        if self.fakes == 0 or self.count == 0 or self.action() != FAKE:
             return 0
-        kind = self.entries[self.head] >> SHIFT
+        kind = self.front()
         if kind == PARSE_NAMED or kind == CLOSE_NAMED:
-            self.events.append((kind, self.ids[self.head], True))
+            self.tell(kind, self.entries[self.head] >> 8, True)
         self.pop()
         self.drop_copy_ends()
         return kind
@@ -280,6 +301,7 @@ class Outstanding:
         """Give what became of named statements since the last call."""
         events: list = self.events
         self.events = []
+        self.told = False
         return events
 
     def clear(self) -> int:
@@ -290,12 +312,12 @@ class Outstanding:
         self.copying = False
         self.skipping = False
         self.uncertain = False
-        self.events = []
+        self.take_events()
         return 0
 
     def pending(self) -> list[tuple[int, int]]:
         """Give the owed requests with their actions, oldest first (for tests and logs)."""
         return [
-            (self.entries[(self.head + i) & self.mask] >> SHIFT, self.entries[(self.head + i) & self.mask] & 3)
+            (self.behind(i), self.entries[(self.head + i) & self.mask] & 3)
             for i in range(self.count)
         ]

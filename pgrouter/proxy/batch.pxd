@@ -1,3 +1,5 @@
+cimport cython
+
 from pgrouter.protocol.framing cimport frontend_kind
 from pgrouter.proxy.statements cimport ClientStatements
 from pgrouter.routing.verdict cimport Verdict
@@ -8,44 +10,47 @@ cdef int DATABASE, DEALLOCATE, DISCARD, OBJECTS, SEQUENCES, UNSEEN, UNUSUAL
 cdef tuple ENDS, BEGINS
 cdef str HINT
 
+@cython.final
 cdef class Tally:
     cdef public long long count
 
+@cython.final
 cdef class RouteCounts:
-    cdef dict reads
-    cdef dict writes
     cdef Tally last
     cdef str last_reason
     cdef bint last_reads
+    cdef dict reads
+    cdef dict writes
 
     cpdef int add(self, str reason, bint reads, int times=*) except -1
 
+@cython.final
 cdef class Batch:
     cdef ClientStatements statements
-    cdef readonly object facts
     cdef object last
     cdef Verdict verdict
+    cdef public str reason
+    cdef public bint reads
+    cdef bint reads_nothing
     cdef bint plain
     cdef readonly bint mixed
-    cdef bint reads_nothing
-    cdef public bint has_startup
-    cdef public bint reads
-    cdef public str reason
-    cdef public int deallocates
-    cdef readonly int forbidden
-    cdef bint unusual
+    cdef readonly bint repeats
+    cdef bint quiet
     cdef readonly bint writes
     cdef bint draws
+    cdef public int effects
+    cdef public int deallocates
+    cdef bint unusual
     cdef bint ends
     cdef readonly bint begins
     cdef readonly bint commits
     cdef readonly bint over
-    cdef readonly bint repeats
-    cdef bint quiet
-    cdef public int effects
-    cdef public object touched
-    cdef public bint resets
     cdef readonly bint discards
+    cdef public bint resets
+    cdef public bint has_startup
+    cdef readonly int forbidden
+    cdef readonly object facts
+    cdef public object touched
     cdef public object make_way
 
     cpdef int follow(self, object facts) except -1

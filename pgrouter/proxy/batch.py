@@ -225,8 +225,10 @@ class Batch:
         self.quiet = verdict.quiet
         self.writes = self.writes or verdict.writes
         self.draws = self.draws or verdict.draws
-        if self.repeats:  # what is moved by a hint only its author can know
-            self.repeats = verdict.reason is not HINT and (reads or (not self.quiet and _only_begins(statement)))
+        if verdict.reason is HINT:  # what is moved by a hint only its author can know
+            self.repeats = False
+        elif self.repeats and not reads:
+            self.repeats = not self.quiet and _only_begins(statement)
         if not self.plain:
             target, reason = decide(statement, self.facts)
             reads = target is Target.REPLICA

@@ -1,3 +1,5 @@
+cimport cython
+
 from pgrouter.net.poller cimport Poller
 from pgrouter.protocol.framing cimport copied, frontend_kind, impossible, length_at
 from pgrouter.pool.member cimport MemberPool
@@ -6,23 +8,22 @@ from pgrouter.proxy.link cimport Link
 from pgrouter.server.connection cimport ServerConnection
 
 cdef int BIND, EXECUTE, FLUSH, PARSE, SYNC
+cdef Py_ssize_t MAX_SMALL_MESSAGE
 cdef int COPY, ENDS_BATCH, LAST, UNKNOWN
 cdef int IDLE
-from pgrouter.protocol.framing cimport copied, frontend_kind, impossible, length_at
-from pgrouter.pool.member cimport MemberPool
-from pgrouter.proxy.batch cimport Batch, RouteCounts
 
+@cython.final
 cdef class ClientConnection(Link):
-    cdef RouteCounts routes
-    cdef readonly str mode
     cdef public object conversation
-    cdef public object startup_profile
-    cdef public bint waiting
-    cdef public int consistency
-    cdef public long long must_see_lsn
-    cdef bint stale
-    cdef readonly dict told
+    cdef RouteCounts routes
     cdef public str pin
+    cdef public bint waiting
+    cdef bint stale
+    cdef public long long must_see_lsn
+    cdef public int consistency
+    cdef readonly str mode
+    cdef public object startup_profile
+    cdef readonly dict told
     cdef public double pinned_at
     cdef public int state
     cdef readonly object client_id

@@ -305,7 +305,7 @@ class ClientConnection(Link):
             if self.pin is None:
                 self.unlink()
         if not self.closed:
-            self.resume()
+            self.read_on()
             if self.kept:
                 self.process_partial()
         return 0

@@ -17,23 +17,23 @@ cdef int IDLE, NAMES, NO_SEQUENCES, SEQUENCES
 cdef Py_ssize_t MAX_AGAIN, MAX_NAMED
 
 cdef class Link(Peer):
-    cdef readonly object hub
-    cdef public Group group
-    cdef readonly ClientStatements statements
     cdef readonly Batch batch
+    cdef readonly ClientStatements statements
+    cdef public Group group
     cdef public object profile
     cdef public object second
-    cdef readonly ServerConnection wrote
-    cdef readonly double wrote_s
+    cdef Py_ssize_t body_left
+    cdef Py_ssize_t examined
     cdef bint reading
     cdef bint knows
     cdef bint takes_over
     cdef bint asked
     cdef readonly bint open_batch
-    cdef Py_ssize_t body_left
-    cdef Py_ssize_t examined
     cdef readonly bint terminated
     cdef public double idle_at
+    cdef readonly double wrote_s
+    cdef readonly ServerConnection wrote
+    cdef readonly object hub
 
     cpdef int link(self, ServerConnection server) except -1
     cpdef int unlink(self) except -1

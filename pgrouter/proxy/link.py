@@ -98,8 +98,7 @@ class Link(Peer):
         self.elsewhere = self.reading and self.second is None and server.owner is not self.group.writer
         self.repeats = self.elsewhere or (self.second is None and self.batch.repeats)
         # A prepared statement may turn out to have an old plan: on no server that has done anything.
-        replans: cython.bint = self.second is None and len(self.statements.named) > 0
-        self.again = 0 if self.repeats or replans else -1
+        self.again = 0 if self.repeats or (self.second is None and self.statements.named) else -1
         self.knows = self.group.sequences or server.written_by is None
         others: cython.bint = server.written_by is not self or server is not self.wrote  # or ours, but older
         self.takes_over = self.knows and server.written_by is not None and others and not self.reading
@@ -217,10 +216,12 @@ class Link(Peer):
         if (self.batch.begins and not self.batch.repeats) or self.body_left or size > MAX_AGAIN:
             self.again = -1
             return 0
-        if size > len(server.batch):
-            server.batch.extend(bytes(size - len(server.batch)))
+        if size > server.room:
+            before: bytearray = server.batch
+            server.make_room(max(size, 2 * len(before)))
+            server.batch[: len(before)] = before
         if cython.compiled:
-            libc.memcpy(libc.PyByteArray_AS_STRING(server.batch) + self.again, buf + start, end - start)
+            libc.memcpy(server.copy + self.again, buf + start, end - start)
         else:
             server.batch[self.again : size] = buf[start:end]
         self.again = size
@@ -281,7 +282,7 @@ class Link(Peer):
             server.unnamed = None  # a simple Query ends the unnamed statement
             owed.push(R_QUERY, FORWARD, ident | self.statements.define_unnamed(None) << 1)
         elif code == SYNC:
-            if owed.events:  # behind an error: nothing of the batch has been carried out
+            if owed.told:  # behind an error: nothing of the batch has been carried out
                 server.settle(owed.take_events())
             owed.push(R_SYNC, FORWARD)
         elif code == EXECUTE:

@@ -5,12 +5,13 @@ cdef int FAILED_TRANSACTION
 cdef int R_PARSE_NAMED, R_CLOSE_NAMED, R_QUERY, R_EXECUTE, R_PARSE_UNNAMED, R_PARSE_FAILED, R_CLOSE_UNNAMED
 
 cdef class StatementNames(UnnamedStatement):
-    cdef object shared
+    cdef public bint closes_unnamed
+    cdef bint gossip
+    cdef object deallocated
     cdef readonly dict named
     cdef readonly list unconfirmed
     cdef readonly list closing
-    cdef public bint closes_unnamed
-    cdef object deallocated
+    cdef object shared
     cdef dict failed
 
     cpdef int settle(self, list events) except -1

@@ -34,6 +34,7 @@ class StatementNames(UnnamedStatement):
         self.closes_unnamed = False  # a Close of the unnamed statement has no answer yet
         self.deallocated = None  # server, names and its statements before a DEALLOCATE ALL that has no answer yet
         self.failed = {}  # number of a shared statement -> name whose Parse has failed, for words about it
+        self.gossip = False  # there is something that the next batch forgets
 
     # -- what servers have done
 
@@ -81,10 +82,12 @@ class StatementNames(UnnamedStatement):
             if closed == name and shared is not None:
                 self.closing[i] = (name, None)
                 self.failed[shared.ident] = name
+                self.gossip = True
                 self.shared.give(shared)
                 return 0
         if name in self.named:
             self.failed[self.named[name].ident] = name
+            self.gossip = True
         elif self.deallocated is not None and name in self.deallocated[1]:
             self.shared.give(self.deallocated[1].pop(name))
         return self.discard(name)
@@ -191,6 +194,7 @@ class StatementNames(UnnamedStatement):
         self.deallocated = (server, self.named, server.prepared)
         for name, shared in self.named.items():
             self.failed[shared.ident] = name
+        self.gossip = True
         self.named = {}
         server.prepared = {}
         return 1

@@ -1,3 +1,5 @@
+cimport cython
+
 from pgrouter.net.gather cimport Gather
 from pgrouter.protocol.framing cimport copied, end_of_string
 from pgrouter.proxy.names cimport StatementNames
@@ -9,6 +11,7 @@ cdef int PARSE, BIND, DESCRIBE, CLOSE, QUERY, FAILED_TRANSACTION, STATEMENT
 cdef int FORWARD, SKIP, FAKE
 cdef int R_PARSE, R_PARSE_NAMED, R_BIND, R_DESCRIBE, R_CLOSE, R_CLOSE_NAMED, R_PARSE_UNNAMED, R_CLOSE_UNNAMED
 
+@cython.final
 cdef class ClientStatements(StatementNames):
     cdef public Py_ssize_t limit
     cdef public bint by_own_name

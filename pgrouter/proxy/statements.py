@@ -102,9 +102,9 @@ class ClientStatements(StatementNames):
 
     def begin_batch(self) -> int:
         """Forget the names that only the last batch knew."""
-        if self.parsed:
+        if self.gossip:
+            self.gossip = False
             self.parsed = {}
-        if self.failed:
             self.failed = {}
         return self.at_rest()
 
@@ -148,6 +148,7 @@ class ClientStatements(StatementNames):
             self.unnamed_class = statement
         else:
             self.parsed[copied(buf, start, finish)] = statement
+            self.gossip = True
         return statement
 
     # -- what the server gets
@@ -337,6 +338,7 @@ class ClientStatements(StatementNames):
         if len(held) > max(1, self.limit):  # the last one is about to be bound
             oldest = held.pop(next(iter(held)))
             server.evicted[oldest.ident] = oldest
+            server.evicts = True
             server.owed.push(R_CLOSE, SKIP, oldest.ident)
             out.add_bytes(oldest.close())
         return 0

@@ -2,13 +2,13 @@ from pgrouter.routing.cache cimport StatementCache
 
 cdef class UnnamedStatement:
     cdef readonly StatementCache cache
-    cdef public bint unusual_strings
     cdef public object unnamed_class
     cdef readonly bytes unnamed_parse
+    cdef public bint unusual_strings
     cdef unsigned int turn
+    cdef unsigned int rest_turn
     cdef bytes before
     cdef bytes rest
-    cdef unsigned int rest_turn
 
     cdef unsigned int define_unnamed(self, bytes parse) except? 0xFFFFFFFF
     cdef int rested(self) except -1

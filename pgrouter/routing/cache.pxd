@@ -16,7 +16,6 @@ cdef class StatementCache:
     cdef dict _young
     cdef dict _old
     cdef dict _learned
-    cdef list _recent_keys
     cdef list _recent
     cdef list _texts
     cdef list _of_texts

@@ -75,11 +75,11 @@ class StatementCache:
             return _STRICT
         if not self._fingerprinter.scan(buf, start, end):
             return self._by_text(buf, start, end)
-        slot = self._fingerprinter.slot(_RECENT)
-        key = self._recent_keys[slot]
+        slot = 2 * self._fingerprinter.slot(_RECENT)
+        key = self._recent[slot]
         if key is not None and self._fingerprinter.is_key(key):
             self.hits += 1
-            return self._recent[slot]
+            return self._recent[slot + 1]
         key = self._fingerprinter.take()
         statement = self._find(key)
         if statement is _BY_TEXT:
@@ -89,8 +89,8 @@ class StatementCache:
             return self._learn(key, buf[start:end])
         self.hits += 1
         if len(key) <= _RECENT_KEY_BYTES:
-            self._recent_keys[slot] = key
-            self._recent[slot] = statement
+            self._recent[slot] = key
+            self._recent[slot + 1] = statement
         return statement
 
     def lookup_again(self, buf: bytes, start: int, end: int, unusual_strings: bool = False) -> Statement:
@@ -148,8 +148,7 @@ class StatementCache:
         self._forget_recent()
 
     def _forget_recent(self) -> None:
-        self._recent_keys: list[bytes | None] = [None] * _RECENT
-        self._recent: list[Statement | None] = [None] * _RECENT
+        self._recent: list[bytes | Statement | None] = [None] * (2 * _RECENT)  # each key with its statement behind it
         self._texts: list[bytes | None] = [None] * _RECENT
         self._of_texts: list[Statement | None] = [None] * _RECENT
 

@@ -1,3 +1,6 @@
+cimport cython
+
+from pgrouter.net cimport libc
 from pgrouter.net.gather cimport Gather
 from pgrouter.net.poller cimport Poller
 from pgrouter.net.stream cimport Stream
@@ -13,9 +16,9 @@ cdef Py_ssize_t ROOM, WHOLE
 
 cdef class Peer(Stream):
     cdef public ServerConnection server
+    cdef public Py_ssize_t again
     cdef public bint resets
     cdef public bint discards
-    cdef public Py_ssize_t again
     cdef public bint elsewhere
     cdef public bint repeats
 
@@ -32,46 +35,53 @@ cdef class Peer(Stream):
     cpdef bytes on_notification(self, bytes message)
     cpdef bytes before_ready(self)
 
+@cython.final
 cdef class ServerConnection(Stream):
-    cdef readonly object owner
     cdef readonly Outstanding owed
     cdef public Peer peer
-    cdef readonly bytearray batch
-    cdef Peer let_go
-    cdef public object login
+    cdef readonly object owner
     cdef public int state
     cdef readonly int status
-    cdef Py_ssize_t body_left
-    cdef bint body_forward
-    cdef readonly bint mid_frame
     cdef public bint at_sync
     cdef public bint executed
     cdef public bint held
     cdef public bint fenced
-    cdef public bint discarded
-    cdef public object presented
+    cdef readonly bint mid_frame
+    cdef bint body_forward
+    cdef Py_ssize_t body_left
+    cdef public object login
+    cdef Peer let_go
+    cdef public object collector
+    cdef public object profile
+    cdef public object unnamed
+    cdef public object written_by
+    cdef unsigned char *copy
+    cdef Py_ssize_t room
+    cdef public ServerConnection below
+    cdef public bint evicts
     cdef public bint doomed
     cdef public bint dirty
-    cdef public object written_by
-    cdef bint drawn
     cdef public int cancels
-    cdef public dict prepared
-    cdef public dict evicted
-    cdef public object profile
-    cdef public object collector
-    cdef public object hello
-    cdef public object unnamed
-    cdef public object last_error
     cdef public double created_at
     cdef public double used_at
-    cdef public unsigned long long xacts
-    cdef public unsigned long long queries
-    cdef public double xact_s
-    cdef public double query_s
     cdef public double linked_at
     cdef public double asked_at
     cdef public double xact_at
+    cdef public double xact_s
+    cdef public double query_s
+    cdef public unsigned long long xacts
+    cdef public unsigned long long queries
+    cdef readonly bytearray batch
+    cdef bint drawn
+    cdef public bint discarded
+    cdef public object presented
+    cdef public dict prepared
+    cdef public dict evicted
+    cdef public object hello
+    cdef public object last_error
     cdef readonly object connection_id
+
+    cdef int make_room(self, Py_ssize_t size) except -1
 
     cdef Py_ssize_t look(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end, Gather out) except -1
     cdef int message(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -2

@@ -130,7 +130,7 @@ class ServerConnection(Stream):
         self.login = login  # the login conversation, a generator; None once it is over
         self.owed = Outstanding()
         self.peer = None
-        self.batch = bytearray(ROOM)  # what the peer has sent and may have to send elsewhere; `Peer.again` of it counts
+        self.make_room(ROOM)
         self.let_go = None  # who was the peer until this chunk brought a refusal, see `Peer.on_error`
         self.state = DIALLING
         self.status = IDLE
@@ -143,6 +143,7 @@ class ServerConnection(Stream):
         self.presented = ()  # names of the client's own under which it has got statements, see `proxy.presented`
         self.fenced = False  # no transaction may begin here: its member was written to and now is not, but may be again
         self.discarded = False  # a DISCARD ALL of the client was carried out
+        self.below = None  # the free one that was used before this one, see `pool.member`
         self.doomed = False  # closed when it becomes free
         self.dirty = False  # holds session state of its last client
         self.written_by = None  # the client that wrote last: currval and lastval are its own
@@ -150,6 +151,7 @@ class ServerConnection(Stream):
         self.cancels = 0  # cancel requests on their way: must not reach the next client's query
         self.prepared = {}  # ids of shared statements it holds, least recently used first
         self.evicted = {}  # statements whose Close may not have been answered
+        self.evicts = False  # there are some
         self.profile = None  # settings that differ from the server's own defaults
         self.collector = None  # list that takes (code, body) of skipped answers, for who asked
         self.hello = None  # what the server said at login
@@ -165,6 +167,14 @@ class ServerConnection(Stream):
         self.asked_at = 0.0
         self.xact_at = 0.0  # the transaction at hand began
         self.connection_id = next(_ids)
+
+    def make_room(self, size: cython.Py_ssize_t) -> int:
+        """Have a buffer for what the peer has sent and may have to send elsewhere; `Peer.again` bytes of it count."""
+        self.batch = bytearray(size)
+        self.room = size
+        if cython.compiled:
+            self.copy = cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(self.batch))
+        return 0
 
     # -- dialling and login
 
@@ -368,7 +378,7 @@ class ServerConnection(Stream):
         )
         if refused:
             out.clear()
-            self.batch = bytearray(ROOM)
+            self.make_room(ROOM)
             self.xact_s += self.poller.now - self.linked_at
             self.let_go = self.peer
             self.peer.server = None
@@ -406,7 +416,7 @@ class ServerConnection(Stream):
         """
         if code == NOTIFICATION_RESPONSE or self.owed.count == 0:
             return FORWARD
-        return SKIP if self.owed.entries[self.owed.head] & 3 == SKIP else FORWARD
+        return SKIP if self.owed.action() == SKIP else FORWARD
 
     def break_off(self, out: Gather, why: str, sqlstate: str) -> int:
         """Give the client what came before, and have no more to do with this server."""
@@ -441,14 +451,15 @@ class ServerConnection(Stream):
             self.mid_frame = self.body_left > 0 and self.body_forward
             if peer is not None:
                 if peer.again > ROOM:
-                    self.batch = bytearray(ROOM)
+                    self.make_room(ROOM)
                 peer.again = -1
                 if peer.send_gathered(out) == 1:
                     self.pause()  # until the peer has drained
-        if self.owed.events:
+        if self.owed.told:
             self.settle(self.owed.take_events())
-        if self.evicted and self.at_sync and self.owed.count == 0:
+        if self.evicts and self.at_sync and self.owed.count == 0:
             self.evicted = {}
+            self.evicts = False
         if self.at_sync and self.owed.count == 0:
             if peer is not None:
                 peer.on_ready()

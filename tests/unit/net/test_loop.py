@@ -214,3 +214,30 @@ def test_the_loop_closes_its_poller() -> None:
     loop.close()
     with pytest.raises(ValueError, match="closed"):
         stream.poller.register(stream, 0, READ)
+
+
+def test_a_thread_works_while_the_poller_waits(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+
+        def work() -> None:
+            sum(range(3_000_000))  # longer than the turn that a new thread gets at once
+            loop.call_soon_threadsafe(future.set_result, None)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        await soon(future)
+        thread.join()
+
+    run(main())
+
+
+def test_a_thread_of_the_loop_ends_with_its_work(run: Run) -> None:
+    async def main() -> None:
+        before = threading.active_count()
+        thread = await asyncio.to_thread(threading.current_thread)
+        thread.join(SOON_S)
+        assert threading.active_count() == before
+
+    run(main())
