@@ -240,7 +240,7 @@ class ClientConnection(Link):
             self.waiting = True
         return 0
 
-    def has_own(self, server: ServerConnection) -> cython.bint:
+    def has_own(self, server: ServerConnection | None) -> cython.bint:
         """Whether the values of sequences that this server remembers are ours."""
         if server is None or server.closed:
             return False
