@@ -132,6 +132,8 @@ class History:
                     self.deeds.append(Deed(client, kind, seen))
             if connection.closed:
                 self.closed += 1
+            if connection.closed or connection.pgconn.pipeline_status:
+                await connection.close()
                 connection = await psycopg.AsyncConnection.connect(self._dsn, autocommit=True)
             await asyncio.sleep(dice.random() * 0.02)
         await connection.close()
@@ -146,7 +148,7 @@ class History:
         return outcome
 
     def _note(self, kind: str, error: psycopg.Error) -> None:
-        self.errors[kind, error.sqlstate] += 1
+        self.errors[kind, sqlstate(error)] += 1
         self.texts[f"{kind}: {error.sqlstate} {error}"[:300]] += 1
 
     async def _autocommit(self, connection: psycopg.AsyncConnection, client: int, number: int) -> Outcome:
@@ -199,8 +201,18 @@ class History:
         return f"{told}, {self.texts.most_common(5)}"
 
 
+def sqlstate(error: BaseException | None) -> str | None:
+    """Give the SQLSTATE of the first error.
+
+    At the end of a pipeline psycopg raises others over it, and stays in pipeline mode if the error is that of the Sync.
+    """
+    while error is not None and getattr(error, "sqlstate", None) is None:
+        error = error.__context__
+    return getattr(error, "sqlstate", None)
+
+
 def fate(error: psycopg.Error) -> Outcome:
     """Read from an error what the client may believe of what it has sent."""
     lost = "transaction was lost" in (error.diag.message_detail or "")
     unknown = "unknown" in (error.diag.message_detail or "")
-    return "refused" if error.sqlstate in NEVER_SENT or (lost and not unknown) else "unknown"
+    return "refused" if sqlstate(error) in NEVER_SENT or (lost and not unknown) else "unknown"
