@@ -4,7 +4,7 @@ from pgrouter.net cimport libc
 from pgrouter.net.gather cimport Gather
 from pgrouter.net.poller cimport Poller, Watched
 
-cdef unsigned int READ, WRITE, GONE
+cdef unsigned int READ, WRITE, GONE, EDGE, ENDED
 cdef Py_ssize_t HEADROOM
 cdef int AGAIN, FAILED, EAGAIN, EINTR
 
@@ -32,7 +32,7 @@ cdef class Stream(Watched):
     @cython.final
     cdef inline int read_on(self) except -1
     @cython.final
-    cdef int readable(self) except -1
+    cdef int readable(self, unsigned int mask) except -1
     @cython.final
     cdef int take(self, Py_ssize_t n) except -1
     cpdef int process_partial(self) except -1

@@ -19,6 +19,10 @@ from pgrouter.net.poller import HEADROOM, Poller, Watched
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 GONE = select.EPOLLHUP | select.EPOLLERR
+# Edge-triggered: the kernel does not look at each socket again that it has told of. So what one recv may have left is
+# asked for anew: after a full buffer, and once the end is in sight.
+EDGE = select.EPOLLET | select.EPOLLRDHUP
+ENDED = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 AGAIN = -1
 FAILED = -2
@@ -54,14 +58,14 @@ class Stream(Watched):
         self.sock = sock
         self.fd = sock.fileno()
         self.mask = mask
-        self.poller.register(self, self.fd, mask)
+        self.poller.register(self, self.fd, mask | EDGE)
         return 0
 
     def want(self, mask: cython.uint) -> int:
         """Watch for `mask`; costs a system call only when that is a change."""
         if mask != self.mask and self.fd >= 0:
             self.mask = mask
-            self.poller.modify(self.fd, mask)
+            self.poller.modify(self.fd, mask | EDGE)
         return 0
 
     def pause(self) -> int:
@@ -99,19 +103,21 @@ class Stream(Watched):
             self.flush_pending()
         if mask & READ or (mask & GONE and not self.closed):
             if self.fd >= 0:
-                self.readable()
+                self.readable(mask)
         return 0
 
     def on_event(self, mask: cython.uint) -> int:
         """Handle one epoll event."""
         return self.event(mask)
 
-    def readable(self) -> int:
+    def readable(self, mask: cython.uint) -> int:
         """One recv, one `on_data`."""
         n: cython.Py_ssize_t = self.receive()
         if n > 0:
             self.received += n
             self.take(n)
+            if (n == self.poller.size - HEADROOM or mask & ENDED) and self.fd >= 0:
+                self.poller.modify(self.fd, self.mask | EDGE)
         elif n == 0:
             self.on_eof("connection closed by peer")
         elif n == FAILED:

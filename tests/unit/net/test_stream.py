@@ -187,6 +187,58 @@ def test_a_paused_stream_reads_nothing_until_it_is_resumed(run: Run) -> None:
     run(main())
 
 
+def stuffed() -> tuple[socket.socket, socket.socket, int]:
+    """Give a pair of sockets with more in between than one recv takes, and how much that is."""
+    mine, theirs = tcp_pair()
+    mine.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * READ_SIZE)
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * READ_SIZE)
+    theirs.setblocking(False)
+    sent, pause_at = 0, time.monotonic() + 0.2
+    while time.monotonic() < pause_at:
+        try:
+            sent += theirs.send(bytes(READ_SIZE))
+        except BlockingIOError:
+            time.sleep(0.001)
+    assert sent > READ_SIZE
+    return mine, theirs, sent
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_what_one_recv_leaves_is_read_although_nothing_more_comes(run: Run, ended: bool) -> None:  # noqa: FBT001
+    async def main() -> None:
+        async with ground() as place:
+            mine, theirs, sent = stuffed()
+            place.keep(theirs)
+            if ended:
+                theirs.shutdown(socket.SHUT_WR)
+            stream = place.adopt(mine)
+            await until(lambda: stream.received == sent)
+            assert max(map(len, stream.chunks)) == READ_SIZE
+            await until(lambda: len(stream.ends) == ended)
+
+    run(main())
+
+
+def test_what_came_while_paused_is_read_with_the_end_behind_it(run: Run) -> None:
+    async def main() -> None:
+        async with ground() as place:
+            mine, theirs = tcp_pair()
+            stream = place.adopt(mine)
+            place.keep(theirs)
+            theirs.send(b"one")
+            await until(lambda: stream.bytes_used == b"one")
+            stream.pause()
+            theirs.send(b" two")
+            theirs.shutdown(socket.SHUT_WR)
+            await asyncio.sleep(0.02)
+            assert stream.bytes_used == b"one"
+            stream.resume()
+            await until(lambda: stream.ends)
+            assert stream.bytes_used == b"one two"
+
+    run(main())
+
+
 # -- the ends
 
 
