@@ -92,7 +92,7 @@ class App:
         for listener in self.listeners:
             listener.close()
         await self.catalogs.stop()
-        await self.pools.stop()
+        self.pools.stop()
         await self.monitor.stop()
 
     def request_stop(self) -> None:

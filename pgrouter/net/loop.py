@@ -58,12 +58,14 @@ class _Selector(selectors.EpollSelector):
     def __init__(self, poller: Poller) -> None:
         super().__init__()
         self._poller = poller
-        poller.register(_Bell(poller), self.fileno(), select.EPOLLIN)
+        self._bell = _Bell(poller)
+        poller.register(self._bell, self.fileno(), select.EPOLLIN)
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Handle the data plane's events until asyncio has something to do; give its sockets that are ready."""
+        self._bell.rung = False
         self._poller.wait(-1.0 if timeout is None else max(timeout, 0.0))
-        return super().select(0)
+        return super().select(0) if self._bell.rung else []
 
     def close(self) -> None:
         """End the poller with the loop."""
@@ -76,7 +78,9 @@ class _Bell(Watched):
 
     def __init__(self, poller: Poller) -> None:
         self.poller = poller
+        self.rung = False
 
     def on_event(self, mask: int) -> int:  # noqa: ARG002  (asyncio will ask itself)
         """Call it."""
+        self.rung = True
         return self.poller.call()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from pgrouter.server.cancel import CancelConnection
 from pgrouter.session.settings import Profiles
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterator, Mapping
 
     from pgrouter.config.settings import Pool
@@ -53,7 +53,7 @@ class Pools:
         self.groups: dict[tuple[str, str], Group] = {}
         self.resolver = Resolver(poller.loop, poller.clock)
         self._cancels: set[CancelConnection] = set()
-        self._janitor: asyncio.Task | None = None
+        self._janitor: asyncio.TimerHandle | None = None
 
     def group(self, database: str, user: str, credential: object) -> Group:
         """Give the pools of a database and user; the newest credential is what new connections log in with."""
@@ -145,34 +145,30 @@ class Pools:
 
     def start(self) -> None:
         """Start the janitor."""
-        self._janitor = self.poller.loop.create_task(self._clean())
+        self._janitor = self.poller.loop.call_later(TICK_S, self._clean, 1)
 
-    async def _clean(self) -> None:
-        ticks = 0
-        while True:
-            await asyncio.sleep(TICK_S)
-            ticks += 1
-            now = self.poller.touch()
-            for group in list(self.groups.values()):
-                try:
-                    group.tick(now)
-                    if ticks % SWEEP_TICKS == 0:
-                        group.sweep(now)
-                except Exception:  # a bug in one group must not end the deadlines of all
-                    log.exception("bug in the janitor of %s", group)
-            for tick in self.each_tick:
-                try:
-                    tick(now)
-                except Exception:
-                    log.exception("bug in %s", tick)
-            for connection in [c for c in self._cancels if now - c.since > CANCEL_TIMEOUT_S]:
-                connection.on_eof("timeout")
+    def _clean(self, ticks: int) -> None:
+        self._janitor = self.poller.loop.call_later(TICK_S, self._clean, ticks + 1)
+        now = self.poller.touch()
+        for group in list(self.groups.values()):
+            try:
+                group.tick(now)
+                if ticks % SWEEP_TICKS == 0:
+                    group.sweep(now)
+            except Exception:  # a bug in one group must not end the deadlines of all
+                log.exception("bug in the janitor of %s", group)
+        for tick in self.each_tick:
+            try:
+                tick(now)
+            except Exception:
+                log.exception("bug in %s", tick)
+        for connection in [c for c in self._cancels if now - c.since > CANCEL_TIMEOUT_S]:
+            connection.on_eof("timeout")
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """Close every server connection and stop the janitor."""
         if self._janitor is not None:
             self._janitor.cancel()
-            await asyncio.gather(self._janitor, return_exceptions=True)
         self.resolver.close()
         for connection in list(self._cancels):
             connection.close()
