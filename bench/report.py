@@ -21,6 +21,7 @@ OURS = "pgrouter"
 TITLES = {
     "direct": "no proxy", "relay": "bare relay", "pgbouncer": "PgBouncer", "haproxy": "HAProxy",
     "haproxy-threads": "HAProxy, all threads", "pgpool": "Pgpool-II", "pgrouter": "pgrouter",
+    "pgrouter-one": "pgrouter, one standby",
 }  # fmt: skip
 UNITS = {
     "cpu_us": "CPU µs/tx", "tps": "tx/s", "p50_ms": "p50 ms", "p95_ms": "p95 ms", "p99_ms": "p99 ms",

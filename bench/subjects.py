@@ -181,13 +181,13 @@ def run_pgpool(stage: Stage, program: programs.Program, directory: Path, text: s
     return spawn(argv, stage.workdir, directory / "log", program.env)
 
 
-def checkout(name: str, path: Path) -> Subject:
-    """A checkout of pgrouter, run by its own Python."""
+def checkout(name: str, path: Path, standbys: int = 2) -> Subject:
+    """A checkout of pgrouter, run by its own Python, in front of the primary and so many standbys."""
     version = programs.version_of(path)
 
     def start(servers: Servers, directory: Path, login: str) -> Running:
         users = write_file(directory / "users.txt", servers.userlist)
-        text = configs.pgrouter(configs.static(servers.ports), users, login)
+        text = configs.pgrouter(configs.static(servers.ports[: 1 + standbys]), users, login)
         return start_router(servers, directory, path, text, login)
 
     return Subject(name, version, start, lambda _case: "")
@@ -246,5 +246,6 @@ FINDERS: dict[str, Callable[[], Subject | str]] = {
     "haproxy-threads": lambda: haproxy("haproxy-threads", None),
     "pgpool": pgpool,
     "pgrouter": lambda: checkout("pgrouter", HERE),
+    "pgrouter-one": lambda: checkout("pgrouter-one", HERE, standbys=1),
 }
 DEFAULT = ["direct", "relay", "pgbouncer", "haproxy", "pgpool", "pgrouter"]
