@@ -18,8 +18,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from pgrouter.clock import monotonic, wall
 from pgrouter.cluster.etcd import EtcdSource
