@@ -8,9 +8,10 @@ under the same number.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
+
+from msgspec import Struct
 
 
 class Role(StrEnum):
@@ -28,8 +29,7 @@ class Mark(NamedTuple):
     lsn: int  # bytes since 0/0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(Struct, frozen=True, kw_only=True, gc=False):
     """One PostgreSQL server as the router sees it now."""
 
     name: str
@@ -47,15 +47,14 @@ class Member:
     tags: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterView:
+class ClusterView(Struct, frozen=True, kw_only=True, gc=False):
     """One immutable, numbered picture of the cluster."""
 
     number: int = 0
     members: tuple[Member, ...] = ()
     leader: str | None = None  # named by the DCS (static source: the member that says it is primary)
     primary: str | None = None  # name of the one member that may be written to; None: writes are held
-    readers: tuple[str, ...] = field(default=())  # names of the replicas that may be read from, in a stable order
+    readers: tuple[str, ...] = ()  # names of the replicas that may be read from, in a stable order
     paused: bool = False  # Patroni's maintenance mode
     standby: bool = False  # it follows another cluster: its leader is a replica, and nobody gets writes
     reason: str = ""  # what made this view differ from the last one, for logs

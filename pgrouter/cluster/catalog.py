@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 
-from pgrouter.cluster.probe import ProbeError, ask, one_line
+from pgrouter.cluster.question import ProbeError, ask, one_line
 from pgrouter.errors import RouterError
 
 if TYPE_CHECKING:

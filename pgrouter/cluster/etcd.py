@@ -18,13 +18,13 @@ import json
 import logging
 import random
 import threading
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import etcd3gw
 import requests
 import urllib3
+from msgspec.structs import replace
 
 from pgrouter.clock import monotonic
 from pgrouter.cluster.patroni_keys import Snapshot, decode

@@ -32,9 +32,11 @@ there is no primary to stream from, replicas that have streamed on its timeline 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from pgrouter.cluster.describe import difference
 from pgrouter.cluster.patroni_keys import DcsMember, is_set
@@ -51,8 +53,7 @@ LAGS_BYTES, LAGS_TIME = "lags more than reads.max_lag_bytes", "lags more than re
 SILENT = Probe()  # of a member that nobody has asked yet
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lag:
+class Lag(Struct, frozen=True, kw_only=True, gc=False):
     """How far replicas are behind in time, and how far they may be (0: any) to get reads."""
 
     most_bytes: int = 0
@@ -60,8 +61,7 @@ class Lag:
     marks: Mapping[str, Mark] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Case:
+class _Case(Struct, frozen=True, kw_only=True, gc=False):
     """What is the same for every member of one decision."""
 
     previous: ClusterView
@@ -79,8 +79,7 @@ class _Case:
         return bool(self.system_id) and word.system_id != self.system_id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reign:
+class _Reign(Struct, frozen=True, kw_only=True, gc=False):
     """The decision about writes, on which those about reads depend."""
 
     primary: str | None
@@ -99,9 +98,12 @@ def merge(
     keeps its number and reason.
     """
     case = _case(previous, snapshot, probes, lag or Lag())
-    reign = _reign(case, {server.name for server in _servers(case)})
-    case = replace(case, system_id=reign.system_id)  # a first primary tells who is a stranger
-    members = tuple(_member(server, case, reign) for server in _servers(case))
+    servers = _servers(case)
+    reign = _reign(case, servers)
+    if reign.system_id != case.system_id:  # a first primary tells who is a stranger
+        case = replace(case, system_id=reign.system_id)
+        servers = _servers(case)
+    members = tuple(_member(server, case, reign) for server in servers)
     view = ClusterView(
         members=members,
         leader=snapshot.leader,
@@ -166,9 +168,9 @@ def _stays(name: str, case: _Case) -> bool:
     return answers or name == (case.snapshot.leader or case.previous.last_leader)
 
 
-def _reign(case: _Case, names: set[str]) -> _Reign:
+def _reign(case: _Case, servers: tuple[DcsMember, ...]) -> _Reign:
     name = case.candidate
-    if name is None or name not in names:
+    if name is None or all(server.name != name for server in servers):
         word, objection = None, _nobody(case)
     else:
         objection = next(_objections_to_writes(name, case.probe(name), case), "")

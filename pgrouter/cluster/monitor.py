@@ -18,8 +18,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from pgrouter.clock import monotonic, wall
 from pgrouter.cluster.etcd import EtcdSource
@@ -87,7 +88,8 @@ class Monitor:
         self.dcs_since_s = self.leader_since_s = self._changed_s  # since when it is (not) heard, and they lead
         self._running = False
         self._complete = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None  # when a hold begins or ends by itself
+        self._timer: asyncio.TimerHandle | None = None
+        self._wakes_s: float | None = None  # when the timer is due: a hold begins or ends by itself then
 
     @property
     def view(self) -> ClusterView:
@@ -196,12 +198,19 @@ class Monitor:
         return replace(snapshot, handover=now.reason) if now.reason else snapshot
 
     def _wake_at(self, moment_s: float | None) -> None:
+        if moment_s == self._wakes_s:
+            return
+        self._wakes_s = moment_s
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if moment_s is not None:
             pause_s = max(0.0, moment_s - self._clock())
-            self._timer = asyncio.get_running_loop().call_later(pause_s, self._update)
+            self._timer = asyncio.get_running_loop().call_later(pause_s, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = self._wakes_s = None
+        self._update()
 
     def _publish(self) -> None:
         self._published_s = self._clock()

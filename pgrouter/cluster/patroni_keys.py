@@ -13,10 +13,11 @@ Source: Patroni's patroni/dcs/__init__.py for the shapes of the values.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,8 +28,7 @@ MEMBERS = "members/"
 DEFAULT_TTL_S = 30  # Patroni's own
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DcsMember:
+class DcsMember(Struct, frozen=True, kw_only=True, gc=False):
     """One `members/X` key: what its Patroni reports, up to loop_wait old."""
 
     name: str
@@ -41,8 +41,7 @@ class DcsMember:
     tags: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Switchover:
+class Switchover(Struct, frozen=True, kw_only=True, gc=False):
     """The `failover` key while a switchover or failover is asked for."""
 
     leader: str = ""
@@ -50,8 +49,7 @@ class Switchover:
     scheduled_at: str = ""  # empty: at once
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SyncState:
+class SyncState(Struct, frozen=True, kw_only=True, gc=False):
     """The `sync` key: which standbys confirm commits."""
 
     leader: str = ""
@@ -59,8 +57,7 @@ class SyncState:
     quorum: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DcsConfig:
+class DcsConfig(Struct, frozen=True, kw_only=True, gc=False):
     """The parts of `config` that a router cares about."""
 
     ttl_s: int = DEFAULT_TTL_S
@@ -70,8 +67,7 @@ class DcsConfig:
     standby_cluster: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True, kw_only=True, gc=False):
     """What a source says about the cluster at one moment, and how well it is heard."""
 
     members: tuple[DcsMember, ...] = ()  # in a stable order

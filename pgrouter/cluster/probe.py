@@ -1,25 +1,28 @@
-"""Probes: one task, one kept connection and one query per member. psycopg dials, its `pq` layer asks.
+"""Probes: one kept connection and one query per member. psycopg dials, its `pq` layer asks.
 
 Each member is asked on its own, so that one that hangs delays nobody else. A kept connection that turns out dead is
 replaced within the same probe: a failure means that a fresh connection did not answer either, or that the time was up.
+
+A probe is two callbacks: a timer's sends the question, the socket's takes the answer. Only to dial takes a task.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from enum import Enum
 from typing import TYPE_CHECKING
 
 import psycopg
-from psycopg import pq
 
 from pgrouter.clock import monotonic
+from pgrouter.cluster.question import ProbeError, conversation, one_line
 from pgrouter.cluster.word import Probe, Word
 from pgrouter.lsn import end_of_record
 from pgrouter.topology import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from pgrouter.clock import Clock
     from pgrouter.config.settings import Monitor
@@ -45,19 +48,26 @@ SELECT recovering,
 FROM pg_is_in_recovery() AS recovering
 """
 
-
 LEAST_PAUSE_S = 0.01  # a thousand clients that suspect a member do not make a thousand questions
 # strerror() of a host that is not there (any more); everything else is an answer of somebody
 SILENCE = ("timed out", "timeout expired", "No route to host", "Network is unreachable", "Host is down")
 RETRY_S = 0.05  # after a failure, so that two of them are no single hiccup
+EXPECTED = (psycopg.Error, ProbeError, OSError, ValueError)  # what a server can do to us; all else is our own bug
 
 
-class ProbeError(Exception):
-    """The server did not give a usable answer; the text says why, in one line."""
+class State(Enum):
+    """What a prober does; its one timer ends the pause, or the time for the question."""
+
+    STOPPED = 0
+    PAUSING = 1  # -> ASKING over the kept connection, -> DIALING without one
+    DIALING = 2  # -> ASKING; -> PAUSING with a failure
+    ASKING = 3  # -> PAUSING with a word or a failure; -> DIALING when it was the kept connection that failed
 
 
 class Prober:
     """Asks one member again and again; `on_probe` gets what is known of it after each outcome, in the event loop."""
+
+    question = QUESTION
 
     def __init__(
         self,
@@ -70,145 +80,174 @@ class Prober:
         self.address = address
         self._settings, self._on_probe, self._pace_s, self._clock = settings, on_probe, pace_s, clock
         self._probe = Probe()
+        self._state = State.STOPPED
+        self._loop: asyncio.AbstractEventLoop
+        self._timer: asyncio.TimerHandle | None = None
+        self._least_s = 0.0  # the pause does not end before, on the loop's clock
+        self._hurried = False  # since the last question began
+        self._asked_s = 0.0  # when it began
+        self._until_s = 0.0  # when its time is over, dialing included, on the loop's clock
+        self._dialing: asyncio.Task[None] | None = None
+        self._fresh = False  # the connection was dialed for this very question
         self._connection: psycopg.AsyncConnection | None = None
-        self._wanted = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._fd = -1  # its socket, which stays in the loop's set as long as it lives
+        self._writing = False  # a part of the question waits for room in the socket
+        self._talk: Generator[bool, None, list[str | None]]
 
     def start(self) -> None:
         """Begin to ask, at once."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"probe {self.address}")
+        self._loop = asyncio.get_running_loop()
+        self._state = State.PAUSING
+        self._wake_at(self._loop.time(), self._begin)
 
     async def stop(self) -> None:
         """Stop asking and close the connection."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            self._task = None
+        if self._dialing is not None and not self._dialing.done():
+            self._dialing.cancel()
+            await asyncio.wait([self._dialing])
+        self._state = State.STOPPED
+        self._cancel_timer()
+        self._hang_up()
 
     def hurry(self) -> None:
-        """Ask now; when a question is under way, ask another one right after it."""
-        self._wanted.set()
+        """Ask now, or as soon as that is not too often; when a question is under way, ask another right after it."""
+        self._hurried = True
+        if self._state is State.PAUSING and self._timer is not None and self._timer.when() > self._least_s:
+            self._wake_at(self._least_s, self._begin)
 
-    async def _run(self) -> None:
+    def _wake_at(self, moment_s: float, then: Callable[[], None]) -> None:
+        self._cancel_timer()
+        self._timer = self._loop.call_at(moment_s, then)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _begin(self) -> None:
+        self._hurried = False
+        self._asked_s, self._until_s = self._clock(), self._loop.time() + self._settings.timeout_s
+        self._fresh = self._connection is None
+        if self._fresh:
+            self._dial()
+        else:
+            self._ask()
+
+    def _dial(self) -> None:
+        self._state = State.DIALING
+        self._cancel_timer()  # the task has its own
+        self._dialing = self._loop.create_task(self._connect(), name=f"dial {self.address}")
+
+    async def _connect(self) -> None:
         try:
-            while True:
-                self._wanted.clear()
-                self._probe = await self._outcome()
-                self._on_probe(self._probe)
-                await self._pause()
-        finally:
+            async with asyncio.timeout_at(self._until_s):
+                connection = await connect(self.address, self._settings)
+            fd = connection.pgconn.socket
+        except Exception as error:  # noqa: BLE001 (whatever it is, the member will be asked again)
+            self._fail(error)
+        else:
+            self._fresh, self._connection, self._fd = True, connection, fd
+            self._loop.add_reader(fd, self._readable)
+            self._ask()
+
+    def _ask(self) -> None:
+        self._state = State.ASKING
+        self._wake_at(self._until_s, self._time_is_up)
+        self._talk = conversation(self._connection.pgconn, self.question)
+        self._go_on()
+
+    def _readable(self) -> None:
+        if self._state is State.ASKING:
+            self._go_on()
+        else:
+            self._take_what_nobody_asked_for()
+
+    def _take_what_nobody_asked_for(self) -> None:
+        """Ask at once: a server that shuts down says so, and the connection to one that dies breaks."""
+        try:
+            self._connection.pgconn.consume_input()  # or the socket stays readable
+        except psycopg.Error:
             self._hang_up()
+        self.hurry()
 
-    async def _pause(self) -> None:
-        """Wait for hurry(), for the pace or for a word that nobody asked for, but always a little.
-
-        A server that shuts down says so, and the connection to one that dies breaks: no need to wait for the next turn.
-        """
-        loop = asyncio.get_running_loop()
-        least_s = loop.time() + (RETRY_S if self._probe.failures else LEAST_PAUSE_S)
-        timer = loop.call_later(self._pace_s(), self._wanted.set)
-        fd = self._connection.pgconn.socket if self._connection is not None else -1
-        if fd >= 0:
-            loop.add_reader(fd, self._wanted.set)
+    def _go_on(self) -> None:
+        self._wait_for_room(writing=False)  # first: a socket that libpq has closed can leave the set, but not change
         try:
-            await self._wanted.wait()
-        finally:
-            timer.cancel()
-            if fd >= 0:
-                loop.remove_reader(fd)
-        if loop.time() < least_s:
-            await asyncio.sleep(least_s - loop.time())
+            self._wait_for_room(writing=next(self._talk))
+        except StopIteration as end:
+            self._hear(end.value)
+        except Exception as error:  # noqa: BLE001 (the same)
+            if self._fresh:
+                self._fail(error)
+            else:  # kept too long: restarted, or terminated by an administrator
+                self._hang_up()
+                self._dial()
 
-    async def _outcome(self) -> Probe:
-        asked_s = self._clock()
+    def _wait_for_room(self, *, writing: bool) -> None:
+        if writing and not self._writing:
+            self._loop.add_writer(self._fd, self._go_on)
+        elif self._writing and not writing:
+            self._loop.remove_writer(self._fd)
+        self._writing = writing
+
+    def _hear(self, row: list[str | None]) -> None:
         try:
-            async with asyncio.timeout(self._settings.timeout_s):
-                row = await self._ask()
-            return self._probe.answered(read_row(row, asked_s, self._clock()))
-        except TimeoutError:
-            error, silent = f"no answer within {self._settings.timeout_s:g} s", True
-        except (psycopg.Error, ProbeError, OSError, ValueError) as caught:
-            error = one_line(str(caught)) or type(caught).__name__
-            silent = any(words in error for words in SILENCE)
+            word = read_row(row, self._asked_s, self._clock())
+        except ProbeError as error:
+            self._fail(error)
+        else:
+            self._conclude(self._probe.answered(word))
+
+    def _time_is_up(self) -> None:
+        self._fail(TimeoutError())
+
+    def _fail(self, error: Exception) -> None:
         self._hang_up()
-        return self._probe.failed(error, silent=silent)
+        if isinstance(error, TimeoutError):
+            text, silent = f"no answer within {self._settings.timeout_s:g} s", True
+        else:
+            text = one_line(str(error)) or type(error).__name__
+            silent = any(words in text for words in SILENCE)
+        if not isinstance(error, EXPECTED):
+            log.error("probe of %s:%d: a bug", *self.address, exc_info=error)
+        self._conclude(self._probe.failed(text, silent=silent))
 
-    async def _ask(self) -> list[str | None]:
-        if self._connection is not None:
-            try:
-                return await ask(self._connection.pgconn, QUESTION)
-            except (psycopg.Error, ProbeError, OSError):
-                self._hang_up()  # kept too long: restarted, or terminated by an administrator
-        self._connection = await self._dial()
-        return await ask(self._connection.pgconn, QUESTION)
-
-    async def _dial(self) -> psycopg.AsyncConnection:
-        settings = self._settings
-        return await psycopg.AsyncConnection.connect(
-            host=self.address[0],
-            port=self.address[1],
-            user=settings.user,
-            password=settings.password or None,
-            dbname=settings.database,
-            application_name="pgrouter monitor",
-            gssencmode="disable",
-            connect_timeout=max(2, round(settings.timeout_s)),  # libpq's least; the probe's own time-out is exact
-            tcp_user_timeout=round(settings.timeout_s * 1000),
-            target_session_attrs="any",
-            options="",
-            autocommit=True,
-        )
+    def _conclude(self, probe: Probe) -> None:
+        """Tell the outcome and pause: until hurry(), the pace or a word that nobody asked for, but always a little."""
+        self._probe = probe
+        try:
+            self._on_probe(probe)
+        except Exception:  # a consumer's bug must not blind the router
+            log.exception("probe of %s:%d: a consumer failed", *self.address)
+        now_s = self._loop.time()
+        self._state = State.PAUSING
+        self._least_s = now_s + (RETRY_S if probe.failures else LEAST_PAUSE_S)
+        self._wake_at(self._least_s if self._hurried else max(self._least_s, now_s + self._pace_s()), self._begin)
 
     def _hang_up(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
+            self._wait_for_room(writing=False)
+            self._loop.remove_reader(self._fd)
             connection.pgconn.finish()
 
 
-async def ask(connection: pq.abc.PGconn, question: bytes) -> list[str | None]:
-    """Send one query and give its only row, as text.
-
-    Not AsyncConnection.execute(): when that is cancelled it first sends a CancelRequest and waits up to 5 s for a
-    server that may be frozen. Here a cancelled question just ends, and the caller closes the connection.
-    """
-    connection.nonblocking = 1
-    connection.send_query(question)
-    row: list[str | None] | None = None
-    while True:
-        writing = connection.flush() != 0
-        if not writing and not connection.is_busy():
-            result = connection.get_result()
-            if result is None:
-                break
-            row = _only_row(result)
-            continue
-        await _ready(connection.socket, writing=writing)
-        connection.consume_input()
-    if row is None:
-        raise ProbeError("the server gave no answer")
-    return row
-
-
-async def _ready(fd: int, *, writing: bool) -> None:
-    """Wait until the socket can be read, or also written when `writing`."""
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    loop.add_reader(fd, ready.set)
-    try:
-        if writing:
-            loop.add_writer(fd, ready.set)
-        await ready.wait()
-    finally:
-        loop.remove_reader(fd)
-        if writing:
-            loop.remove_writer(fd)
-
-
-def _only_row(result: pq.abc.PGresult) -> list[str | None]:
-    if result.status != pq.ExecStatus.TUPLES_OK or result.ntuples != 1:
-        raise ProbeError(one_line(result.get_error_message()) or "the server gave no row")
-    values = (result.get_value(0, column) for column in range(result.nfields))
-    return [None if value is None else bytes(value).decode("utf-8", "replace") for value in values]
+async def connect(address: tuple[str, int], settings: Monitor) -> psycopg.AsyncConnection:
+    """Log in to a member; the caller sees to it that this takes no longer than it may."""
+    return await psycopg.AsyncConnection.connect(
+        host=address[0],
+        port=address[1],
+        user=settings.user,
+        password=settings.password or None,
+        dbname=settings.database,
+        application_name="pgrouter monitor",
+        gssencmode="disable",
+        connect_timeout=max(2, round(settings.timeout_s)),  # libpq's least; the probe's own time-out is exact
+        tcp_user_timeout=round(settings.timeout_s * 1000),
+        target_session_attrs="any",
+        options="",
+        autocommit=True,
+    )
 
 
 def read_row(row: list[str | None], asked_s: float, answered_s: float) -> Word:
@@ -230,8 +269,3 @@ def read_row(row: list[str | None], asked_s: float, answered_s: float) -> Word:
         )
     except (KeyError, ValueError) as error:
         raise ProbeError(f"it gave an answer that makes no sense: {row!r}") from error
-
-
-def one_line(text: str) -> str:
-    """Give the parts of a libpq message in one line."""
-    return " ".join(text.split())

@@ -22,8 +22,10 @@ or server has shown (`cluster.merge`): what no order of answers can prove is cau
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pgrouter.cluster.patroni_keys import Snapshot
 from pgrouter.cluster.word import LOST_AFTER
@@ -36,8 +38,7 @@ if TYPE_CHECKING:
 UNREACHABLE = "Patroni's REST API cannot be reached"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Voice:
+class Voice(Struct, frozen=True, kw_only=True, gc=False):
     """What one Patroni has said so far; times are the router's monotonic seconds."""
 
     said: Snapshot | None = None  # its last answer; None: it has never answered
@@ -85,8 +86,7 @@ def _leads_on(said: Snapshot) -> int:
     return next((member.timeline for member in said.members if member.name == said.leader), 0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
+class Agreement(Struct, frozen=True, kw_only=True, gc=False):
     """What follows from all voices."""
 
     snapshot: Snapshot

@@ -7,7 +7,8 @@ streaming, since when it says that it is primary).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pgrouter.topology import Role
 
@@ -16,8 +17,7 @@ SILENT_AFTER = 5  # questions in a row without a sign of life: its connections a
 UNSTREAMED_AFTER = 3  # answers in a row without a running WAL receiver: more than it takes to see its primary lost
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Word:
+class Word(Struct, frozen=True, kw_only=True, gc=False):
     """One answer of a server; times are the router's monotonic seconds."""
 
     role: Role
@@ -30,8 +30,7 @@ class Word:
     answered_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
+class Probe(Struct, frozen=True, kw_only=True, gc=False):
     """What is known of one member."""
 
     word: Word | None = None  # None: it has never answered

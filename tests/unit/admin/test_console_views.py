@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from pgrouter.admin.table import data_row, encoders, row_description
 from pgrouter.admin.views import VIEWS

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from pgrouter.cluster.handover import DECIDES_S, LOOK_AGAIN_S, handover, unix_time
 from pgrouter.cluster.patroni_keys import Snapshot, decode

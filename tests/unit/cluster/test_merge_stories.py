@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from pgrouter.cluster.merge import merge
 from pgrouter.cluster.patroni_keys import DcsConfig, DcsMember, Snapshot

@@ -1,0 +1,81 @@
+"""One question to a PostgreSQL server over libpq, without blocking: one query, whose only row is the answer.
+
+Not AsyncConnection.execute(): when that is cancelled it first sends a CancelRequest and waits up to 5 s for a server
+that may be frozen. Here who has waited long enough drops the conversation and closes the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from psycopg import pq
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+
+class ProbeError(Exception):
+    """The server did not give a usable answer; the text says why, in one line."""
+
+
+def conversation(connection: pq.abc.PGconn, question: bytes) -> Generator[bool, None, list[str | None]]:
+    """Send one query and return its only row, as text; the connection is non-blocking from then on.
+
+    Yields when it is the socket's turn: go on when that can be read or, if the value is true, written.
+    Raises psycopg.Error or OSError when the connection is lost, ProbeError when the server does not give one row.
+    """
+    connection.nonblocking = 1
+    connection.send_query(question)
+    row: list[str | None] | None = None
+    while True:
+        writing = connection.flush() != 0
+        if not writing and not connection.is_busy():
+            result = connection.get_result()
+            if result is None:
+                break
+            row = _only_row(result)
+            continue
+        yield writing
+        connection.consume_input()
+    if row is None:
+        raise ProbeError("the server gave no answer")
+    return row
+
+
+async def ask(connection: pq.abc.PGconn, question: bytes) -> list[str | None]:
+    """Have the conversation; when it is cancelled, the caller closes the connection."""
+    talk = conversation(connection, question)
+    while True:
+        try:
+            writing = next(talk)
+        except StopIteration as end:
+            return end.value
+        await _ready(connection.socket, writing=writing)
+
+
+async def _ready(fd: int, *, writing: bool) -> None:
+    """Wait until the socket can be read, or also written when `writing`."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(fd, ready.set)
+    try:
+        if writing:
+            loop.add_writer(fd, ready.set)
+        await ready.wait()
+    finally:
+        loop.remove_reader(fd)
+        if writing:
+            loop.remove_writer(fd)
+
+
+def _only_row(result: pq.abc.PGresult) -> list[str | None]:
+    if result.status != pq.ExecStatus.TUPLES_OK or result.ntuples != 1:
+        raise ProbeError(one_line(result.get_error_message()) or "the server gave no row")
+    values = (result.get_value(0, column) for column in range(result.nfields))
+    return [None if value is None else bytes(value).decode("utf-8", "replace") for value in values]
+
+
+def one_line(text: str) -> str:
+    """Give the parts of a libpq message in one line."""
+    return " ".join(text.split())
