@@ -2,6 +2,10 @@ cimport cython
 
 cdef extern from "<string.h>" nogil:
     void *memchr(const void *where, int byte, size_t n)
+    int memcmp(const void *a, const void *b, size_t n)
+
+cdef extern from "Python.h":
+    char *PyBytes_AS_STRING(object text)
 
 cdef int PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, FLUSH, QUERY, FUNCTION_CALL
 cdef int COPY_DATA, COPY_DONE, COPY_FAIL, TERMINATE
@@ -13,5 +17,6 @@ cpdef unsigned int length_at(const unsigned char *buf, Py_ssize_t pos) noexcept
 @cython.locals(found="const unsigned char *")
 cpdef Py_ssize_t end_of_string(const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) noexcept
 cpdef bytes copied(const unsigned char *buf, Py_ssize_t start, Py_ssize_t end)
+cpdef bint is_same(bytes text, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) noexcept
 cpdef int frontend_kind(int code) noexcept
 cpdef bint impossible(int code, Py_ssize_t length) noexcept

@@ -85,6 +85,13 @@ def copied(buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> bytes:
     return bytes(buf[start:end])
 
 
+def is_same(text: bytes, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.bint:
+    """Whether buf[start:end] is `text`."""
+    if cython.compiled:
+        return len(text) == end - start and memcmp(buf + start, PyBytes_AS_STRING(text), end - start) == 0
+    return text == bytes(buf[start:end])
+
+
 def frontend_kind(code: cython.int) -> cython.int:
     """What a frontend message of this type means for a batch: IN_BATCH, ENDS_BATCH, COPY, LAST or UNKNOWN."""
     return FRONTEND_KINDS[code]

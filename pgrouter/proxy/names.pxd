@@ -1,5 +1,6 @@
 from pgrouter.proxy.unnamed cimport UnnamedStatement
 from pgrouter.server.connection cimport ServerConnection
+from pgrouter.session.prepared cimport Names
 
 cdef int FAILED_TRANSACTION
 cdef int R_PARSE_NAMED, R_CLOSE_NAMED, R_QUERY, R_EXECUTE, R_PARSE_UNNAMED, R_PARSE_FAILED, R_CLOSE_UNNAMED
@@ -8,7 +9,7 @@ cdef class StatementNames(UnnamedStatement):
     cdef public bint closes_unnamed
     cdef bint gossip
     cdef object deallocated
-    cdef readonly dict named
+    cdef readonly Names named
     cdef readonly list unconfirmed
     cdef readonly list closing
     cdef object shared

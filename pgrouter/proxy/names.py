@@ -19,7 +19,7 @@ from pgrouter.protocol.requests import PARSE_UNNAMED as R_PARSE_UNNAMED
 from pgrouter.protocol.requests import QUERY as R_QUERY
 from pgrouter.proxy.unnamed import UnnamedStatement
 from pgrouter.server.connection import ServerConnection
-from pgrouter.session.prepared import PREFIX
+from pgrouter.session.prepared import PREFIX, Names
 
 
 class StatementNames(UnnamedStatement):
@@ -28,7 +28,7 @@ class StatementNames(UnnamedStatement):
     def __init__(self) -> None:
         UnnamedStatement.__init__(self)
         self.shared = None  # what the clients of its database share; set by `enter`, as is the cache
-        self.named = {}  # name -> SharedStatement
+        self.named = Names()
         self.unconfirmed = []  # names whose Parse has no answer yet, oldest first; None: another owns the name again
         self.closing = []  # (name, statement) whose Close has no answer yet; None: its Parse has failed
         self.closes_unnamed = False  # a Close of the unnamed statement has no answer yet
@@ -110,7 +110,7 @@ class StatementNames(UnnamedStatement):
         for name in self.named:
             if name in named:
                 self.shared.give(named[name])
-        self.named = named | self.named
+        self.named = Names(named | self.named)
         server.prepared = prepared | server.prepared
         return 0
 
@@ -168,7 +168,7 @@ class StatementNames(UnnamedStatement):
         if self.named:
             for shared in self.named.values():
                 self.shared.give(shared)
-            self.named = {}
+            self.named = Names()
         if self.unconfirmed:
             self.unconfirmed = []
         self.forget_closing()
@@ -195,7 +195,7 @@ class StatementNames(UnnamedStatement):
         for name, shared in self.named.items():
             self.failed[shared.ident] = name
         self.gossip = True
-        self.named = {}
+        self.named = Names()
         server.prepared = {}
         return 1
 

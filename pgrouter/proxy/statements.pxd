@@ -32,6 +32,7 @@ cdef class ClientStatements(StatementNames):
     cdef int bind(self, ServerConnection server, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Py_ssize_t end, Gather out) except -1
     cdef int parse_unseen(self, ServerConnection server) except -1
     cdef int describe_or_close(self, ServerConnection server, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
+    cdef bint holds(self, ServerConnection server, SharedStatement shared) except -1
     cdef SharedStatement ensure(self, ServerConnection server, bytes name, Gather out)
     cpdef int outdated(self) except -1
     cpdef int renew(self, bytes name) except -1

@@ -134,9 +134,8 @@ class ClientStatements(StatementNames):
             return self.unnamed_class if self.unnamed_class is not None else FOLLOWS
         if finish < 0:
             return None
-        name = copied(buf, start, finish)
-        shared: SharedStatement = self.named.get(name)
-        return self.class_of_shared(shared) if shared is not None else self.parsed.get(name)
+        shared: SharedStatement = self.named.find(buf, start, finish)
+        return self.class_of_shared(shared) if shared is not None else self.parsed.get(copied(buf, start, finish))
 
     def class_parsed(self, buf, start: cython.Py_ssize_t, finish: cython.Py_ssize_t, stop: cython.Py_ssize_t):
         """Give the class of a Parse whose name is buf[start:finish]; Binds behind it in its batch ask for it."""
@@ -227,9 +226,10 @@ class ClientStatements(StatementNames):
         if name_end == portal_end + 1:
             self.ensure_unnamed(server, out)
         elif name_end > 0:
-            name = copied(buf, portal_end + 1, name_end)
-            if name in self.named and not self.by_own_name:
-                shared = self.ensure(server, name, out)
+            shared = self.named.find(buf, portal_end + 1, name_end)
+            if shared is not None and not self.by_own_name:
+                if not self.holds(server, shared):
+                    shared = self.ensure(server, copied(buf, portal_end + 1, name_end), out)
                 server.owed.push(R_BIND, FORWARD)
                 length = stop - pos - 1 - (name_end - portal_end - 1) + len(shared.name)
                 out.add_head(BIND, length)
@@ -289,6 +289,11 @@ class ClientStatements(StatementNames):
 
     # -- what the server holds
 
+    def holds(self, server: ServerConnection, shared: SharedStatement) -> cython.bint:
+        """Whether the server has the statement, and so few that it is not asked for long which was used last."""
+        held: dict = server.prepared
+        return len(held) <= self.limit >> 1 and shared.ident in held
+
     def ensure(self, server: ServerConnection, name: bytes, out: Gather):
         """Put a Parse in front where the server does not have the statement; make it the most recently used.
 
@@ -296,8 +301,8 @@ class ClientStatements(StatementNames):
         """
         held: dict = server.prepared
         shared: SharedStatement = self.named[name]
-        if shared.ident in held and len(held) <= self.limit >> 1:
-            return shared  # which of them was used last is not asked for long
+        if self.holds(server, shared):
+            return shared
         if held.pop(shared.ident, None) is None:
             meaning = self.meaning(server)
             if shared.meaning != meaning:

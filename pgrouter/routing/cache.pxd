@@ -1,7 +1,7 @@
 # Types of cache.py when it is compiled.
 cimport cython
 
-from pgrouter.net cimport libc
+from pgrouter.protocol.framing cimport is_same
 from pgrouter.routing.fingerprint cimport Fingerprinter
 
 cdef Py_ssize_t _ENTRY_BYTES, _NAME_BYTES, _SETTING_BYTES, _LEARNED, _RECENT, _RECENT_KEY_BYTES
@@ -44,5 +44,3 @@ cdef class StatementCache:
     cdef Py_ssize_t _cost(self, bytes key, statement) except -1
     @cython.locals(i=Py_ssize_t)
     cdef bint _is_ambiguous(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) noexcept
-
-cdef bint _is_same(bytes text, const unsigned char *buf, Py_ssize_t start) noexcept

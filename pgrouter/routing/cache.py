@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import cython  # type: ignore[import-untyped]
 
+from pgrouter.protocol.framing import is_same
 from pgrouter.routing.fingerprint import Fingerprinter
 from pgrouter.routing.statement import Effect, Reason, Statement, Target
 
@@ -106,7 +107,7 @@ class StatementCache:
             i += step
         slot = (h ^ (h >> 12)) & (_RECENT - 1)
         text = self._texts[slot]
-        if text is not None and len(text) == size and _is_same(text, buf, start):
+        if text is not None and is_same(text, buf, start, end):
             self.hits += 1
             return self._of_texts[slot]
         statement = self.lookup(buf, start, end)
@@ -220,12 +221,6 @@ class StatementCache:
                 return True
             i += 1
         return False
-
-
-def _is_same(text: bytes, buf: bytes, start: int) -> bool:
-    if cython.compiled:
-        return libc.memcmp(buf + start, libc.PyBytes_AS_STRING(text), len(text)) == 0  # type: ignore[name-defined]
-    return text == buf[start : start + len(text)]
 
 
 def is_compiled() -> bool:

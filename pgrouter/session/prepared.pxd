@@ -1,3 +1,7 @@
+cimport cython
+
+from pgrouter.protocol.framing cimport copied, is_same
+
 cdef class SharedStatement:
     cdef readonly object ident
     cdef readonly bytes name
@@ -7,3 +11,10 @@ cdef class SharedStatement:
     cdef public object statement
     cdef public object judge
     cdef public Py_ssize_t users
+
+cdef class Names(dict):
+    cdef bytes last_name
+    cdef SharedStatement last
+
+    @cython.locals(name=bytes, shared=SharedStatement)
+    cdef SharedStatement find(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end)

@@ -11,6 +11,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from itertools import count
 
+import cython
+
+from pgrouter.protocol.framing import copied, is_same
+
 PREFIX = b"pgrouter_"
 
 # Statements that no client holds any more stay known, so that clients that come and go find them parsed.
@@ -38,6 +42,39 @@ class SharedStatement:
 
     def __repr__(self) -> str:
         return f"<statement {self.ident} users={self.users}>"
+
+
+class Names(dict):
+    """Which shared statements a client's names stand for; the one asked for last is found without a copy of its name."""
+
+    def __init__(self, known=()) -> None:
+        dict.__init__(self, known)
+        self.last_name = None
+        self.last = None
+
+    def find(self, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> SharedStatement | None:
+        """Give what the name buf[start:end] stands for."""
+        if self.last_name is not None and is_same(self.last_name, buf, start, end):
+            return self.last
+        name = copied(buf, start, end)
+        shared = dict.get(self, name)
+        if shared is not None:
+            self.last_name = name
+            self.last = shared
+        return shared
+
+    def __setitem__(self, name: bytes, shared: SharedStatement) -> None:
+        self.last_name = None
+        dict.__setitem__(self, name, shared)
+
+    def __delitem__(self, name: bytes) -> None:
+        self.last_name = None
+        dict.__delitem__(self, name)
+
+    def pop(self, name: bytes, default: SharedStatement | None = None) -> SharedStatement | None:
+        """Take a name out and give what it stood for."""
+        self.last_name = None
+        return dict.pop(self, name, default)
 
 
 class SharedStatements:
