@@ -11,7 +11,7 @@ cdef int BIND, CLOSE, COPY_DONE, COPY_FAIL, DESCRIBE, EXECUTE, FLUSH, FUNCTION_C
 cdef int COPY
 cdef int FORWARD, SKIP
 cdef int R_QUERY, R_FUNCTION, R_EXECUTE, R_SYNC, R_COPY_END, R_REFUSED, R_REFUSED_QUERY
-cdef int NAMES, NO_SEQUENCES, SEQUENCES
+cdef int NAMES, NO_SEQUENCES, REPLACED, SEQUENCES
 
 cdef class Requester(Peer):
     cdef readonly Batch batch
@@ -26,7 +26,7 @@ cdef class Requester(Peer):
 
     cdef int request(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
     cdef bint request_unusual(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out, bint continues) except -1
-    cdef bint request_of_session(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out, bint continues) except -1
+    cdef bint request_of_session(self, int code, object statement, int effects, Gather out, bint continues) except -1
     cdef bint has_drawn(self, ServerConnection server) except -1
     cdef int refuse(self, int code, int refusal, bint unnamed, Gather out) except -1
     cdef int request_instead(self, int code, bytes message, Gather out) except -1

@@ -47,6 +47,7 @@ from pgrouter.session.pins import INSTEAD, NO_SEQUENCES
 from pgrouter.session.settings import transition
 
 NAMES = int(Effect.NAMES)
+REPLACED = int(Effect.INSTEAD)
 SEQUENCES = int(Effect.SEQUENCES)
 
 _DISCARD_SEQUENCES = messages.query("DISCARD SEQUENCES")
@@ -133,26 +134,19 @@ class Requester(Peer):
         if refusal:
             self.refuse(code, refusal, code == PARSE and buf[pos + 5] == 0, out)
             return True
-        instead = explained(self, copied(buf, pos, stop)) if code == QUERY or code == PARSE else None
-        if instead is None:
-            return self.request_of_session(code, buf, pos, stop, out, continues)
-        self.request_instead(code, instead, out)
-        return True
-
-    def request_of_session(
-        self,
-        code: cython.int,
-        buf,
-        pos: cython.Py_ssize_t,
-        stop: cython.Py_ssize_t,
-        out: Gather,
-        continues: cython.bint,
-    ) -> cython.bint:
-        """Give the server what it must have of the session's for this message; True: it has not, and refuses."""
         statement = self.statements.class_of(code, buf, pos, stop)
         if statement is None or statement is FOLLOWS:
             return False
         effects: cython.int = statement.effects
+        if effects & REPLACED and (code == QUERY or code == PARSE):
+            self.request_instead(code, explained(self, copied(buf, pos, stop)), out)
+            return True
+        return self.request_of_session(code, statement, effects, out, continues)
+
+    def request_of_session(
+        self, code: cython.int, statement, effects: cython.int, out: Gather, continues: cython.bint
+    ) -> cython.bint:
+        """Give the server what it must have of the session's for this message; True: it has not, and refuses."""
         runs: cython.bint = code == QUERY or code == BIND
         if runs and effects & SEQUENCES and not (self.knows or self.batch.draws or self.has_drawn(self.server)):
             self.group.sequences = True
