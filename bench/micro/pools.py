@@ -10,7 +10,7 @@ from bench.micro.clock import best_ns
 from pgrouter.config.settings import Pool as PoolSettings
 from pgrouter.net.loop import Loop
 from pgrouter.pool.group import Group
-from pgrouter.server.connection import Peer, ServerConnection
+from pgrouter.server.peer import Peer
 from pgrouter.session.settings import Profiles
 from pgrouter.topology import ClusterView, Member
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pgrouter.pool.member import MemberPool
+    from pgrouter.server.connection import ServerConnection
 
 NAMES = ("a", "b", "c")
 

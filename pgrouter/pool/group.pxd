@@ -3,7 +3,8 @@ cimport cython
 from pgrouter.net.poller cimport Poller
 from pgrouter.pool.member cimport MemberPool
 from pgrouter.pool.readers cimport Readers, Writes
-from pgrouter.server.connection cimport Peer, ServerConnection
+from pgrouter.server.connection cimport ServerConnection
+from pgrouter.server.peer cimport Peer
 
 cdef int ACTIVE, IDLE_STATE, RESETTING
 

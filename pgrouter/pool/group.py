@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from pgrouter.config.settings import Pool as PoolSettings
     from pgrouter.pool.pools import Pools
-    from pgrouter.server.connection import Peer
+    from pgrouter.server.peer import Peer
     from pgrouter.topology import ClusterView, Mark, Member
 
 log = logging.getLogger("pgrouter.pool")

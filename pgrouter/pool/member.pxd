@@ -26,5 +26,5 @@ cdef class MemberPool:
     cpdef int move(self, ServerConnection server, int state) except -1
     cdef int unstack(self, ServerConnection server) except -1
     cpdef ServerConnection take(self)
-    cdef bint is_fresh(self, double wrote_s, long long lsn) noexcept
+    cpdef bint is_fresh(self, double wrote_s, long long lsn) noexcept
     cpdef bint can_dial(self, double now) except -1

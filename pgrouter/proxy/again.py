@@ -74,8 +74,8 @@ class Again:
             batch.reads = False
         elif batch.reads and batch.mixed:
             others = [pool for pool in group.readers.pools if pool is not self.lost and not pool.failures]
-            fresh = [pool for pool in others if client.must_see_s() < pool.fresh_s and client.must_see_lsn <= pool.lsn]
-            batch.reads = bool(fresh) or group.writer is None or group.writer is self.lost
+            fresh = any(pool.is_fresh(client.must_see_s(), client.must_see_lsn) for pool in others)
+            batch.reads = fresh or group.writer is None or group.writer is self.lost
 
     def take(self, client: ClientConnection) -> ServerConnection | None:
         """Give a free server; None: the batch has to wait like any other."""

@@ -102,7 +102,7 @@ class Batch:
         self.repeats = True  # it only reads, or begins a transaction, by the class of its statements, wherever it runs
         self.quiet = True  # its last statement leaves nothing behind
         self.forbidden = 0  # what the pool forbids, see `session.pins`
-        self.unusual = False  # something in it is not sent as it is: see `Link.request_unusual`
+        self.unusual = False  # something in it is not sent as it is: see `Requester.request_unusual`
         self.deallocates = 0  # it contains DEALLOCATE ALL: the type of message that will carry it out
         self.writes = False  # since the link something may have been written
         self.draws = False  # since the link something took values from sequences

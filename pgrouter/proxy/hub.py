@@ -105,8 +105,6 @@ class Hub:
         self.logging_in = {}  # by their ids, until they have proved it
         self.routes = RouteCounts()
         self.draining = False
-        self.application = lru_cache(maxsize=APPLICATIONS)(Application)
-        self.senses = {}
         self._take(settings, users)
 
     def _take(self, settings: Settings, users: UserStore) -> None:
@@ -115,13 +113,13 @@ class Hub:
         self.max_clients = settings.pool.max_clients
         self.tells = settings.log.connections and settings.log.level in ("debug", "info")
         self.pools.socket_options = self.socket_options = socket_options(settings.tcp)
+        self.application = lru_cache(maxsize=APPLICATIONS)(Application)
+        self.senses = {}
 
     def reload(self, settings: Settings, users: UserStore) -> None:
         """Take new settings. What they forbid is refused from now on; a session that keeps its server does so."""
         self._take(settings, users)
         self.pools.reload(settings.pool)
-        self.application.cache_clear()
-        self.senses = {}
         for client in self.clients.values():
             if client.group is not None:
                 client.batch.forbid(forbidden_by(client.group.settings))

@@ -49,7 +49,7 @@ def present(client: ClientConnection, statement: Statement, out: Gather, simple:
     out.add_bytes(closed)
     if statement.tag not in BY_NAME:
         out.add_bytes(_close_shared(server))
-    _give(client, names, out)
+    _give(client, names, out, stays=statement.tag != "DEALLOCATE")
     client.statements.by_own_name = not simple and statement.tag not in BY_NAME  # it shows itself, too
     if simple and (names or closed):
         server.owed.push(R_SYNC, SKIP)  # a Query behind an error would not be read
@@ -57,26 +57,25 @@ def present(client: ClientConnection, statement: Statement, out: Gather, simple:
     if statement.tag == "DEALLOCATE":
         for name in names:
             client.statements.discard(name)
-    elif names:
-        server.presented = frozenset(server.presented).union(names)
-        server.dirty = True
 
 
 def present_for_description(client: ClientConnection, statement: Statement, out: Gather) -> None:
     """Put in front what is looked at when an EXECUTE is described."""
     if statement.tag == "EXECUTE" and client.server.status != FAILED_TRANSACTION:
-        names = named_by(statement, client.prepared)
-        _give(client, names, out)
-        client.server.presented = frozenset(client.server.presented).union(names)
-        client.server.dirty = client.server.dirty or bool(names)
+        _give(client, named_by(statement, client.prepared), out, stays=True)
 
 
-def _give(client: ClientConnection, names: list[bytes], out: Gather) -> None:
+def _give(client: ClientConnection, names: list[bytes], out: Gather, *, stays: bool) -> None:
+    """Have the server know statements by the client's names; `stays`: what comes next does not take them away."""
+    server = client.server
     for name in names:
-        client.server.owed.push(R_CLOSE, SKIP)  # it may be there from the last time
+        server.owed.push(R_CLOSE, SKIP)  # it may be there from the last time
         out.add_bytes(messages.message(CLOSE, b"S" + name + b"\0"))
-        client.server.owed.push(R_PARSE, SKIP, _NO_SHARED)
+        server.owed.push(R_PARSE, SKIP, _NO_SHARED)
         out.add_bytes(messages.message(PARSE, name + b"\0" + client.prepared[name].body))
+    if stays and names:
+        server.presented = frozenset(server.presented).union(names)
+        server.dirty = True
 
 
 def forget_shared(server: ServerConnection) -> None:

@@ -42,8 +42,9 @@ def classify(sql: str | bytes, catalog: Catalog = UNKNOWN) -> Statement:
 
 
 def _parse(raw: bytes, catalog: Catalog) -> Statement:
-    if asked_for(raw) is not None or asks_position(raw):
-        return _POSITION if asks_position(raw) else _EXPLAIN
+    ours = _POSITION if asks_position(raw) else _EXPLAIN if asked_for(raw) is not None else None
+    if ours is not None:
+        return ours
     try:
         # Bytes that are not UTF-8 only matter in names, and a name that is not UTF-8 is known to no catalog here.
         judged = [_one(statement, catalog) for statement in statements(raw.decode("utf-8", "replace"))]

@@ -10,18 +10,13 @@ what happened in words that say so.
 
 from __future__ import annotations
 
-import logging
-import os
-import socket
-from itertools import count
+from typing import TYPE_CHECKING
 
 import cython
 
-from pgrouter.errors import RouterError, ServerLost
-from pgrouter.net import options
+from pgrouter.errors import ServerLost
 from pgrouter.net.gather import Gather
 from pgrouter.net.poller import Poller
-from pgrouter.net.stream import Stream
 from pgrouter.protocol import messages
 from pgrouter.protocol.codes import (
     COMMAND_COMPLETE,
@@ -35,14 +30,17 @@ from pgrouter.protocol.codes import (
     PARAMETER_STATUS,
     READY_FOR_QUERY,
 )
-from pgrouter.protocol.framing import copied, length_at
+from pgrouter.protocol.framing import copied
 from pgrouter.protocol.outstanding import Outstanding
 from pgrouter.protocol.requests import CLOSE, FAKE, FORWARD, OUT_OF_SYNC, PARSE, PARSE_NAMED, QUERY, SKIP, SYNC
-from pgrouter.server.states import DIALLING, LOGGING_IN, RESETTING, STATE_NAMES
+from pgrouter.server.dialled import WHOLE, Dialled
+from pgrouter.server.states import RESETTING
 from pgrouter.session.pins import ANSWERS
 from pgrouter.session.prepared import PREFIX
 
-log = logging.getLogger("pgrouter.server")
+if TYPE_CHECKING:
+    from pgrouter.errors import RouterError
+    from pgrouter.server.peer import Peer
 
 # A notice of these is the end of the server, too: a crash elsewhere, an immediate shutdown (postgres.c quickdie())
 LAST_WORDS = ("57P01", "57P02")
@@ -51,88 +49,19 @@ ROOM = 1024  # for most batches, at each server connection
 
 DISCARDED = b"DISCARD ALL\0"  # what CommandComplete says of it
 
-# Messages that we read ourselves are awaited whole up to this size; larger ones stream through unread.
-WHOLE = 256 * 1024
-
 # The server tells the truth about itself, which is not the cluster's: a client of the router is never on a standby.
 HIDDEN_PARAMETERS = frozenset({"in_hot_standby"})
 
-_ids = count(1)
 
-
-class Peer(Stream):
-    """Whoever a server connection works for: a client connection, as far as the floors below it need to know."""
-
-    def __init__(self, poller: Poller) -> None:
-        Stream.__init__(self, poller)
-        self.server = None
-        self.resets = False  # it has sent a RESET: `before_ready` has something to say
-        self.discards = False  # it has sent a DISCARD ALL: `ServerConnection.discarded` will say whether that was done
-        self.again = -1  # bytes in `server.batch` that may be run again; -1: none, or the answer has begun
-        self.elsewhere = False  # because it is a replica that has them: also when it refuses
-        self.repeats = False  # because they only read: when the server is lost, on whatever other there is
-
-    def on_served(self, server: ServerConnection | None) -> int:
-        """A server connection has become free for us, after waiting."""
-        raise NotImplementedError
-
-    def on_refused(self, error: RouterError) -> int:
-        """Waiting for a server has ended without one."""
-        raise NotImplementedError
-
-    def on_ready(self) -> int:
-        """The linked server owes nothing and is at a sync point."""
-        raise NotImplementedError
-
-    def on_server_lost(self, error: RouterError) -> int:
-        """The linked server is gone; `error` says how."""
-        raise NotImplementedError
-
-    def on_error(self, sqlstate: str, routine: str) -> cython.bint:
-        """Hear of an error before it is passed on; True: the batch is run elsewhere, and `on_let_go` follows."""
-        return False
-
-    def on_let_go(self, server: ServerConnection) -> int:
-        """The server is linked no longer; it may still have to answer the rest of the batch."""
-        raise NotImplementedError
-
-    def on_words(self, error: bytes) -> bytes:
-        """See an ErrorResponse that speaks of a shared statement; give it with the client's name for that."""
-        return error
-
-    def on_waiting(self) -> int:
-        """The server waits for the client: for the data of a COPY, or for a Sync, behind an error."""
-        return 0
-
-    def on_named(self, events: list) -> int:
-        """Hear what became of named statements: (request, statement id, done) in order."""
-        return 0
-
-    def on_parameter(self, body: bytes) -> bytes | None:
-        """See a ParameterStatus; give what the client gets instead, None: it may have it."""
-        return None
-
-    def on_notification(self, message: bytes) -> bytes:
-        """See a NotificationResponse, a whole message; give what the client gets."""
-        return message
-
-    def before_ready(self) -> bytes:
-        """Give what the client gets in front of a ReadyForQuery; asked when `resets` says so."""
-        return b""
-
-
-class ServerConnection(Stream):
+class ServerConnection(Dialled):
     """A stream to PostgreSQL with what it owes, what it holds (settings, prepared statements) and whom it serves."""
 
     def __init__(self, poller: Poller, owner, login) -> None:
-        Stream.__init__(self, poller)
-        self.owner = owner  # a MemberPool: told of ready and closed
-        self.login = login  # the login conversation, a generator; None once it is over
+        Dialled.__init__(self, poller, owner, login)
         self.owed = Outstanding()
         self.peer = None
         self.make_room(ROOM)
         self.let_go = None  # who was the peer until this chunk brought a refusal, see `Peer.on_error`
-        self.state = DIALLING
         self.status = IDLE
         self.body_left = 0  # bytes of a frame that streams through
         self.body_forward = False
@@ -154,10 +83,7 @@ class ServerConnection(Stream):
         self.evicts = False  # there are some
         self.profile = None  # settings that differ from the server's own defaults
         self.collector = None  # list that takes (code, body) of skipped answers, for who asked
-        self.hello = None  # what the server said at login
         self.unnamed = None  # the Parse message of its unnamed statement
-        self.last_error = None  # fields of the FATAL that came before the end
-        self.created_at = poller.now
         self.used_at = poller.now
         self.xacts = 0
         self.queries = 0
@@ -166,7 +92,6 @@ class ServerConnection(Stream):
         self.linked_at = 0.0
         self.asked_at = 0.0
         self.xact_at = 0.0  # the transaction at hand began
-        self.connection_id = next(_ids)
 
     def make_room(self, size: cython.Py_ssize_t) -> int:
         """Have a buffer for what the peer has sent and may have to send elsewhere; `Peer.again` bytes of it count."""
@@ -175,63 +100,6 @@ class ServerConnection(Stream):
         if cython.compiled:
             self.copy = cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(self.batch))
         return 0
-
-    # -- dialling and login
-
-    def dial(self, family: int, address, socket_options=()) -> int:
-        """Begin to connect; `on_connected` or `lose` follows. `socket_options`: see `net.options`."""
-        sock = None
-        try:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            sock.setblocking(False)
-            options.apply(sock, socket_options)
-            sock.connect(address)
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            if sock is not None:
-                sock.close()
-            return self.lose(ServerLost(f"could not connect to server: {error.strerror or error}"))
-        self.attach(sock, 5)  # EPOLLIN | EPOLLOUT
-        return 0
-
-    def on_connected(self) -> int:
-        """The socket is connected, or is not."""
-        if self.state != DIALLING:
-            return 0
-        problem = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if problem:
-            return self.lose(ServerLost(f"could not connect to server: {os.strerror(problem)}"))
-        self.owner.move(self, LOGGING_IN)
-        self.send_bytes(next(self.login))
-        return 0
-
-    def login_data(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Feed whole messages to the login conversation; gives how far it came."""
-        length: cython.Py_ssize_t
-        while end - pos >= 5 and self.login is not None:
-            length = length_at(buf, pos + 1)
-            if length < 4 or length > WHOLE:
-                self.lose(ServerLost("the server does not speak PostgreSQL's protocol", sqlstate="08P01"))
-                return end
-            if end - pos < length + 1:
-                return pos
-            body = copied(buf, pos + 5, pos + 1 + length)
-            try:
-                answer = self.login.send((buf[pos], body))
-            except StopIteration as over:
-                self.login = None
-                self.hello = over.value
-                self.owner.server_ready(self)
-            except RouterError as error:
-                self.lose(error)
-            else:
-                if answer:
-                    self.send_bytes(answer)
-            if self.closed:
-                return end
-            pos += length + 1
-        return pos
 
     # -- the data path
 
@@ -522,15 +390,6 @@ class ServerConnection(Stream):
 
     # -- the end
 
-    def on_eof(self, why: str) -> int:
-        """The server closed the connection."""
-        fields = self.last_error
-        if fields is not None:
-            error = ServerLost(fields.get("M", why), sqlstate=fields.get("C", ""), detail=fields.get("D", ""))
-        else:
-            error = ServerLost("server closed the connection unexpectedly", detail=why)
-        return self.lose(error)
-
     def on_drained(self) -> int:
         """The server takes bytes again: its client may send."""
         if self.peer is not None:
@@ -542,14 +401,8 @@ class ServerConnection(Stream):
         peer: Peer = self.peer
         if self.closed:
             return 0
-        self.close()
-        self.owner.server_closed(self, error)
+        Dialled.lose(self, error)
         if peer is not None:
             self.peer = None
             peer.on_server_lost(error)
         return 0
-
-    def __repr__(self) -> str:
-        return f"<S-{self.connection_id} {self.owner} {STATE_NAMES[self.state]}>"
-
-

@@ -12,7 +12,7 @@ from pgrouter.errors import ServerLost
 from pgrouter.net.loop import Loop
 from pgrouter.pool.group import Group
 from pgrouter.pool.readers import Writes
-from pgrouter.server.connection import Peer, ServerConnection
+from pgrouter.server.peer import Peer
 from pgrouter.session.settings import Profiles
 from pgrouter.topology import ClusterView, Mark, Member
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pgrouter.errors import RouterError
     from pgrouter.pool.member import MemberPool
+    from pgrouter.server.connection import ServerConnection
 
 MEMBERS = ("a", "b", "c", "d")
 

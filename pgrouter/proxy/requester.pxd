@@ -1,0 +1,34 @@
+from pgrouter.net.gather cimport Gather
+from pgrouter.protocol.framing cimport copied, frontend_kind
+from pgrouter.pool.group cimport Group
+from pgrouter.protocol.outstanding cimport Outstanding
+from pgrouter.proxy.batch cimport Batch
+from pgrouter.proxy.statements cimport ClientStatements
+from pgrouter.server.connection cimport ServerConnection
+from pgrouter.server.peer cimport Peer
+
+cdef int BIND, CLOSE, COPY_DONE, COPY_FAIL, DESCRIBE, EXECUTE, FLUSH, FUNCTION_CALL, PARSE, QUERY, SYNC
+cdef int COPY
+cdef int FORWARD, SKIP
+cdef int R_QUERY, R_FUNCTION, R_EXECUTE, R_SYNC, R_COPY_END, R_REFUSED, R_REFUSED_QUERY
+cdef int NAMES, NO_SEQUENCES, REPLACED, SEQUENCES
+
+cdef class Requester(Peer):
+    cdef readonly Batch batch
+    cdef readonly ClientStatements statements
+    cdef public Group group
+    cdef public object profile
+    cdef bint knows
+    cdef bint takes_over
+    cdef bint asked
+    cdef readonly bint open_batch
+    cdef readonly ServerConnection wrote
+
+    cdef int request(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
+    cdef bint request_unusual(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out, bint continues) except -1
+    cdef bint request_of_session(self, int code, object statement, int effects, Gather out, bint continues) except -1
+    cdef bint has_drawn(self, ServerConnection server) except -1
+    cdef int refuse(self, int code, int refusal, bint unnamed, Gather out) except -1
+    cdef int request_instead(self, int code, bytes message, Gather out) except -1
+    cdef int apply_profile(self, Gather out) except -1
+    cdef int take_over(self, Gather out) except -1

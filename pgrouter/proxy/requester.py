@@ -1,0 +1,218 @@
+"""What a client asks of its server: every whole frame entered in what the server owes, with what it gets for it.
+
+What the server lacks is put in front (settings, prepared statements), names of prepared statements become the server's
+names for them, and where the client may not ask, the server is made to fail in place of the statement.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cython
+
+from pgrouter.net.gather import Gather
+from pgrouter.net.poller import Poller
+from pgrouter.protocol import messages
+from pgrouter.protocol.codes import (
+    BIND,
+    CLOSE,
+    COPY_DONE,
+    COPY_FAIL,
+    DESCRIBE,
+    EXECUTE,
+    FLUSH,
+    FUNCTION_CALL,
+    PARSE,
+    QUERY,
+    SYNC,
+)
+from pgrouter.protocol.framing import COPY, copied, frontend_kind
+from pgrouter.protocol.outstanding import Outstanding
+from pgrouter.protocol.requests import COPY_END as R_COPY_END
+from pgrouter.protocol.requests import EXECUTE as R_EXECUTE
+from pgrouter.protocol.requests import FORWARD, SKIP
+from pgrouter.protocol.requests import FUNCTION as R_FUNCTION
+from pgrouter.protocol.requests import QUERY as R_QUERY
+from pgrouter.protocol.requests import REFUSED as R_REFUSED
+from pgrouter.protocol.requests import REFUSED_QUERY as R_REFUSED_QUERY
+from pgrouter.protocol.requests import SYNC as R_SYNC
+from pgrouter.proxy.batch import Batch
+from pgrouter.proxy.explain import explained
+from pgrouter.proxy.presented import present, present_for_description
+from pgrouter.proxy.statements import FOLLOWS, ClientStatements
+from pgrouter.routing.statement import Effect
+from pgrouter.server.connection import ServerConnection
+from pgrouter.server.peer import Peer
+from pgrouter.session.pins import INSTEAD, NO_SEQUENCES
+from pgrouter.session.settings import transition
+
+NAMES = int(Effect.NAMES)
+REPLACED = int(Effect.INSTEAD)
+SEQUENCES = int(Effect.SEQUENCES)
+
+_DISCARD_SEQUENCES = messages.query("DISCARD SEQUENCES")
+
+
+class Requester(Peer):
+    """A client's stream with what its requests need: its batch, statements and settings."""
+
+    def __init__(self, poller: Poller) -> None:
+        Peer.__init__(self, poller)
+        self.group = None  # set by login, as are profile and startup_profile
+        self.statements = ClientStatements()
+        self.batch = Batch(self.statements)
+        self.profile = None
+        self.wrote = None  # the server that wrote for it last
+        self.knows = False  # what the server remembers of sequences is nobody else's
+        self.takes_over = False  # or will not be, when it has forgotten
+        self.asked = False  # something was sent since the link or the last ReadyForQuery with nothing owed
+        self.open_batch = False  # frames were sent since the last Sync, Query or FunctionCall
+
+    def request(
+        self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: Gather
+    ) -> int:
+        """Enter one whole frame and add what the server gets for it."""
+        server: ServerConnection = self.server
+        owed: Outstanding = server.owed
+        if code == BIND or code == EXECUTE or code == QUERY or code == FUNCTION_CALL:
+            server.executed = True
+        self.asked = True
+        continues: cython.bint = self.open_batch
+        if code == QUERY and continues:  # behind an error in it, nobody will hear of the Query
+            self.statements.closes_unnamed = True
+        if code != FLUSH and frontend_kind(code) != COPY:
+            self.open_batch = code != SYNC and code != QUERY and code != FUNCTION_CALL
+        ident: cython.uint = 0
+        if self.batch.deallocates:
+            if code == self.batch.deallocates:
+                ident = self.statements.deallocate_all(server)
+            if code == self.batch.deallocates or not self.open_batch:
+                self.batch.deallocates = 0
+        if self.batch.unusual and (code == QUERY or code == PARSE or code == BIND or code == DESCRIBE):
+            if self.request_unusual(code, buf, pos, stop, out, continues):
+                return 0
+        if code == QUERY:
+            server.queries += 1
+            server.unnamed = None  # a simple Query ends the unnamed statement
+            owed.push(R_QUERY, FORWARD, ident | self.statements.define_unnamed(None) << 1)
+        elif code == SYNC:
+            if owed.told:  # behind an error: nothing of the batch has been carried out
+                server.settle(owed.take_events())
+            owed.push(R_SYNC, FORWARD)
+        elif code == EXECUTE:
+            server.queries += 1
+            owed.push(R_EXECUTE, FORWARD, ident)
+        elif code == BIND:
+            return self.statements.bind(server, buf, pos, stop, stop, out)
+        elif code == PARSE:
+            return self.statements.parse(server, buf, pos, stop, out)
+        elif code == DESCRIBE or code == CLOSE:
+            return self.statements.describe_or_close(server, code, buf, pos, stop, out)
+        elif code == FUNCTION_CALL:
+            owed.push(R_FUNCTION, FORWARD)
+        elif code == COPY_DONE or code == COPY_FAIL:
+            owed.push(R_COPY_END, FORWARD)
+        elif code == FLUSH and stop - pos != 5:  # no Flush at all: there will be an error
+            owed.push(R_REFUSED, FORWARD)
+        out.add(pos, stop)
+        return 0
+
+    def request_unusual(
+        self,
+        code: cython.int,
+        buf,
+        pos: cython.Py_ssize_t,
+        stop: cython.Py_ssize_t,
+        out: Gather,
+        continues: cython.bint,
+    ) -> cython.bint:
+        """Enter and add what the server gets in place of this message, and True; or only what must be in front of it.
+
+        `continues`: the batch that it belongs to has begun before it.
+        """
+        refusal: cython.int = 0 if code == DESCRIBE else self.batch.refusal(code, buf, pos, stop)
+        if refusal:
+            self.refuse(code, refusal, code == PARSE and buf[pos + 5] == 0, out)
+            return True
+        statement = self.statements.class_of(code, buf, pos, stop)
+        if statement is None or statement is FOLLOWS:
+            return False
+        effects: cython.int = statement.effects
+        if effects & REPLACED and (code == QUERY or code == PARSE):
+            self.request_instead(code, explained(self, copied(buf, pos, stop)), out)
+            return True
+        return self.request_of_session(code, statement, effects, out, continues)
+
+    def request_of_session(
+        self, code: cython.int, statement, effects: cython.int, out: Gather, continues: cython.bint
+    ) -> cython.bint:
+        """Give the server what it must have of the session's for this message; True: it has not, and refuses."""
+        runs: cython.bint = code == QUERY or code == BIND
+        if runs and effects & SEQUENCES and not (self.knows or self.batch.draws or self.has_drawn(self.server)):
+            self.group.sequences = True
+            self.refuse(code, NO_SEQUENCES, False, out)
+            return True
+        if effects & NAMES:
+            if runs:
+                present(self, statement, out, code == QUERY, continues)
+            else:
+                present_for_description(self, statement, out)
+        return False
+
+    def has_drawn(self, server: ServerConnection) -> cython.bint:
+        """Whether we wrote last on this server, and took values from sequences there: so none are another's."""
+        return server.written_by is self and server is self.wrote and server.drawn
+
+    def refuse(self, code: cython.int, refusal: cython.int, unnamed: cython.bint, out: Gather) -> int:
+        """Have the server fail where it would have got a statement that the client may not send."""
+        server: ServerConnection = self.server
+        if code == QUERY:
+            server.queries += 1
+            server.unnamed = None
+            server.owed.push(R_REFUSED_QUERY, FORWARD, refusal)
+            out.add_bytes(messages.query(INSTEAD[refusal]))
+            return 0
+        if unnamed:  # as after any Parse that has failed
+            server.unnamed = None
+            self.statements.forget_unnamed()
+        server.owed.push(R_REFUSED, FORWARD, refusal)
+        out.add_bytes(messages.message(PARSE, (b"" if unnamed else b"pgrouter") + b"\0" + INSTEAD[refusal] + b"\0\0\0"))
+        return 0
+
+    def request_instead(self, code: cython.int, message: bytes, out: Gather) -> int:
+        """Enter and add a Query or Parse of ours, in place of the client's."""
+        server: ServerConnection = self.server
+        if code == PARSE:
+            return self.statements.parse(server, message, 0, len(message), out, True)
+        server.queries += 1
+        server.unnamed = None
+        server.owed.push(R_QUERY, FORWARD)
+        out.add_bytes(message)
+        return 0
+
+    def apply_profile(self, out: Gather) -> int:
+        """Put the difference between the server's settings and ours in front."""
+        server: ServerConnection = self.server
+        change = _change(server.profile, self.profile)
+        server.profile = self.profile
+        if change:
+            server.owed.push(R_QUERY, SKIP)
+            server.unnamed = None
+            out.add_bytes(change)
+        return 0
+
+    def take_over(self, out: Gather) -> int:
+        """Have the server forget what others took from sequences: a lastval may follow."""
+        server: ServerConnection = self.server
+        self.takes_over = False
+        server.owed.push(R_QUERY, SKIP)
+        server.unnamed = None
+        out.add_bytes(_DISCARD_SEQUENCES)
+        return 0
+
+
+@lru_cache(maxsize=1024)
+def _change(old, new) -> bytes:
+    """Give the Query that brings a server from one profile to another; b"" for none."""
+    sql = transition(old, new)
+    return messages.query(sql) if sql else b""

@@ -1,0 +1,17 @@
+from pgrouter.net.stream cimport Stream
+from pgrouter.protocol.framing cimport copied, length_at
+
+cdef int DIALLING, LOGGING_IN
+
+cdef class Dialled(Stream):
+    # What only a login or the end needs comes first: behind it lies what every message needs, on into the subclass.
+    cdef readonly object connection_id
+    cdef public double created_at
+    cdef public object hello
+    cdef public object last_error
+    cdef public object login
+    cdef readonly object owner
+    cdef public int state
+
+    cdef Py_ssize_t login_data(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
+    cpdef int lose(self, object error) except -1

@@ -1,0 +1,117 @@
+"""A stream to a PostgreSQL server from its dial to its end: it connects, logs in, and says how it was lost.
+
+Its owner hears all of it: `move` when it is connected, `server_ready` when it is logged in, `server_closed`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from itertools import count
+
+import cython
+
+from pgrouter.errors import RouterError, ServerLost
+from pgrouter.net import options
+from pgrouter.net.poller import Poller
+from pgrouter.net.stream import Stream
+from pgrouter.protocol.framing import copied, length_at
+from pgrouter.server.states import DIALLING, LOGGING_IN, STATE_NAMES
+
+# Messages that we read ourselves are awaited whole up to this size. Larger ones end a login; later they stream through.
+WHOLE = 256 * 1024
+
+_ids = count(1)
+
+
+class Dialled(Stream):
+    """A stream that a login conversation speaks first: what it says at `on_connected`, `login_data` then feeds it."""
+
+    def __init__(self, poller: Poller, owner, login) -> None:
+        Stream.__init__(self, poller)
+        self.owner = owner  # a MemberPool: told of ready and closed
+        self.login = login  # the login conversation, a generator; None once it is over
+        self.state = DIALLING
+        self.hello = None  # what the server said at login
+        self.last_error = None  # fields of the FATAL that came before the end
+        self.created_at = poller.now
+        self.connection_id = next(_ids)
+
+    # -- dialling and login
+
+    def dial(self, family: int, address, socket_options=()) -> int:
+        """Begin to connect; `on_connected` or `lose` follows. `socket_options`: see `net.options`."""
+        sock = None
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            sock.setblocking(False)
+            options.apply(sock, socket_options)
+            sock.connect(address)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            if sock is not None:
+                sock.close()
+            return self.lose(ServerLost(f"could not connect to server: {error.strerror or error}"))
+        self.attach(sock, 5)  # EPOLLIN | EPOLLOUT
+        return 0
+
+    def on_connected(self) -> int:
+        """The socket is connected, or is not."""
+        if self.state != DIALLING:
+            return 0
+        problem = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if problem:
+            return self.lose(ServerLost(f"could not connect to server: {os.strerror(problem)}"))
+        self.owner.move(self, LOGGING_IN)
+        self.send_bytes(next(self.login))
+        return 0
+
+    def login_data(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Feed whole messages to the login conversation; gives how far it came."""
+        length: cython.Py_ssize_t
+        while end - pos >= 5 and self.login is not None:
+            length = length_at(buf, pos + 1)
+            if length < 4 or length > WHOLE:
+                self.lose(ServerLost("the server does not speak PostgreSQL's protocol", sqlstate="08P01"))
+                return end
+            if end - pos < length + 1:
+                return pos
+            body = copied(buf, pos + 5, pos + 1 + length)
+            try:
+                answer = self.login.send((buf[pos], body))
+            except StopIteration as over:
+                self.login = None
+                self.hello = over.value
+                self.owner.server_ready(self)
+            except RouterError as error:
+                self.lose(error)
+            else:
+                if answer:
+                    self.send_bytes(answer)
+            if self.closed:
+                return end
+            pos += length + 1
+        return pos
+
+    # -- the end
+
+    def on_eof(self, why: str) -> int:
+        """The server closed the connection."""
+        fields = self.last_error
+        if fields is not None:
+            error = ServerLost(fields.get("M", why), sqlstate=fields.get("C", ""), detail=fields.get("D", ""))
+        else:
+            error = ServerLost("server closed the connection unexpectedly", detail=why)
+        return self.lose(error)
+
+    def lose(self, error: RouterError) -> int:
+        """Close the connection and tell the pool."""
+        if self.closed:
+            return 0
+        self.close()
+        self.owner.server_closed(self, error)
+        return 0
+
+    def __repr__(self) -> str:
+        return f"<S-{self.connection_id} {self.owner} {STATE_NAMES[self.state]}>"

@@ -1,0 +1,26 @@
+from pgrouter.net.stream cimport Stream
+
+cdef class Peer(Stream)  # here, because ServerConnection asks for it
+
+from pgrouter.server.connection cimport ServerConnection
+
+cdef class Peer(Stream):
+    cdef public ServerConnection server
+    cdef public Py_ssize_t again
+    cdef public bint resets
+    cdef public bint discards
+    cdef public bint elsewhere
+    cdef public bint repeats
+
+    cpdef int on_served(self, ServerConnection server) except -1
+    cpdef int on_refused(self, object error) except -1
+    cpdef int on_ready(self) except -1
+    cpdef int on_server_lost(self, object error) except -1
+    cpdef bint on_error(self, str sqlstate, str routine) except -1
+    cpdef int on_let_go(self, ServerConnection server) except -1
+    cpdef int on_named(self, list events) except -1
+    cpdef bytes on_words(self, bytes error)
+    cpdef int on_waiting(self) except -1
+    cpdef bytes on_parameter(self, bytes body)
+    cpdef bytes on_notification(self, bytes message)
+    cpdef bytes before_ready(self)
