@@ -45,7 +45,7 @@ class SharedStatement:
 
 
 class Names(dict):
-    """Which shared statements a client's names stand for; the one asked for last is found without a copy of its name."""
+    """The shared statements that a client's names stand for; the last one is found again without a copy of its name."""
 
     def __init__(self, known=()) -> None:
         dict.__init__(self, known)
