@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgrouter.protocol import codes, messages
-from pgrouter.routing.explain import asked_for, explain
+from pgrouter.routing.explain import asked_for, asks_position, explain
 from pgrouter.routing.policy import decide
 from pgrouter.session.settings import literal
 
@@ -22,18 +22,25 @@ POSITION = (
 )
 
 
-def explained(client: ClientConnection, message: bytes) -> bytes:
-    """Give what a server gets in place of this Query or Parse, whose statement is one of the two (`Effect.INSTEAD`)."""
+def explained(client: ClientConnection, message: bytes) -> bytes | None:
+    """Give what a server gets in place of this Query or Parse; None: the message itself.
+
+    Its class says that it is one of the two (`Effect.INSTEAD`), or is like one in all that its fingerprint shows.
+    """
     if message[0] == codes.QUERY:
-        return messages.query(_instead(client, message[5:].partition(b"\0")[0]))
+        sql = _instead(client, message[5:].partition(b"\0")[0])
+        return None if sql is None else messages.query(sql)
     name, _, rest = message[5:].partition(b"\0")
     text, _, types = rest.partition(b"\0")
-    return messages.message(codes.PARSE, name + b"\0" + _instead(client, text).encode() + b"\0" + types)
+    sql = _instead(client, text)
+    return None if sql is None else messages.message(codes.PARSE, name + b"\0" + sql.encode() + b"\0" + types)
 
 
-def _instead(client: ClientConnection, text: bytes) -> str:
+def _instead(client: ClientConnection, text: bytes) -> str | None:
+    if asks_position(text):
+        return POSITION
     inner = asked_for(text)
-    return POSITION if inner is None else _answer(client, inner)
+    return None if inner is None else _answer(client, inner)
 
 
 def _answer(client: ClientConnection, inner: bytes) -> str:

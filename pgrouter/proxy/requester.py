@@ -139,8 +139,10 @@ class Requester(Peer):
             return False
         effects: cython.int = statement.effects
         if effects & REPLACED and (code == QUERY or code == PARSE):
-            self.request_instead(code, explained(self, copied(buf, pos, stop)), out)
-            return True
+            instead = explained(self, copied(buf, pos, stop))
+            if instead is not None:
+                self.request_instead(code, instead, out)
+                return True
         return self.request_of_session(code, statement, effects, out, continues)
 
     def request_of_session(

@@ -15,8 +15,13 @@ _MEANING = {
     Target.SESSION: "session (the server that the session is on, else the primary)",
     Target.ERROR: "error (the primary gets it and says what is wrong)",
 }
-_SHOW_POSITION = re.compile(rb"\s*show\s+pgrouter\.lsn\s*;?\s*", re.IGNORECASE)
-_COMMAND = re.compile(rb"\s*explain\s+route\s(?=\s*\S)", re.IGNORECASE)
+# What looks the same to the cache must look so here: spaces and comments count for nothing.
+_BLANK = rb"(?:\s|--[^\r\n]*+|/\*(?:[^*]|\*(?!/))*+\*/)"
+_ANY, _SOME = _BLANK + rb"*+", _BLANK + rb"++"
+_SHOW_POSITION = re.compile(
+    _ANY + b"show" + _SOME + b"pgrouter" + _ANY + rb"\." + _ANY + b"lsn" + _ANY + b";?" + _ANY, re.IGNORECASE
+)
+_COMMAND = re.compile(_ANY + b"explain" + _SOME + rb"route(?![\w$\x80-\xff])\s?(?=\s*\S)", re.IGNORECASE)
 
 
 def asked_for(text: bytes) -> bytes | None:

@@ -167,6 +167,9 @@ def test_explain_route_in_a_session(client: psycopg.Connection[Any], prepare: bo
     assert client.execute("explain select 1").fetchone() == ("Result  (cost=0.00..0.01 rows=1 width=4)",)
     with pytest.raises(psycopg.errors.SyntaxError):
         client.execute("explain route")
+    assert explained("/* why */ explain -- so\nroute select calm()")[0] == "route:      replica"
+    with pytest.raises(psycopg.errors.SyntaxError):  # looks the same to the cache, and is not known for what it is
+        client.execute("/* /* why */ */ explain route select calm()")
 
 
 def test_explain_route_beside_other_statements_of_a_pipeline(client: psycopg.Connection[Any]) -> None:
