@@ -15,10 +15,9 @@ from pgrouter.cluster.monitor import Monitor
 from pgrouter.cluster.patroni_keys import DcsMember, Snapshot
 from pgrouter.config.settings import Cluster, MemberAddress
 from pgrouter.config.settings import Monitor as MonitorSettings
-from pgrouter.net.loop import Loop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable
 
     from pgrouter.topology import ClusterView
 
@@ -73,16 +72,6 @@ async def watched(prepare: Callable[[Watched], None] = lambda _: None, **setting
         others = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.wait(others, timeout=10) if others else None
         assert not [task for task in others if not task.done()], "something was left running"
-
-
-@pytest.fixture(params=["asyncio", "the router's loop"])
-def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]], None]:
-    return asyncio.run if request.param == "asyncio" else _in_the_routers_loop
-
-
-def _in_the_routers_loop(story: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=Loop) as runner:
-        runner.run(story)
 
 
 Run = "Callable[[Coroutine[Any, Any, None]], None]"

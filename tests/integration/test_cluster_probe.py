@@ -14,7 +14,6 @@ from support.scripted import FATAL, ScriptedServer, message
 
 from pgrouter.cluster.probe import LEAST_PAUSE_S, QUESTION, Prober, State
 from pgrouter.config.settings import Monitor as MonitorSettings
-from pgrouter.net.loop import Loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -95,16 +94,6 @@ async def asked(timeout_s: float = 10.0, pace_s: float = 30.0, *, start: bool = 
 def nothing_but_the_loop() -> set[int]:
     loop: Any = asyncio.get_running_loop()
     return {loop._ssock.fileno()}
-
-
-@pytest.fixture(params=["asyncio", "the router's loop"])
-def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]], None]:
-    return asyncio.run if request.param == "asyncio" else _in_the_routers_loop
-
-
-def _in_the_routers_loop(story: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=Loop) as runner:
-        runner.run(story)
 
 
 Run = "Callable[[Coroutine[Any, Any, None]], None]"
