@@ -8,6 +8,7 @@ Source: protocol chapter, "Start-up" and "SASL Authentication".
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -34,6 +35,12 @@ class ServerHello:
     parameters: tuple[tuple[str, str], ...]  # reported settings, in the server's order
     pid: int
     key: bytes  # for CancelRequest: 4 bytes, more from protocol 3.2; empty where the server gives none
+
+    @property
+    def version(self) -> int:
+        """PostgreSQL's major version; 0: it does not say."""
+        digits = re.match(r"\d*", dict(self.parameters).get("server_version", ""))
+        return int(digits[0] or 0) if digits else 0
 
     def __repr__(self) -> str:
         return f"<ServerHello pid={self.pid}>"

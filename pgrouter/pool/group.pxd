@@ -7,6 +7,7 @@ from pgrouter.server.connection cimport ServerConnection
 from pgrouter.server.peer cimport Peer
 
 cdef int ACTIVE, IDLE_STATE, RESETTING
+cdef int NOTHING_ELSE, READ, WRITE
 
 @cython.final
 cdef class Group:
@@ -20,6 +21,7 @@ cdef class Group:
     cdef bint falls_back
     cdef readonly Writes writes
     cdef readonly list claims
+    cdef readonly bint outdated
     cdef readonly object pools
     cdef readonly object settings
     cdef readonly bint limited
@@ -46,5 +48,6 @@ cdef class Group:
     cdef object _queue_of(self, MemberPool pool)
     cpdef int wait(self, Peer peer, bint reads) except -1
     cpdef int enqueue(self, Peer peer, bint reads) except -1
-    cdef bint has_room(self, bint reads) except -1
+    cpdef bint has_room(self, bint reads) except -1
+    cdef ServerConnection exchange(self, ServerConnection server, object custom, Peer peer, bint reads)
     cdef bint no_reader(self) except -1

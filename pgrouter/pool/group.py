@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pgrouter.pool")
 
+# What a claim is for, when the connection is not to be had: any other will do for this
+NOTHING_ELSE, READ, WRITE = range(3)
+
 RESET_TIMEOUT_S = 15.0  # ROLLBACK and DISCARD ALL of a healthy server take a millisecond
 
 # Refusals that another try cannot mend: authentication (28), no such database (3D), no privilege (42501)
@@ -61,7 +64,8 @@ class Group:
         self.waiting_writes = deque()
         self.waiting_reads = deque()
         self.waiting_logins = deque()
-        self.claims = []  # (client, since, connection): who waits for that very one
+        self.claims = []  # (client, since, connection, or what else: see NOTHING_ELSE): who waits for that very one
+        self.outdated = False  # what a login is told was told before the servers' defaults changed
         self.standby = False  # the cluster follows another one: nobody takes writes
         self.sequences = False  # its clients ask for currval or lastval: no writer is to find another's values
         self.queued = False  # somebody may be waiting for a connection
@@ -154,7 +158,7 @@ class Group:
 
     def wake(self) -> None:
         """Serve who can be served after a change, and dial for the others."""
-        for _, _, server in list(self.claims):
+        for _, _, server, _ in list(self.claims):
             if server.state == IDLE_STATE and server.owner is self.writer:
                 self.writer.move(server, ACTIVE)
                 self.give(server)
@@ -248,7 +252,26 @@ class Group:
         if server.state == IDLE_STATE and server.owner is self.writer:
             server.owner.move(server, ACTIVE)
             return server
-        self.claims.append((peer, self.poller.now, server))
+        self.claims.append((peer, self.poller.now, server, NOTHING_ELSE))
+        return None
+
+    def exchange(self, server: ServerConnection, custom: object, peer: Peer, reads: cython.bint):
+        """Give another free connection for this one, that has met no custom settings but these; None: `on_served` will.
+
+        Where there is none, one is made, in place of this one if there is no room for both.
+        """
+        pool: MemberPool = server.owner
+        other: ServerConnection
+        for other in reversed(pool.idle):
+            if other.custom is None or other.custom <= custom:
+                pool.move(other, ACTIVE)
+                self.give(server)
+                return other
+        if len(pool.servers) >= pool.size:
+            pool.close(server, "it has met custom settings of another session")
+        else:
+            self.give(server)
+        self.claims.append((peer, self.poller.now, pool.dial(), READ if reads else WRITE))
         return None
 
     def wait_login(self, peer: Peer) -> None:
@@ -267,7 +290,7 @@ class Group:
         """Dial as many connections as clients wait for, within the limits."""
         now = self.poller.now
         for queue, reads in ((self.waiting_writes, False), (self.waiting_reads, True), (self.waiting_logins, True)):
-            pools = self.eligible(reads=reads)
+            pools = self.eligible(reads=reads and not (self.outdated and self.writer))
             missing = len(queue) if queue is not self.waiting_logins else min(len(queue), 1)
             missing -= sum(pool.pending for pool in pools)
             while missing > 0:
@@ -286,13 +309,13 @@ class Group:
         server.read_on()  # its last client may have been slow to read
         if server.cancels:
             return  # a cancel request may still hit it: `cancelled` gives it again
-        if server.dirty:
-            pool.reset(server)
-        elif server.doomed or server.owed.uncertain or now - server.created_at > self.lifetime_s:
+        if server.doomed or server.owed.uncertain or now - server.created_at > self.lifetime_s:
             pool.close(server, "doomed" if server.doomed else "server_lifetime")
             self.grow()
+        elif server.dirty:
+            pool.reset(server)
         else:
-            waiter = self.claimant(server) if pool is self.writer and self.claims else None
+            waiter = self.claimant(server) if self.claims else None
             if waiter is None:
                 waiter = self.next_waiter(pool)
             if waiter is None:
@@ -314,7 +337,7 @@ class Group:
     def claimant(self, server: ServerConnection) -> tuple | None:
         """Take out who has waited longest for this very connection."""
         for claim in self.claims:
-            if claim[2] is server:
+            if claim[2] is server and (server.owner is self.writer or claim[3] == READ):
                 self.claims.remove(claim)
                 return claim
         return None
@@ -347,6 +370,7 @@ class Group:
     def welcome(self, server: ServerConnection) -> None:
         """A server has told its parameters: clients can be told theirs."""
         parameters = tuple((name, CLUSTER_PARAMETERS.get(name, value)) for name, value in server.hello.parameters)
+        self.outdated = False
         if parameters != self.parameters:  # the same object as long as they are the same: much is remembered by it
             self.parameters = parameters
         while self.waiting_logins:
@@ -360,6 +384,11 @@ class Group:
         if error.sqlstate[:2] in FINAL_CLASSES:
             self.refuse(error)
         self.wake()  # reads may have to go to the primary now
+
+    def defaults_changed(self, pool: MemberPool) -> None:
+        """New sessions begin with other settings than those of the connections that a member has: they go."""
+        pool.retire("the server's defaults have changed")
+        self.outdated = True
 
     def server_lost(self, pool: MemberPool) -> None:
         """An established connection ended by itself: somebody should look at that member."""
@@ -393,7 +422,10 @@ class Group:
             self.last_writer.refuse_held(now - held_s, self._no_primary(held_s))
         for claim in [claim for claim in self.claims if claim[2].closed or now - claim[1] > wait_s]:
             self.claims.remove(claim)
-            claim[0].on_refused(self._too_long(self.waiting_writes, wait_s))
+            if claim[2].closed and claim[3] != NOTHING_ELSE:
+                self.wait(claim[0], claim[3] == READ)
+            else:
+                claim[0].on_refused(self._too_long(self.waiting_writes, wait_s))
         if self.waiting_writes or self.waiting_reads or self.waiting_logins:
             self.grow()
 

@@ -16,6 +16,7 @@ from pgrouter.errors import NoServer
 from pgrouter.protocol.messages import TERMINATE, query
 from pgrouter.server.connection import ServerConnection
 from pgrouter.server.states import ACTIVE, CLOSED, DIALLING, IDLE_STATE, LOGGING_IN, RESETTING, STATE_NAMES
+from pgrouter.session.settings import UNHINDERED
 
 if TYPE_CHECKING:
     from pgrouter.errors import RouterError
@@ -30,6 +31,7 @@ LAST_RETRY_S = 1.0
 
 _RESET = query("DISCARD ALL")
 _ROLLBACK = query("ROLLBACK")
+_UNHINDERED = query(UNHINDERED)
 IDLE_STATUS = ord("I")
 STANDBY = ("in_hot_standby", "on")  # reported at login since PostgreSQL 14
 
@@ -146,13 +148,14 @@ class MemberPool:
         """Whether there is room for another connection, and the member is not one that has just failed."""
         return len(self.servers) < self.size and now >= self.retry_at
 
-    def dial(self) -> None:
-        """Begin a new connection; `server_ready` or `server_closed` follows."""
+    def dial(self) -> ServerConnection:
+        """Begin a new connection, and give it; `server_ready` or `server_closed` follows."""
         group = self.group
         server = ServerConnection(group.poller, self, group.login())
         self.servers[server] = None
         self.pending += 1
         group.pools.dial(self, server)
+        return server
 
     def admitted(self) -> None:
         """The cluster's view has this member back: it was seen to answer, so no earlier failure delays a dial."""
@@ -238,6 +241,7 @@ class MemberPool:
             if owes:  # maybe an error, behind which the ROLLBACK is not listened to either
                 server.sync()
                 server.inject(_ROLLBACK)
+        server.inject(_UNHINDERED)
         server.inject(_RESET)
 
     def close(self, server: ServerConnection, why: str) -> None:

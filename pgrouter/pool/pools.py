@@ -13,7 +13,7 @@ from pgrouter.pool.readers import Writes
 from pgrouter.pool.resolver import Resolver
 from pgrouter.protocol.messages import cancel_request
 from pgrouter.server.cancel import CancelConnection
-from pgrouter.session.settings import Profiles
+from pgrouter.session.settings import SESSION_TIMERS, Profiles
 
 if TYPE_CHECKING:
     import asyncio
@@ -30,6 +30,9 @@ log = logging.getLogger("pgrouter.pool")
 
 TICK_S = 0.1  # how late a deadline may be noticed
 SWEEP_TICKS = 10
+# A pooled connection is idle for reasons of its own: no role's or database's limit of idle sessions may end it. Needs
+# PostgreSQL 14.
+SERVER_PARAMETERS = (("options", " ".join(f"-c {name}=0" for name in SESSION_TIMERS)),)
 CANCEL_TIMEOUT_S = 10.0  # PgBouncer's cancel_wait_timeout
 
 
@@ -86,6 +89,14 @@ class Pools:
                 for pool in group.members.values():
                     pool.retire("nobody uses the database, and one is to be dropped or copied")
 
+    def defaults_changed(self, name: str | None = None) -> None:
+        """What new sessions begin with has changed on a member (None: on any): connections made before go when free."""
+        for group in self.groups.values():
+            for pool in list(group.members.values()):
+                if name in (None, pool.member.name):
+                    group.defaults_changed(pool)
+            group.grow()
+
     def reload(self, settings: Pool) -> None:
         """Take new limits; they hold from now on."""
         self.settings = settings
@@ -104,7 +115,7 @@ class Pools:
 
     def server_login(self, database: str, user: str, credential: object) -> object:
         """Begin a login conversation with a server."""
-        return server_login(user, database, (), credential)
+        return server_login(user, database, SERVER_PARAMETERS, credential)
 
     def dial(self, pool: MemberPool, server: ServerConnection) -> None:
         """Connect `server` to the member of `pool`, asking for its address first where that is a name."""

@@ -153,6 +153,16 @@ def only_statement(batch: bytes, statements: ClientStatements) -> tuple[bytes | 
     return texts.pop() or None, names
 
 
+def first_batch(messages: bytes) -> bytes:
+    """Give the first batch of whole messages."""
+    at = 0
+    for code, _ in _messages(messages):
+        at += 1 + int.from_bytes(messages[at + 1 : at + 5], "big")
+        if code in (QUERY, SYNC):
+            break
+    return messages[:at]
+
+
 def only_prepared(batch: bytes) -> bytes:
     """Give the name of the statement that a batch runs, if it does nothing else: one Bind, one Execute at most, Sync.
 

@@ -6,7 +6,7 @@ from pgrouter.routing.verdict cimport Verdict
 
 cdef int PARSE, BIND, DESCRIBE, EXECUTE, FUNCTION_CALL, QUERY
 cdef int COPY
-cdef int DATABASE, DEALLOCATE, DISCARD, OBJECTS, SEQUENCES, UNSEEN, UNUSUAL
+cdef int CODE, DATABASE, DEALLOCATE, DISCARD, OBJECTS, SEQUENCES, UNSEEN, UNUSUAL
 cdef tuple ENDS, BEGINS
 cdef str HINT
 
@@ -60,7 +60,7 @@ cdef class Batch:
     cdef int unfinished(self) except -1
     cdef int unseen(self) except -1
     cpdef int settled(self) except -1
-    cdef int taken_back(self) except -1
+    cpdef int taken_back(self) except -1
     cdef int answered(self) except -1
     cdef int examine(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
     cdef int examine_effects(self, int code, object statement) except -1

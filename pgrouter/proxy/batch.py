@@ -24,7 +24,8 @@ DISCARD = int(Effect.DISCARD)
 OBJECTS = int(Effect.DDL | Effect.TEMP)  # what names stand for may be something else afterwards
 UNUSUAL = int(Effect.INSTEAD | Effect.NAMES)
 SEQUENCES = int(Effect.SEQUENCES)
-UNSEEN = int(Effect.UNSEEN | Effect.OTHER_STATE)
+CODE = int(Effect.CODE)
+UNSEEN = int(Effect.CODE | Effect.OTHER_STATE)
 HINT = Reason.HINT
 ENDS = (Tx.COMMIT, Tx.ROLLBACK)
 BEGINS = (Tx.BEGIN, Tx.BEGIN_READ_ONLY, Tx.BEGIN_PRIMARY)
@@ -192,7 +193,10 @@ class Batch:
                 self.route(statement)
                 if not self.quiet:
                     refusal = self.examine_effects(code, statement)
-        elif code == FUNCTION_CALL or frontend_kind(code) == COPY:
+        elif code == FUNCTION_CALL:
+            self.effects |= CODE  # of a function that is known by its number only
+            return self.route(_CALLED)
+        elif frontend_kind(code) == COPY:
             return self.route(_CALLED)
         return refusal
 

@@ -42,7 +42,10 @@ cdef class ClientConnection(Link):
     cdef bint is_fresh(self, ServerConnection server) except -1
     cdef bint stopped(self) noexcept
     cdef int take_server(self) except -1
+    cdef ServerConnection unacquainted(self, ServerConnection server)
     cdef int take_own(self) except -1
+    cpdef int end_link(self) except -1
+    cpdef int go_on(self) except -1
     cdef bint has_own(self, ServerConnection server) except -1
     cdef int run_again(self) except -1
     cdef Py_ssize_t converse(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1

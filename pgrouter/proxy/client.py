@@ -215,12 +215,28 @@ class ClientConnection(Link):
             server = self.group.take_again(self.wrote)
         else:
             server = self.group.take(self.batch.reads)
+        if server is None:
+            self.waiting = True
+            self.group.wait(self, self.batch.reads and not self.stale)
+            return 0
+        if server.custom is not None:
+            server = self.unacquainted(server)
         if server is not None:
             self.link(server)
         else:
             self.waiting = True
-            self.group.wait(self, self.batch.reads and not self.stale)
         return 0
+
+    def unacquainted(self, server: ServerConnection) -> ServerConnection | None:
+        """Give a server that has met no custom settings but ours, for there others' read '' and not NULL; None: wait.
+
+        Where the batch sets all of these, any will do.
+        """
+        strange = server.custom - self.profile.custom
+        touched = self.batch.touched
+        if not strange or self.pin is not None or (touched is not None and touched.covers(strange)):
+            return server
+        return self.group.exchange(server, self.profile.custom, self, self.batch.reads and not self.stale)
 
     def take_own(self) -> int:
         """Link the server that wrote for us last, or wait for it: only there currval and lastval are ours.
@@ -263,6 +279,11 @@ class ClientConnection(Link):
             if self.server is None:
                 return 0
         else:
+            if server.custom is not None:
+                server = self.unacquainted(server)
+                if server is None:
+                    self.waiting = True
+                    return 0
             self.link(server)
         self.resume()
         return self.process_partial()
@@ -289,6 +310,9 @@ class ClientConnection(Link):
         if self.conversation is not None:
             self.conversation.ready(server)
             return 0
+        if server.collector is not None:
+            self.hub.sync.heard(self, server)
+            return 0
         self.asked = False
         self.discards = False
         if self.second is not None:
@@ -296,14 +320,22 @@ class ClientConnection(Link):
             self.second = None
         self.batch.answered()
         if server.status == IDLE and self.body_left == 0:
-            if server.collector is not None:
-                self.hub.harvested(self, server)
             if self.batch.effects:
-                self.hub.settle(self, server)
+                self.hub.sync.settle(self, server)
                 if server.owed.count:
-                    return 0  # the settings are being read back
+                    return 0  # what it has left is being asked
             if self.pin is None:
                 self.unlink()
+        return self.go_on()
+
+    def end_link(self) -> int:
+        """Nothing more is asked of the server: let go of it, unless a transaction or session state holds it."""
+        if self.pin is None and self.server.status == IDLE and self.body_left == 0:
+            self.unlink()
+        return 0
+
+    def go_on(self) -> int:
+        """Take up what the client has sent meanwhile."""
         if not self.closed:
             self.read_on()
             if self.kept:
@@ -418,6 +450,9 @@ class ClientConnection(Link):
         if self.conversation is not None and self.pin is None:
             self.conversation.refused(error)
             return 0
+        if self.pin is None and self.hub.sync.is_unsent(server):
+            self.batch.taken_back()
+            return self.go_on()
         if self.again > 0 and self.repeats and self.pin is None:
             self.second = again.lost(self, server, error)
             return self.run_again()

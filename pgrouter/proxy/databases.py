@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from pgrouter.config.settings import Routing
     from pgrouter.routing.catalog import ByRole, Catalog
+    from pgrouter.routing.statement import Statement
+
+MAX_CUSTOM = 1000  # names of custom settings that clients may teach
 
 
 class Database:
@@ -29,12 +32,14 @@ class Database:
         self._learned: dict[bytes, bool] = {}  # what replicas have refused holds for every catalog
         self._caches: dict[int, tuple[Catalog, StatementCache]] = {}  # by the identity of the catalog, kept alive here
         self._retired: Counter[str] = Counter()
+        self.custom: set[str] = set(catalog(None).settings)  # names of custom settings in its code and its clients'
 
     def adopt(self, catalog: ByRole) -> None:
         """Judge by this from now on: caches that were given out before are no longer the ones to use."""
         self._retired = self.counters()
         self._catalog = catalog
         self._caches = {}
+        self.custom |= catalog(None).settings
         self.shared.renew()
 
     def statements(self, role: str | None) -> StatementCache:
@@ -42,10 +47,16 @@ class Database:
         catalog = self._catalog(role)
         kept = self._caches.get(id(catalog))
         if kept is None:
-            judge = partial(classify, catalog=catalog)
+            judge = partial(self._judge, catalog=catalog)
             cache = StatementCache(judge, self._routing.cache_bytes, self._routing.max_parsed_bytes, self._learned)
             kept = self._caches[id(catalog)] = catalog, cache
         return kept[1]
+
+    def _judge(self, text: bytes, catalog: Catalog) -> Statement:
+        statement = classify(text, catalog)
+        if len(self.custom) < MAX_CUSTOM:
+            self.custom.update(statement.custom)
+        return statement
 
     def counters(self) -> Counter[str]:
         """Give statements and bytes held now; hits, misses and evictions since the start."""

@@ -29,6 +29,7 @@ cdef class Hub:
     cdef readonly dict clients
     cdef readonly dict logging_in
     cdef readonly RouteCounts routes
+    cdef readonly object sync
     cdef public bint draining
     cdef readonly object socket_options
     cdef readonly object application

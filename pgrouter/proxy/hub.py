@@ -1,7 +1,7 @@
 """What all clients of a router share, and what happens to a client off the data path.
 
-The hub knows every client; it admits them, finds their pools, decides what a transaction has left behind (`settle`),
-what a lost server means (`proxy.loss`), and how a server is cleaned after its client (`left`).
+The hub knows every client; it admits them, finds their pools, decides what a lost server means (`proxy.loss`), and how a
+server is cleaned after its client (`left`).
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ from pgrouter.proxy.batch import RouteCounts
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.conversation import LimboConversation
 from pgrouter.proxy.loss import tell
-from pgrouter.proxy.presented import forget_shared
+from pgrouter.proxy.session_sync import SessionSync
 from pgrouter.routing.policy import PLAIN, facts_of
 from pgrouter.routing.statement import Effect
 from pgrouter.server.connection import ServerConnection
-from pgrouter.session import harvest, remains
 from pgrouter.session.consistency import demands
 from pgrouter.session.pins import forbidden_by
 from pgrouter.session.settings import strings_are_unusual
@@ -104,6 +103,7 @@ class Hub:
         self.clients = {}  # by their ids, once they have said who they are
         self.logging_in = {}  # by their ids, until they have proved it
         self.routes = RouteCounts()
+        self.sync = SessionSync(self)
         self.draining = False
         self._take(settings, users)
 
@@ -143,7 +143,8 @@ class Hub:
         """A login is complete, the console's without a sense. In session pooling the client keeps its first server."""
         if sense is not None:
             if sense.keeps_server:  # which must take its writes
-                self._pin(client, "session pooling")
+                client.pin = "session pooling"
+                client.pinned_at = self.pools.poller.now
             self._learn(client, sense)
         self.logging_in.pop(client.client_id, None)
         client.idle_at = self.pools.poller.now
@@ -160,6 +161,10 @@ class Hub:
                 self.senses = {}
             found = self.senses[key] = Sense(client, self)
         return found
+
+    def learn(self, client: ClientConnection) -> int:
+        """The session's settings have changed: take what they mean now."""
+        return self._learn(client, self.sense(client))
 
     def _learn(self, client: ClientConnection, sense: Sense) -> int:
         """Take what the session's settings mean for reading its statements and for routing them."""
@@ -195,78 +200,7 @@ class Hub:
         """Give the pools of a client: its own credential logs in to servers, where there is one."""
         return self.pools.group(database, user, self.users.credential(user, identity))
 
-    # -- after a transaction that may have left something behind
-
-    def settle(self, client: ClientConnection, server: ServerConnection) -> None:
-        """Pin the client if its transaction left session state on the server; unpin it after DISCARD ALL."""
-        batch = client.batch
-        effects = batch.effects
-        batch.effects = 0
-        if server.discarded:  # not merely asked for: it is refused inside a transaction
-            server.discarded = False
-            client.statements.forget_named()
-            server.prepared.clear()
-            server.profile = self.profiles.empty
-            client.profile = client.startup_profile
-            self._keep(client, server, 0)
-            client.settled()
-            self._learn(client, self.sense(client))
-        if effects & Effect.DEALLOCATE:
-            forget_shared(server)
-            server.dirty = True
-        if effects & Effect.DDL and not effects & Effect.TEMP:
-            self.databases.changed(client.group.database, bool(effects & Effect.REDEFINES))
-        questions: list[str] = []
-        if effects & remains.STATE or (client.state and effects & remains.RELEASES):
-            self._keep(client, server, client.state | (effects & remains.STATE))
-            questions.append(remains.question(client.state))
-        if batch.touched is not None:
-            questions.append(batch.touched.question(dict(client.profile.values)))
-        if questions:
-            server.collector = []
-            server.held = True
-            server.inject(messages.query("; ".join(questions)))
-
-    def _keep(self, client: ClientConnection, server: ServerConnection, state: int) -> None:
-        """Keep a client on its server, or let it go, for what it has there."""
-        client.state = state
-        client.statements.temporary = bool(state & Effect.TEMP)
-        why = remains.words(state)
-        if client.group.settings.mode == "session":
-            return
-        if why is None or client.pin is None:
-            if why is not None:
-                self.log(client, logging.DEBUG, f"pinned to {server!r}: {why}")
-            self._pin(client, why)
-        client.pin = why
-
-    def _pin(self, client: ClientConnection, why: str | None) -> None:
-        client.pin = why
-        client.pinned_at = self.pools.poller.now
-
-    def harvested(self, client: ClientConnection, server: ServerConnection) -> None:
-        """The server has told what the transaction has left: the pin and the profiles follow."""
-        collected, server.collector = server.collector, None
-        touched = client.batch.touched
-        client.settled()
-        if client.state:
-            self._keep(client, server, remains.left(client.state, collected))
-        if touched is not None:
-            self._follow(client, server, touched, collected)
-
-    def _follow(
-        self, client: ClientConnection, server: ServerConnection, touched: harvest.Touched, collected: list
-    ) -> None:
-        rows = harvest.read_rows(collected)
-        if rows is None:
-            server.doomed = True  # it cannot say what it has
-            return
-        client_values, server_values = harvest.follow(
-            touched, rows, dict(client.profile.values), dict(client.startup_profile.values)
-        )
-        client.profile = self.profiles.of(client_values)
-        server.profile = self.profiles.of(server_values)
-        self._learn(client, self.sense(client))
+    # -- what RESET brings back
 
     def parameter(self, client: ClientConnection, body: bytes) -> bytes | None:
         """See a server's ParameterStatus; b"" keeps it from the client: its RESET means the startup packet's value."""

@@ -64,6 +64,7 @@ class Link(Requester):
         self.open_batch = False
         self.asked = False
         server.peer = self
+        server.stands_for = None
         server.xacts += 1
         server.linked_at = self.poller.now
         return 0
@@ -109,8 +110,10 @@ class Link(Requester):
                 self.statements.at_rest()
                 if server.status == IDLE:
                     server.xact_at = server.asked_at
-        if server.profile is not self.profile:
-            self.apply_profile(out)
+        if server.profile is not self.profile and not self.apply_profile(out):
+            self.examined = max(0, self.examined - pos)  # what waits comes again at offset 0
+            self.hub.sync.apply(self, server)
+            return pos
         if self.takes_over:
             self.take_over(out)
         if self.body_left:

@@ -40,7 +40,7 @@ from pgrouter.proxy.application import Application
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.conversation import Conversation
 from pgrouter.proxy.hub import ClientInfo, Sense
-from pgrouter.session.settings import spelled, transition
+from pgrouter.session.settings import CALM, spelled, timers, transition
 
 if TYPE_CHECKING:
     from pgrouter.server.connection import ServerConnection
@@ -186,7 +186,7 @@ class Login(Conversation):
             application.group.credential = identity.credential  # the newest, as `Pools.group` would do
         client.group = application.group
         client.follow(application.profile, application.profile)
-        if client.group.parameters is None:
+        if client.group.parameters is None or (client.group.outdated and client.group.has_room(True)):
             client.group.wait_login(client)
         else:
             self.settle()
@@ -201,7 +201,9 @@ class Login(Conversation):
                 self.client.link(server)
                 server.collector = []
                 change = transition(server.profile, self.client.profile)
-                server.inject(messages.query("; ".join(filter(None, (change, spelled(self._reportable()))))))
+                sql = (CALM, timers(self.client.profile), change, spelled(self._reportable()))
+                server.inject(messages.query("; ".join(filter(None, sql))))
+                server.meet(self.client.profile.custom)
                 server.profile = None
         except RouterError as error:
             self._fail(error)

@@ -30,5 +30,5 @@ cdef class Requester(Peer):
     cdef bint has_drawn(self, ServerConnection server) except -1
     cdef int refuse(self, int code, int refusal, bint unnamed, Gather out) except -1
     cdef int request_instead(self, int code, bytes message, Gather out) except -1
-    cdef int apply_profile(self, Gather out) except -1
+    cdef bint apply_profile(self, Gather out) except -1
     cdef int take_over(self, Gather out) except -1

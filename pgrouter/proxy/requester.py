@@ -44,13 +44,13 @@ from pgrouter.routing.statement import Effect
 from pgrouter.server.connection import ServerConnection
 from pgrouter.server.peer import Peer
 from pgrouter.session.pins import INSTEAD, NO_SEQUENCES
-from pgrouter.session.settings import transition
+from pgrouter.session.settings import CALM, transition
 
 NAMES = int(Effect.NAMES)
 REPLACED = int(Effect.INSTEAD)
 SEQUENCES = int(Effect.SEQUENCES)
 
-_DISCARD_SEQUENCES = messages.query("DISCARD SEQUENCES")
+_DISCARD_SEQUENCES = messages.query(f"{CALM}; DISCARD SEQUENCES")
 
 
 class Requester(Peer):
@@ -192,16 +192,21 @@ class Requester(Peer):
         out.add_bytes(message)
         return 0
 
-    def apply_profile(self, out: Gather) -> int:
-        """Put the difference between the server's settings and ours in front."""
+    def apply_profile(self, out: Gather) -> cython.bint:
+        """Put the difference between the server's settings and ours in front; False: it may be refused."""
         server: ServerConnection = self.server
+        if server.stands_for is self.profile:
+            return True
+        if not (server.profile.certain and self.profile.certain):
+            return False
         change = _change(server.profile, self.profile)
         server.profile = self.profile
+        server.meet(self.profile.custom)
         if change:
             server.owed.push(R_QUERY, SKIP)
             server.unnamed = None
             out.add_bytes(change)
-        return 0
+        return True
 
     def take_over(self, out: Gather) -> int:
         """Have the server forget what others took from sequences: a lastval may follow."""

@@ -61,6 +61,7 @@ class Catalog:
     arrays: frozenset[int] = frozenset()
     implicit: frozenset[tuple[int, int]] = frozenset()  # casts: source, target
     builtins_first: bool = False  # pg_catalog comes first in search_path, as it does when nobody names it
+    settings: frozenset[str] = frozenset()
     complete: bool = False  # a relation that is not here is not there, or was not when the catalog was read
 
     def overloads(self, name: str, arguments: int) -> list[Overload]:

@@ -40,6 +40,9 @@ class Effect(IntFlag):
     OTHER_STATE = 256  # LOAD, setseed, currval's memory, a SET that cannot be followed
     DDL = 512  # catalog facts may be out of date afterwards
     UNSEEN = 1024  # DO, CALL and unknown functions: their bodies may do any of the above
+    CODE = 1024
+    CUSTOM = 262144  # a custom setting local to its transaction, which leaves '' behind
+    DEFAULTS = 524288  # changes what new sessions begin with
     UNLISTEN = 2048
     INSTEAD = 8192  # EXPLAIN ROUTE, SHOW pgrouter.lsn: the server gets something else in its place
     REDEFINES = 4096  # DDL that may change what a known name does
@@ -147,6 +150,7 @@ class Statement(Struct, frozen=True, gc=False):  # gc: a cache of many of them m
     functions: tuple[str, ...] = ()  # names as written, folded by the parser: "f" or "schema.f"
     relations: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ()
+    custom: tuple[str, ...] = ()  # names of custom settings in it
     verdict: Verdict = _verdict(False, True, "", False, True)  # derived, never given: what the data path asks
 
     def __post_init__(self) -> None:

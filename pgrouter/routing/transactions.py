@@ -88,7 +88,7 @@ def _value(node: Node) -> str | None:
 # -- SET ------------------------------------------------------------------------------------------------------------
 
 
-def set_statement(node: Node) -> Statement:
+def set_statement(node: Node) -> Statement:  # noqa: PLR0911 (a kind of SET each)
     """SET, RESET, SET TRANSACTION, SET SESSION CHARACTERISTICS in all spellings."""
     kind = node.get("kind", "VAR_SET_VALUE")
     name = node.get("name", "").lower()
@@ -104,6 +104,8 @@ def set_statement(node: Node) -> Statement:
     texts = [value for value in values if value is not None]
     if name in knowledge.TRANSACTION_SETTINGS:
         return _set_transaction(_mode(name, texts[0]))
+    if name == "seed":  # as setseed(): nothing tells it
+        return _state(Effect.OTHER_STATE, name)
     return _setting(Setting(name, _joined(name, texts), is_local=bool(node.get("is_local"))), "SET")
 
 
@@ -111,6 +113,8 @@ def _reset(name: str, kind: str, node: Node) -> Statement:
     if name in knowledge.TRANSACTION_SETTINGS:
         return _set_transaction(Tx.SET_READ_WRITE)
     tag = "RESET" if kind == "VAR_RESET" else "SET"
+    if name == "seed":
+        return _state(Effect.NONE, name, tag)
     return _setting(Setting(name, None, is_local=bool(node.get("is_local"))), tag)
 
 

@@ -33,6 +33,8 @@ cdef class ServerConnection(Dialled):
     cdef Peer let_go
     cdef public object collector
     cdef public object profile
+    cdef public object stands_for
+    cdef public object custom
     cdef public object unnamed
     cdef public object written_by
     cdef unsigned char *copy
@@ -70,6 +72,7 @@ cdef class ServerConnection(Dialled):
     cpdef int end_chunk(self, Gather out) except -1
     cdef int settle(self, list events) except -1
     cdef int close_batch(self) except -1
+    cpdef int meet(self, object custom) except -1
     cpdef int sync(self) except -1
     cpdef bint at_rest(self) noexcept
     cpdef int inject(self, bytes sql_message) except -1

@@ -82,6 +82,8 @@ class ServerConnection(Dialled):
         self.evicted = {}  # statements whose Close may not have been answered
         self.evicts = False  # there are some
         self.profile = None  # settings that differ from the server's own defaults
+        self.stands_for = None  # the profile of a session that could not be restored, see `proxy.session_sync`
+        self.custom = None  # names of custom settings that it has met and never forgets: there they are "" and not NULL
         self.collector = None  # list that takes (code, body) of skipped answers, for who asked
         self.unnamed = None  # the Parse message of its unnamed statement
         self.used_at = poller.now
@@ -379,6 +381,12 @@ class ServerConnection(Dialled):
         return self.status == IDLE and self.at_sync and self.owed.count == 0
 
     # -- our own requests
+
+    def meet(self, custom) -> int:
+        """Have custom settings of these names from now on."""
+        if custom:
+            self.custom = custom if self.custom is None else self.custom | custom
+        return 0
 
     def inject(self, sql_message: bytes) -> int:
         """Send a simple Query of our own; its answer is skipped (or collected)."""

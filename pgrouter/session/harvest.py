@@ -1,16 +1,12 @@
-"""What a transaction has done to the session's settings, asked of the server instead of guessed.
+"""The settings that a transaction may have changed, and what becomes of the session's settings when they were read.
 
-Whether a SET was committed, undone by ROLLBACK or ROLLBACK TO, local to its transaction or made by a function is
-PostgreSQL's to know: after a transaction that touched settings, and before its server serves anyone else, one query
-reads the touched ones back, and the client's profile follows.
+After a transaction that touched settings, and before its server serves anyone else, the touched ones are read back
+(`session.readback`), and the client's profile follows.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from pgrouter.protocol import codes, messages
-from pgrouter.session.settings import literal
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,16 +15,14 @@ if TYPE_CHECKING:
 
 ALL = "all"
 
-# Not in pg_settings; these values are their defaults
-_HIDDEN_DEFAULTS = {"role": "none"}
 
-# Whether a setting still has the server's own value: pg_settings says so for those that it shows.
-# Names and values come in hexadecimal UTF-8, whatever encoding the client speaks.
-_SQL = """\
-SELECT pg_catalog.encode(pg_catalog.convert_to(n, 'UTF8'), 'hex'),
- pg_catalog.encode(pg_catalog.convert_to(pg_catalog.current_setting(n, true), 'UTF8'), 'hex'),
- (SELECT s.setting IS NOT DISTINCT FROM s.reset_val FROM pg_catalog.pg_settings s WHERE pg_catalog.lower(s.name) = n)
- FROM pg_catalog.unnest(ARRAY[{names}]) n"""
+class Reading(NamedTuple):
+    """A setting as the server has it; `value` None: it has none of that name."""
+
+    name: str
+    value: str | None
+    is_default: bool = False  # it has the server's own value
+    in_session: bool = False  # by a SET of the session, not by a RESET
 
 
 class Touched:
@@ -57,51 +51,40 @@ class Touched:
         """Whether the last word on a setting was RESET."""
         return self.names.get(name, self.all_reset)
 
-    def question(self, profile: Mapping[str, str]) -> str:
-        """Give the SQL that reads the settings back."""
-        if self.all_reset:
-            for name in profile:
-                self.names.setdefault(name, True)
-        return _SQL.format(names=", ".join(literal(name) for name in self.names) or "''")
+    def covers(self, names: Iterable[str]) -> bool:
+        """Whether all of these were touched."""
+        return self.all_reset or all(name in self.names for name in names)
+
+    def to_read(self, profile: Mapping[str, str]) -> set[str]:
+        """Give the names to read back in a session that has set what `profile` says."""
+        return {*self.names, *profile} if self.all_reset else {*self.names}
 
 
 def follow(
-    touched: Touched, rows: Iterable[tuple[str | None, ...]], before: Mapping[str, str], startup: Mapping[str, str]
+    touched: Touched | None,
+    readings: Iterable[Reading],
+    before: tuple[Mapping[str, str], Mapping[str, str]],
+    startup: Mapping[str, str],
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Give the client's settings after the transaction, and those that its server now has.
+    """Give the client's settings after the transaction, and those that its server now has, as `before` has them.
 
     They differ where the client has RESET: on a direct connection that goes back to the startup packet's value, on a
-    pooled server connection to the server's own default.
+    pooled server connection to the server's own default. `touched` None: no statement said what it changes, so the
+    server's word counts.
     """
-    client = dict(before)
-    server = dict(before)
-    for name, value, is_default in rows:
+    client, server = dict(before[0]), dict(before[1])
+    for name, value, is_default, in_session in readings:
         if not name:
             continue
-        default = value is None or is_default == "t" or _HIDDEN_DEFAULTS.get(name) == value
+        default = value is None or is_default
         for values in (client, server):
             values.pop(name, None)
             if not default:
                 values[name] = value
         if default and name in startup:
-            if touched.names[name]:
+            told = touched is not None and (touched.all_reset or name in touched.names)
+            if touched.resets(name) if told else not in_session:
                 client[name] = startup[name]
             elif value is not None:
                 client[name] = server[name] = value  # set to what happens to be the server's default
     return client, server
-
-
-def read_rows(collected: Iterable[tuple[int, bytes]]) -> list[tuple[str | None, ...]] | None:
-    """Take the rows out of a collected answer; None when it was an error."""
-    rows = []
-    for code, body in collected:
-        if code == codes.ERROR_RESPONSE:
-            return None
-        if code == codes.DATA_ROW and body[:2] == b"\0\3":  # others are of another question
-            name, value, is_default = messages.read_data_row(body)
-            rows.append((_text(name), _text(value), is_default))
-    return rows
-
-
-def _text(hexadecimal: str | None) -> str | None:
-    return None if hexadecimal is None else bytes.fromhex(hexadecimal).decode("utf-8", "replace")

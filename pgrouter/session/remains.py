@@ -7,13 +7,7 @@ it away again, one query tells what is there. While something is, the client kee
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from pgrouter.protocol import codes
 from pgrouter.routing.statement import Effect
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 # State -> why the client keeps its server, in the words of SHOW CLIENTS
 WORDS = {
@@ -26,13 +20,16 @@ WORDS = {
 }
 # What is asked of the server; no query tells of other state, which stays until DISCARD ALL
 _QUESTIONS = {
-    Effect.TEMP: "FROM pg_catalog.pg_depend WHERE refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass"
-    " AND refobjid = pg_catalog.pg_my_temp_schema()",  # so PostgreSQL itself finds them when the session ends
+    Effect.TEMP: "FROM pg_catalog.pg_depend WHERE refclassid OPERATOR(pg_catalog.=)"
+    " 'pg_catalog.pg_namespace'::pg_catalog.regclass::pg_catalog.oid"
+    " AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()",  # so PostgreSQL finds them at the end
     Effect.LISTEN: "FROM pg_catalog.pg_listening_channels()",
     Effect.HOLD_CURSOR: "FROM pg_catalog.pg_cursors WHERE is_holdable",
     Effect.SQL_PREPARE: "FROM pg_catalog.pg_prepared_statements WHERE from_sql",
-    Effect.ADVISORY_LOCK: "FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid()",
+    Effect.ADVISORY_LOCK: "FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory'"
+    " AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()",
 }
+ASKED = sum(map(int, _QUESTIONS))
 STATE = sum(map(int, WORDS))
 # What may take state away
 RELEASES = int(Effect.RELEASES | Effect.DDL | Effect.DEALLOCATE | Effect.UNLISTEN)
@@ -44,14 +41,7 @@ def words(state: int) -> str | None:
 
 
 def question(state: int) -> str:
-    """Give the SQL that tells which of this state is there, a row for each behind a first one."""
+    """Give the SQL that tells which of this state is there: a row of two columns for each."""
     asked = [(effect, sql) for effect, sql in _QUESTIONS.items() if state & effect]
-    return "SELECT 0" + "".join(f" UNION ALL SELECT {int(effect)} WHERE EXISTS (SELECT {sql})" for effect, sql in asked)
-
-
-def left(state: int, collected: Sequence[tuple[int, bytes]]) -> int:
-    """Take what is there from a collected answer: rows of one column. All of it if there are none: nobody has asked."""
-    rows = [int(body[6:]) for code, body in collected if code == codes.DATA_ROW and body[:2] == b"\0\1"]
-    if not rows or any(code == codes.ERROR_RESPONSE for code, _ in collected):
-        return state
-    return state & int(Effect.OTHER_STATE) | sum(rows)
+    rows = (f"SELECT {int(effect)}, 0 WHERE EXISTS (SELECT {sql})" for effect, sql in asked)
+    return " UNION ALL ".join(rows) or "SELECT 0, 0"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from pgrouter.errors import InvalidAuthorization
+from pgrouter.routing.builtins import SESSION_SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,14 +33,40 @@ default_text_search_config bytea_output
 """.split()  # noqa: SIM905  (a list of words stays readable as text)
 )
 
+# Ahead of every query of the router's own that takes a snapshot: a session's default may be serializable (refused on a
+# standby) or deferrable (waits for other transactions).
+CALM = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED, NOT DEFERRABLE"
+# The same for DISCARD ALL, which must be alone in its Query: commands that take no snapshot and are refused to nobody
+UNHINDERED = (
+    "SET default_transaction_isolation TO 'read committed'; SET default_transaction_deferrable TO off;"
+    " SET statement_timeout TO 0; SET lock_timeout TO 0"
+)
+# Limits of a session that does nothing, which a pooled connection must not have: it is idle for other reasons. The
+# router keeps clients to them (`proxy.deadlines`).
+SESSION_TIMERS = ("idle_session_timeout",)
+# Limits under which the router's own statements would run
+_LIMITS = ("statement_timeout", "lock_timeout")
+# Values that hang on more than themselves: on privileges, objects of the database, files of the host
+_HANGING = frozenset(
+    """
+default_table_access_method default_tablespace default_text_search_config lc_monetary lc_numeric lc_time
+local_preload_libraries temp_tablespaces timezone_abbreviations
+""".split()  # noqa: SIM905
+)
+_OURS = "pgrouter."
+
 
 class Profile:
     """Settings that differ from the server's defaults; immutable, one object per content (see `Profiles`)."""
 
-    __slots__ = ("__weakref__", "meaning", "names", "reported", "values")
+    __slots__ = ("__weakref__", "certain", "custom", "meaning", "names", "reported", "values")
 
     def __init__(self, values: tuple[tuple[str, str], ...]) -> None:
         self.values = values
+        # Custom settings, which PostgreSQL makes when they are first set and never takes away again
+        self.custom = frozenset(name for name, _ in values if "." in name and not name.startswith(_OURS))
+        # Any server takes all of it that has taken it once
+        self.certain = all(is_certain(name) for name, _ in values)
         self.meaning = tuple(pair for pair in values if pair[0] in MEANING)  # of prepared statements
         self.names = any(name in _NAMING for name, _ in values)  # it sees names in a way of its own
         # ParameterStatus values that PostgreSQL reported when it was first applied; None: not applied yet
@@ -67,6 +94,11 @@ class Profiles:
     def of_startup(self, parameters: tuple[tuple[str, str], ...]) -> Profile:
         """Give the profile that a startup packet asks for; raises as `from_startup` does."""
         return self.of(from_startup(parameters))
+
+
+def is_certain(name: str) -> bool:
+    """Whether any server takes for this setting what one has taken."""
+    return "." in name or (name in SESSION_SETTINGS and name not in _HANGING)
 
 
 def needs_server(values: tuple[tuple[str, str], ...]) -> bool:
@@ -115,28 +147,43 @@ def _switches(options: str) -> dict[str, str]:
     return values
 
 
-def transition(old: Profile | None, new: Profile) -> str:
+def transition(old: Profile | None, new: Profile, *, acting_first: bool = False) -> str:
     """Give the SQL that brings a server with profile `old` (None: its defaults) to `new`; "" when nothing differs.
 
     `set_config()` takes the value as a configuration file would, lists included, where SET would quote it once more.
+    As one Query it is done whole or not at all. `acting_first`: what was set as another role can only be set as that.
     """
-    before = dict(old.values) if old is not None else {}
-    after = dict(new.values)
+    before = _sent(old) if old is not None else {}
+    after = _sent(new)
     if before == after:
         return ""
+    limited = any(name in before for name in _LIMITS)
     # Whoever the session was for the last client, it changes settings as who has logged in, and then becomes another.
     acting = {name: before.pop(name) for name in _WHO if name in before}
     resets = [f"RESET {name}" for name in reversed(acting)]
     resets += [f"RESET {_identifier(name)}" for name in before if name not in after]
-    later = [(name, after.pop(name)) for name in _WHO if name in after]
+    who = [(name, after.pop(name)) for name in _WHO if name in after]
+    ordered = [*who, *after.items()] if acting_first else [*after.items(), *who]
     changes = [
         f"pg_catalog.set_config({literal(name)}, {literal(value)}, false)"
-        for name, value in [*after.items(), *later]
+        for name, value in ordered
         if before.get(name) != value
     ]
-    if changes:
-        resets.append("SELECT " + ", ".join(changes))
-    return "; ".join(resets)
+    if not changes:
+        return "; ".join(resets)
+    lifted = [f"SET LOCAL {name} TO 0" for name in _LIMITS] if limited else []
+    return "; ".join([CALM, *lifted, *resets, "SELECT " + ", ".join(changes)])
+
+
+def timers(profile: Profile) -> str:
+    """Give the SQL that says whether the settings are valid that a pooled connection does not get; "" for none."""
+    kept = ((name, value) for name, value in profile.values if name in SESSION_TIMERS)
+    return "; ".join(f"SET LOCAL {name} TO {literal(value)}" for name, value in kept)
+
+
+def _sent(profile: Profile) -> dict[str, str]:
+    """Give the settings of a profile that its server gets."""
+    return {name: value for name, value in profile.values if name not in SESSION_TIMERS}
 
 
 def spelled(names: Iterable[str]) -> str:

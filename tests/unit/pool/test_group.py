@@ -120,7 +120,7 @@ def test_a_connection_with_session_state_is_wiped_first(world: Make) -> None:
     server.dirty = True
     server.prepared[1] = object()
     first.release()
-    assert (next_one.held, server.state, server.owed.count) == (None, RESETTING, 1)
+    assert (next_one.held, server.state, server.owed.count) == (None, RESETTING, 2)
     server.owner.server_free(server)
     assert (next_one.held, server.dirty, server.prepared) == (server, False, {})
 

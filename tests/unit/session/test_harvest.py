@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from pgrouter.protocol import codes, messages
-from pgrouter.session.harvest import Touched, follow, read_rows
+from pgrouter.session.harvest import Reading, Touched, follow
+from pgrouter.session.readback import Readback, milliseconds
 
 if TYPE_CHECKING:
     from pgrouter.demo.streaming import StreamingCluster
@@ -39,7 +40,7 @@ SET, RESET = "set", None
         (SET, ("a", "0", "t"), {"a": "5"}, {"a": "5"}, {"a": "0"}, {"a": "0"}),
         (SET, ("a", "5", "f"), {"a": "5"}, {"a": "5"}, {"a": "5"}, {"a": "5"}),
         (SET, ("a", None, None), {}, {}, {}, {}),
-        (SET, ("role", "none", None), {"role": "x"}, {}, {}, {}),
+        (SET, ("role", "none", "t"), {"role": "x"}, {}, {}, {}),
     ],
 )  # fmt: skip
 def test_the_profile_follows(  # noqa: PLR0917  (a row of the table)
@@ -50,36 +51,57 @@ def test_the_profile_follows(  # noqa: PLR0917  (a row of the table)
     client: dict[str, str],
     server: dict[str, str],
 ) -> None:
-    assert follow(touched(setting(row[0], word)), [row], before, startup) == (client, server)
+    reading = Reading(row[0] or "", row[1], is_default=row[2] == "t")
+    assert follow(touched(setting(row[0], word)), [reading], (before, before), startup) == (client, server)
 
 
 def test_reset_all_asks_for_all_that_was_set() -> None:
     noted = touched(setting("b", SET), setting("all"))
-    noted.question({"a": "1"})
-    assert noted.names == {"b": True, "a": True}
+    assert noted.to_read({"a": "1"}) == {"a", "b"}
+    assert noted.resets("a")
+    assert noted.resets("b")
+
+
+@pytest.mark.parametrize(("in_session", "client"), [(True, {"a": "0"}), (False, {"a": "5"})])
+def test_what_code_has_done_is_told_by_the_source_of_a_setting(in_session: bool, client: dict[str, str]) -> None:  # noqa: FBT001
+    reading = Reading("a", "0", is_default=True, in_session=in_session)
+    found, _ = follow(None, [reading], ({"a": "5"}, {"a": "5"}), {"a": "5"})
+    assert found == client
+
+
+@pytest.mark.parametrize(
+    ("shown", "ms"), [("0", 0), ("250ms", 250), ("7s", 7000), ("5min", 300_000), ("2h", 7_200_000), ("1d", 86_400_000)]
+)
+def test_time_limits_are_read_as_they_are_shown(shown: str, ms: int) -> None:
+    assert milliseconds(shown) == ms
 
 
 def test_an_answer_with_an_error_is_no_answer() -> None:
-    assert read_rows([(codes.DATA_ROW, messages.data_row(["61", "62", "t"])[5:])]) == [("a", "b", "t")]
-    assert read_rows([(codes.ERROR_RESPONSE, b"")]) is None
-    assert read_rows([]) == []
+    readback = Readback(names=("a",), version=15)
+    readback.append((codes.ERROR_RESPONSE, b""))
+    assert readback.failed
 
 
 @pytest.mark.pg
 @pytest.mark.parametrize("encoding", ["UTF8", "LATIN1", "SJIS"])
 def test_postgresql_answers_in_any_encoding(streaming: StreamingCluster, encoding: str) -> None:
-    noted = touched(*(setting(name, SET) for name in ("my.own", "work_mem", "search_path", "no.such")))
+    names = ("my.own", "work_mem", "search_path", "no.such", "statement_timeout")
     with psycopg.connect(streaming.primary.dsn(), autocommit=True) as connection:
         connection.execute("select set_config('my.own', 'caf\u00e9', false), set_config('work_mem', '5MB', false)")
+        connection.execute("set statement_timeout = '7s'")
         connection.execute(f"set client_encoding to '{encoding}'".encode())
-        result = connection.pgconn.exec_(noted.question({}).encode("ascii"))
-        columns = range(result.nfields)
-        values = [[result.get_value(row, column) for column in columns] for row in range(result.ntuples)]
-    texts = [[None if value is None else value.decode("ascii") for value in row] for row in values]
-    rows = [messages.data_row(row)[5:] for row in texts]
-    assert read_rows([(codes.DATA_ROW, row) for row in rows]) == [
-        ("my.own", "caf\u00e9", None),
-        ("work_mem", "5MB", "f"),
-        ("search_path", '"$user", public', "t"),
-        ("no.such", None, None),
-    ]
+        readback = Readback(names=names, version=15)
+        connection.pgconn.send_query(readback.message[5:-1])
+        while (result := connection.pgconn.get_result()) is not None:
+            for row in range(result.ntuples):
+                values = [result.get_value(row, column) for column in range(result.nfields)]
+                texts = [None if value is None else value.decode("ascii") for value in values]
+                readback.append((codes.DATA_ROW, messages.data_row(texts)[5:]))
+    found = {name: (value, is_default) for name, value, is_default, _ in readback.settings({})}
+    assert found == {
+        "my.own": ("caf\u00e9", False),
+        "work_mem": ("5MB", False),
+        "search_path": ('"$user", public', True),
+        "no.such": (None, False),
+        "statement_timeout": ("7s", False),
+    }

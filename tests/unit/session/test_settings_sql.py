@@ -31,6 +31,8 @@ def interpreted(sql: str, session: dict[str, str]) -> dict[str, str]:
     session = dict(session)
     for raw in parse_sql(sql) if sql else ():
         statement = raw.stmt
+        if isinstance(statement, ast.VariableSetStmt) and (statement.is_local or statement.name == "TRANSACTION"):
+            continue  # for the transaction that it is done in
         if isinstance(statement, ast.VariableSetStmt):
             assert statement.kind.name == "VAR_RESET"
             del session[statement.name]

@@ -1,0 +1,246 @@
+"""Keeps what a server has of a session and what the session is in step, before and after each transaction.
+
+Before: the session's settings are put on the server (`apply`), as one Query that is done whole or not at all. After:
+what the transaction may have left is asked for (`settle`), and the session keeps it: settings follow it to its next
+server, the rest keeps it on this one (`session.readback`, `session.remains`). Nobody else gets the server before it has
+answered.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from pgrouter.errors import RouterError
+from pgrouter.protocol import codes, messages
+from pgrouter.proxy.again import REFUSED, Again, first_batch, only_statement
+from pgrouter.proxy.presented import forget_shared
+from pgrouter.routing.statement import Effect, Target, Tx
+from pgrouter.session import harvest, remains
+from pgrouter.session.readback import Readback
+from pgrouter.session.settings import is_certain, transition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgrouter.proxy.client import ClientConnection
+    from pgrouter.proxy.hub import Hub
+    from pgrouter.server.connection import ServerConnection
+    from pgrouter.session.settings import Profile
+
+IDLE = ord("I")
+
+_SETS = ("SET", "RESET", "DISCARD ALL", "COMMIT", "ROLLBACK")
+_OUTSIDE = (Tx.NONE, Tx.COMMIT, Tx.ROLLBACK)
+
+TRIES = 5  # of a question that the client's own statement_timeout has ended, see `session.readback`
+
+
+class Applied(list):
+    """The answer to settings that were put on a server; `profile` is what it has then, `more` what to try otherwise."""
+
+    def __init__(self, profile: Profile, sql: str, more: Iterator[tuple[Profile, str]]) -> None:
+        self.profile = profile
+        self.message = messages.query(sql)
+        self.more = more
+
+
+class SessionSync:
+    """Off the data path: only for sessions that have settings or leave something behind."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+
+    # -- before a transaction
+
+    def apply(self, client: ClientConnection, server: ServerConnection) -> None:
+        """Put the session's settings on its server, and hold back what the client has sent until that is done.
+
+        For settings that a server may refuse. What was sent behind them would be carried out without them.
+        """
+        self._try(server, self._ways(client, server))
+
+    def _ways(self, client: ClientConnection, server: ServerConnection) -> Iterator[tuple[Profile, str]]:
+        """Give profiles to try, each with the SQL that leads there."""
+        profile = client.profile
+        yield profile, transition(server.profile, profile)
+        yield profile, transition(server.profile, profile, acting_first=True)
+        if _only_sets(client):  # maybe what cannot be restored: that must always be possible
+            certain = self.hub.profiles.of({name: value for name, value in profile.values if is_certain(name)})
+            yield certain, transition(server.profile, certain)
+
+    def _try(self, server: ServerConnection, ways: Iterator[tuple[Profile, str]]) -> bool:
+        way = next(ways, None)
+        if way is None:
+            return False
+        self._ask(server, Applied(*way, ways))
+        return True
+
+    @staticmethod
+    def _ask(server: ServerConnection, question: Applied | Readback) -> None:
+        server.collector = question
+        server.held = True
+        server.inject(question.message)
+
+    def heard(self, client: ClientConnection, server: ServerConnection) -> None:
+        """The server has answered what the router asked for the client; what was held back goes on."""
+        answer, server.collector = server.collector, None
+        if isinstance(answer, Applied):
+            self._applied(client, server, answer)
+        else:
+            self._read_back(client, server, answer)
+
+    def _applied(self, client: ClientConnection, server: ServerConnection, answer: Applied) -> None:
+        refusal = next((body for code, body in answer if code == codes.ERROR_RESPONSE), None)
+        if refusal is None:
+            server.profile, server.stands_for = answer.profile, client.profile
+            server.meet(answer.profile.custom)
+        elif self._try(server, answer.more):
+            return
+        else:
+            self._refused(client, server, messages.read_error(refusal))
+        client.go_on()
+
+    def _refused(self, client: ClientConnection, server: ServerConnection, fields: dict[str, str]) -> None:
+        late = client.elsewhere  # a replica, which may not have what a setting names
+        client.batch.taken_back()
+        client.unlink()
+        if late:
+            client.second = Again(b"", REFUSED)
+            self.hub.log(client, logging.DEBUG, f"goes to the primary: {server!r} refuses its settings")
+        else:
+            self.hub.refuse(client, _not_restored(fields))
+
+    @staticmethod
+    def is_unsent(server: ServerConnection) -> bool:
+        """Whether the server was still being given the session's settings: nothing of the client's has been sent."""
+        return isinstance(server.collector, Applied)
+
+    # -- after a transaction
+
+    def settle(self, client: ClientConnection, server: ServerConnection) -> None:
+        """Ask for what the transaction may have left; pin the client while it may be there."""
+        batch = client.batch
+        effects = batch.effects
+        batch.effects = 0
+        if server.discarded:  # not merely asked for: it is refused inside a transaction
+            self._discarded(client, server)
+        if effects & Effect.DEALLOCATE:
+            forget_shared(server)
+            server.dirty = True
+        if effects & Effect.DDL and not effects & Effect.TEMP:
+            self.hub.databases.changed(client.group.database, bool(effects & Effect.REDEFINES))
+        everything = bool(effects & Effect.CODE)
+        state = 0
+        if everything:
+            state = remains.ASKED | (effects & remains.STATE)
+        elif effects & remains.STATE or (client.state and effects & remains.RELEASES):
+            state = (effects | client.state) & remains.STATE
+        if effects & Effect.OTHER_STATE:
+            server.doomed = True  # nothing takes that away: it is nobody else's
+            self.keep(client, server, client.state | Effect.OTHER_STATE)
+        names = self._names(client, effects)
+        if state or names or everything:
+            client.pin = client.pin or "what its transaction has left is being asked"
+            state = (state | client.state) & remains.ASKED
+            self._ask(
+                server, Readback(names=names, everything=everything, state=state, version=server.hello.version)
+            )
+
+    def _names(self, client: ClientConnection, effects: int) -> set[str]:
+        """Give the settings to read back by name."""
+        profile = dict(client.profile.values)
+        touched = client.batch.touched
+        names = touched.to_read(profile) if touched is not None else set()
+        if effects & (Effect.CODE | Effect.CUSTOM):
+            custom = self.hub.databases.get(client.group.database).custom
+            names |= custom if effects & Effect.CODE else custom - client.profile.custom
+        if effects & Effect.CODE:
+            names |= {*profile, *(name for name, _ in client.startup_profile.values), "role", "session_authorization"}
+        return names
+
+    def _discarded(self, client: ClientConnection, server: ServerConnection) -> None:
+        server.discarded = False
+        client.statements.forget_named()
+        server.prepared.clear()
+        server.profile = self.hub.profiles.empty
+        client.profile = client.startup_profile
+        self.keep(client, server, 0)
+        client.settled()
+        self.hub.learn(client)
+
+    def keep(self, client: ClientConnection, server: ServerConnection, state: int) -> None:
+        """Keep a client on its server, or let it go, for what it has there."""
+        before, client.state = client.state, state
+        client.statements.temporary = bool(state & Effect.TEMP)
+        if client.group.settings.mode == "session":
+            return
+        client.pin = remains.words(state)
+        if state and not before:
+            client.pinned_at = self.hub.pools.poller.now
+            self.hub.log(client, logging.DEBUG, f"pinned to {server!r}: {client.pin}")
+
+    def _read_back(self, client: ClientConnection, server: ServerConnection, answer: Readback) -> None:
+        if answer.failed:
+            answer.tries += 1
+            if answer.tries < TRIES:
+                answer.clear()
+                self._ask(server, answer)
+                return
+            server.doomed = True
+            self.hub.log(client, logging.WARNING, "closed: its session could not be read back")
+            client.violation(_not_read(answer))
+            return
+        touched = client.batch.touched
+        client.settled()
+        self.keep(client, server, client.state & ~answer.state | answer.left())
+        self._follow(client, server, touched, answer)
+        client.end_link()
+        client.go_on()
+
+    def _follow(
+        self, client: ClientConnection, server: ServerConnection, touched: harvest.Touched | None, answer: Readback
+    ) -> None:
+        readings = answer.settings({"role": "none", "session_authorization": client.group.user})
+        if not readings:
+            return
+        profiles = self.hub.profiles
+        client_values, server_values = harvest.follow(
+            touched,
+            readings,
+            (dict(client.profile.values), dict(server.profile.values)),
+            dict(client.startup_profile.values),
+        )
+        client.profile = profiles.of(client_values)
+        server.profile = profiles.of(server_values)
+        server.meet(server.profile.custom)
+        self.hub.learn(client)
+
+
+def _only_sets(client: ClientConnection) -> bool:
+    """Whether the batch that waits does nothing but set and reset settings, or end a transaction."""
+    text, _ = only_statement(first_batch(bytes(client.partial or b"")), client.statements)
+    if not text:
+        return False
+    statement = client.statements.cache.lookup(text, 0, len(text))
+    return statement.tag in _SETS and statement.target is Target.SESSION and statement.tx in _OUTSIDE
+
+
+def _not_restored(fields: dict[str, str]) -> RouterError:
+    return RouterError(
+        f"the session's settings could not be restored: {fields.get('M', '')}",
+        sqlstate=fields.get("C", "XX000"),
+        detail="A server connection refused them, and the statement was not sent.",
+        hint="RESET the setting, or use RESET ALL or DISCARD ALL.",
+    )
+
+
+def _not_read(answer: Readback) -> RouterError:
+    errors = (messages.read_error(body) for code, body in answer if code == codes.ERROR_RESPONSE)
+    fields = next(errors, {})
+    return RouterError(
+        f"the session's settings could not be read: {fields.get('M', '')}",
+        sqlstate=fields.get("C", "XX000"),
+        severity="FATAL",
+        detail="The router cannot know what the session has set, and the session cannot go on without it.",
+    )

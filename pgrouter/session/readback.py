@@ -1,0 +1,114 @@
+"""What a server is asked after a transaction that may have changed its client's session, and what the answer means.
+
+Whether a SET was committed, undone by ROLLBACK or ROLLBACK TO, local to its transaction or made by a function, whether
+a temporary table was dropped on commit, a lock unlocked as often as it was taken: that is PostgreSQL's to know. One
+simple Query asks for all that may have changed, before the server serves anyone else.
+
+It runs as the client, under whatever the client has set, and must neither fail nor wait for that: every name is
+qualified, so that no search_path matters; the transaction is none that waits for a snapshot or is refused on a standby;
+and time limits are read and lifted by commands that read no catalog, before anything else is done.
+
+Source: postgres.c exec_simple_query() for the implicit transaction of a Query, enable_statement_timeout() for limits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgrouter.protocol import codes, messages
+from pgrouter.session import harvest, remains
+from pgrouter.session.settings import CALM, SESSION_TIMERS, literal
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+# Limits of a statement or transaction, with the first version that has them: lifted while the router asks
+_LIMITS = {"statement_timeout": 0, "lock_timeout": 0, "transaction_timeout": 17}
+_TIMERS = dict.fromkeys(SESSION_TIMERS, 14)
+
+# Names and values come in hexadecimal UTF-8, whatever encoding the client speaks. Not all settings are in pg_settings,
+# which tells whether one still has the server's own value; custom ones (with a dot) never are.
+_SETTINGS = """\
+SELECT pg_catalog.encode(pg_catalog.convert_to(n, 'UTF8'), 'hex'),
+ pg_catalog.encode(pg_catalog.convert_to(pg_catalog.current_setting(n, true), 'UTF8'), 'hex'),
+ s.setting OPERATOR(pg_catalog.=) s.reset_val OR (s.setting IS NULL AND s.reset_val IS NULL AND s.name IS NOT NULL),
+ s.source OPERATOR(pg_catalog.=) 'session', s.reset_val
+ FROM {names} LEFT JOIN pg_catalog.pg_settings s ON pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) n"""
+_ALL = """\
+SELECT pg_catalog.lower(name) FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'session'"""
+
+_UNITS_MS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+class Readback(list):
+    """A question about a session; as a list, the answer to it: (type, body) of each message."""
+
+    def __init__(
+        self,
+        *,
+        names: Collection[str] = (),
+        everything: bool = False,
+        state: int = 0,
+        version: int,
+    ) -> None:
+        """Ask for settings by name, or for `everything` that the session has set, and for what is left of `state`.
+
+        `version` is the server's major version.
+        """
+        self.tries = 0
+        self.state = state
+        limits = [name for name, since in _LIMITS.items() if version >= since]
+        timers = [name for name, since in _TIMERS.items() if version >= since]
+        self.shown = [name for name in (*limits, *timers) if everything or name in names]
+        commands = [CALM, *(f"SHOW {name}" for name in self.shown)]
+        commands += [f"SET LOCAL {name} TO 0" for name in limits]
+        commands += [f"RESET {name}" for name in timers if name in self.shown]
+        if names or everything:
+            commands.append(_settings_sql(names, everything=everything))
+        if state:
+            commands.append(remains.question(state))
+        self.message = messages.query("; ".join(commands))
+
+    @property
+    def failed(self) -> bool:
+        """Whether the server could not answer."""
+        return any(code == codes.ERROR_RESPONSE for code, _ in self)
+
+    def settings(self, defaults: Mapping[str, str]) -> list[harvest.Reading]:
+        """Give the settings that were asked for; `defaults` of those that pg_settings does not have."""
+        rows = [messages.read_data_row(body) for code, body in self if code == codes.DATA_ROW]
+        shown = dict(zip(self.shown, (row[0] for row in rows if len(row) == 1), strict=False))
+        return [_reading(row, shown, defaults) for row in rows if len(row) == 5]
+
+    def left(self) -> int:
+        """Give which of the state that was asked for is there."""
+        rows = (messages.read_data_row(body) for code, body in self if code == codes.DATA_ROW)
+        return sum(int(row[0] or 0) for row in rows if len(row) == 2)
+
+
+def _settings_sql(names: Iterable[str], *, everything: bool) -> str:
+    listed = "pg_catalog.unnest(ARRAY[{}]::pg_catalog.text[]) n".format(", ".join(literal(name) for name in names))
+    if everything:
+        listed = f"(SELECT n FROM {listed} UNION {_ALL}) k(n)"  # noqa: S608 (quoted by `literal`)
+    return _SETTINGS.format(names=listed)
+
+
+def _reading(
+    row: tuple[str | None, ...], shown: Mapping[str, str | None], defaults: Mapping[str, str]
+) -> harvest.Reading:
+    name, value, reset = _text(row[0]) or "", _text(row[1]), row[4]
+    is_default, in_session = row[2] == "t", row[3] == "t"
+    if name in shown:  # the query itself saw what the router had put in its place
+        value = shown[name]
+        return harvest.Reading(name, value, milliseconds(value or "0") == int(reset or 0), in_session)
+    return harvest.Reading(name, value, is_default or (value is not None and defaults.get(name) == value), in_session)
+
+
+def milliseconds(text: str) -> int:
+    """Give a time limit in milliseconds, as SHOW writes it: 0, 250ms, 7s, 5min; 0 for what is none."""
+    digits = text.rstrip("abcdefghijklmnopqrstuvwxyz ")
+    return int(digits) * _UNITS_MS.get(text[len(digits) :].strip() or "ms", 1) if digits.isdigit() else 0
+
+
+def _text(hexadecimal: str | None) -> str | None:
+    return None if hexadecimal is None else bytes.fromhex(hexadecimal).decode("utf-8", "replace")
