@@ -49,6 +49,7 @@ class App:
         self.monitor = Monitor(settings.cluster, self._view, on_marks=self._marks)
         self.pools = Pools(self.poller, settings.pool, self.monitor.view, suspect=self.monitor.suspect)
         self.pools.sample = self.monitor.sample
+        self.monitor.on_defaults = self.pools.defaults_changed
         self._share_reads(settings.reads)
         self.catalogs = Catalogs(settings, self._catalog, lambda: self.monitor.view, self._in_use)
         databases = Databases(settings.routing, self.catalogs.configured, self.catalogs.use, self.catalogs.changed)

@@ -24,9 +24,7 @@ DIGEST = _SQL.joinpath("catalog_digest.sql").read_text()
 LIMIT_S = 35.0  # a server that hangs does not end its statements itself, as others do after login.SETTINGS
 
 
-def conninfo(
-    addresses: Sequence[tuple[str, int]], database: str, settings: Monitor, *, writable: bool = True
-) -> str:
+def conninfo(addresses: Sequence[tuple[str, int]], database: str, settings: Monitor, *, writable: bool = True) -> str:
     """Build the connection string for whichever of these servers is the primary, or for any of them."""
     return psycopg.conninfo.make_conninfo(
         host=",".join(host for host, _ in addresses),

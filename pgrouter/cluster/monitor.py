@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pgrouter.clock import Clock
     from pgrouter.cluster.patroni_keys import Snapshot
     from pgrouter.cluster.source import Source
+    from pgrouter.cluster.word import Word
     from pgrouter.config.settings import Cluster
     from pgrouter.topology import Mark
 
@@ -56,7 +57,8 @@ START_S = 3.0  # start() waits that long for a complete first view
 class Monitor:
     """Follows one cluster; `on_view` is called in the loop with each new view.
 
-    A view that differs in WAL positions only keeps its number and comes at most once per `interval`.
+    A view that differs in WAL positions only keeps its number and comes at most once per `interval`. `on_defaults` is
+    called with the name of a member where sessions now begin with other settings than before.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Monitor:
     ) -> None:
         self._settings, self._on_view, self._clock = settings, on_view, clock
         self._on_marks = on_marks
+        self.on_defaults: Callable[[str], None] = lambda _: None
         self._reads = Reads()
         self._freshness = Freshness()
         self._marks: dict[str, Mark] = {}
@@ -254,6 +257,7 @@ class Monitor:
             log.warning("cluster: probe of %s failed: %s", name, probe.error)
         elif before.lost and not probe.failures:
             log.info("cluster: %s answers again", name)
+        self._compare(name, before.word, probe.word)
         if probe.primary_since_s > before.primary_since_s and self._view.leader != name:
             self._source.refresh()  # promoted, and we were not told: what was heard last may be old
         self._update()
@@ -262,6 +266,16 @@ class Monitor:
         if name == self._sampled:  # nearest to the primary's answer, the replicas have the best chance to be there
             self._sampled = None
             self._hurry_all(but=name)
+
+    def _compare(self, name: str, before: Word | None, now: Word | None) -> None:
+        """Tell what is new about how sessions begin there, and once what the router's role does not see."""
+        if now is None:
+            return
+        if before is not None and "" != before.defaults != now.defaults:
+            log.info("cluster: sessions of %s begin with other settings now", name)
+            self.on_defaults(name)
+        if now.unseen and (before is None or not before.unseen):
+            log.warning("cluster: %s does not show %s to %s", name, now.unseen, self._settings.monitor.user)
 
     def _hurry_all(self, but: str = "") -> None:
         for name, prober in self._probers.items():

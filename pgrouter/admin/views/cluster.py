@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 
     from pgrouter.admin.scene import Scene
     from pgrouter.admin.table import Row
+    from pgrouter.cluster.word import Probe
     from pgrouter.topology import Member
 
 CLUSTER = columns(
     "name host port:int role leader:bool writable:bool readable:bool timeline:int lag_bytes:int state "
     "xact_count:int query_count:int sv_active:int sv_idle:int sv_login:int tags reason "
-    "source dcs_reachable:bool dcs_time paused:bool standby_cluster:bool leader_time lag_ms:int"
+    "source dcs_reachable:bool dcs_time paused:bool standby_cluster:bool leader_time lag_ms:int unseen"
 )
 
 
@@ -60,4 +61,9 @@ def _row(scene: Scene, member: Member) -> Row:
         monitor.view.standby,
         scene.time(monitor.leader_since_s),
         None if member.lag_s is None else round(member.lag_s * 1000),
+        _unseen(monitor.probes.get(member.name)),
     )
+
+
+def _unseen(probe: Probe | None) -> str:
+    return "" if probe is None or probe.word is None else probe.word.unseen
