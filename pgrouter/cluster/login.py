@@ -21,6 +21,7 @@ SETTINGS = {
     "local_preload_libraries": "",  # one that does not exist keeps everybody out
     "statement_timeout": "30s",  # a catalog of 100,000 objects takes a second
     "lock_timeout": "0",
+    "idle_session_timeout": "0",  # needs PostgreSQL 14; set later it would be too late
     "default_transaction_isolation": "read\\ committed",  # a standby refuses serializable
     "default_transaction_read_only": "off",  # of a server, it would look like a standby
     "default_transaction_deferrable": "off",  # SHOW would wait, too
@@ -28,7 +29,7 @@ SETTINGS = {
     "client_min_messages": "error",
 }
 # What not every version has, so that a packet with it could be refused: the first version, as libpq gives it
-SINCE = ((140000, "idle_session_timeout"), (170000, "transaction_timeout"))
+SINCE = ((170000, "transaction_timeout"),)
 
 
 def options(settings: dict[str, str]) -> str:

@@ -75,7 +75,7 @@ def planting() -> str:
     domains = [
         f'create domain public."{name}" as pg_catalog."{name}" check (public.spy(\'{name}\'))' for name in TYPES
     ]
-    return ";".join([plant, *domains])
+    return ";".join([plant, *domains, "grant select on all tables in schema public to public"])
 
 
 def seen(log: Path, user: str) -> list[str]:
