@@ -12,7 +12,7 @@ from pgrouter.cluster.probe import QUESTION as PROBE
 if TYPE_CHECKING:
     from pathlib import Path
 
-QUESTIONS = "\n".join([CATALOG, DIGEST, PROBE.decode()])
+QUESTIONS = f"{CATALOG}\n{DIGEST}\n{PROBE.decode()}"
 FUNCTIONS = sorted({*re.findall(r"pg_catalog\.(\w+)\(", QUESTIONS), "set_config", "current_setting"})
 OPERATORS = sorted({*re.findall(r"OPERATOR\(pg_catalog\.([^\s)]+)\)", QUESTIONS)})
 RELATIONS = sorted(set(re.findall(r"(?:FROM|JOIN|,) pg_catalog\.(\w+)(?!\w|\()", QUESTIONS)))
@@ -43,7 +43,8 @@ begin
         end;
     end loop;
     for each in
-        select oid, oprname, oprleft::regtype::text as l, oprright::regtype::text as r, oprresult::regtype::text as result
+        select oid, oprname, oprleft::regtype::text as l, oprright::regtype::text as r,
+               oprresult::regtype::text as result
         from pg_catalog.pg_operator where oprname = any ({operators}) and oprleft <> 0
     loop
         execute format('create function public.spy_%s(%s, %s) returns %s language plpgsql as $f$ '
