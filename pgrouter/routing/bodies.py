@@ -51,7 +51,7 @@ CHECKPOINT LOCK_P UIDENT REFRESH IMPORT_P GRANT DO COMMIT ROLLBACK
 """.split()  # noqa: SIM905
 )
 _UNREAD = frozenset({"EXECUTE", "UIDENT", "DO", "LOAD"})
-_MAY_SET = frozenset({"set_config", "set", "reset"})
+_BEFORE_STATEMENT = frozenset({"ASCII_59", "BEGIN_P", "THEN", "ELSE", "LOOP", "IDENT"})  # LOOP is a word to the lexer
 _CONSTANTS = frozenset({"SCONST", "ICONST", "FCONST", "USCONST", "BCONST", "XCONST", "PARAM"})
 
 
@@ -277,19 +277,26 @@ def _cut(source: str, body: Body) -> None:
     except (parse.ParseError, ValueError):
         body.why, body.unread = "does not parse", True
         return
-    found: set[str] = set()
-    for token in tokens:
-        written = source[token.start : token.end + 1]
-        word = _word(written, token.name)
-        if token.name in _TELLTALE or word in ("current_setting", "open"):
-            body.why = body.why or f"contains {token.name.removesuffix('_P') if token.name in _TELLTALE else word}"
-        body.unread = body.unread or token.name in _UNREAD or word in ("setseed", "load")
-        if token.name in ("SCONST", "IDENT") and "." in written:
-            body.settings.add(written.strip("'\"").lower())
-        found.add(word)
-    # What no query tells cannot be told apart here, where anything is computed or set under some name
-    body.unread = body.unread or not found.isdisjoint(_MAY_SET)
-    body.words = frozenset(found - {""})
+    names_of = [token.name for token in tokens]
+    written = [source[token.start : token.end + 1] for token in tokens]
+    words = [_word(text, name) for text, name in zip(written, names_of, strict=True)]
+    for at, (name, word) in enumerate(zip(names_of, words, strict=True)):
+        if name in _TELLTALE or word in ("current_setting", "open"):
+            body.why = body.why or f"contains {name.removesuffix('_P') if name in _TELLTALE else word}"
+        if name in _UNREAD or word == "setseed" or (word == "set_config" and names_of[at + 2 : at + 3] != ["SCONST"]):
+            body.unread = True  # what no query tells, or under a name that is computed
+        if name == "SCONST" and "." in written[at]:
+            body.settings.add(written[at].strip("'").lower())
+        if name == "SET" and (at == 0 or names_of[at - 1] in _BEFORE_STATEMENT):
+            body.settings |= _set_names(words[at + 1 : at + 5])
+            body.words |= {"set_config"}
+    body.words |= frozenset(words) - {""}
+
+
+def _set_names(words: list[str]) -> set[str]:
+    """Give the custom setting that a SET begins with, if it is one."""
+    name = words[1:] if words[:1] in (["local"], ["session"]) else words
+    return {f"{name[0]}.{name[2]}"} if name[1:2] == ["."] and len(name) > 2 else set()
 
 
 def _word(text: str, name: str) -> str:

@@ -1,6 +1,6 @@
-"""Reads the bodies of functions, and tells the graphs of a catalog what they lead to, what speaks against a replica in
-them, and what they leave in their caller's session.
+"""Reads the bodies of functions, and tells the graphs of a catalog what they do.
 
+That is what they lead to, what speaks against a replica in them, and what they leave in their caller's session.
 The statements in a body are judged as any are, with a catalog in which what is the matter with an object is itself: so
 what they lead to shows. Names in a body mean what they do for its caller.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # Behind LIKE, IN, CASE, NULLIF, BETWEEN, ORDER BY and their like, without a sign of their own in a text
 UNSPOKEN = frozenset({"=", "<>", "<", ">", "<=", ">=", "~~", "!~~", "~~*", "!~~*", "~"})
 # Words that begin what is left in a session, where a body could not be parsed
-_LEAVING = frozenset({"set", "set_config", "temp", "temporary", "pg_temp", "listen", "unlisten", "prepare", "hold"})
+_LEAVING = frozenset({"set_config", "temp", "temporary", "pg_temp", "listen", "unlisten", "prepare", "hold"})
 
 
 class _Themselves:

@@ -14,8 +14,8 @@ The same graph tells what using an object leaves in the session (`Graph.leave`):
 temporary objects. "written" is what a write to a relation runs: triggers, defaults, checks, policies, rules, and all of
 that of what it writes in turn. Bodies are read by `catalog_bodies`.
 
-There are two graphs: `at_home`, for those who see what nearly everybody sees, and `anywhere`, where a name may be one of
-any schema.
+There are two graphs: `at_home`, for those who see what nearly everybody sees, and `anywhere`, where a name may be one
+of any schema.
 """
 
 from __future__ import annotations

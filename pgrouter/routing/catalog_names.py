@@ -16,7 +16,7 @@ from pgrouter.routing.catalog_facts import FIRST_NORMAL
 from pgrouter.routing.catalog_graph import Key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from pgrouter.routing.catalog_facts import Facts, Function, Operator, Path
 
@@ -39,11 +39,14 @@ class Named(NamedTuple):
 class Judge(Protocol):
     """Says what is the matter with an object, and what using it leaves in a session."""
 
-    def why(self, key: Key, /) -> Why: ...
+    def why(self, key: Key, /) -> Why:
+        """Say why the primary is needed."""
 
-    def join(self, one: Why, other: Why, /) -> Why: ...
+    def join(self, one: Why, other: Why, /) -> Why:
+        """Put together what is the matter with two objects of one name."""
 
-    def state(self, key: Key, /) -> State: ...
+    def state(self, key: Key, /) -> State:
+        """Say what using it leaves."""
 
 
 class Names:

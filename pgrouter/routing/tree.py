@@ -387,7 +387,6 @@ def _relation(node: Node, found: Findings) -> None:
     name = node["relname"]
     schema = node.get("schemaname", "")
     written = _written(node)
-    found.touch(found.catalog.reading.get(written))
     found.relations[written] = None
     found.effects |= knowledge.SESSION_RELATIONS.get(name, 0)
     if "alias" in node:
@@ -395,6 +394,7 @@ def _relation(node: Node, found: Findings) -> None:
     if schema.startswith("pg_temp") or node.get("relpersistence") == "t":
         found.object(node, Reason.TEMPORARY, written)
         return
+    found.touch(found.catalog.reading.get(written))
     why = (found.catalog.relations if node.get("inh") else found.catalog.only).get(written)
     own = why_relation(schema, name)
     if why:
