@@ -52,7 +52,8 @@ CREATE FUNCTION listen_const() RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE
 CREATE FUNCTION hold_const() RETURNS void LANGUAGE plpgsql AS
     $$ BEGIN EXECUTE 'declare c cursor with hold for select 1'; END $$;
 CREATE FUNCTION prepare_const() RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'prepare p as select 1'; END $$;
-CREATE FUNCTION nothing_const() RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'insert into plain values (1)'; END $$;  # noqa: E501
+CREATE FUNCTION nothing_const() RETURNS void LANGUAGE plpgsql AS
+    $$ BEGIN EXECUTE 'insert into plain values (1)'; END $$;
 CREATE FUNCTION seed_it() RETURNS void LANGUAGE sql AS $$ SELECT setseed(0.5) $$;
 CREATE FUNCTION seed_set() RETURNS void LANGUAGE plpgsql AS $$ BEGIN SET seed = 0.5; END $$;
 CREATE FUNCTION load_it() RETURNS void LANGUAGE plpgsql AS $$ BEGIN LOAD 'plpgsql'; END $$;
