@@ -35,8 +35,8 @@ log = logging.getLogger("pgrouter.cluster")
 # the least it can be. Positions are bytes since 0/0. A receiver whose columns are hidden (neither superuser nor
 # pg_monitor) counts as streaming when it exists. The primary tells how far it has inserted, not written: a commit with
 # synchronous_commit = off has been acknowledged before it is written.
-# The last two columns: what new sessions begin with (rows for roles and databases, and postgresql.conf by the moment when
-# it was read), in short; and whether the role may see the receiver's columns. Names are qualified as in catalog.sql.
+# The last two columns: what new sessions begin with (rows for roles and databases, and postgresql.conf by the moment
+# when it was read), in short; and whether the role may see the receiver's columns. Names are qualified as in catalog.sql.
 QUESTION = b"""
 SELECT recovering,
   (SELECT system_identifier FROM pg_catalog.pg_control_system()),
