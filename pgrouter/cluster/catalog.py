@@ -7,9 +7,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
-from psycopg.pq import Escaping
 
-from pgrouter.cluster import login
 from pgrouter.cluster.question import ProbeError, ask, one_line
 from pgrouter.errors import RouterError
 
@@ -21,7 +19,8 @@ if TYPE_CHECKING:
 _SQL = files("pgrouter.cluster")
 QUESTION = _SQL.joinpath("catalog.sql").read_text()
 DIGEST = _SQL.joinpath("catalog_digest.sql").read_text()
-LIMIT_S = 35.0  # a server that hangs does not end its statements itself, as others do after login.SETTINGS
+TIMEOUT_S = 30.0  # a catalog of 100,000 objects takes a second
+LIMIT_S = TIMEOUT_S + 5.0  # a server that hangs does not end its statements itself
 
 
 def conninfo(
@@ -37,8 +36,7 @@ def conninfo(
         target_session_attrs="read-write" if writable else "any",
         connect_timeout=max(2, int(settings.timeout_s)),
         application_name="pgrouter catalog",
-        client_encoding="UTF8",
-        options=login.OPTIONS,
+        options=f"-c statement_timeout={int(TIMEOUT_S * 1000)}",
     )
 
 
@@ -67,7 +65,6 @@ class Reader:
                 digest = await _answer(connection, DIGEST)
                 if digest == known:
                     return Reading(digest, None)
-                await _tell_search_path(connection, conninfo)
                 return Reading(digest, await _answer(connection, QUESTION))
         except (psycopg.Error, ProbeError, OSError) as error:  # TimeoutError is an OSError
             self.close()
@@ -79,7 +76,8 @@ class Reader:
             self.close()
             self._connection = await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
             self._conninfo = conninfo
-            await login.settle(self._connection)
+            # Not by `options`: the questions ask for the search_path that sessions begin with, too
+            await ask(self._connection.pgconn, b"SELECT set_config('search_path', 'pg_catalog', false)")
         return self._connection
 
     def close(self) -> None:
@@ -87,18 +85,6 @@ class Reader:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.pgconn.finish()
-
-
-async def _tell_search_path(connection: psycopg.AsyncConnection, conninfo: str) -> None:
-    """Tell the session that asks what search_path others begin with: a second one is asked, which looks up no name."""
-    conninfo = psycopg.conninfo.make_conninfo(conninfo, options=login.OPTIONS_OF_USERS)
-    other = await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
-    try:
-        path = await _answer(other, "SHOW search_path")
-    finally:
-        other.pgconn.finish()
-    literal = Escaping(connection.pgconn).escape_literal(path.encode()).decode()
-    await _answer(connection, f"SELECT pg_catalog.set_config('pgrouter.default_search_path', {literal}, false)")
 
 
 async def _answer(connection: psycopg.AsyncConnection, question: str) -> str:

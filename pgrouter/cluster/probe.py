@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from pgrouter.clock import monotonic
-from pgrouter.cluster import login
 from pgrouter.cluster.question import ProbeError, conversation, one_line
 from pgrouter.cluster.word import Probe, Word
 from pgrouter.lsn import end_of_record
@@ -35,30 +34,20 @@ log = logging.getLogger("pgrouter.cluster")
 # the least it can be. Positions are bytes since 0/0. A receiver whose columns are hidden (neither superuser nor
 # pg_monitor) counts as streaming when it exists. The primary tells how far it has inserted, not written: a commit with
 # synchronous_commit = off has been acknowledged before it is written.
-# The last two columns: what new sessions begin with (rows for roles and databases, and postgresql.conf by the moment
-# when it was read), in short; and whether the role may see the receiver's columns. Names are qualified as in catalog.sql.
 QUESTION = b"""
 SELECT recovering,
-  (SELECT system_identifier FROM pg_catalog.pg_control_system()),
+  (SELECT system_identifier FROM pg_control_system()),
   CASE WHEN recovering
-    THEN coalesce((SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver),
+    THEN coalesce((SELECT received_tli FROM pg_stat_wal_receiver),
                   (SELECT greatest(c.timeline_id, r.min_recovery_end_timeline)
-                   FROM pg_catalog.pg_control_checkpoint() c, pg_catalog.pg_control_recovery() r))
-    ELSE ('x' OPERATOR(pg_catalog.||)
-      pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::bigint END,
-  CASE WHEN recovering THEN pg_catalog.pg_last_wal_replay_lsn()
-    ELSE pg_catalog.pg_current_wal_insert_lsn() END OPERATOR(pg_catalog.-) '0/0',
-  pg_catalog.pg_last_wal_receive_lsn() OPERATOR(pg_catalog.-) '0/0',
-  (SELECT coalesce(status OPERATOR(pg_catalog.=) 'streaming', true)
-   FROM pg_catalog.pg_stat_wal_receiver WHERE pid IS NOT NULL),
-  (SELECT pg_catalog.md5(pg_catalog.concat_ws(',', pg_catalog.pg_conf_load_time(), pg_catalog.string_agg(
-     pg_catalog.concat_ws('.', setdatabase, setrole, setconfig), ',' ORDER BY setdatabase, setrole)))
-   FROM pg_catalog.pg_db_role_setting),
-  pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')
-FROM pg_catalog.pg_is_in_recovery() AS recovering
+                   FROM pg_control_checkpoint() c, pg_control_recovery() r))
+    ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint END,
+  CASE WHEN recovering THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END - '0/0',
+  pg_last_wal_receive_lsn() - '0/0',
+  (SELECT coalesce(status = 'streaming', true) FROM pg_stat_wal_receiver WHERE pid IS NOT NULL)
+FROM pg_is_in_recovery() AS recovering
 """
 
-UNSEEN = "the state of WAL receivers, which takes pg_monitor"
 LEAST_PAUSE_S = 0.01  # a thousand clients that suspect a member do not make a thousand questions
 # strerror() of a host that is not there (any more); everything else is an answer of somebody
 SILENCE = ("timed out", "timeout expired", "No route to host", "Network is unreachable", "Host is down")
@@ -245,7 +234,7 @@ class Prober:
 
 async def connect(address: tuple[str, int], settings: Monitor) -> psycopg.AsyncConnection:
     """Log in to a member; the caller sees to it that this takes no longer than it may."""
-    connection = await psycopg.AsyncConnection.connect(
+    return await psycopg.AsyncConnection.connect(
         host=address[0],
         port=address[1],
         user=settings.user,
@@ -256,16 +245,9 @@ async def connect(address: tuple[str, int], settings: Monitor) -> psycopg.AsyncC
         connect_timeout=max(2, round(settings.timeout_s)),  # libpq's least; the probe's own time-out is exact
         tcp_user_timeout=round(settings.timeout_s * 1000),
         target_session_attrs="any",
-        client_encoding="UTF8",
-        options=login.OPTIONS,
+        options="",
         autocommit=True,
     )
-    try:
-        await login.settle(connection)
-    except BaseException:
-        connection.pgconn.finish()
-        raise
-    return connection
 
 
 def read_row(row: list[str | None], asked_s: float, answered_s: float) -> Word:
@@ -274,7 +256,7 @@ def read_row(row: list[str | None], asked_s: float, answered_s: float) -> Word:
     Raises ProbeError when it has no sense: something that is not PostgreSQL answers.
     """
     try:
-        recovering, system_id, timeline, lsn, received_lsn, streaming, defaults, sees_all = row
+        recovering, system_id, timeline, lsn, received_lsn, streaming = row
         return Word(
             role={"t": Role.REPLICA, "f": Role.PRIMARY}[recovering or ""],
             system_id=system_id or "",
@@ -282,8 +264,6 @@ def read_row(row: list[str | None], asked_s: float, answered_s: float) -> Word:
             lsn=end_of_record(int(lsn or 0)),
             received_lsn=int(received_lsn or 0),
             streaming=recovering == "t" and streaming == "t",
-            defaults=defaults or "",
-            unseen=UNSEEN if sees_all == "f" else "",
             asked_s=asked_s,
             answered_s=answered_s,
         )

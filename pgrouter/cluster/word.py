@@ -26,8 +26,6 @@ class Word(Struct, frozen=True, kw_only=True, gc=False):
     lsn: int = 0  # primary: inserted; replica: replayed
     received_lsn: int = 0  # replica: received and flushed
     streaming: bool = False  # replica: its WAL receiver streams now
-    defaults: str = ""  # digest of what new sessions begin with there; empty: not told
-    unseen: str = ""  # what it hides from the router's role, for people
     asked_s: float = 0.0
     answered_s: float = 0.0
 

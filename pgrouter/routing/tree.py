@@ -11,11 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pgrouter.routing import builtins, embedded, knowledge
-from pgrouter.routing.catalog import ANY_NAME, NO_STATE
-from pgrouter.routing.extensions import ANYTHING
 from pgrouter.routing.functions import (
-    STATE,
-    effects_of_builtin,
     is_builtin,
     is_session_setting,
     is_system_relation,
@@ -30,15 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pgrouter.routing.bodies import Variables
-    from pgrouter.routing.catalog import Catalog, Overload, State, Why
+    from pgrouter.routing.catalog import Catalog, Overload, Why
 
 class Findings:
     """What one walk has found: objections to a replica, names, effects. Local to one classification."""
 
     __slots__ = (
-        "aliases", "blamed", "catalog", "cause", "creates", "ctes", "custom", "derived", "doubts", "effects",
-        "functions", "literal_sensitive", "locks", "objections", "relations", "settings", "states", "strangers",
-        "variables",
+        "aliases", "blamed", "catalog", "ctes", "derived", "doubts", "effects", "functions", "literal_sensitive",
+        "objections", "relations", "settings", "strangers", "variables",
     )  # fmt: skip
 
     def __init__(self, catalog: Catalog, variables: Variables | None = None) -> None:
@@ -54,12 +49,7 @@ class Findings:
         self.derived = False  # there are columns that are not a relation's own
         self.doubts: list[tuple[Node, str, list[Overload], list[Node]]] = []  # what calls of a name may mean
         self.settings: list[Setting] = []
-        self.custom: dict[str, None] = {}  # custom settings of which it speaks
         self.effects = 0
-        self.states: list[State] = []  # what the catalog says of names besides
-        self.cause = ""  # of CODE or OTHER_STATE among them
-        self.creates = False  # DDL: its names may be new
-        self.locks = False
         self.literal_sensitive = False
 
     def object(self, node: Node | list[Node], reason: str, cause: str, *, overridable: bool = False) -> None:
@@ -72,36 +62,11 @@ class Findings:
         self.blamed.append(why)
         self.object(node, Reason.CATALOG, f"{written} ({why})", overridable=True)
 
-    def leave(self, effects: int, cause: str) -> None:
-        """Note what it may leave in the session, and through what."""
-        self.effects |= effects
-        if effects & STATE and not self.cause:
-            self.cause = cause
-
-    def touch(self, state: State | None) -> None:
-        """Note what using a name may leave in the session, by the catalog; None: nothing."""
-        if state is not None and state != NO_STATE:
-            self.states.append(state)
-            self.leave(state.effects, state.cause)
-
-    def unknown(self, name: str) -> None:
-        """Note that nobody knows what code a name stands for."""
-        self.leave(int(Effect.CODE), name)
-
-    def is_known_to_leave(self) -> bool:
-        """Whether the catalog says that something is left."""
-        return any(state.effects & STATE for state in self.states)
-
     def finish(self) -> None:
         """Say what can only be said when everything was seen."""
         for node, name in self.strangers:
             if name not in self.ctes:
                 self.object(node, Reason.UNKNOWN_RELATION, name, overridable=True)
-                if not self.creates:
-                    self.unknown(name)
-        if self.locks:  # policies for updates are asked
-            for name in self.relations:
-                self.touch(self.catalog.writing.get(name))
         columns = self._columns()
         for node, written, overloads, arguments in self.doubts:
             kinds = [kind_of(argument, self.catalog, columns) for argument in arguments]
@@ -109,10 +74,9 @@ class Findings:
             for overload in overloads:
                 if may_mean(overload, kinds, rivals, self.catalog):
                     self.object_to(node, overload.why, written)
-                    self.touch(overload.state)
+                    self.effects |= Effect.UNSEEN
         if self.catalog.implicit_cast and (self.relations or self.functions):
             self.object_to({}, self.catalog.implicit_cast, "implicit cast")
-            self.touch(self.catalog.converting)
 
     def _columns(self) -> Variables | None:
         """Give the types of all columns and variables by name; None when of some nothing is known."""
@@ -166,16 +130,13 @@ def _function(node: Node, parts: list[Node], found: Findings) -> None:
     path = names(parts)[-2:]
     written = ".".join(path)
     found.functions[written] = None
-    if ANY_NAME in path:
-        found.leave(ANYTHING, "function of any name")
-        return
-    arguments = len(node.get("args", ())) + (len(node.get("agg_order", ())) if node.get("agg_within_group") else 0)
     said = found.catalog.configured.get(written, found.catalog.configured.get(path[-1]))
     if said is not None:
         if said:
             found.object_to(node, said, written)
-            _configured(path, arguments, written, found)
+            found.effects |= Effect.UNSEEN
         return
+    arguments = len(node.get("args", ())) + (len(node.get("agg_order", ())) if node.get("agg_within_group") else 0)
     qualified = len(path) > 1 and path[0] != "pg_catalog"
     overloads = found.catalog.overloads(written, arguments)
     unsafe = [overload for overload in overloads if overload.why]
@@ -190,37 +151,17 @@ def _function(node: Node, parts: list[Node], found: Findings) -> None:
         _builtin(node, path[-1], arguments, written, found)
 
 
-def _configured(path: list[str], arguments: int, written: str, found: Findings) -> None:
-    """Note what a function leaves of which the configuration says that it writes."""
-    declared = _declared(path, found)
-    overloads = found.catalog.overloads(written, arguments)
-    if declared is not None:
-        found.leave(declared, path[-1])
-    elif overloads:
-        for overload in overloads:
-            found.touch(overload.state)
-    elif is_builtin(path[-1]):
-        found.leave(effects_of_builtin(path[-1], arguments), written)
-    else:
-        found.unknown(written)
-
-
-def _declared(path: list[str], found: Findings) -> int | None:
-    """Give what the configuration says that a function leaves, None for nothing said."""
-    declared = found.catalog.declared
-    return declared.get(".".join(path), declared.get(path[-1])) if declared else None
-
-
 def _builtin(node: Node, name: str, arguments: int, written: str, found: Findings) -> None:
     why = why_builtin(name, arguments)
     if why == Reason.SQL_IN_STRING and _embedded(node, name, found):
         return
     if why:
+        found.effects |= knowledge.SESSION_FUNCTIONS.get(name, 0)
         found.object(node, why, written, overridable=why != Reason.WRITING_FUNCTION)
         if name == "set_config":
             _set_config(node, found)
-        elif name not in knowledge.SLOT_FUNCTIONS or _is_temporary_slot(node, name, found):
-            found.leave(effects_of_builtin(name, arguments), written)
+        elif why == Reason.SQL_IN_STRING:
+            found.effects |= Effect.UNSEEN
     elif name == "current_setting":
         _current_setting(node, written, found)
     elif not is_builtin(name):
@@ -231,11 +172,7 @@ def _builtin(node: Node, name: str, arguments: int, written: str, found: Finding
 
 
 def _unknown_function(node: Node, written: str, found: Findings) -> None:
-    declared = _declared(written.split("."), found)
-    if declared is None:
-        found.unknown(written)
-    else:
-        found.leave(declared, written)
+    found.effects |= Effect.UNSEEN
     found.object(node, Reason.UNKNOWN_FUNCTION, written, overridable=True)
 
 
@@ -243,14 +180,7 @@ def _set_config(node: Node, found: Findings) -> None:
     """Follow set_config(name, value, is_local): the session must know what it set."""
     found.literal_sensitive = True
     name, value, is_local = ([literal(argument) for argument in node.get("args", ())] + [None] * 3)[:3]
-    local = is_local in (True, "t", "true", "on", "1", "yes", "y")
-    if isinstance(name, str) and "." in name:
-        found.custom[name.lower()] = None
-    if local and isinstance(name, str):
-        found.settings.append(Setting(name.lower(), value if isinstance(value, str) else "", is_local=True))
-    elif local:
-        found.effects |= Effect.CUSTOM
-    if local:
+    if is_local in (True, "t", "true", "on", "1", "yes", "y"):
         return
     found.effects |= Effect.SETTINGS
     if isinstance(name, str):
@@ -265,20 +195,8 @@ def _current_setting(node: Node, written: str, found: Findings) -> None:
     found.literal_sensitive = True
     arguments = node.get("args", ())
     name = literal(arguments[0]) if arguments else None
-    if isinstance(name, str) and "." in name:
-        found.custom[name.lower()] = None
     if not isinstance(name, str) or not is_session_setting(name):
         found.object(node, Reason.SERVER_SETTING, written, overridable=True)
-
-
-def _is_temporary_slot(node: Node, name: str, found: Findings) -> bool:
-    """Whether a replication slot may be one that belongs to the session."""
-    found.literal_sensitive = True
-    for at, argument in enumerate(node.get("args", ())):
-        named = argument.get("NamedArgExpr")
-        if (named["name"] == "temporary") if named else at == knowledge.SLOT_FUNCTIONS[name]:
-            return literal(named["arg"] if named else argument) not in (False, "f", "false", "off", "0", "no", "n")
-    return name.startswith("pg_copy")  # without the argument it is as the slot that is copied
 
 
 def _embedded(node: Node, name: str, found: Findings) -> bool:
@@ -290,9 +208,7 @@ def _embedded(node: Node, name: str, found: Findings) -> bool:
     for query in queries:
         inner = Findings(found.catalog)
         walk(query, inner)
-        found.leave(inner.effects, inner.cause)
-        found.states += inner.states
-        found.custom |= inner.custom
+        found.effects |= inner.effects
         found.functions |= inner.functions
         found.relations |= inner.relations
         found.blamed += inner.blamed
@@ -351,7 +267,7 @@ def _operator(node: Node, parts: list[Node], found: Findings) -> None:
         found.doubts.append((node, written, unsafe, sides))
     if known is None and (path[-1] not in builtins.OPERATORS or (len(path) > 1 and path[0] != "pg_catalog")):
         found.object(node, Reason.UNKNOWN_OPERATOR, written, overridable=True)
-        found.unknown(written)
+        found.effects |= Effect.UNSEEN
 
 
 def _type(_: Node, node: Node | list[Node], found: Findings) -> None:
@@ -362,31 +278,21 @@ def _type(_: Node, node: Node | list[Node], found: Findings) -> None:
     why = found.catalog.types.get(written)
     if why:
         found.object_to(node, why, written)
-        found.touch(found.catalog.casting.get(written))
+        found.effects |= Effect.UNSEEN
     elif why is None and (
         path[-1].lstrip("_") not in builtins.TYPES
         or (len(path) > 1 and path[0] not in ("pg_catalog", "information_schema"))
     ):
         found.object(node, Reason.UNKNOWN_TYPE, written, overridable=True)
-        if not found.creates:
-            found.unknown(written)
 
 
 # -- relations and clauses ------------------------------------------------------------------------------------------
 
 
-def _written(node: Node) -> str:
-    """Give the name of a relation as it is written."""
-    schema, name = node.get("schemaname", ""), node["relname"]
-    if ANY_NAME in (schema, name):
-        return ANY_NAME
-    return f"{schema}.{name}" if schema else str(name)
-
-
 def _relation(node: Node, found: Findings) -> None:
     name = node["relname"]
     schema = node.get("schemaname", "")
-    written = _written(node)
+    written = f"{schema}.{name}" if schema else name
     found.relations[written] = None
     found.effects |= knowledge.SESSION_RELATIONS.get(name, 0)
     if "alias" in node:
@@ -394,7 +300,6 @@ def _relation(node: Node, found: Findings) -> None:
     if schema.startswith("pg_temp") or node.get("relpersistence") == "t":
         found.object(node, Reason.TEMPORARY, written)
         return
-    found.touch(found.catalog.reading.get(written))
     why = (found.catalog.relations if node.get("inh") else found.catalog.only).get(written)
     own = why_relation(schema, name)
     if why:
@@ -414,7 +319,7 @@ def _fields(node: Node, fields: list[Node], found: Findings) -> None:
         why = found.catalog.attributes.get(name)
         if why:
             found.object_to(node, why, name)
-            found.touch(found.catalog.selecting.get(name))
+            found.effects |= Effect.UNSEEN
 
 
 def _derived(_: Node, _value: Any, found: Findings) -> None:
@@ -429,56 +334,21 @@ def _locking(_: Node, clauses: list[Node], found: Findings) -> None:
         "LCS_FORSHARE": "FOR SHARE",
         "LCS_FORKEYSHARE": "FOR KEY SHARE",
     }
-    found.locks = True
     found.object({}, Reason.ROW_LOCK, words.get(strength, strength))
 
 
 def _into(_: Node, clause: Node, found: Findings) -> None:
     found.effects |= Effect.DDL
-    fire(found)
     found.object(clause.get("rel", {}), Reason.INTO, "INTO")
 
 
 def _writing(node: Node, value: Node, found: Findings) -> None:
     word = next(knowledge.WRITING_NODES[key] for key in node if key in knowledge.WRITING_NODES)
     found.object(value.get("relation", {}), Reason.WRITING_CTE, word)
-    write(value.get("relation", {}), found)
-
-
-def write(relation: Node, found: Findings) -> None:
-    """Note what a write to a relation leads to."""
-    if "relname" not in relation:
-        return
-    written = _written(relation)
-    state = found.catalog.writing.get(written)
-    schema, name = relation.get("schemaname", ""), relation["relname"]
-    if state:
-        found.touch(state)
-    elif schema in ("", "pg_catalog") and name == "pg_settings":
-        found.leave(int(Effect.CODE), name)  # its rule calls set_config
-    elif not (found.catalog.known and written in found.catalog.relations) and not is_system_relation(schema, name):
-        found.unknown(written)
-
-
-def _truncate(_: Node, value: Node, found: Findings) -> None:
-    for relation in value.get("relations", ()):
-        write(relation.get("RangeVar", {}), found)
-
-
-def rewrite(relation: Node, found: Findings) -> None:
-    """Note what may be evaluated when a relation is made anew; one without a name is any."""
-    found.touch(found.catalog.writing.get(_written(relation) if "relname" in relation else ANY_NAME))
-
-
-def fire(found: Findings) -> None:
-    """Note that event triggers run, if there are any."""
-    found.touch(found.catalog.events)
-    if not found.catalog.known:
-        found.leave(int(Effect.CODE), "event triggers")
 
 
 def _execute(_: Node, _value: Any, found: Findings) -> None:
-    found.leave(int(Effect.NAMES | Effect.CODE), "EXECUTE")
+    found.effects |= Effect.NAMES
 
 
 _LOOKS: dict[str, Callable[[Node, Any, Findings], None]] = {
@@ -499,7 +369,6 @@ _LOOKS: dict[str, Callable[[Node, Any, Findings], None]] = {
     "intoClause": _into,
     "ExecuteStmt": _execute,
     **dict.fromkeys(knowledge.WRITING_NODES, _writing),
-    "TruncateStmt": _truncate,
 }
 _READ_NODES = knowledge.READ_NODES
 _LEAVES = frozenset({"String", "A_Const", "fields", "name", "funcname", "names", "sval", "ival"})  # names and constants

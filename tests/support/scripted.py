@@ -19,7 +19,6 @@ class ScriptedServer:
 
     def __init__(self) -> None:
         self.recovering, self.timeline, self.system_id, self.streaming = True, 1, "7", True
-        self.defaults = "d"
         self.password_is_wrong = False
         self.answers = asyncio.Event()  # cleared: questions are read and never answered
         self.answers.set()
@@ -101,13 +100,10 @@ class ScriptedServer:
         while True:
             await self.reads.wait()
             kind, length = struct.unpack("!ci", await reader.readexactly(5))
-            question = await reader.readexactly(length - 4)
+            await reader.readexactly(length - 4)
             if kind == b"X":
                 return
             if kind != b"Q":
-                continue
-            if b"set_config" in question:  # a part of the login
-                writer.write(_row([""]))
                 continue
             self.questions += 1
             if self.hangs_up_s is not None:
@@ -124,17 +120,13 @@ class ScriptedServer:
     def _answer(self) -> bytes:
         values = ["t" if self.recovering else "f", self.system_id, str(self.timeline), "1000"]
         values += ["1000", "t"] if self.recovering and self.streaming else ["", ""]
-        return _row([*values, self.defaults, "t"])
-
-
-def _row(values: list[str]) -> bytes:
-    columns = b"".join(b"c\0" + struct.pack("!ihihih", 0, 0, 25, -1, -1, 0) for _ in values)
-    row = b"".join(struct.pack("!i", len(value)) + value.encode() for value in values)
-    head = struct.pack("!h", len(values))
-    parts = (
-        message(b"T", head + columns),
-        message(b"D", head + row),
-        message(b"C", b"SELECT 1\0"),
-        message(b"Z", b"I"),
-    )
-    return b"".join(parts)
+        columns = b"".join(b"c\0" + struct.pack("!ihihih", 0, 0, 25, -1, -1, 0) for _ in values)
+        row = b"".join(struct.pack("!i", len(value)) + value.encode() for value in values)
+        head = struct.pack("!h", len(values))
+        parts = (
+            message(b"T", head + columns),
+            message(b"D", head + row),
+            message(b"C", b"SELECT 1\0"),
+            message(b"Z", b"I"),
+        )
+        return b"".join(parts)
