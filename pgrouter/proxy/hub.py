@@ -1,7 +1,7 @@
 """What all clients of a router share, and what happens to a client off the data path.
 
-The hub knows every client; it admits them, finds their pools, decides what a lost server means (`proxy.loss`), and how a
-server is cleaned after its client (`left`).
+The hub knows every client; it admits them, finds their pools, decides what a lost server means (`proxy.loss`), and how
+a server is cleaned after its client (`left`).
 """
 
 from __future__ import annotations
