@@ -42,6 +42,16 @@ STANDBY = frozenset({
 # What comes of its being late or of what it replays meanwhile: the next one like it may find it there.
 BEHIND = frozenset({
     "42P01", "42703", "42704", "42883", "3F000",  # a table, column, type or role, function, schema just made
+    "42846", "42804",  # a cast just made
+    "42809",  # what has become a table, a view, an aggregate under a name that was something else
+    "42702", "42725",  # a column or function just dropped, which makes a name clear
+    "42P18", "42P08",  # a function or operator just made, by which a parameter's type is known
+    "42P21", "42P22",  # a column's collation just changed
+    "42803",  # a primary key just made, which is enough to GROUP BY
+    "22P02",  # an enum's value just made; an object's name in reg... types
+    "22023",  # a role, text search configuration, time zone ... that a setting names
+    "23514", "23502",  # a domain's constraint just dropped
+    "58P01",  # a library just installed
     "42501",  # a privilege just granted
     "26000", "34000",  # a prepared statement or cursor that the primary may have
     "40001", "40P01",  # "conflict with recovery"

@@ -48,7 +48,8 @@ BELIEVED = (
     "again_next", "again_brin", "again_xid", "again_rows", "again_is_primary",
 )  # fmt: skip
 STATES = ("25006", "XX000", "55000", "0A000", "42P01", "42703", "42704", "42883", "3F000", "42501", "26000", "34000",
-          "40001", "40P01")  # fmt: skip
+          "40001", "40P01", "42846", "42804", "42809", "42702", "42725", "42P18", "42P08", "42P21", "42P22", "42803",
+          "22P02", "22023", "23514", "23502", "58P01")  # fmt: skip
 SCHEMA = """
     set lock_timeout = '5s';
     drop function if exists again_next, again_brin, again_xid, again_rows, again_is_primary cascade;
