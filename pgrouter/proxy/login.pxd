@@ -17,6 +17,7 @@ cdef class Login(Conversation):
     cdef Application application
     cdef object exchange
     cdef bytes proof
+    cdef bint by_primary
 
     cdef int first_packet(self, bytes body) except -1
     cdef int begin(self, Application application) except -1

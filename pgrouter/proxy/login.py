@@ -63,6 +63,7 @@ class Login(Conversation):
         self.application = None  # what the startup packet says
         self.exchange = None  # the authentication conversation
         self.proof = b""  # the router's own of SCRAM, which the client does not answer: it goes with what comes next
+        self.by_primary = False  # a replica has refused the settings: the primary decides
 
     # -- bytes
 
@@ -216,9 +217,9 @@ class Login(Conversation):
         """Have the settings checked by a server, if nobody has done that yet."""
         if self.client.profile.reported is not None:
             return self.welcome()
-        server = self.client.group.take(True)
+        server = self.client.group.take(not self.by_primary)
         if server is None:
-            self.client.group.wait(self.client, True)
+            self.client.group.wait(self.client, not self.by_primary)
         else:
             self.served(server)
         return 0
@@ -241,9 +242,13 @@ class Login(Conversation):
             profile.reported = tuple(reported.items())
         else:
             server.dirty = True
+        behind = server.owner is not self.client.group.writer
         self.client.unlink()
         if refusal is None:
             self.welcome()
+        elif behind and not self.by_primary and self.client.group.writer is not None and not self.client.closed:
+            self.by_primary = True  # what a setting names may be there already
+            self.settle()
         elif not self.client.closed:
             fields = messages.read_error(refusal)
             self._fail(RouterError(fields.get("M", ""), sqlstate=fields.get("C", ""), detail=fields.get("D", "")))

@@ -1,7 +1,5 @@
 """What the primary has and a replica that is late does not have yet: the second run finds it, whatever it is."""
 
-# ruff: noqa: S608  (the SQL is ours)
-
 from __future__ import annotations
 
 from contextlib import contextmanager
@@ -37,6 +35,8 @@ BEFORE = """
     create table behind.collated (l text collate "C", r text collate "POSIX");
     insert into behind.collated values ('a', 'b');
     create type behind.pair as (a int, b int);
+    create function behind.same(behind.pair, behind.pair) returns bool immutable language sql as 'select $1.a = $2.a';
+    create function behind.sum(behind.pair) returns int immutable language sql as 'select ($1).a + ($1).b';
     create table behind.secret (id int); insert into behind.secret values (5);
     revoke all on behind.secret from public;
     create procedure behind.later(int) language sql as 'select 1';
@@ -48,10 +48,9 @@ KINDS: dict[str, tuple[str, str, Any]] = {
     "regclass": ("create table behind.new (id int)", "select count('behind.new'::regclass)", 1),
     "column": ("alter table behind.t add column n int default 4", "select n from behind.t", 4),
     "operator": (
-        "create operator behind.=== (leftarg = behind.pair, rightarg = behind.pair, function = record_eq)",
+        "create operator behind.=== (leftarg = behind.pair, rightarg = behind.pair, function = behind.same)",
         "select ('(1,2)'::behind.pair operator(behind.===) '(1,2)'::behind.pair)::text", "true"),
     "cast": (
-        "create function behind.sum(behind.pair) returns int immutable language sql as 'select ($1).a + ($1).b';"
         "create cast (behind.pair as int) with function behind.sum",
         "select '(1,2)'::behind.pair::int", 3),
     "text search configuration": (
@@ -60,7 +59,7 @@ KINDS: dict[str, tuple[str, str, Any]] = {
     "collation": (
         "create collation behind.coll (locale = 'C')", "select ('a' < 'b' collate behind.coll)::text", "true"),
     "collation of a column": (
-        "alter table behind.collated alter column r type text collate \"C\"",
+        'alter table behind.collated alter column r type text collate "C"',
         "select (l < r)::text from behind.collated", "true"),
     "constraint of a domain": (
         "alter domain behind.small drop constraint small_check", "select 11::behind.small", 11),
@@ -74,8 +73,8 @@ KINDS: dict[str, tuple[str, str, Any]] = {
     "a privilege": ("grant usage on schema behind to public; grant select on behind.secret to behind_reader",
                     "select id from behind.secret", 5),
     "a function instead of a procedure": (
-        "drop procedure behind.later; create function behind.later(int) returns int immutable language sql"
-        " as 'select 8'", "select behind.later(1)", 8),
+        "drop procedure behind.later;create function behind.later(int) returns int immutable language sql as 'select 8'",
+        "select behind.later(1)", 8),
 }  # fmt: skip
 
 
@@ -135,7 +134,7 @@ def test_what_is_new_is_found(
         with client.cursor(binary=False) as cursor:
             extended = cursor.execute(asked.encode(), prepare=True).fetchone()
         assert (simple, extended) == ((answer,), (answer,))
-        assert again(front) - before == 2
+        assert again(front) - before >= 2  # a prepared one is described first
 
 
 def test_a_new_enum_value_as_a_parameter(
