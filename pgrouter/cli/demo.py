@@ -28,7 +28,7 @@ from pgrouter.demo.patroni import PatroniCluster, PatroniOptions
 from pgrouter.demo.postgres import ServerOptions, conninfo
 from pgrouter.demo.processes import DemoError, until, write_file
 from pgrouter.demo.router import RouterProcess
-from pgrouter.demo.template import PASSWORD, USER
+from pgrouter.demo.template import MONITOR, PASSWORD, USER
 from pgrouter.demo.workdir import refuse_served
 from pgrouter.demo.workload import ANALYZE, OLD_ROWS, SETUP, TABLE, Workload
 
@@ -273,7 +273,7 @@ def start_router(cluster: PatroniCluster, port: int) -> RouterProcess:
         "cluster": {
             "source": "etcd",
             "etcd": {"endpoints": list(cluster.etcd.endpoints), "scope": cluster.options.scope},
-            "monitor": {"user": USER, "password": PASSWORD, "database": "postgres"},
+            "monitor": {"user": MONITOR, "password": MONITOR, "database": "postgres"},
         },
         "auth": {"type": "scram-sha-256", "users_file": "users.txt"},
     }

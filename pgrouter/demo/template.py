@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from pgrouter.demo.binaries import PostgresBinaries
 
 USER = PASSWORD = "postgres"  # noqa: S105  (of throw-away servers on loopback)
+MONITOR = "pgrouter"  # the router's own role and its password
+# All that the router needs to follow a cluster
+MONITOR_ROLE = f"CREATE ROLE {MONITOR} LOGIN PASSWORD '{MONITOR}' IN ROLE pg_monitor\n"
 
 Stored = Literal["scram-sha-256", "md5"]
 
@@ -81,15 +84,18 @@ def refuse_foreign(cache: Path) -> None:
 
 def key(binaries: PostgresBinaries, *more: str) -> str:
     """Tell one PostgreSQL from another, and one layout of the cache from the next."""
-    return hashlib.sha256(" ".join([str(binaries.directory), binaries.version, *more, "2"]).encode()).hexdigest()[:12]
+    return hashlib.sha256(" ".join([str(binaries.directory), binaries.version, *more, "3"]).encode()).hexdigest()[:12]
 
 
 def initdb(binaries: PostgresBinaries, data: Path, stored: Stored) -> None:
-    """Initialise a data directory with the superuser postgres/postgres."""
+    """Initialise a data directory with the superuser postgres/postgres and the router's role."""
     secret = write_file(data.with_suffix(".password"), PASSWORD + "\n")
     options = ["-U", USER, f"--pwfile={secret}", "-A", stored, "-E", "UTF8", "--locale=C", "--data-checksums"]
     run([binaries.program("initdb"), "-D", data, *options, "--no-sync", "--no-instructions"], data)
     secret.unlink()
+    role = write_file(data.with_suffix(".sql"), MONITOR_ROLE)  # the server in single-user mode reads lines
+    run(["sh", "-c", 'exec "$0" --single -D "$1" postgres < "$2"', binaries.program("postgres"), data, role], data)
+    role.unlink()
 
 
 def copy_template(source: Path, target: Path) -> None:

@@ -73,7 +73,7 @@ KINDS: dict[str, tuple[str, str, Any]] = {
     "a privilege": ("grant usage on schema behind to public; grant select on behind.secret to behind_reader",
                     "select id from behind.secret", 5),
     "a function instead of a procedure": (
-        "drop procedure behind.later;create function behind.later(int) returns int immutable language sql as 'select 8'",
+        "drop procedure behind.later; create function behind.later(int) returns int stable language sql as 'select 8'",
         "select behind.later(1)", 8),
 }  # fmt: skip
 

@@ -10,6 +10,7 @@ import psycopg
 import yaml
 from psycopg.rows import dict_row
 
+from pgrouter.demo import template
 from pgrouter.demo.postgres import conninfo
 from pgrouter.demo.router import RouterProcess
 from pgrouter.demo.template import PASSWORD, USER
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 Settings = dict[str, Any]
 
-MONITOR: Settings = {"user": USER, "password": PASSWORD, "database": "postgres", "interval": 0.2}
+MONITOR: Settings = {"user": template.MONITOR, "password": template.MONITOR, "database": "postgres", "interval": 0.2}
 
 
 def static_cluster(servers: Sequence[Server]) -> Settings:
