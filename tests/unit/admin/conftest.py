@@ -26,6 +26,7 @@ from pgrouter.topology import ClusterView, Member, Role
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pgrouter.cluster.word import Probe
     from pgrouter.net.poller import Poller
     from pgrouter.pool.group import Group
 
@@ -64,6 +65,7 @@ class Watch:
     source_name: str = "static"
     dcs_since_s: float = 0.0
     leader_since_s: float = 0.0
+    probes: dict[str, Probe] = field(default_factory=dict)
 
 
 @dataclass

@@ -11,7 +11,9 @@ from msgspec.structs import replace
 from pgrouter.admin.table import data_row, encoders, row_description
 from pgrouter.admin.views import VIEWS
 from pgrouter.admin.views.config import ALIASES
+from pgrouter.cluster.word import Probe, Word
 from pgrouter.server.states import ACTIVE, CLOSED, DIALLING, IDLE_STATE, LOGGING_IN, RESETTING
+from pgrouter.topology import Role
 
 if TYPE_CHECKING:
     from conftest import Desk
@@ -114,6 +116,11 @@ def test_cluster_says_in_each_row_who_is_followed(desk: Desk) -> None:
     state = {row["key"]: row["value"] for row in show(desk, "STATE")}
     assert (state["source"], state["dcs_reachable"], state["dcs_seconds"]) == ("etcd", "no", "90")
     assert (state["cluster_paused"], state["standby_cluster"], state["members"]) == ("yes", "yes", "3")
+
+
+def test_cluster_says_what_a_member_hides(desk: Desk) -> None:
+    desk.monitor.probes["pg2"] = Probe(word=Word(role=Role.REPLICA, system_id="7", timeline=1, unseen="much"))
+    assert [row["unseen"] for row in show(desk, "CLUSTER")] == ["", "much", ""]
 
 
 def test_cluster_sums_a_member_over_its_pools(desk: Desk) -> None:
