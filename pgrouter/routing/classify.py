@@ -102,6 +102,7 @@ def _together(parts: list[Statement]) -> Statement:
         functions=tuple(dict.fromkeys(name for part in parts for name in part.functions)),
         relations=tuple(dict.fromkeys(name for part in parts for name in part.relations)),
         settings=tuple(setting for part in parts for setting in part.settings),
+        parts=tuple(parts),
     )
 
 
