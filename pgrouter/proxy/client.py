@@ -530,7 +530,8 @@ class ClientConnection(Link):
         self.transaction = None
         self.second = second
         self.batch.moved()
-        return self.hub.let_go(self, server)
+        self.hub.let_go(self, server)
+        return 0
 
     def moved(self, batch: bytes):
         """Say how a batch goes on that its replica has refused inside a transaction; None: it is in none, or began it."""
