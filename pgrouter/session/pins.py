@@ -55,9 +55,10 @@ _UNMOVED = (
 )
 
 # By number; 0 is for what may be sent
-REFUSALS = (None, *(_pinning(state) for state in WORDS.values()), _NO_BLOCKS, _NO_SEQUENCES) + tuple(
-    FeatureNotSupported(_ONLY_PRIMARY, detail=detail, hint=_HINT) for detail in _UNMOVED
-)
+REFUSALS = (
+    None, *(_pinning(state) for state in WORDS.values()), _NO_BLOCKS, _NO_SEQUENCES,
+    *(FeatureNotSupported(_ONLY_PRIMARY, detail=detail, hint=_HINT) for detail in _UNMOVED),
+)  # fmt: skip
 _NO_BLOCK = len(WORDS) + 1
 NO_SEQUENCES = len(WORDS) + 2
 SNAPSHOT, OPEN_CURSOR, NOT_REPEATABLE = range(len(WORDS) + 3, len(WORDS) + 6)
