@@ -122,7 +122,7 @@ def refused(client: ClientConnection, server: ServerConnection, sqlstate: str, r
     client.hub.log(client, logging.DEBUG, f"runs again on the primary: {sqlstate} from {server!r}")
     again = client.moved(_kept(client, server)) or Again(_kept(client, server), REFUSED)
     again.reason = REFUSED
-    if sqlstate in STANDBY:
+    if sqlstate in STANDBY and not again.inside:  # there it may be the transaction that is refused: SERIALIZABLE
         again.sqlstate = sqlstate
         again.text, again.names = only_statement(again.batch, client.statements)
     return again

@@ -534,7 +534,7 @@ class ClientConnection(Link):
         return 0
 
     def moved(self, batch: bytes):
-        """Say how a batch goes on that its replica has refused inside a transaction; None: it is in none, or began it."""
+        """Say how a batch goes on that its replica has refused in a transaction; None: it is in none, or began it."""
         return move.refused(self, batch) if self.can_move else None
 
     def run_again(self) -> int:

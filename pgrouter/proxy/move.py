@@ -95,7 +95,7 @@ class Transaction:
                 self.said[self.before :] = [text for text in self.said[self.before :] if text is _READS]
         self.before = len(self.said)
 
-    def course(self, asked: Asked, *, failed: bool) -> int:
+    def course(self, asked: Asked, *, failed: bool) -> int:  # noqa: PLR0911 (a table of cases)
         """Say what to do with the next batch."""
         if not asked.needs & Needs.PRIMARY:
             return STAYS

@@ -1,4 +1,4 @@
-"""What the statements of a read-only transaction on a replica ask for: may they stay, must they be said again elsewhere.
+"""What the statements of a read-only transaction on a replica ask for: to stay, or to be said again elsewhere.
 
 BEGIN READ ONLY is no place: a transaction that only reads may be on a replica, and what the rest of it needs decides
 whether it stays there. `needs` judges the next batch as a whole, what is in front of a COMMIT and what is behind it.
@@ -68,7 +68,7 @@ def parts_of(statement: Statement) -> tuple[Statement, ...]:
     return statement.parts if statement.parts and statement.reason != Reason.HINT else (statement,)
 
 
-def _need(part: Statement, facts: Facts, *, snapshot: bool, ended: bool) -> Needs:
+def _need(part: Statement, facts: Facts, *, snapshot: bool, ended: bool) -> Needs:  # noqa: PLR0911 (a table of cases)
     if part.effects & _STATE:
         return Needs.PRIMARY
     if part.target is Target.REPLICA:
@@ -80,7 +80,7 @@ def _need(part: Statement, facts: Facts, *, snapshot: bool, ended: bool) -> Need
         return Needs.NOTHING
     if part.reason == Reason.TRANSACTION:
         return _of_control(part, facts, snapshot=snapshot, ended=ended)
-    if part.tag == "SHOW" or part.tag == "DISCARD ALL":
+    if part.tag in ("SHOW", "DISCARD ALL"):
         return Needs.NOTHING
     return _OF_SESSION.get(part.reason, Needs.PRIMARY)
 
