@@ -456,8 +456,6 @@ class ClientConnection(Link):
         Without a server then: the transaction moves, and the batch begins anew.
         """
         server: ServerConnection = self.server
-        self.can_move = False
-        self.again = -1
         if self.body_left:
             return self.forward(buf, pos, min(end, pos + self.body_left))
         if server.owed.copying:
@@ -471,6 +469,8 @@ class ClientConnection(Link):
             if end - pos > AHEAD:
                 self.pause()
             return pos
+        self.can_move = False
+        self.again = -1
         whole: cython.bint = at <= end
         at = min(at, end)
         course: cython.int = move.course(self, copied(buf, pos, at), whole)
