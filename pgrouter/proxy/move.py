@@ -139,7 +139,7 @@ class Move(Again):
     def route(self, client: ClientConnection) -> None:
         """Only the primary can have it."""
         client.batch.reads = False
-        if self.sqlstate:
+        if self.reason:
             client.batch.reason = self.reason
 
     def begin(self, client: ClientConnection, out: Gather) -> None:
