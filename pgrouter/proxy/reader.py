@@ -13,6 +13,7 @@ import gc
 import logging
 import os
 import pickle
+import select
 import signal
 import socket
 import struct
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import astuple
 
-from pgrouter.net.stream import READ, PlainStream
+from pgrouter.net.stream import PlainStream
 from pgrouter.routing.cache import LONG
 from pgrouter.routing.statement import Reason, Statement
 
@@ -127,7 +128,7 @@ class _Process(PlainStream):
         if self.pid == 0:
             _serve(theirs.fileno(), judges)
         theirs.close()
-        self.attach(ours, READ)
+        self.attach(ours, select.EPOLLIN)
 
     def on_bytes(self, data: bytes) -> int:
         """Take an answer when it is whole."""
