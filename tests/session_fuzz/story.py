@@ -1,0 +1,166 @@
+"""Random stories: what two to four clients say, one step at a time, from a seed."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from session_fuzz import words
+
+POOLS = (1, 2, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one client sends up to its ReadyForQuery.
+
+    kind: `query`, a simple Query; `pipeline`, each text parsed, bound, described and executed before one Sync; `parse`
+    and `describe` of a named statement; `bind` and execute it (`binary` results); `close` it; `login` anew with options.
+    """
+
+    client: int
+    kind: str
+    texts: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.client} {self.kind}: " + " | ".join(self.texts)
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """Steps in order; `pool` is the size that the router's pools have, `ddl` whether objects may change."""
+
+    seed: str
+    pool: int
+    users: tuple[str, ...]
+    options: tuple[str, ...]
+    ddl: bool
+    steps: tuple[Step, ...]
+
+
+def story(seed: str) -> Story:
+    """Make a story."""
+    dice = random.Random(seed)  # noqa: S311  (a test's dice)
+    pool = dice.choices(POOLS, (3, 5, 1))[0]
+    count = dice.choices((2, 3, 4), (5, 3, 1))[0]
+    users = tuple(dice.choices((words.USER, words.SUPERUSER), (9, 1))[0] for _ in range(count))
+    options = tuple(dice.choice(words.OPTIONS) if dice.random() < 0.15 else "" for _ in range(count))
+    ddl = dice.random() < 0.3
+    scripts = [Author(dice, client, ddl=ddl).script() for client in range(count)]
+    return Story(seed, pool, users, options, ddl, tuple(interleaved(dice, scripts, pool)))
+
+
+def interleaved(dice: random.Random, scripts: list[list[list[Step]]], pool: int) -> list[Step]:
+    """Mix the clients' phrases; others come between the steps of one where the pool has a server left for them."""
+    steps: list[Step] = []
+    running: dict[int, list[Step]] = {}
+    waiting = {client: list(script) for client, script in enumerate(scripts) if script}
+    while running or waiting:
+        starts = [client for client in waiting if client not in running]
+        may_start = starts and (len(running) < pool or dice.random() < 0.03)
+        if running and (not may_start or dice.random() < 0.6):
+            client = dice.choice(list(running))
+        else:
+            client = dice.choice(starts)
+            running[client] = waiting[client].pop(0)
+            if not waiting[client]:
+                del waiting[client]
+        steps.append(running[client].pop(0))
+        if not running[client]:
+            del running[client]
+    return steps
+
+
+class Author:
+    """Writes what one client says: phrases, each of them a transaction, or a few messages of their own."""
+
+    def __init__(self, dice: random.Random, client: int, *, ddl: bool) -> None:
+        self.dice = dice
+        self.client = client
+        self.ddl = ddl
+        self.prepared: set[str] = set()
+
+    def script(self) -> list[list[Step]]:
+        """Give the phrases."""
+        return [self.phrase() for _ in range(self.dice.randint(3, 9))]
+
+    def phrase(self) -> list[Step]:
+        kind = self.dice.choices(
+            (self.single, self.transaction, self.string, self.pipeline, self.named, self.look, self.login),
+            (10, 6, 2, 2, 3, 6, 0.4),
+        )[0]
+        return kind()
+
+    # -- phrases
+
+    def single(self) -> list[Step]:
+        return [self.said(self.statement())]
+
+    def look(self) -> list[Step]:
+        return [self.said(self.fill(self.dice.choice(words.LOOKS)))]
+
+    def transaction(self) -> list[Step]:
+        begin = self.dice.choice(words.BEGINS)
+        body = [self.inside() for _ in range(self.dice.randint(1, 5))]
+        end = self.dice.choices(list(words.ENDS), list(words.ENDS.values()))[0]
+        steps = [self.said(begin), *(self.said(text) for text in body), self.said(end)]
+        if "chain" in end:
+            steps += [self.said(self.inside()), self.said("commit")]
+        if self.dice.random() < 0.15:  # the end and what follows in one message
+            last = steps.pop()
+            steps.append(Step(self.client, "query", ("; ".join([*last.texts, self.statement()]),)))
+        return steps
+
+    def string(self) -> list[Step]:
+        texts = [self.statement() for _ in range(self.dice.randint(2, 3))]
+        if self.dice.random() < 0.3:
+            texts = [self.dice.choice(words.BEGINS), *texts, self.dice.choice(("commit", "rollback"))]
+        return [Step(self.client, "query", ("; ".join(texts),))]
+
+    def pipeline(self) -> list[Step]:
+        texts = [self.statement() for _ in range(self.dice.randint(1, 4))]
+        if self.dice.random() < 0.2:
+            texts = ["begin", *texts, self.dice.choice(("commit", "rollback"))]
+        return [Step(self.client, "pipeline", tuple(texts))]
+
+    def named(self) -> list[Step]:
+        name = self.dice.choice(("s1", "s2", "s3"))
+        how = self.dice.random()
+        if name not in self.prepared or how < 0.15:
+            self.prepared.add(name)
+            text = self.fill(self.dice.choice(words.PREPARED + words.LOOKS + words.CHANGES))
+            kind = "describe" if self.dice.random() < 0.7 else "parse"
+            return [Step(self.client, kind, (name, text)), self.bound(name)]
+        if how < 0.25:
+            self.prepared.discard(name)
+            return [Step(self.client, "close", (name,))]
+        return [self.bound(name)]
+
+    def login(self) -> list[Step]:
+        self.prepared.clear()
+        return [Step(self.client, "login", (self.dice.choice(words.OPTIONS),))]
+
+    # -- texts
+
+    def bound(self, name: str) -> Step:
+        return Step(self.client, "binary" if self.dice.random() < 0.3 else "bind", (name,))
+
+    def said(self, text: str) -> Step:
+        return Step(self.client, "query" if self.dice.random() < 0.6 else "pipeline", (text,))
+
+    def inside(self) -> str:
+        """Give a statement of a transaction."""
+        if self.dice.random() < 0.15:
+            return self.dice.choice(words.SAVEPOINTS)
+        return self.statement()
+
+    def statement(self) -> str:
+        pools = (words.CHANGES, words.LOOKS, words.DATA, words.ERRORS, words.DDL if self.ddl else words.DATA)
+        return self.fill(self.dice.choice(self.dice.choices(pools, (8, 7, 4, 0.7, 2.5))[0]))
+
+    def fill(self, text: str) -> str:
+        """Put names and values in their places."""
+        for place, values in words.PLACES.items():
+            while place in text:
+                text = text.replace(place, self.dice.choice(values), 1)
+        return text
