@@ -41,7 +41,7 @@ def run(sides: Sides, first: int, seconds: float, most: int) -> list[str]:
     number = first
     found: list[str] = []
     while time.monotonic() < end and len(found) < most:
-        if difference := sides.difference(story(f"story {number}")):
+        if difference := sides.difference(story(f"story{number}")):
             found.append(str(difference))
             say(difference, "")
         number += 1
