@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 EXECUTE = message(b"E", b"\0" + bytes(4))
 FIRST_USER_OID = 16384  # FirstNormalObjectId: of what is not PostgreSQL's own, and so not the same in two databases
+OTHER_WORDS = {"55000", "25006"}  # currval() and lastval() are the router's to refuse, writes a standby's
 TIMEOUT_S = 8.0
 # What the router says when all of its server connections are taken: PostgreSQL would not have waited.
 WAITED = "no server connection became free in time"
@@ -120,7 +121,8 @@ def text(said: Message) -> str:
     """Write down one message, without what two databases cannot have in common."""
     if said.code in "EN":
         fields = {part[:1].decode(): part[1:].decode("utf-8", "replace") for part in said.body.split(b"\0") if part}
-        return plain(f"{said.code} {fields['S']} {fields['C']} {fields['M']}")
+        words = "" if fields["C"] in OTHER_WORDS else fields["M"]
+        return plain(f"{said.code} {fields['S']} {fields['C']} {words}")
     if said.code == "D":
         return f"D {values(said.body)}"
     if said.code == "T":

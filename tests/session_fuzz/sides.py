@@ -38,6 +38,7 @@ SERVERS = ServerOptions(
         "autovacuum": "off",
     },
 )  # fmt: skip
+SEEN_S = 1.0  # by then what an administrator has changed counts
 WAITS_ENOUGH = 6  # steps that found no server connection: the rest of the story would only wait
 
 
@@ -205,6 +206,9 @@ class Stage:
                 if found := self.come(step.client, self.story.users[step.client], step.texts[0], said):
                     return found
                 continue
+            if step.kind == "admin":
+                self.administer(step.texts[0])
+                continue
             direct_player, routed_player = self.clients[step.client]
             routed = routed_player.play(step)
             self.sides.steps += 1
@@ -228,6 +232,13 @@ class Stage:
         if direct.login != routed.login:
             return self.differs(said, f"at the login of client {number} with {options!r}:", direct.login, routed.login)
         return None
+
+    def administer(self, text: str) -> None:
+        """Change something on the server itself, and give the router as long to see it as it may take."""
+        for _, database in self.places:
+            self.sides.sql(database, text.replace("{db}", database))
+        self.sides.cluster.wait_caught_up()
+        time.sleep(SEEN_S)
 
     def leave(self, number: int) -> None:
         """Log out on both sides, and wait until what the session had is gone."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
 
 from session_fuzz import words
 
 POOLS = (1, 2, 3)
+KINDS = {"query", "pipeline", "parse", "describe", "bind", "binary", "close", "login", "admin"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +17,8 @@ class Step:
     """What one client sends up to its ReadyForQuery.
 
     kind: `query`, a simple Query; `pipeline`, each text parsed, bound, described and executed before one Sync; `parse`
-    and `describe` of a named statement; `bind` and execute it (`binary` results); `close` it; `login` anew with options.
+    and `describe` of a named statement; `bind` and execute it (`binary` results); `close` it; `login` anew with options; `admin`: SQL on the server itself, as the
+    superuser (`{db}` is the database).
     """
 
     client: int
@@ -48,6 +51,21 @@ def story(seed: str) -> Story:
     ddl = dice.random() < 0.3
     scripts = [Author(dice, client, ddl=ddl).script() for client in range(count)]
     return Story(seed, pool, users, options, ddl, tuple(interleaved(dice, scripts, pool)))
+
+
+def written(name: str, text: str, pool: int, users: tuple[str, ...] = (words.USER,) * 4) -> Story:
+    """Give a story from its text: a step a line, `0 select 1` (a simple query of client 0) or `0 kind: text | text`."""
+    steps = []
+    for line in filter(None, (line.strip() for line in text.splitlines())):
+        client, _, what = line.partition(" ")
+        kind, colon, texts = what.partition(": ")
+        if colon and kind in KINDS:
+            steps.append(Step(int(client), kind, tuple(texts.split(" | "))))
+        else:
+            steps.append(Step(int(client), "query", (what,)))
+    count = max(step.client for step in steps) + 1
+    ddl = any(re.search(r"\b(create|alter|drop|revoke|grant)\b", " ".join(step.texts)) for step in steps)
+    return Story(name, pool, users[:count], ("",) * count, ddl, tuple(steps))
 
 
 def interleaved(dice: random.Random, scripts: list[list[list[Step]]], pool: int) -> list[Step]:
