@@ -6,7 +6,6 @@ As in test_isolation_state.py: conversations, played directly and through the ro
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,21 +30,21 @@ DEFAULTS = {
         1 show timezone
         1 commit
         0 admin: alter database {db} set work_mem = '7MB'; alter database {db} set timezone = 'Asia/Tokyo'
-        2 login: 
+        2 login:
         2 show work_mem
         2 /* pgrouter: primary */ select current_setting('work_mem'), current_setting('timezone')
         2 select timestamptz '2020-02-03 00:00+00'
-        0 login: 
+        0 login:
         0 select current_setting('work_mem'), current_setting('timezone')
         0 /* pgrouter: primary */ select current_setting('work_mem'), current_setting('timezone')
         0 admin: alter database {db} reset work_mem; alter database {db} reset timezone
-        0 login: 
+        0 login:
         0 select current_setting('work_mem'), current_setting('timezone')
     """,
     "ALTER ROLE IN DATABASE SET": """
         0 show datestyle
         0 admin: alter role fz_app in database {db} set datestyle = 'SQL, DMY'
-        1 login: 
+        1 login:
         1 select date '2020-02-03'
         1 /* pgrouter: primary */ select date '2020-02-03', current_setting('datestyle')
         1 reset datestyle
@@ -55,52 +54,52 @@ DEFAULTS = {
         1 discard all
         1 show datestyle
         0 admin: alter role fz_app in database {db} reset datestyle
-        1 login: 
+        1 login:
         1 show datestyle
     """,
     "a custom setting of the database": """
         0 select current_setting('app.a', true)
         0 admin: alter database {db} set app.a = 'database'
-        1 login: 
+        1 login:
         1 select current_setting('app.a', true)
         1 set app.a = 'mine'
         1 reset app.a
         1 /* pgrouter: primary */ select current_setting('app.a', true)
         0 admin: alter database {db} reset app.a
-        0 login: 
+        0 login:
         0 select current_setting('app.a', true)
     """,
     "statement_timeout of the role": """
         0 admin: alter role fz_app in database {db} set statement_timeout = '7s'
-        0 login: 
+        0 login:
         0 show statement_timeout
         0 begin
         0 show statement_timeout
-        1 login: 
+        1 login:
         1 show statement_timeout
         0 rollback
         0 admin: alter role fz_app in database {db} reset statement_timeout
-        1 login: 
+        1 login:
         1 show statement_timeout
     """,
     "search_path of the database": """
         0 admin: alter database {db} set search_path = fz
-        0 login: 
+        0 login:
         0 select count(*) from t
         0 describe: s1 | select id from t order by id
         0 bind: s1
-        1 login: 
+        1 login:
         1 begin
         1 select count(*) from t
         0 bind: s1
         1 commit
         0 admin: alter database {db} reset search_path
-        0 login: 
+        0 login:
         0 select count(*) from t
     """,
     "a default that is read only": """
         0 admin: alter database {db} set default_transaction_read_only = on
-        0 login: 
+        0 login:
         0 insert into fz.t values (9)
         0 begin read write
         0 insert into fz.t values (9)
@@ -111,7 +110,7 @@ DEFAULTS = {
     """,
     "a default that is serializable": """
         0 admin: alter role fz_app in database {db} set default_transaction_isolation = 'serializable'
-        0 login: 
+        0 login:
         0 show transaction_isolation
         0 select count(*) from fz.t
         0 begin
@@ -121,7 +120,7 @@ DEFAULTS = {
         0 select count(*) from fz.t
         0 commit
         0 admin: alter role fz_app in database {db} reset default_transaction_isolation
-        1 login: 
+        1 login:
         1 select count(*) from fz.t
     """,
 }
@@ -253,9 +252,16 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def sides() -> Iterator[Sides]:
+def _sides() -> Iterator[Sides]:
     with both_sides() as both:
         yield both
+
+
+@pytest.fixture
+def sides(_sides: Sides) -> Iterator[Sides]:
+    yield _sides
+    for database in (DIRECT, *ROUTED.values()):
+        _sides.defaults(database)
 
 
 @pytest.mark.parametrize("pool", [1, 2])
@@ -288,58 +294,48 @@ def test_a_superusers_setting_goes_with_the_role_that_may_set_it(sides: Sides) -
     assert str(sides.play(written("a superuser's setting", text, 2), fresh=True) or "") == ""
 
 
+def client(sides: Sides, pool: int = 2, options: str = "") -> Player:
+    return Player(sides.router.port, ROUTED[pool], words.USER, options)
+
+
+def said(player: Player, sql: str) -> str:
+    return "\n".join(player.ask(query(sql)).said)
+
+
 def test_a_tiny_statement_timeout_is_set_or_refused_but_never_lost(sides: Sides) -> None:
     lost = 0
     for _ in range(10):
-        sides.forget_servers()
-        client = Player(sides.router.port, ROUTED[2], words.USER, "")
-        done = client.ask(query("set statement_timeout = 1"))
-        shown = client.ask(query("show statement_timeout"))
-        lost += done.said == ("C 'SET\\x00'",) and any("D ['0']" in line for line in shown.said)
-        client.close()
+        sides.forget_servers()  # a server process that has just started needs more than 1 ms for a look at pg_settings
+        with client(sides) as hasty:
+            done, shown = said(hasty, "set statement_timeout = 1"), said(hasty, "show statement_timeout")
+            lost += done.startswith("C 'SET") and "D ['0']" in shown
     assert lost == 0
 
 
 def test_an_idle_session_timeout_ends_its_own_session_only(sides: Sides) -> None:
-    impatient = Player(sides.router.port, ROUTED[2], words.USER, "")
-    others = [Player(sides.router.port, ROUTED[2], words.USER, "") for _ in range(3)]
-    impatient.ask(query("set idle_session_timeout = '50ms'"))
-    for turn in range(40):
-        for other in others:
-            said = other.ask(query("update fz.t set n = n + 1 where id = 1"))
-            assert said.said == ("C 'UPDATE 1\\x00'",), f"turn {turn}: {said}"
-        time.sleep(0.01)
-    ended = impatient.raw.until_closed()
-    assert [m.fields["C"] for m in ended if m.code == "E"] == ["57P05"]
-    for other in others:
-        other.close()
+    with client(sides) as impatient, client(sides) as one, client(sides) as two:
+        said(impatient, "set idle_session_timeout = '50ms'")
+        for _ in range(40):
+            for other in (one, two):
+                assert said(other, "update fz.t set n = n + 1 where id = 1").startswith("C 'UPDATE 1")
+            time.sleep(0.01)
+        ended = impatient.raw.until_closed()
+        assert [m.fields["C"] for m in ended if m.code == "E"] == ["57P05"]
 
 
 def test_a_login_with_serializable_leaves_the_standby_to_others(sides: Sides) -> None:
-    for _ in range(2):
-        first = Player(sides.router.port, ROUTED[1], words.USER, "-c default_transaction_isolation=serializable")
-        assert any("D ['4']" in line for line in first.ask(query("select count(*) from fz.t")).said)
-        first.close()
-        second = Player(sides.router.port, ROUTED[1], words.USER, "")
-        assert any("D ['4']" in line for line in second.ask(query("select count(*) from fz.t")).said)
-        second.close()
+    for options in ("-c default_transaction_isolation=serializable", "", "-c default_transaction_read_only=on", ""):
+        with client(sides, pool=1, options=options) as each:
+            assert "D ['4']" in said(each, "select count(*) from fz.t")
 
 
 def test_deferrable_defaults_do_not_wait_for_a_safe_snapshot(sides: Sides) -> None:
     """As long as a serializable writer is at work, a transaction with these defaults would wait for it to end."""
-    sides.prepare(written("deferrable", "0 select 1", 2))
-    writer = Player(sides.cluster.primary.port, ROUTED[2], words.USER, "")
-    for text in ("begin isolation level serializable", "select count(*) from fz.t", "insert into fz.t values (77)"):
-        writer.ask(query(text))
-    client = Player(sides.router.port, ROUTED[2], words.USER, "")
-    try:
+    with Player(sides.cluster.primary.port, ROUTED[2], words.USER, "") as writer, client(sides) as patient:
+        for text in ("begin isolation level serializable", "select count(*) from fz.t", "insert into fz.t values (77)"):
+            said(writer, text)
         for name in ("isolation = 'serializable'", "read_only = on", "deferrable = on"):
-            assert client.ask(query(f"set default_transaction_{name}")).said == ("C 'SET\\x00'",)
-        with ThreadPoolExecutor(1) as pool:
-            shown = pool.submit(client.ask, query("show default_transaction_deferrable")).result(timeout=10)
-        assert any("D ['on']" in line for line in shown.said), shown
-        assert client.ask(query("reset all")).said == ("C 'RESET\\x00'",)
-    finally:
-        writer.ask(query("rollback"))
-        writer.close()
-        client.close()
+            assert said(patient, f"set default_transaction_{name}").startswith("C 'SET")
+        assert "D ['on']" in said(patient, "show default_transaction_deferrable")
+        assert said(patient, "reset all").startswith("C 'RESET")
+        said(writer, "rollback")

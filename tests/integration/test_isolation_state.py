@@ -277,7 +277,7 @@ TEXTS = {
         0 select fz.make_temp('ctx')
         0 select fz.listen('q')
         0 select fz.set_role('fz_one')
-        0 login: 
+        0 login:
         0 select current_user, pg_try_advisory_lock(9)
         0 select * from ctx
         0 select pg_listening_channels()
@@ -305,7 +305,7 @@ TEXTS = {
     """,
     "NULL is not empty": """
         0 set app.a = '5'
-        0 login: 
+        0 login:
         1 select current_setting('app.a', true)
         1 /* pgrouter: primary */ select current_setting('app.a', true)::int
         0 select current_setting('app.a', true) is null

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from support.rawclient import DESCRIBE, SYNC, TERMINATE, Message, RawClient, bind, message, parse, query
+from support.rawclient import COPY_DONE, DESCRIBE, SYNC, TERMINATE, Message, RawClient, bind, message, parse, query
 
 if TYPE_CHECKING:
     from session_fuzz.story import Step
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 EXECUTE = message(b"E", b"\0" + bytes(4))
 FIRST_USER_OID = 16384  # FirstNormalObjectId: of what is not PostgreSQL's own, and so not the same in two databases
 OTHER_WORDS = {"55000", "25006"}  # currval() and lastval() are the router's to refuse, writes a standby's
+OWN = re.compile(r"(?<=temp_)\d+|(?<=PID )\d+|\b(direct|routed\d)\b")
 TIMEOUT_S = 8.0
 # What the router says when all of its server connections are taken: PostgreSQL would not have waited.
 WAITED = "no server connection became free in time"
@@ -48,6 +49,12 @@ class Player:
         self.status = ""
         more = {"options": options} if options else {}
         self.login = self._answer(self.raw.login(user=user, database=database, application_name="fuzz", **more))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def server(self) -> int:
@@ -113,6 +120,11 @@ def encoded(step: Step) -> bytes:
         return parse(step.texts[1], first) + message(b"D", b"S" + first.encode() + b"\0") + SYNC
     if step.kind == "close":
         return message(b"C", b"S" + first.encode() + b"\0") + SYNC
+    if step.kind == "copy":
+        return query(first) + b"".join(message(b"d", f"{line}\n".encode()) for line in step.texts[1:]) + COPY_DONE
+    if step.kind == "call":
+        arguments = b"".join(struct.pack("!I", len(each)) + each.encode() for each in step.texts[1:])
+        return message(b"F", struct.pack("!IHH", int(first), 0, len(step.texts) - 1) + arguments + bytes(2))
     binary = b"\0\1\0\1" if step.kind == "binary" else b"\0\0"
     return message(b"B", b"\0" + first.encode() + b"\0" + bytes(4) + binary) + EXECUTE + SYNC
 
@@ -162,5 +174,5 @@ def oid(number: int) -> object:
 
 
 def plain(line: str) -> str:
-    """Leave out numbers of sessions."""
-    return re.sub(r"pg_(toast_)?temp_\d+", r"pg_\1temp_N", line)
+    """Leave out numbers of sessions, and the databases' names."""
+    return OWN.sub("...", line)

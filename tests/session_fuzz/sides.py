@@ -141,14 +141,25 @@ class Sides:
         primary.sql(f"grant {', '.join(words.ROLES)} to {words.USER}")
         for database in (DIRECT, *ROUTED.values()):
             primary.sql(f"create database {database}")
-            primary.sql(f"alter database {database} set lock_timeout = '150ms'")
             self.sql(database, WORLD + ROWS)
+            self.defaults(database)
+            primary.sql(f"grant create on database {database} to {words.USER}")
         self.cluster.wait_caught_up()
+
+    def defaults(self, database: str) -> None:
+        """Bring back what an `admin` step may have changed outside of the database's objects."""
+        self.sql(
+            database,
+            f"alter database {database} reset all; alter database {database} set lock_timeout = '150ms';"
+            f"alter role {words.USER} in database {database} reset all;"
+            f"grant {', '.join(words.ROLES)} to {words.USER}",
+        )
 
     def sql(self, database: str, text: str) -> list[tuple[object, ...]]:
         """Run statements on the primary."""
         with self.cluster.primary.connect(database) as connection:
-            cursor = connection.execute(("set lock_timeout = '5s'; set client_min_messages = error;" + text).encode())
+            connection.execute(QUIETLY)
+            cursor = connection.execute(text.encode())
             while cursor.nextset():
                 pass
             return cursor.fetchall() if cursor.description else []
@@ -172,6 +183,10 @@ class Sides:
         return bool(reason)
 
 
+QUIETLY = """
+    set default_transaction_read_only = off; set search_path = public; set lock_timeout = '5s';
+    set client_min_messages = error;
+"""
 RESET = "drop event trigger if exists fz_ddl; drop schema if exists fz cascade;" + WORLD
 
 

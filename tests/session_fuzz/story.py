@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from session_fuzz import words
 
 POOLS = (1, 2, 3)
-KINDS = {"query", "pipeline", "parse", "describe", "bind", "binary", "close", "login", "admin"}
+KINDS = {"query", "pipeline", "parse", "describe", "bind", "binary", "close", "login", "admin", "copy", "call"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Step:
 
     kind: `query`, a simple Query; `pipeline`, each text parsed, bound, described and executed before one Sync; `parse`
     and `describe` of a named statement; `bind` and execute it (`binary` results); `close` it; `login` anew with options; `admin`: SQL on the server itself, as the
-    superuser (`{db}` is the database).
+    superuser (`{db}` is the database); `copy`: COPY FROM STDIN and its lines; `call` a function by its OID with texts.
     """
 
     client: int
@@ -58,9 +58,9 @@ def written(name: str, text: str, pool: int, users: tuple[str, ...] = (words.USE
     steps = []
     for line in filter(None, (line.strip() for line in text.splitlines())):
         client, _, what = line.partition(" ")
-        kind, colon, texts = what.partition(": ")
+        kind, colon, texts = what.partition(":")
         if colon and kind in KINDS:
-            steps.append(Step(int(client), kind, tuple(texts.split(" | "))))
+            steps.append(Step(int(client), kind, tuple(texts.strip().split(" | "))))
         else:
             steps.append(Step(int(client), "query", (what,)))
     count = max(step.client for step in steps) + 1
