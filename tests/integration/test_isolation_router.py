@@ -3,6 +3,8 @@
 As in test_isolation_state.py: conversations, played directly and through the router and compared.
 """
 
+# ruff: noqa: E501  (a statement is a line)
+
 from __future__ import annotations
 
 import time

@@ -3,6 +3,8 @@
 As in test_isolation_state.py: conversations, played directly and through the router and compared.
 """
 
+# ruff: noqa: E501, ISC004, S608  (a statement is a line)
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -136,7 +138,7 @@ MADE = {
         "select fz.over('x'::text)",
     ),
     "names that need quotes": (
-        f"create function fz.\"Sets It\"() returns text language sql as $$ select {SETS} $$", "select fz.\"Sets It\"()",
+        f'create function fz."Sets It"() returns text language sql as $$ select {SETS} $$', 'select fz."Sets It"()',
     ),
     "a FunctionCall": ("select 1", "call: 2078 | app.a | A | t", "app.a"),
     "SET in a function of pg_temp": (

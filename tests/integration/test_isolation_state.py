@@ -5,6 +5,8 @@ message by message (tests/session_fuzz; world.sql has the functions and tables).
 every server connection of the pool.
 """
 
+# ruff: noqa: E501  (a statement is a line)
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

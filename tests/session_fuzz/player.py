@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import struct
 from dataclasses import dataclass
@@ -78,10 +79,8 @@ class Player:
 
     def close(self) -> None:
         """Leave."""
-        try:
+        with contextlib.suppress(OSError):
             self.raw.send(TERMINATE)
-        except OSError:
-            pass
         self.raw.close()
 
     def _answer(self, said: list[Message]) -> Answer:
@@ -109,24 +108,27 @@ def notification(body: bytes) -> str:
 
 def encoded(step: Step) -> bytes:
     """Give a step's messages."""
-    first = step.texts[0]
-    if step.kind == "query":
-        return query(first)
-    if step.kind == "pipeline":
-        return b"".join(parse(sql) + bind() + DESCRIBE + EXECUTE for sql in step.texts) + SYNC
-    if step.kind == "parse":
-        return parse(step.texts[1], first) + SYNC
-    if step.kind == "describe":
-        return parse(step.texts[1], first) + message(b"D", b"S" + first.encode() + b"\0") + SYNC
-    if step.kind == "close":
-        return message(b"C", b"S" + first.encode() + b"\0") + SYNC
-    if step.kind == "copy":
-        return query(first) + b"".join(message(b"d", f"{line}\n".encode()) for line in step.texts[1:]) + COPY_DONE
-    if step.kind == "call":
-        arguments = b"".join(struct.pack("!I", len(each)) + each.encode() for each in step.texts[1:])
-        return message(b"F", struct.pack("!IHH", int(first), 0, len(step.texts) - 1) + arguments + bytes(2))
-    binary = b"\0\1\0\1" if step.kind == "binary" else b"\0\0"
-    return message(b"B", b"\0" + first.encode() + b"\0" + bytes(4) + binary) + EXECUTE + SYNC
+    first = step.texts[0].encode()
+    rest = step.texts[1:]
+    match step.kind:
+        case "pipeline":
+            data = b"".join(parse(sql) + bind() + DESCRIBE + EXECUTE for sql in step.texts) + SYNC
+        case "parse" | "describe":
+            describe = message(b"D", b"S" + first + b"\0") if step.kind == "describe" else b""
+            data = parse(rest[0], step.texts[0]) + describe + SYNC
+        case "close":
+            data = message(b"C", b"S" + first + b"\0") + SYNC
+        case "bind" | "binary":
+            formats = b"\0\1\0\1" if step.kind == "binary" else b"\0\0"
+            data = message(b"B", b"\0" + first + b"\0" + bytes(4) + formats) + EXECUTE + SYNC
+        case "copy":
+            data = query(step.texts[0]) + b"".join(message(b"d", f"{line}\n".encode()) for line in rest) + COPY_DONE
+        case "call":
+            arguments = b"".join(struct.pack("!I", len(each)) + each.encode() for each in rest)
+            data = message(b"F", struct.pack("!IHH", int(first), 0, len(rest)) + arguments + bytes(2))
+        case _:
+            data = query(step.texts[0])
+    return data
 
 
 def text(said: Message) -> str:

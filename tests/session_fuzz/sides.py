@@ -7,9 +7,8 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-import psycopg
 from support.front import running
 from support.router import static_cluster
 from support.torture import shrink
@@ -61,7 +60,7 @@ class Known:
 
 
 def known_differences(path: Path = HERE / "known_differences.txt") -> list[Known]:
-    """Read the list: three lines each (statement, direct, routed: regular expressions) under a comment that says why."""
+    """Read the list: under a comment that says why, regular expressions for the statement and both answers."""
     found = []
     for part in path.read_text().split("\n\n"):
         lines = part.strip().splitlines()
@@ -114,9 +113,12 @@ class Sides:
         again = self.play(replace(story, steps=found.steps), fresh=True)
         if again is None:
             return replace(found, where=f"{found.where} (only behind the stories before it, or once)")
-        steps = shrink(list(again.steps), lambda fewer: self.play(replace(story, steps=tuple(fewer)), fresh=True) is not None)
-        last = self.play(replace(story, steps=tuple(steps)), fresh=True)
-        return last or again
+
+        def differs(steps: list[Step]) -> bool:
+            return self.play(replace(story, steps=tuple(steps)), fresh=True) is not None
+
+        steps = shrink(list(again.steps), differs)
+        return self.play(replace(story, steps=tuple(steps)), fresh=True) or again
 
     def play(self, story: Story, *, fresh: bool = False) -> Difference | None:
         """Play a story on both sides; `fresh`: on server connections that nobody had before."""
@@ -168,7 +170,7 @@ class Sides:
         """End the router's server connections for stories."""
         ours = f"usename in ('{words.USER}', '{words.SUPERUSER}') and datname <> '{DIRECT}'"
         for server in self.cluster.servers:
-            server.sql(f"select pg_terminate_backend(pid, 2000) from pg_stat_activity where {ours}")
+            server.sql(f"select pg_terminate_backend(pid, 2000) from pg_stat_activity where {ours}")  # noqa: S608
         until(lambda: not self.servers_in_use(), 5, "the router has let go of all servers")
 
     def servers_in_use(self) -> list[object]:
@@ -200,8 +202,10 @@ class Stage:
             (sides.cluster.primary.port, DIRECT), (sides.router.port, ROUTED[story.pool]),
         )  # fmt: skip
         self.clients: dict[int, tuple[Player, Player]] = {}
+        self.waits = 0
+        self.over = False  # what comes cannot be compared: it has waited too often, or has met a known difference
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -210,35 +214,38 @@ class Stage:
 
     def play(self) -> Difference | None:
         """Play all steps, then let newcomers look around."""
-        waits = 0
         for number, (user, options) in enumerate(zip(self.story.users, self.story.options, strict=True)):
             if found := self.come(number, user, options, ()):
                 return found
         for at, step in enumerate(self.story.steps):
-            said = self.story.steps[: at + 1]
-            if step.kind == "login":
-                self.leave(step.client)
-                if found := self.come(step.client, self.story.users[step.client], step.texts[0], said):
-                    return found
-                continue
-            if step.kind == "admin":
-                self.administer(step.texts[0])
-                continue
-            direct_player, routed_player = self.clients[step.client]
-            routed = routed_player.play(step)
-            self.sides.steps += 1
-            if routed.waited:
-                self.sides.waits += 1
-                waits += 1
-                if waits >= WAITS_ENOUGH or routed.status != direct_player.status:
-                    return None
-                continue
-            direct = direct_player.play(step)
-            if direct != routed:
-                if self.sides.judged(step, direct, routed):
-                    return None
-                return self.differs(said, f"at the last step, client {step.client}:", direct, routed)
+            found = self.step(step, self.story.steps[: at + 1])
+            if found or self.over:
+                return found
         return self.notified() or self.newcomers()
+
+    def step(self, step: Step, said: tuple[Step, ...]) -> Difference | None:
+        """Play one step, the last of what has been said by then."""
+        if step.kind == "admin":
+            self.administer(step.texts[0])
+            return None
+        if step.kind == "login":
+            self.leave(step.client)
+            return self.come(step.client, self.story.users[step.client], step.texts[0], said)
+        direct_player, routed_player = self.clients[step.client]
+        routed = routed_player.play(step)
+        self.sides.steps += 1
+        if routed.waited:  # PostgreSQL has not been asked: left out on both sides
+            self.sides.waits += 1
+            self.waits += 1
+            self.over = self.waits >= WAITS_ENOUGH or routed.status != direct_player.status
+            return None
+        direct = direct_player.play(step)
+        if direct == routed:
+            return None
+        if self.sides.judged(step, direct, routed):
+            self.over = direct.status != routed.status
+            return None
+        return self.differs(said, f"at the last step, client {step.client}:", direct, routed)
 
     def come(self, number: int, user: str, options: str, said: tuple[Step, ...]) -> Difference | None:
         """Log in on both sides."""
@@ -258,7 +265,7 @@ class Stage:
     def leave(self, number: int) -> None:
         """Log out on both sides, and wait until what the session had is gone."""
         direct, routed = self.clients.pop(number)
-        gone = f"select 1 from pg_stat_activity where pid = {direct.server}"
+        gone = f"select 1 from pg_stat_activity where pid = {direct.server}"  # noqa: S608
         for player in (direct, routed):
             player.close()
         until(lambda: not self.sides.cluster.primary.sql(gone), 5, "the session is over")

@@ -17,8 +17,9 @@ class Step:
     """What one client sends up to its ReadyForQuery.
 
     kind: `query`, a simple Query; `pipeline`, each text parsed, bound, described and executed before one Sync; `parse`
-    and `describe` of a named statement; `bind` and execute it (`binary` results); `close` it; `login` anew with options; `admin`: SQL on the server itself, as the
-    superuser (`{db}` is the database); `copy`: COPY FROM STDIN and its lines; `call` a function by its OID with texts.
+    and `describe` of a named statement; `bind` and execute it (`binary` results); `close` it; `login` anew with
+    options; `admin`: SQL on the server itself, as the superuser (`{db}` is the database); `copy`: COPY FROM STDIN and
+    its lines; `call` a function by its OID with texts.
     """
 
     client: int

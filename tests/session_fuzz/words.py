@@ -1,5 +1,7 @@
 """What stories are made of. `{a}` and the like stand for a value of PLACES."""
 
+# ruff: noqa: E501, S608  (a statement is a line)
+
 from __future__ import annotations
 
 USER, SUPERUSER = "fz_app", "fz_super"
@@ -179,6 +181,5 @@ NEWCOMER = (
     "select current_user, session_user",
     "select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()",
     "select count(*) from pg_class where relnamespace = pg_my_temp_schema()",
-    "select array(select name from pg_prepared_statements), array(select name from pg_cursors), "
-    "array(select pg_listening_channels())",
+    "select array(select name from pg_prepared_statements), array(select name from pg_cursors), array(select pg_listening_channels())",
 )
