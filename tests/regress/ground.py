@@ -92,6 +92,7 @@ def compared(names: Sequence[str], out: Path, runs: Sequence[str], plain: Callab
             continue
         (different if all(one == direct[0] for one in direct) else unstable).append(name)
         text = "".join(difflib.unified_diff(direct[0], routed, "direct", "routed", n=3))
+        difference.parent.mkdir(parents=True, exist_ok=True)
         difference.write_bytes(text.encode("utf-8", "surrogateescape"))
     equal = len(names) - len(unstable) - len(different)
     sys.stdout.write(
