@@ -88,8 +88,10 @@ class Difference:
         )
         only = [f"  direct  {line}" for line in self.direct if line not in self.routed]
         only += [f"  router  {line}" for line in self.routed if line not in self.direct]
+        if not (set(self.direct) - set(self.routed) and set(self.routed) - set(self.direct)):  # show where it is
+            only = [f"  direct  {line}" for line in self.direct] + [f"  router  {line}" for line in self.routed]
         lines = [f"{self.story.seed}: pool of {self.story.pool}, clients {clients}", *map(str, self.steps), self.where]
-        return "\n".join(lines + (only or ["  the same in another order"]))
+        return "\n".join(lines + only)
 
 
 @dataclass(slots=True)

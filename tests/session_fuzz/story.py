@@ -51,6 +51,8 @@ def story(seed: str) -> Story:
     options = tuple(dice.choice(words.OPTIONS) if dice.random() < 0.15 else "" for _ in range(count))
     ddl = dice.random() < 0.3
     scripts = [Author(dice, client, ddl=ddl).script() for client in range(count)]
+    if ddl:
+        scripts[0].insert(0, [Step(0, "query", (words.DDL[0],))])
     return Story(seed, pool, users, options, ddl, tuple(interleaved(dice, scripts, pool)))
 
 
@@ -106,7 +108,7 @@ class Author:
     def phrase(self) -> list[Step]:
         kind = self.dice.choices(
             (self.single, self.transaction, self.string, self.pipeline, self.named, self.look, self.login),
-            (10, 6, 2, 2, 3, 6, 0.4),
+            (10, 6, 2, 2, 8 if self.ddl else 3, 6, 0.4),
         )[0]
         return kind()
 
@@ -147,8 +149,11 @@ class Author:
         how = self.dice.random()
         if name not in self.prepared or how < 0.15:
             self.prepared.add(name)
-            text = self.fill(self.dice.choice(words.PREPARED + words.LOOKS + words.CHANGES))
-            kind = "describe" if self.dice.random() < 0.7 else "parse"
+            about_made = self.ddl and self.dice.random() < 0.6
+            texts = words.PREPARED_MADE if about_made else words.PREPARED + words.LOOKS + words.CHANGES
+            text = self.fill(self.dice.choice(texts))
+            # What has not been described may be prepared anew after DDL, which PostgreSQL does not do
+            kind = "describe" if self.ddl or self.dice.random() < 0.7 else "parse"
             return [Step(self.client, kind, (name, text)), self.bound(name)]
         if how < 0.25:
             self.prepared.discard(name)
@@ -175,7 +180,7 @@ class Author:
 
     def statement(self) -> str:
         pools = (words.CHANGES, words.LOOKS, words.DATA, words.ERRORS, words.DDL if self.ddl else words.DATA)
-        return self.fill(self.dice.choice(self.dice.choices(pools, (8, 7, 4, 0.7, 2.5))[0]))
+        return self.fill(self.dice.choice(self.dice.choices(pools, (8, 7, 4, 0.7, 8 if self.ddl else 2))[0]))
 
     def fill(self, text: str) -> str:
         """Put names and values in their places."""

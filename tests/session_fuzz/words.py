@@ -156,8 +156,12 @@ DDL = (
 )  # fmt: skip
 
 # Statements to prepare by name, beside all the others
+PREPARED_MADE = (
+    "select * from fz.made", "select a from fz.made order by a", "select a, b from fz.made", "table fz.made",
+    "insert into fz.made values (5) returning *", "insert into fz.made values (6) returning a",
+    "update fz.made set a = 7 returning *", "select * from fz.myview", "select fz.mine('x')", "select count(*) from fz.made where a = 1",
+)
 PREPARED = (
-    "select * from fz.made", "select a from fz.made order by a", "insert into fz.made values (5) returning *",
     "select * from fz.t order by id", "select v from t order by id", "select * from tmp1", "select current_setting('app.tenant', true)",
     "select * from fz.tenants order by v", "deallocate all", "select date '1/2/2003'", "select fz.mine('x')",
     "begin", "commit", "select fz.set_tenant('P')", "insert into fz.set_by_trigger values ('P')",
