@@ -38,6 +38,7 @@ from pgrouter.protocol.codes import (
 )
 from pgrouter.protocol.requests import (
     BIND,
+    CHECK,
     CLOSE,
     CLOSE_NAMED,
     CLOSE_UNNAMED,
@@ -80,6 +81,7 @@ ANSWERS: dict[int, dict[int, tuple[int, ...]]] = {
     },
     CLOSE: {ENDS: (CLOSE_COMPLETE,), ABORTS: (ERROR_RESPONSE,)},
     CLOSE_UNNAMED: {ENDS: (CLOSE_COMPLETE,), ABORTS: (ERROR_RESPONSE,)},
+    CHECK: {PART: (PARAMETER_DESCRIPTION,), ENDS: (ROW_DESCRIPTION, NO_DATA), ABORTS: (ERROR_RESPONSE,)},
     SYNC: {PART: (ERROR_RESPONSE,), ENDS: (READY_FOR_QUERY,)},  # an error here: the commit of an implicit transaction
     CLOSE_NAMED: {},  # never sent
     REFUSED: {ABORTS: (ERROR_RESPONSE,)},
@@ -87,7 +89,7 @@ ANSWERS: dict[int, dict[int, tuple[int, ...]]] = {
     COPY_END: {},  # CopyDone and CopyFail have no answer of their own
 }
 
-VERDICTS = bytearray(16 * 256)
+VERDICTS = bytearray(32 * 256)
 for _request, _meanings in ANSWERS.items():
     for _meaning, _codes in _meanings.items():
         for _code in _codes:
@@ -101,7 +103,7 @@ class Outstanding:
 
     `events` (`told`: there are some) collects what became of named statements, in order, for the owner to take:
     (PARSE_NAMED, id, True) parsed, (PARSE_NAMED, id, False) not parsed because of an error at or before it,
-    (CLOSE, id, False) not closed, and the same of CLOSE_NAMED without an id.
+    (CLOSE, id, False) not closed, and the same of CLOSE_NAMED without an id; (CHECK, id, True) described or not.
     The id is 0 where the lost request was a FAKE: the client's name is gone, the server is as it was.
     So it does of requests that change the client's unnamed statement, with the number of the change as id.
     `unnamed_lost`: nobody knows which unnamed statement the server has now; the owner sets it back.
@@ -214,8 +216,9 @@ class Outstanding:
 
     def end_front(self) -> int:
         """The oldest request has its answer."""
-        if self.front() == PARSE_NAMED:
-            self.tell(PARSE_NAMED, self.entries[self.head] >> 8, True)
+        kind: cython.int = self.front()
+        if kind == PARSE_NAMED or kind == CHECK:
+            self.tell(kind, self.entries[self.head] >> 8, True)
         self.pop()
         self.drop_copy_ends()
         return 0

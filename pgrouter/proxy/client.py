@@ -28,7 +28,7 @@ from pgrouter.proxy.link import AHEAD, MAX_BATCH, Link, bad_frame
 from pgrouter.routing.statement import Reason
 from pgrouter.server.connection import ServerConnection
 from pgrouter.session.consistency import EVENTUAL, SESSION
-from pgrouter.session.pins import NO_SEQUENCES, REFUSALS
+from pgrouter.session.pins import NO_SEQUENCES, OLD_PLAN_ROUTINE, REFUSALS
 
 log = logging.getLogger("pgrouter.client")
 
@@ -327,7 +327,7 @@ class ClientConnection(Link):
             self.second = again.refused(self, self.server, sqlstate, routine)
             if self.second is not None:
                 return True
-        if routine == again.OLD_PLAN:
+        if routine == OLD_PLAN_ROUTINE:
             self.statements.outdated()
         return False
 
@@ -350,6 +350,24 @@ class ClientConnection(Link):
     def on_named(self, events: list) -> int:
         """Follow what became of named statements."""
         return self.statements.settle(events)
+
+    def on_changed(self, shared: object, known: bytes) -> cython.bint:
+        """There was DDL: refuse what waits for the description, on a replica run it on the primary; or go a way apart."""
+        self.statements.outdated()
+        if self.server.held:
+            self.second = again.changed(self, self.server)
+            return self.second is not None
+        self.server.changed = None
+        self.server.dirty = True  # it holds the statement under the name by which others know something else
+        self.statements.part(shared, known)
+        return False
+
+    def on_deallocated(self) -> int:
+        """Forget what a DEALLOCATE has taken away."""
+        if self.deallocating is not None:
+            self.statements.deallocated(self.deallocating, self.server)
+            self.deallocating = None
+        return 0
 
     def on_parameter(self, body: bytes) -> bytes | None:
         """A RESET goes back to the startup packet's values, which the server does not know."""

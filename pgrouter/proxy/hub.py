@@ -226,6 +226,8 @@ class Hub:
             server.collector = []
             server.held = True
             server.inject(messages.query("; ".join(questions)))
+        else:
+            batch.settled()
 
     def _keep(self, client: ClientConnection, server: ServerConnection, state: int) -> None:
         """Keep a client on its server, or let it go, for what it has there."""
@@ -347,6 +349,7 @@ class Hub:
     def _take_back(self, client: ClientConnection, server: ServerConnection) -> None:
         client.server = None
         server.peer = None
+        server.changed = None
         if client.batch.effects or client.pin is not None:
             server.dirty = True
         if client.terminated and server.owed.count and not client.streams and not server.owed.copying:

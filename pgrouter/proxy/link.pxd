@@ -1,7 +1,7 @@
 from pgrouter.net cimport libc
 from pgrouter.net.gather cimport Gather
 from pgrouter.net.poller cimport Poller
-from pgrouter.protocol.framing cimport frontend_kind, impossible
+from pgrouter.protocol.framing cimport copied, frontend_kind, impossible
 from pgrouter.proxy.batch cimport Batch
 from pgrouter.proxy.requester cimport Requester
 from pgrouter.server.connection cimport ServerConnection

@@ -16,10 +16,11 @@ from pgrouter.net.gather import Gather
 from pgrouter.net.poller import Poller
 from pgrouter.protocol import messages
 from pgrouter.protocol.codes import BIND, COPY_DATA, FLUSH, FUNCTION_CALL, IDLE, PARSE, QUERY, SYNC, TERMINATE
-from pgrouter.protocol.framing import COPY, UNKNOWN, frontend_kind, impossible
+from pgrouter.protocol.framing import COPY, UNKNOWN, copied, frontend_kind, impossible
 from pgrouter.protocol.requests import FORWARD
 from pgrouter.protocol.requests import FUNCTION as R_FUNCTION
 from pgrouter.protocol.requests import QUERY as R_QUERY
+from pgrouter.proxy import again
 from pgrouter.proxy.batch import Batch
 from pgrouter.proxy.requester import Requester
 from pgrouter.server.connection import ServerConnection
@@ -57,7 +58,8 @@ class Link(Requester):
         self.elsewhere = self.reading and self.second is None and server.owner is not self.group.writer
         self.repeats = self.elsewhere or (self.second is None and self.batch.repeats)
         # A prepared statement may turn out to have an old plan: on no server that has done anything.
-        self.again = 0 if self.repeats or (self.second is None and self.statements.named) else -1
+        prepared: cython.bint = bool(self.statements.named) or bool(self.statements.parsed)
+        self.again = 0 if self.repeats or (self.second is None and prepared) else -1
         self.knows = self.group.sequences or server.written_by is None
         others: cython.bint = server.written_by is not self or server is not self.wrote  # or ours, but older
         self.takes_over = self.knows and server.written_by is not None and others and not self.reading
@@ -76,6 +78,8 @@ class Link(Requester):
         self.idle_at = self.poller.now
         server.xact_s += self.idle_at - server.linked_at
         self.batch.effects = 0
+        if self.batch.deallocates:
+            self.forget_portals(server)
         if not self.reading:
             self.wrote = server
             server.written_by = self
@@ -99,6 +103,7 @@ class Link(Requester):
         high: cython.uint
         length: cython.Py_ssize_t
         stop: cython.Py_ssize_t
+        done: cython.int
         start: cython.Py_ssize_t = pos
         server: ServerConnection = self.server
         out: Gather = self.poller.to_server
@@ -113,6 +118,8 @@ class Link(Requester):
             self.apply_profile(out)
         if self.takes_over:
             self.take_over(out)
+        if server.changed is not None:
+            again.renew_changed(self, copied(buf, pos, min(end, pos + MAX_BATCH)))
         if self.body_left:
             length = min(self.body_left, end - pos)
             out.add(pos, pos + length)
@@ -155,9 +162,12 @@ class Link(Requester):
                 break
             if pos >= self.examined and code != SYNC and code != FLUSH and code != COPY_DATA:
                 self.look_at(code, buf, pos, stop)
-            self.request(code, buf, pos, stop, out)
-            pos = stop
-        self.examined = 0
+            done = self.request(code, buf, pos, stop, out)
+            if done:
+                pos = stop
+            if done != 1:  # the server has to say something first
+                break
+        self.examined = self.examined - pos if self.examined > pos else 0
         if server.owed.count:
             server.at_sync = False  # until ReadyForQuery: an open batch may be an open (implicit) transaction
         if out.length() and server.send_gathered(out) == 1:

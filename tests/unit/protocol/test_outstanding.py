@@ -8,6 +8,7 @@ from pgrouter.protocol import codes
 from pgrouter.protocol.outstanding import ANSWERS, Outstanding
 from pgrouter.protocol.requests import (
     BIND,
+    CHECK,
     CLOSE,
     CLOSE_NAMED,
     CLOSE_UNNAMED,
@@ -33,13 +34,14 @@ _, PART, ENDS, ABORTS = range(4)
 
 KINDS = (
     QUERY, FUNCTION, PARSE, PARSE_NAMED, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, COPY_END, CLOSE_NAMED,
-    REFUSED, REFUSED_QUERY, PARSE_UNNAMED, CLOSE_UNNAMED,
+    REFUSED, REFUSED_QUERY, PARSE_UNNAMED, CLOSE_UNNAMED, CHECK,
 )  # fmt: skip
 NAMES = {
     QUERY: "Query", FUNCTION: "FunctionCall", PARSE: "Parse", PARSE_NAMED: "Parse named", BIND: "Bind",
     DESCRIBE: "Describe", EXECUTE: "Execute", CLOSE: "Close", SYNC: "Sync", COPY_END: "CopyDone",
     CLOSE_NAMED: "Close named", REFUSED: "refused", REFUSED_QUERY: "refused Query",
     PARSE_UNNAMED: "Parse unnamed", CLOSE_UNNAMED: "Close unnamed",
+    CHECK: "our Describe",
 }  # fmt: skip
 E_, Z, C, G = codes.ERROR_RESPONSE, codes.READY_FOR_QUERY, codes.COMMAND_COMPLETE, codes.COPY_IN_RESPONSE
 
