@@ -323,7 +323,7 @@ class ClientConnection(Link):
         """Run the batch again, if a replica has refused it or a plan is too old."""
         if self.second is not None:
             self.second.failed(sqlstate)
-        elif self.again > 0 and self.conversation is None:
+        elif (self.again > 0 or (self.again == 0 and self.server.held)) and self.conversation is None:
             self.second = again.refused(self, self.server, sqlstate, routine)
             if self.second is not None:
                 return True
