@@ -22,6 +22,7 @@ from pgrouter.proxy.application import Application
 from pgrouter.proxy.batch import RouteCounts
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.conversation import LimboConversation
+from pgrouter.proxy.databases import UNWATCHED_S
 from pgrouter.proxy.loss import tell
 from pgrouter.proxy.presented import forget_shared
 from pgrouter.routing.policy import PLAIN, facts_of
@@ -78,6 +79,7 @@ class Sense:
         self.unusual_strings = strings_are_unusual(settings)
         self.facts = PLAIN if facts == PLAIN else facts
         self.consistency, self.must_see_lsn = demands(settings, hub.settings.routing.read_consistency)
+        self.database = database
         self.statements = database.statements(None if client.profile.names else group.user)
         self.shared = database.shared
         self.keeps_server = limits.mode == "session"
@@ -145,6 +147,8 @@ class Hub:
             if sense.keeps_server:  # which must take its writes
                 self._pin(client, "session pooling")
             self._learn(client, sense)
+            if self.pools.poller.now - sense.database.watched_at > UNWATCHED_S:
+                self.databases.entered(client.group.database, self.pools.poller.now)
         self.logging_in.pop(client.client_id, None)
         client.idle_at = self.pools.poller.now
         if self.tells:
@@ -216,6 +220,8 @@ class Hub:
             server.dirty = True
         if effects & Effect.DDL and not effects & Effect.TEMP:
             self.databases.changed(client.group.database, bool(effects & Effect.REDEFINES))
+        elif effects & Effect.UNSEEN:
+            self.databases.suspected(client.group.database)
         questions: list[str] = []
         if effects & remains.STATE or (client.state and effects & remains.RELEASES):
             self._keep(client, server, client.state | (effects & remains.STATE))
