@@ -39,7 +39,7 @@ cdef class Batch:
     cdef readonly bint writes
     cdef bint draws
     cdef public int effects
-    cdef public bint deallocates
+    cdef public bint defers
     cdef bint unusual
     cdef bint ends
     cdef readonly bint begins

@@ -104,7 +104,7 @@ class Batch:
         self.quiet = True  # its last statement leaves nothing behind
         self.forbidden = 0  # what the pool forbids, see `session.pins`
         self.unusual = False  # something in it is not sent as it is: see `Requester.request_unusual`
-        self.deallocates = False  # a DEALLOCATE is in it, or bound to a portal of the transaction
+        self.defers = False  # a DEALLOCATE or SET is in it or bound to a portal, and counts when it is executed
         self.writes = False  # since the link something may have been written
         self.draws = False  # since the link something took values from sequences
         self.ends = False  # a COMMIT or ROLLBACK has been sent and not been answered
@@ -168,7 +168,7 @@ class Batch:
 
     def taken_back(self) -> int:
         """None of it was done: it will be looked at again."""
-        self.deallocates = False
+        self.defers = False
         self.answered()
         return self.settled()
 
@@ -204,8 +204,10 @@ class Batch:
             self.unusual = True
         if refusal == 0 and (code == BIND or code == QUERY):  # only what is bound will be executed
             self.note(statement)
-            if statement.tag in DEALLOCATIONS:
-                self.deallocates = True
+            if statement.tag in DEALLOCATIONS or (code == BIND and statement.settings):
+                self.defers = True
+            elif statement.settings:
+                self.touch(statement.settings)
         return refusal
 
     def refusal(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:
@@ -258,8 +260,6 @@ class Batch:
             self.over = False
         if statement.tx is Tx.COMMIT or statement.tag == "COMMIT":  # also one AND CHAIN
             self.commits = True
-        if statement.settings:
-            self.touch(statement.settings)
         if statement.effects & OBJECTS:
             self.statements.unsettled = True
             if statement.effects & DATABASE and self.make_way is not None:

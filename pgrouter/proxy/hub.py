@@ -298,7 +298,7 @@ class Hub:
     def _reset(client: ClientConnection) -> dict[str, str]:
         startup = {name.lower(): value for name, value in client.startup_profile.reported or ()}
         touched = client.batch.touched
-        if client.batch.effects & Effect.DISCARD:
+        if client.batch.effects & Effect.DISCARD and (client.server is None or client.server.discarded):
             return startup
         return {name: value for name, value in startup.items() if touched is not None and touched.resets(name)}
 

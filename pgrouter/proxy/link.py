@@ -78,7 +78,7 @@ class Link(Requester):
         self.idle_at = self.poller.now
         server.xact_s += self.idle_at - server.linked_at
         self.batch.effects = 0
-        if self.batch.deallocates:
+        if self.batch.defers:
             self.forget_portals(server)
         if not self.reading:
             self.wrote = server

@@ -27,7 +27,7 @@ cdef class Requester(Peer):
     cdef readonly ServerConnection wrote
 
     cdef int request(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
-    cdef bint deallocates(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
+    cdef bint deferred(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
     cdef int forget_portals(self, ServerConnection server) except -1
     cdef bint request_unusual(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out, bint continues) except -1
     cdef bint request_of_session(self, int code, object statement, int effects, Gather out, bint continues) except -1

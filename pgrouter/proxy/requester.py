@@ -66,7 +66,7 @@ class Requester(Peer):
         self.knows = False  # what the server remembers of sequences is nobody else's
         self.takes_over = False  # or will not be, when it has forgotten
         self.asked = False  # something was sent since the link or the last ReadyForQuery with nothing owed
-        self.portals = {}  # to which a DEALLOCATE is bound
+        self.portals = {}  # to which a DEALLOCATE or SET is bound
         self.deallocating = None  # one that has been sent and not been answered
         self.open_batch = False  # frames were sent since the last Sync, Query or FunctionCall
 
@@ -88,11 +88,11 @@ class Requester(Peer):
         if code != FLUSH and frontend_kind(code) != COPY:
             self.open_batch = code != SYNC and code != QUERY and code != FUNCTION_CALL
         waits: cython.bint = False
-        if self.batch.deallocates and (code == QUERY or code == BIND or code == EXECUTE):
-            waits = self.deallocates(code, buf, pos, stop)
+        if self.batch.defers and (code == QUERY or code == BIND or code == EXECUTE):
+            waits = self.deferred(code, buf, pos, stop)
         if self.batch.unusual and (code == QUERY or code == PARSE or code == BIND or code == DESCRIBE):
             if self.request_unusual(code, buf, pos, stop, out, continues):
-                return 1
+                return not server.held
         if code == QUERY:
             server.queries += 1
             server.unnamed = None  # a simple Query ends the unnamed statement
@@ -124,34 +124,37 @@ class Requester(Peer):
             return 2
         return 1
 
-    def deallocates(
+    def deferred(
         self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t
     ) -> cython.bint:
-        """Whether a Query is a DEALLOCATE, or an Execute is of a portal that one is bound to; note what is bound.
+        """Act on a DEALLOCATE or SET when it is executed, for a portal may never be, and then not in order of the Binds.
 
-        What names stand for behind it is known when it has been answered: a portal may never be executed, and then
-        not in the order in which it was bound.
+        Gives whether it is a DEALLOCATE: what names stand for behind it is known when it has been answered.
         """
         statement = self.statements.class_of(code, buf, pos, stop) if code != EXECUTE else None
         portal = b"" if code == QUERY else copied(buf, pos + 5, max(pos + 5, end_of_string(buf, pos + 5, stop)))
         if code == EXECUTE:
-            self.deallocating = self.portals.get(portal)
-        elif statement is None or statement is FOLLOWS or statement.tag not in DEALLOCATIONS:
-            self.portals.pop(portal, None)
+            statement = self.portals.get(portal)
+        elif statement is FOLLOWS:
+            statement = None
+        if code == BIND:
+            if statement is not None and (statement.tag in DEALLOCATIONS or statement.settings):
+                self.portals[portal] = statement
+            else:
+                self.portals.pop(portal, None)
             return False
-        elif code == BIND:
-            self.portals[portal] = statement
+        if code == EXECUTE and statement is not None and statement.settings:
+            self.batch.touch(statement.settings)
+            self.resets = self.batch.resets
+        if statement is None or statement.tag not in DEALLOCATIONS:
             return False
-        else:
-            self.deallocating = statement
-        if self.deallocating is None:
-            return False
+        self.deallocating = statement
         self.discards = True  # what the server says of it is to be looked at
         return True
 
     def forget_portals(self, server: ServerConnection) -> int:
         """The transaction is over, and with it its portals: a DEALLOCATE that was bound and not executed, too."""
-        self.batch.deallocates = False
+        self.batch.defers = False
         self.portals = {}
         self.deallocating = None
         if server.presented:  # what it was to take away is still there
@@ -196,6 +199,9 @@ class Requester(Peer):
             self.refuse(code, NO_SEQUENCES, False, out)
             return True
         if effects & NAMES:
+            if code == QUERY and self.server.owed.count and not continues:  # maybe in a transaction that has failed
+                self.server.held = True
+                return True
             if runs:
                 present(self, statement, out, code == QUERY, continues)
             else:
