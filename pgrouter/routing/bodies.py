@@ -51,7 +51,7 @@ CHECKPOINT LOCK_P UIDENT REFRESH IMPORT_P GRANT DO COMMIT ROLLBACK
 """.split()  # noqa: SIM905
 )
 _UNREAD = frozenset({"EXECUTE", "UIDENT", "DO", "LOAD"})
-_BEFORE_STATEMENT = frozenset({"ASCII_59", "BEGIN_P", "THEN", "ELSE", "LOOP", "IDENT"})  # LOOP is a word to the lexer
+_BEFORE_STATEMENT = frozenset({";", "begin", "then", "else", "loop", ">>"})
 _CONSTANTS = frozenset({"SCONST", "ICONST", "FCONST", "USCONST", "BCONST", "XCONST", "PARAM"})
 
 
@@ -287,7 +287,7 @@ def _cut(source: str, body: Body) -> None:
             body.unread = True  # what no query tells, or under a name that is computed
         if name == "SCONST" and "." in written[at]:
             body.settings.add(written[at].strip("'").lower())
-        if name == "SET" and (at == 0 or names_of[at - 1] in _BEFORE_STATEMENT):
+        if name == "SET" and (at == 0 or words[at - 1] in _BEFORE_STATEMENT):
             body.settings |= _set_names(words[at + 1 : at + 5])
             body.words |= {"set_config"}
     body.words |= frozenset(words) - {""}

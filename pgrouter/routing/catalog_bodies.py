@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # Behind LIKE, IN, CASE, NULLIF, BETWEEN, ORDER BY and their like, without a sign of their own in a text
 UNSPOKEN = frozenset({"=", "<>", "<", ">", "<=", ">=", "~~", "!~~", "~~*", "!~~*", "~"})
 # Words that begin what is left in a session, where a body could not be parsed
-_LEAVING = frozenset({"set_config", "temp", "temporary", "pg_temp", "listen", "unlisten", "prepare", "hold"})
+_LEAVING = frozenset("set_config temp temporary pg_temp reset listen unlisten prepare hold".split())  # noqa: SIM905
 
 
 class _Themselves:
