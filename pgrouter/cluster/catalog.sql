@@ -121,6 +121,8 @@ SELECT pg_catalog.json_build_object(
 'written', (
     SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(relation::bigint, tree)), '[]') FROM (
         SELECT d.adrelid, d.adbin::pg_catalog.text FROM pg_catalog.pg_attrdef d
+        UNION ALL SELECT a.attrelid, '{NEXTVALUEEXPR}' FROM pg_catalog.pg_attribute a
+            WHERE a.attidentity OPERATOR(pg_catalog.<>) ''
         UNION ALL SELECT k.conrelid, k.conbin::pg_catalog.text FROM pg_catalog.pg_constraint k
             WHERE k.conrelid OPERATOR(pg_catalog.<>) 0 AND k.conbin IS NOT NULL
         UNION ALL SELECT i.indrelid, x FROM pg_catalog.pg_index i,

@@ -8,7 +8,7 @@ SELECT pg_catalog.md5(pg_catalog.string_agg(line, ',' ORDER BY line)) FROM (
     UNION ALL SELECT pg_catalog.concat_ws('.', 'a', aggfnoid::pg_catalog.oid, xmin) FROM pg_catalog.pg_aggregate WHERE aggfnoid OPERATOR(pg_catalog.>=) 16384
     UNION ALL SELECT pg_catalog.concat_ws('.', 'r', oid, relname, relkind, relpersistence, relrowsecurity, relnamespace)
         FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.>=) 16384 AND relkind OPERATOR(pg_catalog.=) ANY ('{r,p,v,m,f,S}') AND relpersistence OPERATOR(pg_catalog.<>) 't'
-    UNION ALL SELECT pg_catalog.concat_ws('.', 'u', a.attrelid, a.attnum, a.attname, a.atttypid)
+    UNION ALL SELECT pg_catalog.concat_ws('.', 'u', a.attrelid, a.attnum, a.attname, a.atttypid, a.attidentity)
         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) a.attrelid
         WHERE c.oid OPERATOR(pg_catalog.>=) 16384 AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,v,m,f,S,c}') AND c.relpersistence OPERATOR(pg_catalog.<>) 't'
           AND a.attnum OPERATOR(pg_catalog.>) 0

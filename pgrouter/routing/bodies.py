@@ -104,7 +104,7 @@ def read_block(block: Node, types: Mapping[str, int], rows: Rows) -> Body:
 
 def read_function(function: Node, language: str, types: Mapping[str, int], rows: Rows) -> Body:
     """Read a CREATE FUNCTION statement that was parsed."""
-    options = {option["DefElem"]["defname"]: option["DefElem"].get("arg", {}) for option in function["options"]}
+    options = {option["DefElem"]["defname"]: option["DefElem"].get("arg", {}) for option in function.get("options", ())}
     source = "".join(names(options.get("as", {}).get("List", {}).get("items", [])))
     return _read(function, language, source, types, rows)
 

@@ -51,7 +51,7 @@ def run(body: Body, catalog: Catalog, examine: Callable[[str, Node, Findings], S
         kind, content = next(iter(query.items()))
         statement = examine(kind, content, found)
         ran.leave(in_code(statement.effects), statement.through or _said(statement))
-        if statement.draws or statement.verdict.draws:
+        if statement.draws:
             ran.effects |= Effect.DRAWS
         _settings(statement, ran)
         ran.functions |= found.functions

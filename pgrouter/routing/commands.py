@@ -49,9 +49,11 @@ def examine(kind: str, node: Node, found: Findings) -> Statement:
 
 def _primary(node: Node, found: Findings, tag: str, reason: str, effects: int) -> Statement:
     found.creates = bool(effects & Effect.DDL)
+    walk(node, found)  # for the functions in it: an INSERT may call set_config
+    if not knowledge.DEFINING.isdisjoint(node):
+        found.forget()
     if found.creates or not knowledge.WITH_EVENTS.isdisjoint(node):
         fire(found)
-    walk(node, found)  # for the functions in it: an INSERT may call set_config
     _rewritten(node, found)
     temporary = any(objection[1] == Reason.TEMPORARY for objection in found.objections)
     temporary = temporary or bool(effects & Effect.DDL and _names_temporary(node))

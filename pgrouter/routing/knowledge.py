@@ -70,6 +70,13 @@ DropUserMappingStmt ImportForeignSchemaStmt ReassignOwnedStmt ReplicaIdentityStm
 """.split()
 )
 
+# DDL whose expressions are kept, not evaluated
+DEFINING: frozenset[str] = frozenset(
+    """
+ViewStmt CreateFunctionStmt CreateStmt CreatePolicyStmt AlterPolicyStmt RuleStmt CreateTrigStmt CreateDomainStmt
+CreateForeignTableStmt
+""".split()
+)
 # What runs event triggers besides DDL
 WITH_EVENTS: frozenset[str] = frozenset({"RefreshMatViewStmt", "SecLabelStmt", "CommentStmt", "ReindexStmt"})
 # What may evaluate all that belongs to a relation: defaults and checks when it is rewritten, an index's expressions

@@ -129,7 +129,6 @@ NO_ROLE = Setting("role", None)  # what becomes of the role when the session use
 
 _REPLICA, _SESSION, _NO_TX, _BEGIN_READ_ONLY = Target.REPLICA, Target.SESSION, Tx.NONE, Tx.BEGIN_READ_ONLY
 _STATELESS = frozenset({Reason.TRANSACTION, Reason.SETTING, Reason.EXPLAIN, Reason.POSITION})
-_DRAWING = frozenset({"INSERT", "MERGE", "COPY"})  # into a table whose defaults call nextval()
 _NOT_IN_WAL = int(Effect.SETTINGS | Effect.INSTEAD)
 _verdict = cache(Verdict)  # shared: reasons are few
 
@@ -148,7 +147,7 @@ class Statement(Struct, frozen=True, gc=False):  # gc: a cache of many of them m
     overridable: bool = False  # on the primary by caution or meaning, not by writing syntax: a hint may move it
     custom: tuple[str, ...] = ()  # custom settings of which it speaks, as strings or in code that it brings along
     through: str = ""  # what leads to CODE or OTHER_STATE: "set_config through set_tenant"
-    draws: bool = False  # code that it runs may take values from sequences
+    draws: bool = False  # it, or code that it runs, may take values from sequences
     functions: tuple[str, ...] = ()  # names as written, folded by the parser: "f" or "schema.f"
     relations: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ()
@@ -157,8 +156,7 @@ class Statement(Struct, frozen=True, gc=False):  # gc: a cache of many of them m
     def __post_init__(self) -> None:
         reads = self.target is _REPLICA or (self.target is _SESSION and self.tx is _BEGIN_READ_ONLY)
         quiet = not self.effects and self.tx is _NO_TX
-        draws = self.draws or self.tag in _DRAWING or "nextval" in self.functions
         # Several in one string have the first one's reason and all their effects
         harmless = self.target is _SESSION and self.reason in _STATELESS and not self.effects & ~_NOT_IN_WAL
         writes = not (reads or harmless)
-        force_setattr(self, "verdict", _verdict(reads, quiet, self.reason, draws, writes))
+        force_setattr(self, "verdict", _verdict(reads, quiet, self.reason, self.draws, writes))

@@ -88,6 +88,10 @@ class Findings:
         """Note that nobody knows what code a name stands for."""
         self.leave(int(Effect.CODE), name)
 
+    def forget(self) -> None:
+        """Note that none of it runs now."""
+        self.effects, self.cause, self.states, self.settings = 0, "", [], []
+
     def is_known_to_leave(self) -> bool:
         """Whether the catalog says that something is left."""
         return any(state.effects & STATE for state in self.states)
@@ -457,7 +461,7 @@ def write(relation: Node, found: Findings) -> None:
     elif schema in ("", "pg_catalog") and name == "pg_settings":
         found.leave(int(Effect.CODE), name)  # its rule calls set_config
     elif not (found.catalog.known and written in found.catalog.relations) and not is_system_relation(schema, name):
-        found.unknown(written)
+        found.leave(int(Effect.CODE | Effect.DRAWS), written)
 
 
 def _truncate(_: Node, value: Node, found: Findings) -> None:

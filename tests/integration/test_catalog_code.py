@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,6 +31,7 @@ CREATE EXTENSION tsm_system_rows; CREATE EXTENSION pgrowlocks;
 CREATE SCHEMA other; CREATE TYPE other.kind AS (a int);
 CREATE TABLE plain (id int PRIMARY KEY, name text);
 CREATE TABLE log (id serial, what text);
+CREATE TABLE numbered (id int GENERATED ALWAYS AS IDENTITY, what text);
 CREATE FUNCTION set_tenant(t text) RETURNS void LANGUAGE plpgsql AS
     $$ BEGIN PERFORM set_config('app.tenant', t, false); END $$;
 CREATE FUNCTION set_tenant_sql(t text) RETURNS text LANGUAGE sql AS $$ SELECT set_config('App.Sql', t, false) $$;
@@ -205,6 +207,9 @@ DO $$ DECLARE r record; BEGIN FOR r IN SELECT * FROM plain LOOP PERFORM lower(r.
 DO $$ BEGIN SET LOCAL work_mem = '1MB'; END $$
 PREPARE p AS SELECT 1
 VACUUM plain
+CREATE VIEW n AS SELECT execute_any('x')
+CREATE FUNCTION n() RETURNS text RETURN set_config('app.x', 'y', false)
+CREATE TABLE n (a text DEFAULT set_tenant_sql('x'), CHECK (check_it(1)))
 """.strip().splitlines()
 
 LEAVES = """
@@ -360,3 +365,182 @@ def test_leaves_what_no_query_tells(known: Catalog, sql: str) -> None:
     statement = classify(sql, known)
     assert statement.effects & OTHER, (Effect(statement.effects), statement.through)
     assert statement.target is not Target.REPLICA
+
+
+@pytest.mark.parametrize(("sql", "asks", "draws"), [
+    ("SELECT ask_currval()", True, False),
+    ("SELECT ask_lastval()", True, False),
+    ("SELECT ask_far()", True, False),
+    ("UPDATE t_asks SET id = 1", True, False),
+    ("SELECT ask_own()", False, True),
+    ("SELECT ask_inserted()", False, True),
+    ("SELECT draw()", False, True),
+    ("INSERT INTO log (what) VALUES ('x')", False, True),
+    ("INSERT INTO numbered (what) VALUES ('x')", False, True),
+    ("COPY log FROM STDIN", False, True),
+    ("MERGE INTO log USING plain p ON p.id = log.id WHEN NOT MATCHED THEN INSERT (what) VALUES ('x')", False, True),
+    ("INSERT INTO plain VALUES (nextval('log_id_seq'))", False, True),
+    ("INSERT INTO plain VALUES (currval('log_id_seq'))", True, False),
+    ("DO $$ BEGIN PERFORM lastval(); END $$", True, False),
+    ("DO $$ BEGIN PERFORM draw(); PERFORM lastval(); END $$", False, True),
+    ("SELECT draw(); SELECT lastval()", False, True),
+    ("SELECT lower('x')", False, False),
+])  # fmt: skip
+def test_values_of_sequences(known: Catalog, sql: str, asks: bool, draws: bool) -> None:  # noqa: FBT001
+    statement = classify(sql, known)
+    assert (bool(statement.effects & SEQUENCES), statement.verdict.draws) == (asks, draws)
+    assert not statement.effects & Effect.DRAWS
+
+
+@pytest.mark.parametrize("sql", [
+    "SELECT custom_locally()", "SELECT custom_locally_too()", "SELECT with_custom()",
+    "DO $$ BEGIN SET LOCAL app.x = 'y'; END $$", "SELECT set_config($1, 'x', true)",
+])  # fmt: skip
+def test_custom_settings_of_a_transaction(known: Catalog, sql: str) -> None:
+    assert classify(sql, known).effects & (CODE | OTHER | CUSTOM) == CUSTOM
+
+
+def test_the_names_of_all_custom_settings_are_known(known: Catalog) -> None:
+    assert known.settings >= {
+        "app.tenant", "app.sql", "app.atomic", "a.s", "app.local", "app.local2", "app.around", "app.read", "app.proc",
+        "app.step", "app.check", "app.trigger", "app.default", "app.policy", "app.using", "app.by_policy", "app.rule",
+        "app.view", "app.stored", "app.op", "app.cast", "app.attribute", "app.argument",
+    }  # fmt: skip
+    assert "work_mem" not in known.settings
+
+
+@pytest.mark.parametrize(("sql", "custom"), [
+    ("SELECT current_setting('App.One', true), set_config('app.two', 'x', false)", ("app.one", "app.two")),
+    ("SELECT current_setting('work_mem')", ()),
+    ("DO $$ BEGIN PERFORM current_setting('app.a'); SET app.b = 1; EXECUTE 'set app.c = 1'; END $$",
+     ("app.a", "app.b", "app.c")),
+    ("CREATE FUNCTION f() RETURNS text LANGUAGE sql SET app.a = 1 AS $$ SELECT set_config('app.b', 'x', false) $$",
+     ("app.a", "app.b")),
+    ("CREATE FUNCTION f() RETURNS text RETURN current_setting('app.a')", ("app.a",)),
+    ("CREATE PROCEDURE f() LANGUAGE plpgsql AS $$ BEGIN SET LOCAL app.a = 1; END $$", ("app.a",)),
+    ("CREATE POLICY p ON plain USING (name = current_setting('app.a'))", ("app.a",)),
+    ("CREATE VIEW v AS SELECT current_setting('app.a')", ("app.a",)),
+    ("ALTER TABLE plain ALTER name SET DEFAULT current_setting('app.a')", ("app.a",)),
+    ("SELECT 1; SELECT current_setting('app.a')", ("app.a",)),
+])  # fmt: skip
+def test_a_statement_tells_the_custom_settings_that_it_brings_along(
+    known: Catalog, sql: str, custom: tuple[str, ...]
+) -> None:
+    assert classify(sql, known).custom == custom
+
+
+def test_set_config_for_a_transaction_is_set_local(known: Catalog) -> None:
+    statement = classify("SELECT set_config('app.x', 'y', true), set_config('app.z', $1, true)", known)
+    assert statement.settings == (Setting("app.x", "y", is_local=True), Setting("app.z", "", is_local=True))
+    assert statement.effects == 0
+
+
+def test_it_is_told_through_what(known: Catalog) -> None:
+    assert classify("SELECT calls_it()", known).through == "set_config through set_tenant"
+    assert classify("SELECT * FROM v_over", known).through == "set_config through v_sets"
+    assert classify("INSERT INTO v_writable_2 VALUES (1)", known).through == "set_config through trigger_set"
+    assert classify("SELECT execute_any('x')", known).through == "EXECUTE through execute_any"
+    assert classify("SELECT seed_it()", known).through == "setseed through seed_it"
+    assert classify("SELECT 1", known).through == ""
+
+
+@pytest.mark.parametrize("sql", [
+    "SELECT f()", "SELECT * FROM t", "INSERT INTO t VALUES (1)", "CALL p()", "SELECT 1 ### 2", "SELECT 'x'::mood",
+    "DO 'begin perform f(); end'", "CREATE TABLE x (a int)", "TRUNCATE t", "COPY t FROM STDIN",
+])  # fmt: skip
+def test_while_the_catalog_is_read_names_are_code(sql: str) -> None:
+    assert classify(sql, pending(configured(Routing()))).effects & (CODE | OTHER) == CODE
+
+
+def test_what_the_configuration_says_of_functions(streaming: StreamingCluster, known: Catalog) -> None:
+    said = judge(
+        streaming.primary, DATABASE, stateless_functions=("set_tenant", "public.trigger_set", "execute_any"),
+        stateful_functions=("lock_xact", "trigger_plain"), read_only_functions=("set_steadily",),
+        write_functions=("lock_it",),
+    )  # fmt: skip
+    for sql in ("SELECT set_tenant('x')", "SELECT calls_it()", "INSERT INTO t_row VALUES (1)", "SELECT execute_any('')"):
+        assert classify(sql, known).effects & (CODE | OTHER), sql
+        assert not classify(sql, said).effects & (CODE | OTHER), sql
+        assert classify(sql, said).target is Target.PRIMARY
+    for sql in ("SELECT lock_xact()", "INSERT INTO t_calm VALUES (1)"):
+        assert classify(sql, said).effects & OTHER, sql
+    assert classify("SELECT set_steadily('x')", said).target is Target.REPLICA
+    assert not classify("SELECT set_steadily('x')", said).effects
+    assert classify("SELECT lock_it()", said).effects & (CODE | OTHER) == CODE
+
+
+def test_c_of_no_known_extension_and_other_languages_may_leave_anything(known: Catalog) -> None:
+    facts = read_facts_of_extension("strange")
+    catalog = Judged(facts, configured(Routing())).catalog(None)
+    assert classify("SELECT in_c()", catalog).effects & OTHER
+    assert not classify("SELECT in_steady_c()", catalog).effects
+    assert classify("SELECT in_perl()", catalog).effects & OTHER
+    listed = Judged(read_facts_of_extension("postgis"), configured(Routing())).catalog(None)
+    assert not classify("SELECT in_c()", listed).effects
+
+
+def read_facts_of_extension(extension: str):
+    """Give a catalog with functions that no test server can have: there is no such extension, no PL/Perl."""
+    functions = [
+        [20000, "public", "in_c", "f", "v", "c", 0, 0, False, [], 23, "", [], [], [], False, extension, []],
+        [20001, "public", "in_steady_c", "f", "s", "c", 0, 0, False, [], 23, "", [], [], [], False, extension, []],
+        [20002, "public", "in_perl", "f", "s", "plperl", 0, 0, False, [], 23, "", [], [], [], False, "", []],
+    ]
+    empty = dict.fromkeys(
+        ("paths", "builtin_relations", "rival_functions", "rival_operators", "implicit_casts", "relations", "types",
+         "operators", "casts", "written", "rules", "triggers", "foreign_keys", "event_triggers"), []
+    )  # fmt: skip
+    document = empty | {
+        "schemas": ["public"], "search_path": "public", "builtin_functions": {}, "builtin_types": {},
+        "functions": functions,
+    }  # fmt: skip
+    return read_facts(json.dumps(document))
+
+
+CHANGES = [
+    "ALTER TABLE d ADD CHECK (id > 0)",
+    "ALTER TABLE d ALTER id SET DEFAULT 3",
+    "CREATE INDEX ON d ((id + 1))",
+    "CREATE INDEX ON d (id) WHERE id > 1",
+    "CREATE TRIGGER x AFTER INSERT ON d FOR EACH ROW EXECUTE FUNCTION d_trigger()",
+    "DROP TRIGGER x ON d",
+    "CREATE POLICY p ON d FOR INSERT WITH CHECK (id > 0)",
+    "ALTER POLICY p ON d WITH CHECK (id > 1)",
+    "CREATE RULE r AS ON DELETE TO d DO NOTHING",
+    "ALTER TABLE e ADD FOREIGN KEY (id) REFERENCES d ON DELETE CASCADE",
+    "CREATE EVENT TRIGGER ev ON sql_drop EXECUTE FUNCTION d_event()",
+    "DROP EVENT TRIGGER ev",
+    "CREATE OR REPLACE FUNCTION d_trigger() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+    "CREATE OR REPLACE PROCEDURE d_proc() LANGUAGE plpgsql AS 'BEGIN NULL; END'",
+    "CREATE EXTENSION hstore",
+]
+
+
+def test_event_triggers_and_the_digest(streaming: StreamingCluster) -> None:
+    primary, name = streaming.primary, f"{DATABASE}_2"
+    primary.sql(f"CREATE DATABASE {name}")
+    try:
+        primary.sql(
+            "CREATE TABLE d (id int PRIMARY KEY); CREATE TABLE e (id int);"
+            "CREATE FUNCTION d_trigger() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+            "CREATE FUNCTION d_event() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN SET ROLE postgres; END';",
+            dbname=name,
+        )
+        assert not classify("CREATE TABLE x (a int)", judge(primary, name)).effects & CODE
+        digests = [primary.sql(DIGEST, dbname=name)]
+        for change in CHANGES:
+            primary.sql(change, dbname=name)
+            digests.append(primary.sql(DIGEST, dbname=name))
+            assert digests[-1] != digests[-2], change
+            if change.startswith("CREATE EVENT"):
+                known = judge(primary, name)
+                ddl = ["CREATE TABLE x (a int)", "SELECT 1 INTO x", "DROP VIEW v", "GRANT SELECT ON d TO PUBLIC",
+                       "COMMENT ON TABLE d IS 'x'", "CREATE TABLE x AS SELECT 1", "ALTER TABLE d ADD x int",
+                       "DO 'begin create table x (a int); end'"]  # fmt: skip
+                for sql in ddl:
+                    assert classify(sql, known).effects & CODE, sql
+                assert not classify("INSERT INTO d VALUES (1)", known).effects
+        primary.sql("INSERT INTO d VALUES (7)", dbname=name)
+        assert primary.sql(DIGEST, dbname=name) == digests[-1]
+    finally:
+        primary.sql(f"DROP DATABASE {name} WITH (FORCE)")
