@@ -11,7 +11,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from pgrouter.routing import bodies
-from pgrouter.routing.catalog import State
+from pgrouter.routing.catalog import NO_STATE, State
 from pgrouter.routing.catalog_facts import FIRST_NORMAL
 from pgrouter.routing.catalog_graph import Key
 from pgrouter.routing.catalog_names import Names
@@ -44,7 +44,8 @@ class _Themselves:
         return one + other
 
     def state(self, key: Key) -> State:
-        return State(0, "", (key,))
+        # Of the rest `why` tells already
+        return State(0, "", (key,)) if key.kind in ("written", "events") else NO_STATE
 
 
 class Bodies:

@@ -31,7 +31,7 @@ from pgrouter.routing.catalog_names import Names, Paths
 from pgrouter.routing.extensions import ANYTHING, left_by
 from pgrouter.routing.functions import effects_of_builtin, in_code, why_builtin, why_relation
 from pgrouter.routing.knowledge import EXTENSION_SAFE_VOLATILE, EXTENSION_SQL_IN_STRING, RUNS_SQL
-from pgrouter.routing.node_trees import references
+from pgrouter.routing.node_trees import References, references
 from pgrouter.routing.statement import Effect
 
 if TYPE_CHECKING:
@@ -144,12 +144,15 @@ def _graph(facts: Facts, configured: Catalog, settings: set[str]) -> Graph:
 class _Trees:
     def __init__(self, facts: Facts, graph: Graph, settings: set[str]) -> None:
         self._graph, self._settings = graph, settings
+        self._read: dict[str, References] = {}  # a view's query is looked at twice
         self._functions_of_operators = {row.oid: row.function for row in facts.operators}
 
     def follow(self, key: Key, trees: Iterable[str]) -> None:
         """Refer to what expressions refer to that PostgreSQL has parsed."""
         for tree in trees:
-            found = references(tree)
+            found = self._read.get(tree) or references(tree)
+            if key.kind == "only":
+                self._read[tree] = found
             self._graph.spoil(key, found.why)
             self._settings |= found.settings
             if found.sets_any:
@@ -251,8 +254,8 @@ def _writes(facts: Facts, graph: Graph, follow: Callable[[Key, Iterable[str]], N
         graph.refer(key, _keys("type", (number for _, number in relation.columns if number >= FIRST_NORMAL)))
         if relation.kind == "v":
             follow(key, relation.trees)
-        graph.refer(Key("written", 0), [key])
-        graph.refer(Key("relation", 0), [Key("relation", relation.oid)])
+    graph.refer(Key("written", 0), _keys("written", (relation.oid for relation in facts.relations)))
+    graph.refer(Key("relation", 0), _keys("relation", (relation.oid for relation in facts.relations)))
     for number, tree in (*facts.written, *facts.rules):
         follow(Key("written", number), [tree])
     for number, function in facts.triggers:

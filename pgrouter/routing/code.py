@@ -50,7 +50,8 @@ def run(body: Body, catalog: Catalog, examine: Callable[[str, Node, Findings], S
         found = Findings(catalog, body.variables)
         kind, content = next(iter(query.items()))
         statement = examine(kind, content, found)
-        ran.leave(in_code(statement.effects), statement.through or _said(statement))
+        if statement.effects:
+            ran.leave(in_code(statement.effects), statement.through or _said(statement))
         if statement.draws:
             ran.effects |= Effect.DRAWS
         _settings(statement, ran)

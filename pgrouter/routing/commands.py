@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pgrouter.routing.nodes import Node
 
 _HOLD = 0x20  # CURSOR_OPT_HOLD, parsenodes.h
+_DRAWS, _SEQUENCES = int(Effect.DRAWS), int(Effect.SEQUENCES)
 _UNKNOWN_SETTING = int(Effect.SETTINGS | Effect.OTHER_STATE)
 
 
@@ -65,11 +66,11 @@ def _primary(node: Node, found: Findings, tag: str, reason: str, effects: int) -
 def _left(found: Findings, effects: int) -> dict[str, Any]:
     """Give what all statements have that were walked through: what they leave, and the names in them."""
     effects |= found.effects
-    drawn = bool(effects & Effect.DRAWS)
-    if drawn and any(state.effects & Effect.DRAWS for state in found.states):
-        effects &= ~Effect.SEQUENCES  # code that asks for them has got them itself, or it may have
+    drawn = bool(effects & _DRAWS)
+    if drawn and any(state.effects & _DRAWS for state in found.states):
+        effects &= ~_SEQUENCES  # code that asks for them has got them itself, or it may have
     return {
-        "effects": int(effects & ~Effect.DRAWS),
+        "effects": int(effects) & ~_DRAWS,
         "literal_sensitive": found.literal_sensitive,
         "custom": tuple(found.custom),
         "through": found.cause,
@@ -114,8 +115,8 @@ def _read(
         position, reason, cause, overridable = found.first()
     effects = Effect.TEMP if any(objection[1] == Reason.TEMPORARY for objection in found.objections) else 0
     left = _left(found, effects)
-    if left["effects"] & Effect.SEQUENCES and found.functions.keys() & knowledge.NEXT_VALUES:
-        left["effects"] &= ~Effect.SEQUENCES
+    if left["effects"] & _SEQUENCES and found.functions.keys() & knowledge.NEXT_VALUES:
+        left["effects"] &= ~_SEQUENCES
     overridable = overridable and not found.is_known_to_leave()  # nothing may be left on a replica
     return Statement(target, reason, cause=cause, position=position, tag=tag, overridable=overridable, **left)
 

@@ -15,14 +15,17 @@ _SPREADING = int(Effect.OTHER_STATE | Effect.SEQUENCES | Effect.DRAWS | Effect.C
 _DDL = int(Effect.DDL | Effect.REDEFINES)
 
 STATE = int(Effect.CODE | Effect.OTHER_STATE)
+CODE, TEMP = int(Effect.CODE), int(Effect.TEMP)
 
 
 def in_code(effects: int) -> int:
     """Give what a statement's effects are where it stands in the body of a function: its caller's."""
+    if not effects:
+        return 0
     spread = effects & _SPREADING
-    if not effects & Effect.TEMP:  # of temporary objects no catalog tells
+    if not effects & TEMP:  # of temporary objects no catalog tells
         spread |= effects & _DDL
-    return spread | Effect.CODE if effects & _ASKED else spread
+    return spread | CODE if effects & _ASKED else spread
 
 
 def effects_of_builtin(name: str, arguments: int = -1) -> int:

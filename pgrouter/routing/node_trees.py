@@ -40,6 +40,7 @@ class References:
 
 def references(tree: str) -> References:
     """Read a pg_node_tree."""
+    writes = _WRITES.search(tree) is not None
     operators = [number for one, more in _OPERATORS.findall(tree) for number in (one or more).split()]
     relations = _RELATIONS.findall(tree)
     return References(
@@ -48,11 +49,11 @@ def references(tree: str) -> References:
         relations=_numbers([number for number, inherits in relations if inherits == "true"]),
         only=_numbers([number for number, inherits in relations if inherits == "false"]),
         types=_numbers(_TYPES.findall(tree)),
-        why="writes" if _WRITES.search(tree) else _why_settings(tree),
-        writes=_WRITES.search(tree) is not None,
+        why="writes" if writes else _why_settings(tree),
+        writes=writes,
         draws="{NEXTVALUEEXPR" in tree,
         settings=_custom(tree),
-        sets_any=any(not name for name in map(_text, _SET.findall(tree))),
+        sets_any=":funcid 2078 " in tree and not all(_text(value) for value in _SET.findall(tree)),
     )
 
 
