@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pgrouter.routing.extensions import ANYTHING
+from pgrouter.routing.findings import Findings
 from pgrouter.routing.functions import STATE, in_code
 from pgrouter.routing.knowledge import NEXT_VALUES, SESSION_FUNCTIONS
 from pgrouter.routing.statement import Effect
-from pgrouter.routing.tree import Findings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,3 +82,5 @@ def _settings(statement: Statement, ran: Ran) -> None:
         if "." in setting.name:
             ran.custom.add(setting.name)
             ran.effects |= Effect.CUSTOM if setting.is_local else 0
+        elif setting.name == "seed":
+            ran.leave(int(Effect.OTHER_STATE), "seed")

@@ -14,9 +14,10 @@ from pgrouter.routing import builtins, knowledge, transactions
 from pgrouter.routing.bodies import language_of, read_block, read_function, words_of
 from pgrouter.routing.catalog import ANY_NAME
 from pgrouter.routing.code import run
+from pgrouter.routing.findings import Findings
 from pgrouter.routing.functions import STATE, in_code
 from pgrouter.routing.statement import Effect, Reason, Statement, Target
-from pgrouter.routing.tree import Findings, fire, rewrite, walk, write
+from pgrouter.routing.tree import fire, rewrite, walk, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -44,6 +44,8 @@ PRIMARY_COMMANDS: dict[str, tuple[str, str, int]] = {
     "CreateRoleStmt": ("CREATE ROLE", Reason.DDL, Effect.DDL),
     "CreatedbStmt": ("CREATE DATABASE", Reason.DDL, Effect.DDL | Effect.DATABASE),
     "DropdbStmt": ("DROP DATABASE", Reason.DDL, Effect.DDL | Effect.DATABASE),
+    "CreateExtensionStmt": ("CREATE EXTENSION", Reason.DDL, Effect.DDL | Effect.REDEFINES | Effect.CODE),  # a script
+    "AlterExtensionStmt": ("ALTER EXTENSION", Reason.DDL, Effect.DDL | Effect.REDEFINES | Effect.CODE),
     "DropStmt": ("DROP", Reason.DDL, Effect.DDL),
     "AlterTableStmt": ("ALTER TABLE", Reason.DDL, Effect.DDL | Effect.REDEFINES),
     "RenameStmt": ("ALTER", Reason.DDL, Effect.DDL | Effect.REDEFINES),
@@ -57,12 +59,12 @@ PRIMARY_COMMANDS: dict[str, tuple[str, str, int]] = {
 DDL_NODES: frozenset[str] = frozenset(
     """
 AlterCollationStmt AlterDatabaseRefreshCollStmt AlterDatabaseSetStmt AlterDatabaseStmt AlterDefaultPrivilegesStmt
-AlterDomainStmt AlterEnumStmt AlterEventTrigStmt AlterExtensionContentsStmt AlterExtensionStmt AlterFdwStmt
+AlterDomainStmt AlterEnumStmt AlterEventTrigStmt AlterExtensionContentsStmt AlterFdwStmt
 AlterForeignServerStmt AlterFunctionStmt AlterObjectDependsStmt AlterObjectSchemaStmt AlterOpFamilyStmt
 AlterOperatorStmt AlterOwnerStmt AlterPolicyStmt AlterPublicationStmt AlterRoleSetStmt AlterRoleStmt AlterSeqStmt
 AlterStatsStmt AlterSubscriptionStmt AlterTSConfigurationStmt AlterTSDictionaryStmt AlterTableMoveAllStmt
 AlterTableSpaceOptionsStmt AlterTypeStmt AlterUserMappingStmt CompositeTypeStmt CreateAmStmt CreateCastStmt
-CreateConversionStmt CreateDomainStmt CreateEnumStmt CreateEventTrigStmt CreateExtensionStmt CreateFdwStmt
+CreateConversionStmt CreateDomainStmt CreateEnumStmt CreateEventTrigStmt CreateFdwStmt
 CreateForeignServerStmt CreateForeignTableStmt CreateOpClassStmt CreateOpFamilyStmt CreatePLangStmt CreatePolicyStmt
 CreatePublicationStmt CreateRangeStmt CreateSchemaStmt CreateStatsStmt CreateSubscriptionStmt CreateTableSpaceStmt
 CreateTransformStmt CreateUserMappingStmt DropOwnedStmt DropRoleStmt DropSubscriptionStmt DropTableSpaceStmt

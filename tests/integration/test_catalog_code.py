@@ -54,7 +54,8 @@ CREATE FUNCTION listen_const() RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE
 CREATE FUNCTION hold_const() RETURNS void LANGUAGE plpgsql AS
     $$ BEGIN EXECUTE 'declare c cursor with hold for select 1'; END $$;
 CREATE FUNCTION prepare_const() RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'prepare p as select 1'; END $$;
-CREATE FUNCTION nothing_const() RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'insert into plain values (1)'; END $$;
+CREATE FUNCTION nothing_const() RETURNS void LANGUAGE plpgsql AS
+    $$ BEGIN EXECUTE 'insert into plain values (1)'; END $$;
 CREATE FUNCTION seed_it() RETURNS void LANGUAGE sql AS $$ SELECT setseed(0.5) $$;
 CREATE FUNCTION seed_set() RETURNS void LANGUAGE plpgsql AS $$ BEGIN SET seed = 0.5; END $$;
 CREATE FUNCTION load_it() RETURNS void LANGUAGE plpgsql AS $$ BEGIN LOAD 'plpgsql'; END $$;
@@ -298,13 +299,21 @@ DO $$ BEGIN DO 'begin set role r02; end'; END $$
 PREPARE p AS SELECT set_config('app.x', 'x', false)
 PREPARE p AS INSERT INTO t_row VALUES (1)
 EXECUTE p
+CREATE TABLE n AS EXECUTE p
+SELECT pair('x'::text)
+SELECT * FROM t_row FOR UPDATE
+CREATE EXTENSION hstore
+VACUUM FULL t_index
+SELECT * FROM nowhere
 INSERT INTO nowhere VALUES (1)
 SELECT nowhere()
 """.strip().splitlines()
 
 LEAVES_OTHER = """
 SELECT seed_it()
+SELECT seed_set()
 SELECT load_it()
+SELECT pg_temp.f()
 SELECT set_any('x')
 SELECT execute_any('x')
 SELECT execute_query('x')
@@ -365,6 +374,12 @@ def test_leaves_what_no_query_tells(known: Catalog, sql: str) -> None:
     statement = classify(sql, known)
     assert statement.effects & OTHER, (Effect(statement.effects), statement.through)
     assert statement.target is not Target.REPLICA
+
+
+def test_no_hint_leaves_anything_on_a_replica(known: Catalog) -> None:
+    for sql in ("SELECT set_tenant('x')", "SELECT set_steadily('x')", "TABLE v_sets", "SELECT execute_any('x')"):
+        assert classify(f"/* pgrouter: replica */ {sql}", known).target is Target.PRIMARY, sql
+    assert classify("/* pgrouter: replica */ SELECT lock_xact()", known).target is Target.REPLICA
 
 
 @pytest.mark.parametrize(("sql", "asks", "draws"), [
@@ -458,7 +473,8 @@ def test_what_the_configuration_says_of_functions(streaming: StreamingCluster, k
         stateful_functions=("lock_xact", "trigger_plain"), read_only_functions=("set_steadily",),
         write_functions=("lock_it",),
     )  # fmt: skip
-    for sql in ("SELECT set_tenant('x')", "SELECT calls_it()", "INSERT INTO t_row VALUES (1)", "SELECT execute_any('')"):
+    stateless = ("SELECT set_tenant('')", "SELECT calls_it()", "INSERT INTO t_row VALUES (1)", "SELECT execute_any('')")
+    for sql in stateless:
         assert classify(sql, known).effects & (CODE | OTHER), sql
         assert not classify(sql, said).effects & (CODE | OTHER), sql
         assert classify(sql, said).target is Target.PRIMARY
@@ -469,7 +485,7 @@ def test_what_the_configuration_says_of_functions(streaming: StreamingCluster, k
     assert classify("SELECT lock_it()", said).effects & (CODE | OTHER) == CODE
 
 
-def test_c_of_no_known_extension_and_other_languages_may_leave_anything(known: Catalog) -> None:
+def test_c_of_no_known_extension_and_other_languages_may_leave_anything() -> None:
     facts = read_facts_of_extension("strange")
     catalog = Judged(facts, configured(Routing())).catalog(None)
     assert classify("SELECT in_c()", catalog).effects & OTHER
@@ -486,11 +502,11 @@ def read_facts_of_extension(extension: str):
         [20001, "public", "in_steady_c", "f", "s", "c", 0, 0, False, [], 23, "", [], [], [], False, extension, []],
         [20002, "public", "in_perl", "f", "s", "plperl", 0, 0, False, [], 23, "", [], [], [], False, "", []],
     ]
-    empty = dict.fromkeys(
-        ("paths", "builtin_relations", "rival_functions", "rival_operators", "implicit_casts", "relations", "types",
-         "operators", "casts", "written", "rules", "triggers", "foreign_keys", "event_triggers"), []
+    sections = (
+        "paths", "builtin_relations", "rival_functions", "rival_operators", "implicit_casts", "relations", "types",
+        "operators", "casts", "written", "rules", "triggers", "foreign_keys", "event_triggers",
     )  # fmt: skip
-    document = empty | {
+    document = {section: [] for section in sections} | {
         "schemas": ["public"], "search_path": "public", "builtin_functions": {}, "builtin_types": {},
         "functions": functions,
     }  # fmt: skip
