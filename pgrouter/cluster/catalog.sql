@@ -116,13 +116,23 @@ SELECT pg_catalog.json_build_object(
         k.castsource::bigint, k.casttarget::bigint, k.castfunc::bigint, k.castcontext)), '[]')
     FROM pg_catalog.pg_cast k WHERE k.oid OPERATOR(pg_catalog.>=) 16384 AND k.castfunc OPERATOR(pg_catalog.<>) 0),
 
--- What a write to a relation evaluates, but for triggers: defaults, checks, expressions of indexes, policies, conditions
--- of triggers; and what a materialized view is made of again from
+-- What an INSERT evaluates besides: defaults, also those that identity columns have
+'inserted', (
+    SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(relation::bigint, tree)), '[]') FROM (
+        SELECT d.adrelid, d.adbin::pg_catalog.text FROM pg_catalog.pg_attrdef d
+            JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) d.adrelid AND a.attnum OPERATOR(pg_catalog.=) d.adnum
+            WHERE a.attgenerated OPERATOR(pg_catalog.=) ''
+        UNION ALL SELECT a.attrelid, '{NEXTVALUEEXPR}' FROM pg_catalog.pg_attribute a
+            WHERE a.attidentity OPERATOR(pg_catalog.<>) ''
+    ) s(relation, tree) WHERE relation OPERATOR(pg_catalog.>=) 16384),
+
+-- What any write to a relation evaluates, but for triggers: generated columns, checks, expressions of indexes, policies,
+-- conditions of triggers; and what a materialized view is made of again from
 'written', (
     SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(relation::bigint, tree)), '[]') FROM (
         SELECT d.adrelid, d.adbin::pg_catalog.text FROM pg_catalog.pg_attrdef d
-        UNION ALL SELECT a.attrelid, '{NEXTVALUEEXPR}' FROM pg_catalog.pg_attribute a
-            WHERE a.attidentity OPERATOR(pg_catalog.<>) ''
+            JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) d.adrelid AND a.attnum OPERATOR(pg_catalog.=) d.adnum
+            WHERE a.attgenerated OPERATOR(pg_catalog.<>) ''
         UNION ALL SELECT k.conrelid, k.conbin::pg_catalog.text FROM pg_catalog.pg_constraint k
             WHERE k.conrelid OPERATOR(pg_catalog.<>) 0 AND k.conbin IS NOT NULL
         UNION ALL SELECT i.indrelid, x FROM pg_catalog.pg_index i,

@@ -72,7 +72,8 @@ class Catalog:
     declared: Mapping[str, int] = field(default_factory=_nothing)  # and of which it says what effects they have
     # What using a name leaves in the session, where it is anything; of functions and operators see `Overload`
     reading: Mapping[str, State] = field(default_factory=_nothing)  # relations
-    writing: Mapping[str, State] = field(default_factory=_nothing)  # relations: their triggers, defaults, checks ...
+    writing: Mapping[str, State] = field(default_factory=_nothing)  # relations: their triggers, checks, policies ...
+    inserting: Mapping[str, State] = field(default_factory=_nothing)  # the same, and defaults
     casting: Mapping[str, State] = field(default_factory=_nothing)  # types
     selecting: Mapping[str, State] = field(default_factory=_nothing)  # attributes
     converting: State = NO_STATE  # implicit casts between built-in types

@@ -45,7 +45,7 @@ class _Themselves:
 
     def state(self, key: Key) -> State:
         # Of the rest `why` tells already
-        return State(0, "", (key,)) if key.kind in ("written", "events") else NO_STATE
+        return State(0, "", (key,)) if key.kind in ("written", "inserted", "events") else NO_STATE
 
 
 class Bodies:
@@ -61,7 +61,7 @@ class Bodies:
             for row in rows:
                 self._by_word[row.name].append(Key(kind, row.oid))
         for relation in facts.relations:
-            self._by_word[relation.name].append(Key("written", relation.oid))
+            self._by_word[relation.name].append(Key("inserted", relation.oid))
         for row in facts.types:
             self._types[row.name].append(Key("type", row.oid))
         for operator in facts.operators:

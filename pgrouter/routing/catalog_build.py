@@ -101,7 +101,7 @@ def _names(facts: Facts) -> dict[Key, str]:
         names[Key("relation", number)] = names[Key("only", number)] = name
     for kinds, rows in (
         (("function", "defaults"), facts.functions),
-        (("relation", "only", "written"), facts.relations),
+        (("relation", "only", "written", "inserted"), facts.relations),
         (("type",), facts.types),
         (("operator",), facts.operators),
     ):
@@ -124,6 +124,7 @@ def _graph(facts: Facts, configured: Catalog, settings: set[str]) -> Graph:
             graph.spoil(Key(kind, number), why_relation(schema, name))
         if (schema, name) == ("pg_catalog", "pg_settings"):
             graph.leave(Key("written", number), int(Effect.CODE), name)  # its rule calls set_config
+            graph.refer(Key("inserted", number), [Key("written", number)])
     follow = _Trees(facts, graph, settings).follow
     for function in facts.functions:
         _function(function, configured, graph, follow)
@@ -159,8 +160,10 @@ class _Trees:
                 self._graph.leave(key, int(Effect.OTHER_STATE), "set_config")
             if found.draws:
                 self._graph.leave(key, int(Effect.DRAWS), "")
-            if found.writes or key.kind == "written":  # a view that is written to writes to what it reads from
-                self._graph.refer(key, _keys("written", found.relations | found.only))
+            if found.writes:
+                self._graph.refer(key, _keys("inserted", found.relations | found.only))
+            elif key.kind in ("written", "inserted"):  # a view that is written to writes to what it reads from
+                self._graph.refer(key, _keys(key.kind, found.relations | found.only))
             self._graph.refer(key, _keys("function", found.functions))
             self._graph.refer(key, _keys("relation", found.relations))
             self._graph.refer(key, _keys("only", found.only))
@@ -249,17 +252,23 @@ def _operators_and_casts(facts: Facts, graph: Graph) -> None:
 def _writes(facts: Facts, graph: Graph, follow: Callable[[Key, Iterable[str]], None]) -> None:
     """Say what a write to a relation leads to."""
     for relation in facts.relations:
-        key = Key("written", relation.oid)
+        key, inserted = Key("written", relation.oid), Key("inserted", relation.oid)
+        graph.refer(inserted, [key])
+        graph.refer(inserted, _keys("inserted", relation.children))
         graph.refer(key, _keys("written", relation.children))
         graph.refer(key, _keys("type", (number for _, number in relation.columns if number >= FIRST_NORMAL)))
         if relation.kind == "v":
             follow(key, relation.trees)
+            follow(inserted, relation.trees)
     graph.refer(Key("written", 0), _keys("written", (relation.oid for relation in facts.relations)))
+    graph.refer(Key("inserted", 0), _keys("inserted", (relation.oid for relation in facts.relations)))
     graph.refer(Key("relation", 0), _keys("relation", (relation.oid for relation in facts.relations)))
     for number, tree in (*facts.written, *facts.rules):
         follow(Key("written", number), [tree])
+    for number, tree in facts.inserted:
+        follow(Key("inserted", number), [tree])
     for number, function in facts.triggers:
         graph.refer(Key("written", number), [Key("function", function)])
     for number, other in facts.foreign_keys:
-        graph.refer(Key("written", number), [Key("written", other)])
+        graph.refer(Key("written", number), [Key("inserted", other)])  # SET DEFAULT
     graph.refer(Key("events", 0), _keys("function", facts.event_triggers))

@@ -107,7 +107,8 @@ class Facts(Struct, frozen=True):
     types: list[Type]
     operators: list[Operator]
     casts: list[Cast]
-    written: list[tuple[int, str]]  # relation -> what a write to it evaluates
+    inserted: list[tuple[int, str]]  # relation -> what an INSERT evaluates: defaults
+    written: list[tuple[int, str]]  # relation -> what any write to it evaluates
     rules: list[tuple[int, str]]  # relation -> what a write to it does instead or also
     triggers: list[tuple[int, int]]  # relation -> function
     foreign_keys: list[tuple[int, int]]  # relation -> one that is written when it is
@@ -117,7 +118,7 @@ class Facts(Struct, frozen=True):
 _sections = msgspec.json.Decoder(dict[str, Raw])
 _rows = msgspec.json.Decoder(list[Raw])
 _decoders = {field.name: msgspec.json.Decoder(field.type) for field in fields(Facts)}
-_LONG = {"functions": Function, "relations": Relation, "types": Type, "written": tuple[int, str]}
+_LONG = {"functions": Function, "relations": Relation, "types": Type, "inserted": tuple[int, str], "written": tuple[int, str]}
 _row_decoders = {name: msgspec.json.Decoder(kind) for name, kind in _LONG.items()}
 
 

@@ -63,6 +63,7 @@ class Names:
         self._operators = [_named(row, self._operator(row)) for row in facts.operators]
         self._reading = self._states("relation", facts.relations)
         self._writing = self._states("written", facts.relations)
+        self._inserting = self._states("inserted", facts.relations)
         self._casting = self._states("type", facts.types)
         relations = self._system_relations(facts)
         self._base = replace(
@@ -99,6 +100,7 @@ class Names:
             operators=_grouped(self._operators, path),
             reading=_stated(self._reading, path) | self._of_any("relation"),
             writing=_stated(self._writing, path) | self._of_any("written"),
+            inserting=_stated(self._inserting, path) | self._of_any("inserted"),
             casting=_stated(self._casting, path),
             columns={name: row.value for row in self._columns for name in _written(row, path)},
             builtins_first=path is not None and "pg_catalog" not in path,

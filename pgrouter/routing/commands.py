@@ -136,7 +136,7 @@ def _explain(node: Node, found: Findings) -> Statement:
 def _copy(node: Node, found: Findings) -> Statement:
     if node.get("is_from") or node.get("is_program") or node.get("filename"):
         if node.get("is_from"):
-            write(node.get("relation", {}), found)
+            write(node.get("relation", {}), found, inserts=True)
         read = _read(node, found, "COPY")
         cause = "FROM" if node.get("is_from") else "PROGRAM" if node.get("is_program") else "TO file"
         return replace(

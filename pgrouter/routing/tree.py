@@ -340,27 +340,34 @@ def _into(_: Node, clause: Node, found: Findings) -> None:
 def _writing(node: Node, value: Node, found: Findings) -> None:
     word = next(knowledge.WRITING_NODES[key] for key in node if key in knowledge.WRITING_NODES)
     found.object(value.get("relation", {}), Reason.WRITING_CTE, word)
-    write(value.get("relation", {}), found)
+    write(value.get("relation", {}), found, inserts=word in _INSERTING or _sets_default(value))
 
 
-def write(relation: Node, found: Findings) -> None:
+def _sets_default(update: Node) -> bool:
+    """Whether an UPDATE asks for defaults: SET a = DEFAULT."""
+    values = [target.get("ResTarget", {}).get("val", {}) for target in update.get("targetList", ())]
+    # Of several columns at once it stands further inside
+    return any("SetToDefault" in value or "MultiAssignRef" in value for value in values)
+
+
+def write(relation: Node, found: Findings, *, inserts: bool) -> None:
     """Note what a write to a relation leads to."""
     if "relname" not in relation:
         return
     written = _written(relation)
-    state = found.catalog.writing.get(written)
+    state = (found.catalog.inserting if inserts else found.catalog.writing).get(written)
     schema, name = relation.get("schemaname", ""), relation["relname"]
     if state:
         found.touch(state)
     elif schema in ("", "pg_catalog") and name == "pg_settings":
         found.leave(int(Effect.CODE), name)  # its rule calls set_config
     elif not (found.catalog.known and written in found.catalog.relations) and not is_system_relation(schema, name):
-        found.leave(int(Effect.CODE | Effect.DRAWS), written)
+        found.leave(int(Effect.CODE | Effect.DRAWS) if inserts else int(Effect.CODE), written)
 
 
 def _truncate(_: Node, value: Node, found: Findings) -> None:
     for relation in value.get("relations", ()):
-        write(relation.get("RangeVar", {}), found)
+        write(relation.get("RangeVar", {}), found, inserts=False)
 
 
 def rewrite(relation: Node, found: Findings) -> None:
@@ -399,5 +406,6 @@ _LOOKS: dict[str, Callable[[Node, Any, Findings], None]] = {
     **dict.fromkeys(knowledge.WRITING_NODES, _writing),
     "TruncateStmt": _truncate,
 }
+_INSERTING = frozenset({"INSERT", "MERGE"})
 _READ_NODES = knowledge.READ_NODES
 _LEAVES = frozenset({"String", "A_Const", "fields", "name", "funcname", "names", "sval", "ival"})  # names and constants

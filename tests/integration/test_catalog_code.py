@@ -145,6 +145,7 @@ CREATE VIEW v_sets AS SELECT set_config('app.view', 'x', false) AS x;
 CREATE VIEW v_over AS SELECT * FROM v_sets;
 CREATE VIEW v_writable AS SELECT * FROM t_row;
 CREATE VIEW v_writable_2 AS SELECT id FROM v_writable;
+CREATE VIEW v_log AS SELECT * FROM log;
 CREATE VIEW v_calm AS SELECT * FROM plain;
 CREATE VIEW v_instead AS SELECT 1 AS id; CREATE TRIGGER x INSTEAD OF INSERT ON v_instead FOR EACH ROW
     EXECUTE FUNCTION trigger_set();
@@ -188,6 +189,7 @@ CALL proc_plain(NULL)
 INSERT INTO plain VALUES (1)
 INSERT INTO plain SELECT * FROM plain ON CONFLICT DO NOTHING
 UPDATE plain SET name = 'x'
+UPDATE t_default SET name = 'x'
 DELETE FROM plain
 TRUNCATE plain
 COPY plain FROM STDIN
@@ -249,6 +251,8 @@ TRUNCATE plain, t_truncate
 UPDATE t_late SET id = 1
 INSERT INTO t_when VALUES (1)
 INSERT INTO t_default (id) VALUES (1)
+UPDATE t_default SET name = DEFAULT
+UPDATE t_generated SET id = 2
 INSERT INTO t_generated (id) VALUES (1)
 INSERT INTO t_check VALUES (1)
 INSERT INTO t_index VALUES (1)
@@ -391,6 +395,11 @@ def test_no_hint_leaves_anything_on_a_replica(known: Catalog) -> None:
     ("SELECT ask_inserted()", False, True),
     ("SELECT draw()", False, True),
     ("INSERT INTO log (what) VALUES ('x')", False, True),
+    ("UPDATE log SET what = 'x'", False, False),
+    ("UPDATE log SET id = DEFAULT", False, True),
+    ("UPDATE log SET (id, what) = (DEFAULT, 'x')", False, True),
+    ("DELETE FROM log", False, False),
+    ("INSERT INTO v_log (what) VALUES ('x')", False, True),
     ("INSERT INTO numbered (what) VALUES ('x')", False, True),
     ("COPY log FROM STDIN", False, True),
     ("MERGE INTO log USING plain p ON p.id = log.id WHEN NOT MATCHED THEN INSERT (what) VALUES ('x')", False, True),
@@ -504,7 +513,7 @@ def read_facts_of_extension(extension: str):
     ]
     sections = (
         "paths", "builtin_relations", "rival_functions", "rival_operators", "implicit_casts", "relations", "types",
-        "operators", "casts", "written", "rules", "triggers", "foreign_keys", "event_triggers",
+        "operators", "casts", "inserted", "written", "rules", "triggers", "foreign_keys", "event_triggers",
     )  # fmt: skip
     document = {section: [] for section in sections} | {
         "schemas": ["public"], "search_path": "public", "builtin_functions": {}, "builtin_types": {},
