@@ -118,7 +118,8 @@ class Facts(Struct, frozen=True):
 _sections = msgspec.json.Decoder(dict[str, Raw])
 _rows = msgspec.json.Decoder(list[Raw])
 _decoders = {field.name: msgspec.json.Decoder(field.type) for field in fields(Facts)}
-_LONG = {"functions": Function, "relations": Relation, "types": Type, "inserted": tuple[int, str], "written": tuple[int, str]}
+_TREE = tuple[int, str]
+_LONG = {"functions": Function, "relations": Relation, "types": Type, "inserted": _TREE, "written": _TREE}
 _row_decoders = {name: msgspec.json.Decoder(kind) for name, kind in _LONG.items()}
 
 

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 class Key(NamedTuple):
     """An object; numbers are unique in their kind only."""
 
-    kind: str  # function, defaults (a function called without all of its arguments), relation, only (a relation
-    # without its children), written (a relation that is written to), inserted (one that rows are added to), type, operator, events (all event triggers)
-    number: int  # 0 of relation and written: any of them
+    # function, defaults (a function called without all of its arguments), relation, only (a relation without its
+    # children), written (a relation that is written to), inserted (one that gets rows), type, operator, events (all
+    # event triggers)
+    kind: str
+    number: int  # 0 of relation, written, inserted: any of them
 
 
 _THROUGH = " through "
