@@ -8,10 +8,10 @@ what they lead to shows. Names in a body mean what they do for its caller.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pgrouter.routing import bodies
-from pgrouter.routing.catalog import NO_STATE, State
+from pgrouter.routing.catalog import NO_STATE, SAFE, State
 from pgrouter.routing.catalog_facts import FIRST_NORMAL
 from pgrouter.routing.catalog_graph import Key
 from pgrouter.routing.catalog_names import Names
@@ -21,7 +21,7 @@ from pgrouter.routing.functions import effects_of_builtin, in_code, why_builtin
 from pgrouter.routing.statement import Effect, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pgrouter.routing.bodies import Body
     from pgrouter.routing.catalog import Catalog
@@ -32,6 +32,14 @@ if TYPE_CHECKING:
 UNSPOKEN = frozenset({"=", "<>", "<", ">", "<=", ">=", "~~", "!~~", "~~*", "!~~*", "~"})
 # Words that begin what is left in a session, where a body could not be parsed
 _LEAVING = frozenset("set_config temp temporary pg_temp reset listen unlisten prepare hold".split())  # noqa: SIM905
+
+
+Said = TypeVar("Said")
+
+
+def said_of(row: Function, said: Mapping[str, Said]) -> Said | None:
+    """Give what the configuration says of a function, None for nothing."""
+    return said.get(f"{row.schema}.{row.name}", said.get(row.name))
 
 
 class _Themselves:
@@ -52,7 +60,7 @@ class Bodies:
     """Reads the bodies of a catalog's functions."""
 
     def __init__(self, facts: Facts, configured: Catalog, home: tuple[str, ...]) -> None:
-        self._facts = facts
+        self._facts, self._said = facts, configured.configured
         everything = Names(facts, configured, _Themselves())
         self._at_home, self._anywhere = everything.catalog(home), everything.catalog(None)
         self._by_word: dict[str, list[Key]] = defaultdict(list)
@@ -72,8 +80,9 @@ class Bodies:
         """Read all bodies, into the graph at home and the one for anywhere; `settings` gets custom ones they name."""
         for row in self._facts.functions:
             key = Key("function", row.oid)
-            if not row.definition or (graphs[0].is_closed(key) and key in graphs[0].why):
-                continue
+            believed = said_of(row, self._said) == SAFE
+            if not row.definition or believed or (graphs[0].is_closed(key) and key in graphs[0].why):
+                continue  # all is known of it
             body = bodies.read(row.definition, row.language, self._facts.builtin_types, self._anywhere.columns)
             for at, graph in enumerate(graphs):
                 self._read(row, body, self._anywhere if at or row.own_path else self._at_home, graph, settings)

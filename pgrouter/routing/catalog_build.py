@@ -21,10 +21,10 @@ of any schema.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from pgrouter.routing.catalog import SAFE, Catalog
-from pgrouter.routing.catalog_bodies import Bodies
+from pgrouter.routing.catalog_bodies import Bodies, said_of
 from pgrouter.routing.catalog_facts import FIRST_NORMAL
 from pgrouter.routing.catalog_graph import Graph, Key
 from pgrouter.routing.catalog_names import Names, Paths
@@ -35,11 +35,9 @@ from pgrouter.routing.node_trees import References, references
 from pgrouter.routing.statement import Effect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from pgrouter.routing.catalog_facts import Facts, Function, Relation
-
-Said = TypeVar("Said")
 
 RELATION_KINDS = {"f": "foreign table", "S": "sequence"}
 UNDERSTOOD = ("sql", "plpgsql")
@@ -174,11 +172,6 @@ class _Trees:
 
 def _keys(kind: str, numbers: Iterable[int]) -> Iterator[Key]:
     return (Key(kind, number) for number in numbers)
-
-
-def said_of(row: Function, said: Mapping[str, Said]) -> Said | None:
-    """Give what the configuration says of a function, None for nothing."""
-    return said.get(f"{row.schema}.{row.name}", said.get(row.name))
 
 
 def _function(row: Function, configured: Catalog, graph: Graph, follow: Callable[[Key, Iterable[str]], None]) -> None:

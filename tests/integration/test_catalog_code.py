@@ -142,6 +142,7 @@ CREATE TRIGGER x AFTER INSERT ON parts_1 FOR EACH ROW EXECUTE FUNCTION trigger_s
 CREATE TABLE heirs (id int); CREATE TABLE heir () INHERITS (heirs);
 CREATE TRIGGER x AFTER UPDATE ON heir FOR EACH ROW EXECUTE FUNCTION trigger_set();
 CREATE VIEW v_sets AS SELECT set_config('app.view', 'x', false) AS x;
+CREATE VIEW v_believed AS SELECT set_steadily(name) FROM plain;
 CREATE VIEW v_over AS SELECT * FROM v_sets;
 CREATE VIEW v_writable AS SELECT * FROM t_row;
 CREATE VIEW v_writable_2 AS SELECT id FROM v_writable;
@@ -491,6 +492,9 @@ def test_what_the_configuration_says_of_functions(streaming: StreamingCluster, k
         assert classify(sql, said).effects & OTHER, sql
     assert classify("SELECT set_steadily('x')", said).target is Target.REPLICA
     assert not classify("SELECT set_steadily('x')", said).effects
+    for sql in ("TABLE v_believed", "SELECT * FROM plain WHERE name = set_steadily('x')"):
+        assert classify(sql, known).effects & CODE, sql
+        assert (classify(sql, said).target, classify(sql, said).effects) == (Target.REPLICA, 0), sql
     assert classify("SELECT lock_it()", said).effects & (CODE | OTHER) == CODE
 
 
