@@ -130,6 +130,8 @@ class SessionSync:
             server.dirty = True
         if effects & Effect.DDL and not effects & Effect.TEMP:
             self.hub.databases.changed(client.group.database, bool(effects & Effect.REDEFINES))
+        if effects & Effect.DEFAULTS:
+            self.hub.pools.defaults_changed()
         everything = bool(effects & Effect.CODE)
         state = 0
         if everything:

@@ -46,6 +46,8 @@ def explain(sql: str, statement: Statement) -> list[str]:
     effects = [effect.name.lower().replace("_", " ") for effect in Effect if effect & statement.effects and effect.name]
     if effects:
         lines.append(f"may leave:  {', '.join(effects)}")
+    if statement.through:
+        lines.append(f"through:    {statement.through}")
     return lines
 
 
