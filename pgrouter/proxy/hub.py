@@ -236,7 +236,9 @@ class Hub:
         if error.closes_client or client.group.parameters is None:
             client.violation(error)
         else:
-            client.conversation = LimboConversation(client, error)
+            inside = client.second is not None and client.second.inside  # a transaction, which is lost
+            client.second = None
+            client.conversation = LimboConversation(client, error, failed=inside)
 
     def server_lost(self, client: ClientConnection, server: ServerConnection, error: RouterError) -> None:
         """Tell a client what its lost server means for it."""

@@ -105,6 +105,7 @@ def _together(parts: list[Statement]) -> Statement:
         custom=tuple(dict.fromkeys(name for part in parts for name in part.custom)),
         through=next((part.through for part in parts if part.through), ""),
         draws=any(part.draws for part in parts),
+        parts=tuple(parts),
     )
 
 

@@ -58,7 +58,7 @@ def reason_of(statement: Statement) -> str:
 
 def _route(statement: Statement) -> str:
     if statement.target is Target.SESSION and statement.tx is Tx.BEGIN_READ_ONLY:
-        return "session (a read-only transaction: a replica runs all of it)"
+        return "session (a read-only transaction: begins on a replica, moves to the primary where it must)"
     return _MEANING[statement.target]
 
 

@@ -152,6 +152,7 @@ class Statement(Struct, frozen=True, gc=False):  # gc: a cache of many of them m
     functions: tuple[str, ...] = ()  # names as written, folded by the parser: "f" or "schema.f"
     relations: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ()
+    parts: tuple[Statement, ...] = ()  # the statements of a string with several
     verdict: Verdict = _verdict(False, True, "", False, True)  # derived, never given: what the data path asks
 
     def __post_init__(self) -> None:
