@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pgrouter.protocol import codes, messages
 from pgrouter.session import harvest, remains
-from pgrouter.session.settings import CALM, SESSION_TIMERS, literal
+from pgrouter.session.settings import CALM, SESSION_TIMERS, literal, milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -40,8 +40,6 @@ SELECT pg_catalog.encode(pg_catalog.convert_to(n, 'UTF8'), 'hex'),
  FROM {names} LEFT JOIN pg_catalog.pg_settings s ON pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) n"""
 _ALL = """\
 SELECT pg_catalog.lower(name) FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'session'"""
-
-_UNITS_MS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 class Readback(list):
@@ -107,12 +105,6 @@ def _reading(
         return harvest.Reading(name, value, milliseconds(value or "0") == int(reset or 0), in_session)
     is_default = is_default or bool(value and value == _text(row[5]))
     return harvest.Reading(name, value, is_default or (value is not None and defaults.get(name) == value), in_session)
-
-
-def milliseconds(text: str) -> int:
-    """Give a time limit in milliseconds, as SHOW writes it: 0, 250ms, 7s, 5min; 0 for what is none."""
-    digits = text.rstrip("abcdefghijklmnopqrstuvwxyz ")
-    return int(digits) * _UNITS_MS.get(text[len(digits) :].strip() or "ms", 1) if digits.isdigit() else 0
 
 
 def _text(hexadecimal: str | None) -> str | None:

@@ -10,7 +10,8 @@ import pytest
 
 from pgrouter.protocol import codes, messages
 from pgrouter.session.harvest import Reading, Touched, follow
-from pgrouter.session.readback import Readback, milliseconds
+from pgrouter.session.readback import Readback
+from pgrouter.session.settings import milliseconds
 
 if TYPE_CHECKING:
     from pgrouter.demo.streaming import StreamingCluster
