@@ -22,6 +22,7 @@ HOT = [
     "pgrouter/protocol/outstanding.py",
     "pgrouter/routing/fingerprint.py",
     "pgrouter/routing/tree.py",
+    "pgrouter/routing/weight.py",
     "pgrouter/routing/verdict.py",
     "pgrouter/routing/cache.py",
     "pgrouter/server/dialled.py",

@@ -23,6 +23,7 @@ from pgrouter.proxy.databases import Databases
 from pgrouter.proxy.deadlines import Deadlines
 from pgrouter.proxy.hub import Hub
 from pgrouter.proxy.listener import Listener
+from pgrouter.proxy.reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,6 +56,8 @@ class App:
         databases = Databases(settings.routing, self.catalogs.configured, self.catalogs.use, self.catalogs.changed)
         self.hub = Hub(settings, self.pools, databases, _users(settings), partial(Console.open, self))
         databases.make_way = self._make_way
+        databases.late = self.poller.late
+        databases.reader = self.reader = Reader(self.poller)
         self.sampler = Sampler(self.pools, self.poller.now)
         self.pools.each_tick = (Deadlines(self.hub).tick, self.hub.tick, self.sampler.tick)
         self.listeners: list[Listener] = []
@@ -94,6 +97,7 @@ class App:
             listener.close()
         await self.catalogs.stop()
         self.pools.stop()
+        self.reader.close()
         await self.monitor.stop()
 
     def request_stop(self) -> None:

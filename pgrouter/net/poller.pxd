@@ -3,12 +3,15 @@ cimport cython
 from pgrouter.net cimport libc
 from pgrouter.net.gather cimport Gather
 
+cdef double SHARE_S
+
 cdef enum:
     EVENTS_PER_ROUND = 256
 
 cdef class Watched:
     cdef int event(self, unsigned int mask) except -1
     cpdef int on_event(self, unsigned int mask) except -1
+    cpdef int turn(self) except -1
     cpdef int close(self) except -1
 
 @cython.final
@@ -23,6 +26,8 @@ cdef class Poller:
     cdef bint called
     cdef int at
     cdef int count
+    cdef object turns
+    cdef double round_at
     cdef Watched current
     cdef bint real
     cdef libc.timespec reading
@@ -36,6 +41,9 @@ cdef class Poller:
     cdef public object on_bug
 
     cpdef double touch(self) except -1
+    cpdef bint late(self) except -1
+    cpdef int put_off(self, Watched stream) except -1
+    cdef int take_turns(self) except -1
     cpdef int call(self) except -1
     cpdef int wait(self, double timeout_s) except -1
     cpdef int register(self, Watched stream, int fd, unsigned int mask) except -1

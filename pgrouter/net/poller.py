@@ -13,6 +13,7 @@ import logging
 import os
 import select
 import time
+from collections import deque
 
 import cython
 
@@ -22,6 +23,8 @@ log = logging.getLogger("pgrouter.net")
 
 # 256 KiB: above it larger reads no longer made a 230 KB result cheaper; HAProxy and PgBouncer use 16 and 4 KiB.
 BUFFER = 256 * 1024
+# What one round of events may take before those who can wait have to: a well-behaved client waits for all of it.
+SHARE_S = 0.002
 # Room in front of what is received, for the incomplete frame that was kept from the last time.
 HEADROOM = 8 * 1024
 
@@ -36,6 +39,10 @@ class Watched:
     def on_event(self, mask: cython.uint) -> int:
         """Handle one epoll event."""
         raise NotImplementedError
+
+    def turn(self) -> int:
+        """Go on with what was put off to this round."""
+        return 0
 
     def close(self) -> int:
         """Close the socket, whatever state that leaves."""
@@ -63,6 +70,8 @@ class Poller:
         self.at = 0  # events of this round that have been handled
         self.count = 0
         self.current = None  # whose event is being handled
+        self.turns = deque()  # streams that have put off work to the next round, the first to come first
+        self.round_at = self.now
         self.to_client = Gather()
         self.to_server = Gather()
 
@@ -79,6 +88,29 @@ class Poller:
         else:
             self.now = self.clock()
         return self.now
+
+    def late(self) -> cython.bint:
+        """Whether this round has taken so long that what can wait should be put off to the next one."""
+        if cython.compiled and self.real:
+            moment: libc.timespec
+            libc.clock_gettime(libc.CLOCK_MONOTONIC, cython.address(moment))
+            return moment.tv_sec + moment.tv_nsec * 1e-9 - self.round_at > SHARE_S
+        return self.clock() - self.round_at > SHARE_S
+
+    def put_off(self, stream: Watched) -> int:
+        """Give a stream its `turn` in the next round, behind those that wait already."""
+        self.turns.append(stream)
+        return 0
+
+    def take_turns(self) -> int:
+        """Let those go on who have put something off; who does that again waits for yet another round."""
+        left: cython.int = len(self.turns)
+        while left > 0:
+            left -= 1
+            stream: Watched = self.turns.popleft()
+            self.current = stream
+            stream.turn()
+        return 0
 
     def call(self) -> int:
         """The loop has something to do: let it have its turn after this round."""
@@ -114,9 +146,11 @@ class Poller:
                 if timeout_s > 0:
                     wait_ms = _milliseconds(deadline - self.now)
                 self.at = 0
-                self.count = self.ask(wait_ms)
-                self.touch()
-                if self.count <= 0:  # the time is over, or a signal came
+                self.count = self.ask(0 if self.turns else wait_ms)
+                self.round_at = self.touch()
+                if self.turns:
+                    self.take_turns()
+                elif self.count <= 0:  # the time is over, or a signal came
                     return 0
             self.handle()
             if self.called or (timeout_s >= 0 and self.now >= deadline):

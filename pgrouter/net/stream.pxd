@@ -18,6 +18,7 @@ cdef class Stream(Watched):
     cdef readonly Py_ssize_t kept
     cdef bytearray pending
     cdef Py_ssize_t need
+    cdef public bint put_aside
     cdef readonly unsigned long long received
     cdef readonly unsigned long long sent
     cdef public object partial
@@ -38,6 +39,8 @@ cdef class Stream(Watched):
     cpdef int process_partial(self) except -1
     @cython.final
     cdef int keep(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -1
+    cpdef int put_off(self) except -1
+    cpdef int turn(self) except -1
     cpdef int unread(self, bytes data) except -1
     @cython.final
     cdef inline Py_ssize_t receive(self) except -3

@@ -45,6 +45,7 @@ class Stream(Watched):
         self.broken = False
         self.partial = None  # received, not yet used
         self.kept = 0
+        self.put_aside = False  # what was kept gets its turn in the next round
         self.need = 0  # with a large incomplete frame: do not look again before so many bytes are there
         self.pending = None  # sent, not yet taken by the socket
         self.pending_start = 0
@@ -171,7 +172,7 @@ class Stream(Watched):
         data: bytearray = self.partial
         size: cython.Py_ssize_t = self.kept
         used: cython.Py_ssize_t
-        if not size:
+        if not size or self.put_aside:
             return 0
         self.partial = None
         self.kept = 0
@@ -185,6 +186,22 @@ class Stream(Watched):
             del data[:used]
             self.partial = data
             self.kept = size - used
+        return 0
+
+    def put_off(self) -> int:
+        """Let others come first: what was not used is offered again in the next round, and nothing read before that."""
+        if not self.put_aside and not self.closed:
+            self.put_aside = True
+            self.pause()
+            self.poller.put_off(self)
+        return 0
+
+    def turn(self) -> int:
+        """Go on with what was put off."""
+        self.put_aside = False
+        if not self.closed:
+            self.resume()
+            self.process_partial()
         return 0
 
     def unread(self, data: bytes) -> int:

@@ -244,10 +244,11 @@ class MemberPool:
         server.inject(_UNHINDERED)
         server.inject(_RESET)
 
-    def close(self, server: ServerConnection, why: str) -> None:
-        """Say goodbye to a connection that owes nothing."""
+    def close(self, server: ServerConnection, why: str, *, cut: bool = False) -> None:
+        """Say goodbye to a connection that owes nothing; `cut`: it has got a part of a message, and nothing follows."""
         log.debug("S-%d %s: closing: %s", server.connection_id, self, why)
-        server.send_bytes(TERMINATE)
+        if not cut:
+            server.send_bytes(TERMINATE)
         self.move(server, CLOSED)
         server.close()
 

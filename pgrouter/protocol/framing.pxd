@@ -18,5 +18,6 @@ cpdef unsigned int length_at(const unsigned char *buf, Py_ssize_t pos) noexcept
 cpdef Py_ssize_t end_of_string(const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) noexcept
 cpdef bytes copied(const unsigned char *buf, Py_ssize_t start, Py_ssize_t end)
 cpdef bint is_same(bytes text, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) noexcept
+cpdef Py_ssize_t after_frames(const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end, int number) noexcept
 cpdef int frontend_kind(int code) noexcept
 cpdef bint impossible(int code, Py_ssize_t length) noexcept

@@ -92,6 +92,21 @@ def is_same(text: bytes, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) 
     return text == bytes(buf[start:end])
 
 
+def after_frames(buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t, number: cython.int) -> cython.Py_ssize_t:
+    """Go past so many frontend messages, CopyData not counted; gives `end` when there are no more whole ones."""
+    length: cython.Py_ssize_t
+    while end - pos >= 5:
+        length = length_at(buf, pos + 1)
+        if length < 4 or length >= end - pos:
+            return end
+        if number == 0:
+            return pos
+        if buf[pos] != COPY_DATA:
+            number -= 1
+        pos += 1 + length
+    return end
+
+
 def frontend_kind(code: cython.int) -> cython.int:
     """What a frontend message of this type means for a batch: IN_BATCH, ENDS_BATCH, COPY, LAST or UNKNOWN."""
     return FRONTEND_KINDS[code]

@@ -9,6 +9,8 @@ cdef int COPY
 cdef int CODE, DATABASE, DEALLOCATE, DISCARD, OBJECTS, SEQUENCES, UNSEEN, UNUSUAL
 cdef tuple ENDS, BEGINS
 cdef str HINT
+cdef object UNREAD
+cdef int LATER
 
 @cython.final
 cdef class Tally:
@@ -64,7 +66,7 @@ cdef class Batch:
     cpdef int begun(self) except -1
     cdef int moved(self) except -1
     cdef int answered(self) except -1
-    cdef int examine(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
+    cdef int examine(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -2
     cdef int examine_effects(self, int code, object statement) except -1
     cdef int refusal(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
     cdef int route(self, object statement) except -1

@@ -12,6 +12,7 @@ import cython
 from pgrouter.protocol.codes import BIND, DESCRIBE, EXECUTE, FUNCTION_CALL, PARSE, QUERY
 from pgrouter.protocol.framing import COPY, frontend_kind
 from pgrouter.proxy.statements import FOLLOWS, ClientStatements
+from pgrouter.routing.cache import LATER, UNREAD
 from pgrouter.routing.policy import PLAIN, decide
 from pgrouter.routing.statement import Effect, Reason, Statement, Target, Tx
 from pgrouter.routing.verdict import Verdict
@@ -193,13 +194,18 @@ class Batch:
         return 0
 
     def examine(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:
-        """Account for one whole frame; gives the number of its refusal, 0 when it may be sent."""
+        """Account for one whole frame; gives the number of its refusal, 0 when it may be sent.
+
+        LATER: nobody has judged it yet, and nothing has been accounted for; see `StatementCache`.
+        """
         refusal: cython.int = 0
         if code == QUERY or code == PARSE or code == BIND or code == DESCRIBE:
             statement = self.statements.class_of(code, buf, pos, stop)
             if statement is None:
                 return self.route(_NAMELESS)
             if statement is not FOLLOWS:
+                if statement is UNREAD:
+                    return LATER
                 self.route(statement)
                 if not self.quiet:
                     refusal = self.examine_effects(code, statement)

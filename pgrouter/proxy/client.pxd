@@ -2,7 +2,7 @@ cimport cython
 
 from pgrouter.net.gather cimport Gather
 from pgrouter.net.poller cimport Poller
-from pgrouter.protocol.framing cimport copied, frontend_kind, impossible, length_at
+from pgrouter.protocol.framing cimport after_frames, copied, frontend_kind, impossible, length_at
 from pgrouter.pool.member cimport MemberPool
 from pgrouter.proxy.batch cimport Batch, RouteCounts
 from pgrouter.proxy.link cimport Link
@@ -10,7 +10,8 @@ from pgrouter.server.connection cimport ServerConnection
 
 cdef int BIND, EXECUTE, FLUSH, FUNCTION_CALL, PARSE, QUERY, SYNC
 cdef Py_ssize_t MAX_SMALL_MESSAGE
-cdef int COPY, ENDS_BATCH, LAST, UNKNOWN
+cdef int COPY, ENDS_BATCH, LAST, UNKNOWN, LATER, PART
+cdef Py_ssize_t MUCH
 cdef int IDLE
 
 @cython.final
@@ -20,6 +21,10 @@ cdef class ClientConnection(Link):
     cdef public str pin
     cdef public bint waiting
     cdef bint stale
+    cdef bint works
+    cdef bint parted
+    cdef Py_ssize_t scanned
+    cdef object judge
     cdef public long long must_see_lsn
     cdef public int consistency
     cdef readonly str mode
@@ -36,6 +41,8 @@ cdef class ClientConnection(Link):
     cdef public double since
 
     cdef Py_ssize_t begin(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
+    cdef Py_ssize_t in_parts(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
+    cdef Py_ssize_t go_on_later(self, Py_ssize_t pos, Py_ssize_t at, bint works) except -1
     cdef Py_ssize_t refused(self, int refusal, bint unnamed, Py_ssize_t pos) except -1
     cdef Py_ssize_t swallow(self, Py_ssize_t pos, Py_ssize_t end) except -1
     cpdef int skip(self, Py_ssize_t size) except -1

@@ -22,10 +22,21 @@ from pgrouter.net.poller import Poller
 from pgrouter.pool.member import MemberPool
 from pgrouter.protocol import messages
 from pgrouter.protocol.codes import BIND, EXECUTE, FLUSH, FUNCTION_CALL, IDLE, MAX_SMALL_MESSAGE, PARSE, QUERY, SYNC
-from pgrouter.protocol.framing import COPY, ENDS_BATCH, LAST, UNKNOWN, copied, frontend_kind, impossible, length_at
+from pgrouter.protocol.framing import (
+    COPY,
+    ENDS_BATCH,
+    LAST,
+    UNKNOWN,
+    after_frames,
+    copied,
+    frontend_kind,
+    impossible,
+    length_at,
+)
 from pgrouter.proxy import again, move
 from pgrouter.proxy.batch import Batch
 from pgrouter.proxy.link import AHEAD, MAX_BATCH, Link, bad_frame
+from pgrouter.routing.cache import LATER
 from pgrouter.routing.statement import Reason
 from pgrouter.server.connection import ServerConnection
 from pgrouter.session.consistency import EVENTUAL, SESSION
@@ -34,6 +45,9 @@ from pgrouter.session.pins import NO_SEQUENCES, REFUSALS
 log = logging.getLogger("pgrouter.client")
 
 OWN_WRITE = Reason.OWN_WRITE
+
+MUCH = 4096  # bytes that may be so many messages that others should have a turn between them
+PART = 256  # messages that are dealt with at once
 
 _ids = count(1)
 
@@ -48,6 +62,10 @@ class ClientConnection(Link):
         self.conversation = None
         self.startup_profile = None
         self.waiting = False
+        self.scanned = 0  # of a batch that is not complete, or not judged yet: so far it has been read
+        self.judge = None  # by whom it was judged
+        self.works = False  # and whether it executes something
+        self.parted = False  # what comes is a part of what was received
         self.consistency = SESSION  # which writes its reads must see
         self.must_see_lsn = 0  # and up to where in the WAL
         self.stale = False  # not every replica has what the batch at hand must see
@@ -68,6 +86,8 @@ class ClientConnection(Link):
     def on_data(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Route and link what is not linked, forward what is."""
         used: cython.Py_ssize_t
+        if end - pos > MUCH and not self.parted and self.conversation is None:
+            return self.in_parts(buf, pos, end)
         while pos < end and not self.closed:
             if self.pending is not None and self.server is None:  # it does not read what we answer
                 self.pause()
@@ -100,6 +120,27 @@ class ClientConnection(Link):
             pos = used
         return end if self.closed else pos
 
+    def in_parts(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Use what may be thousands of messages part by part; when the round has taken its time, the rest has to wait.
+
+        A batch goes on from part to part, and so does what is not used because it waits for something.
+        """
+        part: cython.Py_ssize_t = pos
+        self.parted = True
+        while pos < end and not self.closed:
+            if part <= pos:
+                part = pos + min(self.body_left, end - pos)
+            part = after_frames(buf, part, end, PART)
+            before: cython.Py_ssize_t = pos
+            pos = self.on_data(buf, pos, part)
+            if part == end or self.put_aside or self.waiting or (pos == before and self.server is not None):
+                break
+            if self.poller.late():
+                self.put_off()
+                break
+        self.parted = False
+        return pos
+
     def stopped(self) -> cython.bint:
         """Whether our server may begin no transaction for now, and none is open."""
         return self.server.fenced and self.body_left == 0 and self.server.at_rest()
@@ -118,10 +159,16 @@ class ClientConnection(Link):
         needs_server: cython.bint = False
         works: cython.bint = False
         refusal: cython.int
-        self.batch.begin()
+        if self.scanned and self.judge is self.statements.cache:
+            at += self.scanned
+            needs_server = True
+            works = self.works
+        else:
+            self.batch.begin()
+        self.scanned = 0
         while True:
             if end - at < 5:
-                return pos
+                return self.go_on_later(pos, at, works)
             code = buf[at]
             high = buf[at + 1]  # as `length_at` does, without the call
             length = high << 24 | buf[at + 2] << 16 | buf[at + 3] << 8 | buf[at + 4]
@@ -139,7 +186,7 @@ class ClientConnection(Link):
             if stop > end:
                 if stop - pos <= MAX_BATCH:
                     self.need = stop - pos
-                    return pos
+                    return self.go_on_later(pos, at, works)
                 self.batch.too_long()
                 needs_server = True
                 break
@@ -147,6 +194,9 @@ class ClientConnection(Link):
                 needs_server = True
                 works = works or code == BIND or code == EXECUTE
                 refusal = self.batch.examine(code, buf, at, stop)
+                if refusal == LATER:
+                    self.hold()
+                    return self.go_on_later(pos, at, works)
                 if refusal and at == pos:  # nothing in front of it needs a server: it is answered here
                     return self.refused(refusal, code == PARSE and buf[pos + 5] == 0, pos)
             at = stop
@@ -168,6 +218,13 @@ class ClientConnection(Link):
         self.take_server()
         if self.server is None:
             self.examined -= pos  # what waits comes again at offset 0
+        return pos
+
+    def go_on_later(self, pos: cython.Py_ssize_t, at: cython.Py_ssize_t, works: cython.bint) -> cython.Py_ssize_t:
+        """The batch at pos has been read up to `at`: no frame of it is looked at twice, however small its pieces."""
+        self.scanned = at - pos
+        self.works = works
+        self.judge = self.statements.cache
         return pos
 
     def refused(self, refusal: cython.int, unnamed: cython.bint, pos: cython.Py_ssize_t) -> cython.Py_ssize_t:

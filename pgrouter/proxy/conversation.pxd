@@ -6,6 +6,7 @@ cdef int UNKNOWN
 
 cdef class Conversation:
     cdef readonly ClientConnection client
+    cdef unsigned int longest
 
     cpdef Py_ssize_t on_bytes(self, bytes data) except -1
     cpdef bint knows(self, int code) except -1

@@ -29,6 +29,7 @@ class Conversation:
 
     def __init__(self, client: ClientConnection) -> None:
         self.client = client
+        self.longest = LONGEST
 
     def on_bytes(self, data: bytes) -> cython.Py_ssize_t:
         """Use whole messages of `data`; give how many bytes that were."""
@@ -41,7 +42,9 @@ class Conversation:
         while self.client.conversation is self and not self.client.closed and end - used >= 5:
             code = data[used]
             length = length_at(data, used + 1)
-            too_long: cython.bint = length > LONGEST
+            if self.client.put_aside:  # by the message before
+                break
+            too_long: cython.bint = length > self.longest
             impossible: cython.bint = length < 4 or length > MAX_MESSAGE or not self.knows(code)
             if impossible or (too_long and not self.on_long_message(code)):
                 self.client.violation(ProtocolViolation(f"invalid frontend message type {code} or length {length}"))
@@ -52,10 +55,14 @@ class Conversation:
             if too_long:
                 self.client.skip(size - here)
             elif here < size:
+                self.client.need = size
                 break
             else:
                 self.on_message(code, copied(data, used + 5, used + size))
             used += here
+            if end > used and self.client.poller.late():
+                self.client.put_off()
+                break
         return used
 
     def knows(self, code: cython.int) -> cython.bint:
@@ -119,7 +126,7 @@ class LimboConversation(Conversation):
             statement = statements.class_named(first[1:])
         else:
             text = first if code == codes.QUERY else rest.partition(b"\0")[0]
-            statement = statements.cache.lookup(text, 0, len(text))
+            statement = statements.cache.lookup_now(text, 0, len(text))
         return _ENDINGS.get(statement.tx, "") if statement is not None else ""
 
     def define(self, body: bytes) -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pgrouter.config.settings import Routing
+    from pgrouter.proxy.reader import Reader
     from pgrouter.routing.catalog import ByRole, Catalog
     from pgrouter.routing.statement import Statement
 
@@ -28,8 +29,18 @@ MAX_CUSTOM = 1000  # names of custom settings that clients may teach
 class Database:
     """One database, as its clients' statements see it; roles with the same search_path share a cache."""
 
-    def __init__(self, name: str, routing: Routing, catalog: ByRole) -> None:
+    def __init__(
+        self,
+        name: str,
+        routing: Routing,
+        catalog: ByRole,
+        late: Callable[[], bool] | None = None,
+        *,
+        has_reader: bool = False,
+    ) -> None:
         self.name = name
+        self._late = late
+        self._has_reader = has_reader
         self.shared = SharedStatements()
         self._routing = routing
         self._catalog = catalog
@@ -52,7 +63,9 @@ class Database:
         kept = self._caches.get(id(catalog))
         if kept is None:
             judge = partial(self._judge, catalog=catalog)
-            cache = StatementCache(judge, self._routing.cache_bytes, self._routing.max_parsed_bytes, self._learned)
+            routing = self._routing
+            cache = StatementCache(judge, routing.cache_bytes, routing.max_parsed_bytes, self._learned, self._late)
+            cache.has_reader = self._has_reader
             kept = self._caches[id(catalog)] = catalog, cache
         return kept[1]
 
@@ -91,6 +104,8 @@ class Databases:
         self.on_use = on_use  # a database has its first client: its catalog is wanted
         self.on_change = on_change  # a statement has changed its catalog, maybe redefined what was known
         self.make_way: Callable[[], None] | None = None  # a database must have no sessions, for it is to be dropped
+        self.late: Callable[[], bool] | None = None  # whether the round of events has taken its time
+        self.reader: Reader | None = None  # who reads what would take too long
         self._databases: dict[str, Database] = {}
 
     def __iter__(self) -> Iterator[Database]:
@@ -108,6 +123,8 @@ class Databases:
         """Give a database; until its catalog is adopted, all that is the user's in it is unknown."""
         database = self._databases.get(name)
         if database is None:
-            database = self._databases[name] = Database(name, self.routing, always(pending(self.configured)))
+            catalog = always(pending(self.configured))
+            database = Database(name, self.routing, catalog, self.late, has_reader=self.reader is not None)
+            self._databases[name] = database
             self.on_use(name)
         return database

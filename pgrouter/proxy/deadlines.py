@@ -100,8 +100,4 @@ class Deadlines:
 
     def _end(self, client: ClientConnection, reason: Due) -> None:
         error = last_words(reason)
-        if client.server is not None and client.server.mid_frame:  # it could not tell our words from a row's
-            self.hub.log(client, logging.INFO, error.message)
-            client.leave()
-        else:
-            client.violation(error)
+        client.violation(error)

@@ -44,7 +44,7 @@ def _instead(client: ClientConnection, text: bytes) -> str | None:
 
 
 def _answer(client: ClientConnection, inner: bytes) -> str:
-    statement = client.statements.cache.lookup(inner, 0, len(inner), client.statements.unusual_strings)
+    statement = client.statements.cache.lookup_now(inner, 0, len(inner), client.statements.unusual_strings)
     route = decide(statement, client.batch.facts)
     lines = [*explain(inner.decode("utf-8", "replace"), statement)]
     if route.reason != statement.reason:

@@ -298,7 +298,8 @@ class Hub:
             # It still works for a client that nobody hears: stop that, do not wait for it.
             if server.owed.count:
                 self.pools.cancel(server)
-            server.owner.close(server, "client disconnect while server was not ready")
+            # Without a goodbye behind half a message: it would be read as the rest of that.
+            server.owner.close(server, "client disconnect while server was not ready", cut=client.streams)
             server.owner.group.grow()
         else:
             self._free(server)

@@ -7,7 +7,7 @@ from pgrouter.proxy.requester cimport Requester
 from pgrouter.server.connection cimport ServerConnection
 
 cdef int BIND, COPY_DATA, FLUSH, FUNCTION_CALL, PARSE, QUERY, SYNC, TERMINATE
-cdef int COPY, UNKNOWN
+cdef int COPY, LATER, UNKNOWN
 cdef int FORWARD
 cdef int R_QUERY, R_FUNCTION
 cdef int IDLE
@@ -28,7 +28,8 @@ cdef class Link(Requester):
     cdef int note_write(self) except -1
     cdef Py_ssize_t forward(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
     cdef int remember(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -1
-    cdef int look_at(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
+    cdef int look_at(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -2
+    cdef int hold(self) except -1
     cdef bint must_hold(self, int code, const unsigned char *buf, Py_ssize_t pos) except -1
     cdef int stream_body(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Py_ssize_t end, Gather out) except -1
     cpdef int violation(self, object error) except -1

@@ -22,6 +22,7 @@ from pgrouter.protocol.requests import FUNCTION as R_FUNCTION
 from pgrouter.protocol.requests import QUERY as R_QUERY
 from pgrouter.proxy.batch import Batch
 from pgrouter.proxy.requester import Requester
+from pgrouter.routing.cache import LATER
 from pgrouter.server.connection import ServerConnection
 
 # A batch is kept whole up to this size; a larger one goes to the primary and streams.
@@ -161,7 +162,9 @@ class Link(Requester):
                     return end
                 break
             if pos >= self.examined and code != SYNC and code != FLUSH and code != COPY_DATA:
-                self.look_at(code, buf, pos, stop)
+                if self.look_at(code, buf, pos, stop):
+                    self.hold()
+                    break
             self.request(code, buf, pos, stop, out)
             pos = stop
         self.examined = 0
@@ -194,11 +197,23 @@ class Link(Requester):
         return 0
 
     def look_at(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:
-        """Account for one frame: what it may leave behind."""
-        self.batch.examine(code, buf, pos, stop)
+        """Account for one frame: what it may leave behind. Gives LATER when its class is not known yet, else 0."""
+        if self.batch.examine(code, buf, pos, stop) == LATER:
+            return LATER
         self.repeats = self.repeats and (self.elsewhere or self.batch.repeats)
         self.resets = self.batch.resets
         self.discards = self.batch.discards
+        return 0
+
+    def hold(self) -> int:
+        """Wait for the class of the statement at hand: for a round that has time, or for somebody to read it."""
+        if not self.put_aside:
+            text: bytes = self.statements.cache.wanted
+            if text is None:
+                return self.put_off()
+            self.put_aside = True
+            self.pause()
+            self.hub.databases.reader.read(self.statements.cache, text, self)
         return 0
 
     def must_hold(self, code: cython.int, buf, pos: cython.Py_ssize_t) -> cython.bint:
@@ -273,6 +288,10 @@ class Link(Requester):
         """The client does not speak the protocol: say so, and hang up."""
         self.send_bytes(messages.error_response(error))
         self.hub.log(self, logging.INFO, error.message)
+        return self.leave()
+
+    def close_cut(self) -> int:
+        """Hang up: the client has a part of a message, and its rest will not come."""
         return self.leave()
 
     def leave(self) -> int:

@@ -7,7 +7,7 @@ from pgrouter.proxy.hub cimport Hub, Sense
 
 cdef int BACKEND_KEY_DATA, PASSWORD
 cdef unsigned int CANCEL_REQUEST, GSSENC_REQUEST, SSL_REQUEST
-cdef unsigned int LENGTH, SHORTEST, MAX_STARTUP_PACKET
+cdef unsigned int MAX_ANSWER, LENGTH, SHORTEST, MAX_STARTUP_PACKET
 cdef Py_ssize_t AHEAD
 cdef int LONG_KEY, SHORT_KEY
 cdef bytes AUTHENTICATION_OK, READY_IDLE
@@ -16,6 +16,8 @@ cdef class Login(Conversation):
     cdef Hub hub
     cdef Application application
     cdef object exchange
+    cdef bint may_ask_ssl
+    cdef bint may_ask_gss
     cdef bytes proof
     cdef bint by_primary
 

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 LENGTH = 4  # bytes of the packet's length, which counts itself
 SHORTEST = 8  # a packet of a length and a request code
 AHEAD = 64 * 1024  # what a client may send before its login is over
+MAX_ANSWER = 128 * 1024  # a message of the authentication; each exchange has its own, lower limit
 LONG_KEY = 32  # bytes of a cancel key in protocol 3.2, as PostgreSQL's own
 SHORT_KEY = 4
 
@@ -58,7 +59,10 @@ class Login(Conversation):
     """Everything before the first ReadyForQuery."""
 
     def __init__(self, client: ClientConnection) -> None:
-        self.client = client
+        Conversation.__init__(self, client)
+        self.longest = MAX_ANSWER
+        self.may_ask_ssl = True  # once each, before the startup packet
+        self.may_ask_gss = True
         self.hub = client.hub
         self.application = None  # what the startup packet says
         self.exchange = None  # the authentication conversation
@@ -113,7 +117,11 @@ class Login(Conversation):
     def first_packet(self, body: bytes) -> int:
         """Take what a connection may begin with."""
         request: cython.uint = length_at(body, 0)
-        if request == SSL_REQUEST or request == GSSENC_REQUEST:
+        if request == SSL_REQUEST and self.may_ask_ssl:
+            self.may_ask_ssl = False
+            self.client.send_bytes(b"N")
+        elif request == GSSENC_REQUEST and self.may_ask_gss:
+            self.may_ask_gss = False
             self.client.send_bytes(b"N")
         elif request == CANCEL_REQUEST:
             self.hub.cancel(int.from_bytes(body[4:8], "big"), body[8:])

@@ -38,8 +38,8 @@ def tell(client: ClientConnection, server: ServerConnection, error: RouterError)
     ahead = commands > 1 or client.open_batch or client.kept > 0  # it did not wait to hear of its BEGIN
     lost = server.status != IDLE or (client.batch.begins and ahead)
     fate = _fate(client.batch, server.status, lost=lost)
-    if client.pin is not None or server.mid_frame:
-        _close(client, server, error, fate if server.owed.count or lost else "")
+    if client.pin is not None or client.mid_frame:
+        _close(client, error, fate if server.owed.count or lost else "")
         return
     failed = lost and not client.batch.over  # else the session is idle, as after a COMMIT that fails in PostgreSQL
     told = _told(error, fate)
@@ -63,8 +63,8 @@ def tell(client: ClientConnection, server: ServerConnection, error: RouterError)
     client.hub.log(client, logging.WARNING, f"lost {server!r}: {error.message}")
 
 
-def _close(client: ClientConnection, server: ServerConnection, error: RouterError, fate: str) -> None:
-    lost = "a message was cut in the middle" if server.mid_frame else f"its session state ({client.pin})"
+def _close(client: ClientConnection, error: RouterError, fate: str) -> None:
+    lost = "a message was cut in the middle" if client.mid_frame else f"its session state ({client.pin})"
     client.hub.log(client, logging.WARNING, f"closed with its server: {lost}: {error.message}")
     client.pin = None
     detail = f"{fate} The session cannot go on without it: {lost}.".strip()

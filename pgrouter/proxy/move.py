@@ -176,7 +176,7 @@ def asked_for(batch: bytes, statements: ClientStatements, facts: Facts, *, snaps
             text, statement = parsed.get(words[1]) or _known(words[1], statements)
         else:
             text = words[0] if code == QUERY else words[1]
-            statement = statements.cache.lookup(text, 0, len(text), statements.unusual_strings)
+            statement = statements.cache.lookup_now(text, 0, len(text), statements.unusual_strings)
         if statement is None:
             continue
         if code == PARSE:

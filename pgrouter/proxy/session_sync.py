@@ -224,7 +224,7 @@ def _only_sets(client: ClientConnection) -> bool:
     text, _ = only_statement(first_batch(bytes(client.partial or b"")), client.statements)
     if not text:
         return False
-    statement = client.statements.cache.lookup(text, 0, len(text))
+    statement = client.statements.cache.lookup_now(text, 0, len(text))
     return statement.tag in _SETS and statement.target is Target.SESSION and statement.tx in _OUTSIDE
 
 

@@ -7,6 +7,7 @@ from pgrouter.routing.cache cimport StatementCache
 from pgrouter.server.connection cimport ServerConnection
 from pgrouter.session.prepared cimport SharedStatement
 
+cdef object UNREAD
 cdef int PARSE, BIND, DESCRIBE, CLOSE, QUERY, FAILED_TRANSACTION, STATEMENT
 cdef int FORWARD, SKIP, FAKE
 cdef int R_PARSE, R_PARSE_NAMED, R_BIND, R_DESCRIBE, R_CLOSE, R_CLOSE_NAMED, R_PARSE_UNNAMED, R_CLOSE_UNNAMED

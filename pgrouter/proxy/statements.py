@@ -27,6 +27,7 @@ from pgrouter.protocol.requests import PARSE_NAMED as R_PARSE_NAMED
 from pgrouter.protocol.requests import PARSE_UNNAMED as R_PARSE_UNNAMED
 from pgrouter.proxy.names import StatementNames
 from pgrouter.proxy.unnamed import UNSEEN
+from pgrouter.routing.cache import UNREAD
 from pgrouter.routing.statement import Tx
 from pgrouter.server.connection import ServerConnection
 from pgrouter.session.prepared import SharedStatement
@@ -62,8 +63,11 @@ class ClientStatements(StatementNames):
 
     def class_of_shared(self, shared):
         """Give the class of a prepared statement as this client sees it."""
-        if shared.judge is not self.cache:
-            shared.statement = self.cache.lookup(shared.body, 0, shared.body.index(0), self.unusual_strings)
+        if shared.judge is not self.cache or shared.statement is UNREAD:
+            judged = self.cache.lookup(shared.body, 0, shared.body.index(0), self.unusual_strings)
+            if judged is UNREAD:
+                return judged
+            shared.statement = judged
             shared.judge = self.cache
         return shared.statement
 
@@ -72,7 +76,12 @@ class ClientStatements(StatementNames):
         if not name:
             return None if self.unnamed_class is UNSEEN else self.unnamed_class
         shared: SharedStatement = self.named.get(name)
-        return None if shared is None else self.class_of_shared(shared)
+        if shared is None:
+            return None
+        judged = self.class_of_shared(shared)
+        if judged is not UNREAD:
+            return judged
+        return self.cache.lookup_now(shared.body, 0, shared.body.index(0), self.unusual_strings)
 
     # -- what no server sees
 
@@ -83,7 +92,7 @@ class ClientStatements(StatementNames):
         if name in self.named:
             return False
         if name:
-            judged = self.cache.lookup(text, 0, len(text), self.unusual_strings)
+            judged = self.cache.lookup_now(text, 0, len(text), self.unusual_strings)
             self.named[name] = self.shared.take(statement, judged, self.cache, object() if self.temporary else meaning)
         else:
             self.define_unnamed(messages.message(PARSE, body))
@@ -131,6 +140,8 @@ class ClientStatements(StatementNames):
         if finish == start:
             if self.unnamed_class is UNSEEN:
                 return None
+            if self.unnamed_class is UNREAD:
+                self.unnamed_class = None if self.unnamed_parse is None else self.classified(self.unnamed_parse)
             return self.unnamed_class if self.unnamed_class is not None else FOLLOWS
         if finish < 0:
             return None

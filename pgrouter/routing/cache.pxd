@@ -3,13 +3,21 @@ cimport cython
 
 from pgrouter.protocol.framing cimport is_same
 from pgrouter.routing.fingerprint cimport Fingerprinter
+from pgrouter.routing.weight cimport weigh
 
-cdef Py_ssize_t _ENTRY_BYTES, _NAME_BYTES, _SETTING_BYTES, _LEARNED, _RECENT, _RECENT_KEY_BYTES
-cdef object _STRICT, _LONG, _BY_TEXT
+cdef Py_ssize_t _HEAVIEST, _LIGHT, _SHORT_BYTES, _ENTRY_BYTES, _NAME_BYTES, _SETTING_BYTES, _LEARNED, _RECENT, _RECENT_KEY_BYTES
+cdef object _STRICT, _BY_TEXT
+
+cpdef bytes _short(bytes key)
 
 @cython.final
 cdef class StatementCache:
-    cdef object _classify
+    cdef readonly object classify
+    cdef public object late
+    cdef public bint has_reader
+    cdef readonly bytes wanted
+    cdef bytes _answered
+    cdef object _answer
     cdef Py_ssize_t _half_bytes
     cdef Py_ssize_t _max_parsed_bytes
     cdef Fingerprinter _fingerprinter
@@ -29,6 +37,8 @@ cdef class StatementCache:
     cpdef object lookup(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end, bint unusual_strings=*)
     @cython.locals(text=bytes, size=Py_ssize_t, step=Py_ssize_t, h=Py_ssize_t, i=Py_ssize_t, slot=Py_ssize_t)
     cpdef object lookup_again(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end, bint unusual_strings=*)
+    cpdef object lookup_now(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end, bint unusual_strings=*)
+    cpdef object learn(self, bytes text, statement)
     @cython.locals(key=bytes)
     cpdef object remember_refusal(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end)
     @cython.locals(text=bytes)
@@ -36,7 +46,9 @@ cdef class StatementCache:
     cdef int _forget_recent(self) except -1
     cpdef clear(self)
     cdef object _find(self, bytes key)
+    @cython.locals(weight=Py_ssize_t)
     cdef object _learn(self, bytes key, bytes text)
+    cdef object _note(self, bytes key, bytes text, statement)
     cdef object _refused(self, known)
     @cython.locals(cost=Py_ssize_t)
     cdef void _store(self, bytes key, statement) except *

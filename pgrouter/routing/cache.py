@@ -6,6 +6,9 @@ bytes, the old one is dropped and the young one grows old. So a client that send
 for each of them, and the statements that others use meanwhile stay. Memory is bounded by `max_bytes` as estimated by
 `_cost`; the estimate is held against tracemalloc in the tests.
 
+What would keep everybody waiting is not judged here and now: a text that weighs too much (`weight`) where somebody else
+can read it, and any new one when the round of events at hand has taken its time. The answer is then `UNREAD`.
+
 In front of both stands a table of statements seen lately, a place for each by some bytes of its key: a hit there makes
 no object and no hash (routing a known statement took 30 % less time with it).
 
@@ -15,6 +18,7 @@ The same file runs compiled (with cache.pxd) and as plain Python. Not to be shar
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import cython  # type: ignore[import-untyped]
@@ -22,6 +26,7 @@ import cython  # type: ignore[import-untyped]
 from pgrouter.protocol.framing import is_same
 from pgrouter.routing.fingerprint import Fingerprinter
 from pgrouter.routing.statement import Effect, Reason, Statement, Target
+from pgrouter.routing.weight import weigh
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,9 +38,17 @@ _SETTING_BYTES = 300
 _RECENT = 1024  # a power of two
 _RECENT_KEY_BYTES = 1024
 _LEARNED = 10_000  # statements remembered because a replica refused them
+_LIGHT = 1000  # what is judged at once, in some 3 ms
+# What is judged at all: half a second of somebody else's time. 300 kB of rows, or a script of 10,000 commands.
+_HEAVIEST = 120_000
+_SHORT_BYTES = 32  # of each of them
 
 _STRICT = Statement(Target.PRIMARY, Reason.LEXING, effects=int(Effect.CODE), literal_sensitive=True)
-_LONG = Statement(Target.PRIMARY, Reason.TOO_LONG, effects=int(Effect.OTHER_STATE | Effect.CODE))
+UNREAD = Statement(Target.PRIMARY, Reason.TOO_LONG, effects=int(Effect.OTHER_STATE | Effect.CODE))
+"""Not judged yet, which is true of any text: who can wait asks again, after the next round or when it was read."""
+LATER = -1  # the same, where a number is asked for
+
+LONG = Statement(Target.PRIMARY, Reason.TOO_LONG, effects=int(Effect.OTHER_STATE | Effect.CODE))
 _BY_TEXT = Statement(Target.PRIMARY, Reason.UNKNOWN_NODE, literal_sensitive=True)  # a marker, never handed out
 
 
@@ -48,8 +61,14 @@ class StatementCache:
         max_bytes: int = 64 * 1024 * 1024,
         max_parsed_bytes: int = 1024 * 1024,
         learned: dict[bytes, bool] | None = None,
+        late: Callable[[], bool] | None = None,
     ) -> None:
-        self._classify = classify
+        self.classify = classify
+        self.late = late  # whether the round of events has taken its time; None: there are no rounds
+        self.has_reader = False  # somebody reads, at leisure, what is too heavy to be judged here
+        self.wanted: bytes | None = None  # why the last answer was UNREAD: the text for the reader; None: it is late
+        self._answered: bytes | None = None  # the text that was read last, and its class
+        self._answer = UNREAD
         self._half_bytes = max_bytes // 2
         self._max_parsed_bytes = max_parsed_bytes
         self._fingerprinter = Fingerprinter()
@@ -71,7 +90,7 @@ class StatementCache:
         the meaning, the primary gets the statement unparsed.
         """
         if end - start > self._max_parsed_bytes:
-            return _LONG
+            return LONG
         if unusual_strings and self._is_ambiguous(buf, start, end):
             return _STRICT
         if not self._fingerprinter.scan(buf, start, end):
@@ -111,9 +130,22 @@ class StatementCache:
             self.hits += 1
             return self._of_texts[slot]
         statement = self.lookup(buf, start, end)
-        if size <= _RECENT_KEY_BYTES:
+        if size <= _RECENT_KEY_BYTES and statement is not UNREAD:
             self._texts[slot] = buf[start:end]
             self._of_texts[slot] = statement
+        return statement
+
+    def lookup_now(self, buf: bytes, start: int, end: int, unusual_strings: bool = False) -> Statement:
+        """Give what `lookup` gives, for who cannot wait: judged at once, or not at all if that would take long."""
+        statement = self.lookup(buf, start, end, unusual_strings)
+        if statement is not UNREAD:
+            return statement
+        return LONG if self.wanted is not None else self.learn(buf[start:end], self.classify(buf[start:end]))
+
+    def learn(self, text: bytes, statement: Statement) -> Statement:
+        """Take the class of a text for which the answer was UNREAD; gives what its like will get."""
+        self._answered = text
+        self._answer = statement = self._note(self._fingerprinter.key(text, 0, len(text)), text, statement)
         return statement
 
     def _by_text(self, buf: bytes, start: int, end: int) -> Statement:
@@ -127,13 +159,13 @@ class StatementCache:
 
     def remember_refusal(self, buf: bytes, start: int, end: int) -> Statement:
         """Note that a replica has refused this statement: from now on its key goes to the primary."""
-        known = self.lookup(buf, start, end)
+        known = self.lookup_now(buf, start, end)
         key = self._fingerprinter.key(buf, start, end)
         if known.literal_sensitive:
             key = b"\0" + buf[start:end]
         if len(self._learned) >= _LEARNED:
             del self._learned[next(iter(self._learned))]
-        self._learned[key] = True
+        self._learned[_short(key)] = True
         refused = self._refused(known)
         self._forget_recent()
         self._store(key, refused)
@@ -150,6 +182,7 @@ class StatementCache:
 
     def _forget_recent(self) -> None:
         self._recent: list[bytes | Statement | None] = [None] * (2 * _RECENT)  # each key with its statement behind it
+        self._answered = None
         self._texts: list[bytes | None] = [None] * _RECENT
         self._of_texts: list[Statement | None] = [None] * _RECENT
 
@@ -173,13 +206,26 @@ class StatementCache:
         return statement
 
     def _learn(self, key: bytes, text: bytes) -> Statement:
-        statement = self._classify(text)
+        if self._answered is not None and self._answered == text:
+            return self._answer
+        weight = weigh(text, 0, len(text), _HEAVIEST)
+        if weight > _HEAVIEST:
+            return LONG
+        if weight > _LIGHT and self.has_reader:
+            self.wanted = text
+            return UNREAD
+        if self.late is not None and self.late():
+            self.wanted = None
+            return UNREAD
+        return self._note(key, text, self.classify(text))
+
+    def _note(self, key: bytes, text: bytes, statement: Statement) -> Statement:
         if statement.literal_sensitive and key[:1] != b"\0":
             # An error may hang on this literal alone; anything else sensitive is so with every literal.
             if statement.target is not Target.ERROR:
                 self._store(key, _BY_TEXT)
             key = b"\0" + text
-        if key in self._learned:
+        if self._learned and _short(key) in self._learned:
             statement = self._refused(statement)
         self._store(key, statement)
         return statement
@@ -224,6 +270,11 @@ class StatementCache:
                 return True
             i += 1
         return False
+
+
+def _short(key: bytes) -> bytes:
+    """Give what is remembered of a key that a replica has refused: as good as itself, and never long."""
+    return key if len(key) <= _SHORT_BYTES else blake2b(key, digest_size=_SHORT_BYTES).digest()
 
 
 def is_compiled() -> bool:

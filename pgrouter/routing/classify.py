@@ -86,9 +86,10 @@ def _together(parts: list[Statement]) -> Statement:
         tx = Tx.BEGIN_PRIMARY  # what stands beside it belongs to the session's own server
     decisive = min(parts, key=_strictness)
     effects = 0
-    for at, part in enumerate(parts):
-        own = any(before.verdict.draws for before in parts[:at])  # they have got its values themselves
-        effects |= part.effects & ~Effect.SEQUENCES if own else part.effects
+    drawn = False  # what comes behind has got values of sequences itself
+    for part in parts:
+        effects |= part.effects & ~Effect.SEQUENCES if drawn else part.effects
+        drawn = drawn or part.verdict.draws
     return Statement(
         Target.PRIMARY if needs_primary else decisive.target,
         decisive.reason,

@@ -27,7 +27,6 @@ cdef class ServerConnection(Dialled):
     cdef public bint executed
     cdef public bint held
     cdef public bint fenced
-    cdef readonly bint mid_frame
     cdef bint body_forward
     cdef Py_ssize_t body_left
     cdef Peer let_go

@@ -65,7 +65,6 @@ class ServerConnection(Dialled):
         self.status = IDLE
         self.body_left = 0  # bytes of a frame that streams through
         self.body_forward = False
-        self.mid_frame = False  # the client has a part of a message
         self.at_sync = True  # the last request was answered with ReadyForQuery
         self.executed = False  # since then something was bound or executed: a transaction may be open
         self.held = False  # we ask something ourselves, for the client: it may not send meanwhile
@@ -161,6 +160,9 @@ class ServerConnection(Dialled):
             elif stop > end and code in (NOTICE_RESPONSE, NOTIFICATION_RESPONSE):
                 action = self.aside(code)
             elif stop <= end:
+                if code in (NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS) and self.poller.late():
+                    self.put_off()  # thousands of them may come at once, and each is read
+                    return pos
                 action = self.message(code, buf, pos, stop, out)
                 if self.closed:
                     return end
@@ -294,7 +296,7 @@ class ServerConnection(Dialled):
         if self.peer is not None:
             if out.length():
                 self.peer.again = -1
-            self.peer.send_gathered(out)
+                self.peer.pass_on(out, self.body_left > 0 and self.body_forward)
         return self.lose(ServerLost(why, sqlstate=sqlstate))
 
     def fakes(self, out: Gather) -> int:
@@ -319,12 +321,11 @@ class ServerConnection(Dialled):
         """Send what was collected; tell the peer of named statements and of a sync point."""
         peer: Peer = self.peer
         if out.length():
-            self.mid_frame = self.body_left > 0 and self.body_forward
             if peer is not None:
                 if peer.again > ROOM:
                     self.make_room(ROOM)
                 peer.again = -1
-                if peer.send_gathered(out) == 1:
+                if peer.pass_on(out, self.body_left > 0 and self.body_forward) == 1:
                     self.pause()  # until the peer has drained
         if self.owed.told:
             self.settle(self.owed.take_events())

@@ -89,7 +89,7 @@ class ScriptedServer:
             writer.write(message(b"E", error))
             return False
         parts = body[4:].split(b"\0")
-        self.application_name = dict(zip(parts[::2], parts[1::2], strict=False))[b"application_name"].decode()
+        self.application_name = dict(zip(parts[::2], parts[1::2], strict=False)).get(b"application_name", b"").decode()
         settings = {"client_encoding": "UTF8", "server_version": "15.0", "standard_conforming_strings": "on"}
         writer.write(message(b"R", struct.pack("!i", 0)))
         for name, value in settings.items():

@@ -1,0 +1,192 @@
+"""A process of its own that reads what would keep everybody waiting: a text of thousands of tokens.
+
+PostgreSQL's parser lets other threads run, but what makes Python's objects of its tree does not; so a thread would not
+do. The process is a fork of the router, made when it is first needed and anew when it does not know a catalog: it has
+all that it needs to judge a text, and nothing has to be sent but texts and their classes. It gets one text at a time.
+One that takes too long, or ends the process, has the class of a text that nobody has read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import pickle
+import select
+import signal
+import socket
+import struct
+import warnings
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import astuple
+
+from pgrouter.net.stream import PlainStream
+from pgrouter.routing.cache import LONG
+from pgrouter.routing.statement import Reason, Statement
+
+if TYPE_CHECKING:
+    from asyncio import TimerHandle
+    from collections.abc import Callable
+
+    from pgrouter.net.poller import Poller
+    from pgrouter.net.stream import Stream
+    from pgrouter.routing.cache import StatementCache
+
+    Judge = Callable[[bytes], Statement]
+
+log = logging.getLogger("pgrouter.client")
+
+PATIENCE_S = 2.0  # for one text; what is read at all takes half a second of a core
+JUDGES = 8  # catalogs that a process knows at most
+NICE = 5  # it may wait, the clients that it would slow down do not
+
+_REQUEST = struct.Struct("!II")  # number of the judge, length of the text
+_LENGTH = struct.Struct("!I")
+_REASONS = {reason: reason for name, reason in vars(Reason).items() if not name.startswith("_")}
+
+
+class Reader:
+    """Gets texts read, one after the other; each caller has its `turn` when the cache knows the text's class."""
+
+    def __init__(self, poller: Poller) -> None:
+        self.poller = poller
+        self._waiting: OrderedDict[tuple[StatementCache, bytes], list[Stream]] = OrderedDict()
+        self._process: _Process | None = None
+        self._busy = False
+        self._timer: TimerHandle | None = None
+
+    def read(self, cache: StatementCache, text: bytes, client: Stream) -> None:
+        """Have the class of `text` learned by `cache`, and then give the client its turn."""
+        self._waiting.setdefault((cache, text), []).append(client)
+        if not self._busy:
+            self._next()
+
+    def close(self) -> None:
+        """End the process; nobody gets a turn any more."""
+        self._waiting.clear()
+        self._end()
+
+    def answered(self, statement: Statement | None) -> None:
+        """Hear the class of the text at hand; None: there will be none."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._busy = False
+        if not self._waiting:
+            return
+        (cache, text), clients = self._waiting.popitem(last=False)
+        cache.learn(text, LONG if statement is None else statement)
+        if self._waiting:
+            self._next()
+        for client in clients:
+            client.turn()
+
+    def failed(self) -> None:
+        """The process has ended, or is too slow."""
+        log.warning("a text of %d bytes could not be judged", len(next(iter(self._waiting), (None, b""))[1]))
+        self._end()
+        self.answered(None)
+
+    def _next(self) -> None:
+        self._busy = True
+        cache, text = next(iter(self._waiting))
+        judge = cache.classify
+        if self._process is None or judge not in self._process.judges:
+            known = self._process.judges if self._process is not None else []
+            self._end()
+            try:
+                self._process = _Process(self, [*known[1 - JUDGES :], judge])
+            except OSError as error:
+                log.warning("no process to read a long text: %s", error)
+                self.poller.loop.call_soon(self.answered, None)
+                return
+        self._timer = self.poller.loop.call_later(PATIENCE_S, self.failed)
+        self._process.send_bytes(_REQUEST.pack(self._process.judges.index(judge), len(text)) + text)
+
+    def _end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._process is not None:
+            self._process.kill()
+            self._process = None
+
+
+class _Process(PlainStream):
+    """The process, seen from the router."""
+
+    def __init__(self, reader: Reader, judges: list[Judge]) -> None:
+        super().__init__(reader.poller)
+        self._reader = reader
+        self.judges = judges
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the fork takes no lock that one may have
+            self.pid = os.fork()
+        if self.pid == 0:
+            _serve(theirs.fileno(), judges)
+        theirs.close()
+        self.attach(ours, select.EPOLLIN)
+
+    def on_bytes(self, data: bytes) -> int:
+        """Take an answer when it is whole."""
+        if len(data) < _LENGTH.size:
+            return 0
+        end = _LENGTH.size + _LENGTH.unpack_from(data)[0]
+        if len(data) < end:
+            return 0
+        fields = pickle.loads(data[_LENGTH.size : end])  # noqa: S301  (our own process)
+        self._reader.answered(None if fields is None else _statement(fields))
+        return end
+
+    def on_eof(self, why: str) -> int:  # noqa: ARG002
+        """It has ended, which it does not do by itself."""
+        self._reader.failed()
+        return 0
+
+    def kill(self) -> None:
+        """End it, and see to it that it is buried."""
+        self.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        self.poller.loop.run_in_executor(None, os.waitpid, self.pid, 0)
+
+
+def _statement(fields: tuple[Any, ...]) -> Statement:
+    target, reason, *more, _verdict = fields
+    return Statement(target, _REASONS.get(reason, reason), *more)  # reasons are compared by identity
+
+
+# -- in the process itself
+
+
+def _serve(fd: int, judges: list[Judge]) -> None:
+    """Answer until the router has gone; never returns."""
+    try:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.set_wakeup_fd(-1)
+        os.closerange(3, fd)
+        os.closerange(fd + 1, os.sysconf("SC_OPEN_MAX"))
+        os.nice(NICE)
+        gc.disable()  # trees have no cycles
+        with open(fd, "rb", closefd=False) as texts:
+            while head := texts.read(_REQUEST.size):
+                number, size = _REQUEST.unpack(head)
+                _write(fd, _judged(judges[number], texts.read(size)))
+    finally:
+        os._exit(0)
+
+
+def _judged(judge: Judge, text: bytes) -> bytes:
+    statement = judge(text)
+    answer = pickle.dumps((*astuple(statement)[:-1], None))
+    return _LENGTH.pack(len(answer)) + answer
+
+
+def _write(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]

@@ -1,0 +1,9 @@
+# Types of weight.py when it is compiled.
+cimport cython
+
+cdef int DIGIT, OPERATOR, PUNCTUATION, SPACE, WORD
+cdef Py_ssize_t RUN_PER_TOKEN, BYTES_PER_TOKEN
+cdef bytes CLASS
+
+@cython.locals(weight=Py_ssize_t, run=Py_ssize_t, before=int, kind=int, i=Py_ssize_t, table="const unsigned char *")
+cpdef Py_ssize_t weigh(const unsigned char *buf, Py_ssize_t start, Py_ssize_t end, Py_ssize_t limit) except -1
