@@ -40,7 +40,7 @@ class MemberAddress(_Section, kw_only=True):
 class Monitor(_Section, kw_only=True):
     """How the router itself logs in to the members, for probes and the catalog."""
 
-    user: Name = "pgrouter"
+    user: Name = "postgres"
     password: Secret = Secret("")
     database: Name = "postgres"
     interval_s: Seconds = field(default=1.0, name="interval")  # between two probes of a member
