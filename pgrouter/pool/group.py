@@ -267,11 +267,12 @@ class Group:
                 pool.move(other, ACTIVE)
                 self.give(server)
                 return other
-        if len(pool.servers) >= pool.size:
+        full: cython.bint = len(pool.servers) >= pool.size
+        if full:
             pool.close(server, "it has met custom settings of another session")
-        else:
-            self.give(server)
         self.claims.append((peer, self.poller.now, pool.dial(), READ if reads else WRITE))
+        if not full:
+            self.give(server)  # last: whoever gets it may want another one, too
         return None
 
     def wait_login(self, peer: Peer) -> None:
