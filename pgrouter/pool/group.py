@@ -424,7 +424,11 @@ class Group:
         for claim in [claim for claim in self.claims if claim[2].closed or now - claim[1] > wait_s]:
             self.claims.remove(claim)
             if claim[2].closed and claim[3] != NOTHING_ELSE:
-                self.wait(claim[0], claim[3] == READ)
+                server = self.take(claim[3] == READ)
+                if server is not None:
+                    claim[0].on_served(server)
+                else:
+                    self.wait(claim[0], claim[3] == READ)
             else:
                 claim[0].on_refused(self._too_long(self.waiting_writes, wait_s))
         if self.waiting_writes or self.waiting_reads or self.waiting_logins:
