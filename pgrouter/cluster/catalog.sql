@@ -50,8 +50,7 @@ SELECT pg_catalog.json_build_object(
         p.pronargs, p.pronargdefaults, p.provariadic OPERATOR(pg_catalog.<>) 0,
         ARRAY(SELECT t::bigint FROM pg_catalog.unnest(p.proargtypes) WITH ORDINALITY s(t, at) ORDER BY at),
         p.prorettype::bigint,
-        CASE WHEN l.lanname OPERATOR(pg_catalog.=) ANY ('{sql,plpgsql}') AND pg_catalog.to_jsonb(p) OPERATOR(pg_catalog.->>) 'prosqlbody' IS NULL AND p.prokind OPERATOR(pg_catalog.=) 'f'
-            AND p.prorettype OPERATOR(pg_catalog.<>) ALL (ARRAY['pg_catalog.trigger', 'pg_catalog.event_trigger']::pg_catalog.regtype[])  -- no query can call these
+        CASE WHEN l.lanname OPERATOR(pg_catalog.=) ANY ('{sql,plpgsql}') AND pg_catalog.to_jsonb(p) OPERATOR(pg_catalog.->>) 'prosqlbody' IS NULL AND p.prokind OPERATOR(pg_catalog.=) ANY ('{f,p}')
             THEN coalesce(pg_catalog.pg_get_functiondef(p.oid), '') ELSE '' END,
         pg_catalog.array_remove(ARRAY[pg_catalog.to_jsonb(p) OPERATOR(pg_catalog.->>) 'prosqlbody'], NULL),
         pg_catalog.array_remove(ARRAY[p.proargdefaults::pg_catalog.text], NULL),
@@ -60,8 +59,12 @@ SELECT pg_catalog.json_build_object(
                   a.aggdeserialfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn]) f
               WHERE a.aggfnoid OPERATOR(pg_catalog.=) p.oid AND f OPERATOR(pg_catalog.<>) 0),
         EXISTS (SELECT FROM pg_catalog.unnest(p.proconfig) c WHERE c OPERATOR(pg_catalog.~~) 'search_path=%'),
-        EXISTS (SELECT FROM pg_catalog.pg_depend d
-                WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) p.oid AND d.deptype OPERATOR(pg_catalog.=) 'e'))), '[]')
+        coalesce((SELECT e.extname FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid OPERATOR(pg_catalog.=) d.refobjid
+                  WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) p.oid
+                    AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+                    AND d.deptype OPERATOR(pg_catalog.=) 'e' LIMIT 1), ''),
+        ARRAY(SELECT pg_catalog.lower(pg_catalog.split_part(c, '=', 1)) FROM pg_catalog.unnest(p.proconfig) c
+              WHERE pg_catalog.strpos(pg_catalog.split_part(c, '=', 1), '.') OPERATOR(pg_catalog.>) 0))), '[]')
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
     WHERE p.oid OPERATOR(pg_catalog.>=) 16384 AND n.nspname OPERATOR(pg_catalog.!~) '^pg_temp'),
 
@@ -111,5 +114,54 @@ SELECT pg_catalog.json_build_object(
 'casts', (
     SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(
         k.castsource::bigint, k.casttarget::bigint, k.castfunc::bigint, k.castcontext)), '[]')
-    FROM pg_catalog.pg_cast k WHERE k.oid OPERATOR(pg_catalog.>=) 16384 AND k.castfunc OPERATOR(pg_catalog.<>) 0)
+    FROM pg_catalog.pg_cast k WHERE k.oid OPERATOR(pg_catalog.>=) 16384 AND k.castfunc OPERATOR(pg_catalog.<>) 0),
+
+-- What an INSERT evaluates besides: defaults, also those that identity columns have
+'inserted', (
+    SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(relation::bigint, tree)), '[]') FROM (
+        SELECT d.adrelid, d.adbin::pg_catalog.text FROM pg_catalog.pg_attrdef d
+            JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) d.adrelid AND a.attnum OPERATOR(pg_catalog.=) d.adnum
+            WHERE a.attgenerated OPERATOR(pg_catalog.=) ''
+        UNION ALL SELECT a.attrelid, '{NEXTVALUEEXPR}' FROM pg_catalog.pg_attribute a
+            WHERE a.attidentity OPERATOR(pg_catalog.<>) ''
+    ) s(relation, tree) WHERE relation OPERATOR(pg_catalog.>=) 16384),
+
+-- What any write to a relation evaluates, but for triggers: generated columns, checks, expressions of indexes, policies,
+-- conditions of triggers; and what a materialized view is made of again from
+'written', (
+    SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(relation::bigint, tree)), '[]') FROM (
+        SELECT d.adrelid, d.adbin::pg_catalog.text FROM pg_catalog.pg_attrdef d
+            JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) d.adrelid AND a.attnum OPERATOR(pg_catalog.=) d.adnum
+            WHERE a.attgenerated OPERATOR(pg_catalog.<>) ''
+        UNION ALL SELECT k.conrelid, k.conbin::pg_catalog.text FROM pg_catalog.pg_constraint k
+            WHERE k.conrelid OPERATOR(pg_catalog.<>) 0 AND k.conbin IS NOT NULL
+        UNION ALL SELECT i.indrelid, x FROM pg_catalog.pg_index i,
+            pg_catalog.unnest(ARRAY[i.indexprs::pg_catalog.text, i.indpred::pg_catalog.text]) x
+            WHERE i.indexprs IS NOT NULL OR i.indpred IS NOT NULL
+        UNION ALL SELECT o.polrelid, x FROM pg_catalog.pg_policy o,
+            pg_catalog.unnest(ARRAY[o.polqual::pg_catalog.text, o.polwithcheck::pg_catalog.text]) x
+        UNION ALL SELECT g.tgrelid, g.tgqual::pg_catalog.text FROM pg_catalog.pg_trigger g WHERE g.tgqual IS NOT NULL
+        UNION ALL SELECT r.ev_class, r.ev_action::pg_catalog.text FROM pg_catalog.pg_rewrite r
+            JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) r.ev_class WHERE c.relkind OPERATOR(pg_catalog.=) 'm'
+    ) s(relation, tree) WHERE relation OPERATOR(pg_catalog.>=) 16384 AND tree IS NOT NULL),
+
+'rules', (
+    SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(
+        r.ev_class::bigint, pg_catalog.concat(r.ev_action::pg_catalog.text, ' ', r.ev_qual::pg_catalog.text))), '[]')
+    FROM pg_catalog.pg_rewrite r WHERE r.oid OPERATOR(pg_catalog.>=) 16384 AND r.ev_type OPERATOR(pg_catalog.<>) '1'),
+
+-- Also disabled ones: session_replication_role enables some
+'triggers', (
+    SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(relation::bigint, function::bigint)), '[]') FROM (
+        SELECT DISTINCT g.tgrelid, g.tgfoid FROM pg_catalog.pg_trigger g WHERE g.tgfoid OPERATOR(pg_catalog.>=) 16384
+    ) s(relation, function)),
+
+-- By which a write to one relation becomes a write to another: CASCADE, SET NULL, SET DEFAULT
+'foreign_keys', (
+    SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(k.confrelid::bigint, k.conrelid::bigint)), '[]')
+    FROM pg_catalog.pg_constraint k
+    WHERE k.contype OPERATOR(pg_catalog.=) 'f'
+      AND (k.confdeltype OPERATOR(pg_catalog.=) ANY ('{c,n,d}') OR k.confupdtype OPERATOR(pg_catalog.=) ANY ('{c,n,d}'))),
+
+'event_triggers', (SELECT coalesce(pg_catalog.json_agg(DISTINCT e.evtfoid::bigint), '[]') FROM pg_catalog.pg_event_trigger e)
 )::pg_catalog.text

@@ -118,6 +118,9 @@ def _functions(settings: Settings) -> Iterator[str]:
     both = set(settings.routing.read_only_functions) & set(settings.routing.write_functions)
     for name in sorted(both):
         yield f"routing.write_functions: {name} is in routing.read_only_functions too"
+    for other in ("read_only_functions", "stateless_functions"):
+        for name in sorted(set(settings.routing.stateful_functions) & set(getattr(settings.routing, other))):
+            yield f"routing.stateful_functions: {name} is in routing.{other} too"
 
 
 def _reads(settings: Settings) -> Iterator[str]:

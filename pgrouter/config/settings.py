@@ -173,6 +173,8 @@ class Routing(_Section, kw_only=True):
     cache_bytes: CountOrNone = 64 * 1024 * 1024  # memory for classified statements
     read_only_functions: tuple[Name, ...] = ()  # taken as reads whatever pg_proc says; name or schema.name
     write_functions: tuple[Name, ...] = ()  # taken as writes whatever pg_proc says
+    stateful_functions: tuple[Name, ...] = ()  # may change the session in any way: their client keeps its server
+    stateless_functions: tuple[Name, ...] = ()  # leave nothing in the session, whatever their code looks like
     volatile_functions: Literal["write", "by_body"] = "write"  # SQL and PL/pgSQL labelled VOLATILE: by what they do?
     catalog_interval_s: Seconds = field(default=10.0, name="catalog_interval")  # the catalog is asked for changes
     max_parsed_bytes: CountOrNone = 1024 * 1024  # a longer statement is not parsed: it goes to the primary

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pgrouter.errors import RouterError
+    from pgrouter.net.gather import Gather
     from pgrouter.pool.member import MemberPool
     from pgrouter.proxy.client import ClientConnection
     from pgrouter.proxy.statements import ClientStatements
@@ -65,6 +66,8 @@ OLD_PLAN = "RevalidateCachedQuery"
 class Again:
     """The second run of a batch: why, where, and what is learned of it."""
 
+    inside = False  # it belongs to a transaction that began before it
+
     def __init__(self, batch: bytes, reason: str, lost: MemberPool | None = None) -> None:
         self.batch = batch
         self.reason = reason
@@ -94,6 +97,9 @@ class Again:
             return group.readers.take_other(self.lost, client.must_see_s(), client.must_see_lsn)
         return None if group.writer is self.lost else group.take(False)
 
+    def begin(self, client: ClientConnection, out: Gather) -> None:
+        """Put in front what the batch needs, once."""
+
     def failed(self, sqlstate: str) -> None:
         """Hear an error of the second run: the same one was not the replica's fault."""
         if sqlstate == self.sqlstate:
@@ -120,13 +126,13 @@ def refused(client: ClientConnection, server: ServerConnection, sqlstate: str, r
         if name:
             client.statements.renew(name)
             client.hub.log(client, logging.DEBUG, f"prepared anew: its plan on {server!r} was too old")
-            return Again(_kept(client, server), REPLANNED)
-    inside = client.batch.begins  # a transaction: its errors are shown
-    if not client.elsewhere or inside or (sqlstate not in STANDBY and sqlstate not in BEHIND):
+            return client.moved(_kept(client, server)) or Again(_kept(client, server), REPLANNED)
+    if not client.elsewhere or (sqlstate not in STANDBY and sqlstate not in BEHIND):
         return None
     client.hub.log(client, logging.DEBUG, f"runs again on the primary: {sqlstate} from {server!r}")
-    again = Again(_kept(client, server), REFUSED)
-    if sqlstate in STANDBY:
+    again = client.moved(_kept(client, server)) or Again(_kept(client, server), REFUSED)
+    again.reason = REFUSED
+    if sqlstate in STANDBY and not again.inside:  # there it may be the transaction that is refused: SERIALIZABLE
         again.sqlstate = sqlstate
         again.text, again.names = only_statement(again.batch, client.statements)
     return again
@@ -147,7 +153,7 @@ def only_statement(batch: bytes, statements: ClientStatements) -> tuple[bytes | 
     texts: set[bytes] = set()
     names: set[bytes] = set()
     parsed: dict[bytes, bytes] = {}
-    for code, words in _messages(batch):
+    for code, words in split(batch):
         if code == QUERY:
             texts.add(words[0])
         elif code == PARSE and len(words) > 2:
@@ -166,7 +172,7 @@ def only_statement(batch: bytes, statements: ClientStatements) -> tuple[bytes | 
 def first_batch(messages: bytes) -> bytes:
     """Give the first batch of whole messages."""
     at = 0
-    for code, _ in _messages(messages):
+    for code, _ in split(messages):
         at += 1 + int.from_bytes(messages[at + 1 : at + 5], "big")
         if code in (QUERY, SYNC):
             break
@@ -181,7 +187,7 @@ def only_prepared(batch: bytes) -> bytes:
     """
     name = b""
     codes: list[int] = []
-    for code, words in _messages(batch):
+    for code, words in split(batch):
         if code == BIND and len(words) > 2:
             name = words[1] if _result_formats(words[2]) <= 1 else b""
         elif code == DESCRIBE and words[0][:1] == b"S":
@@ -191,7 +197,7 @@ def only_prepared(batch: bytes) -> bytes:
     return name if once and DESCRIBE in codes and QUERY not in codes else b""
 
 
-def _messages(batch: bytes) -> Iterator[tuple[int, list[bytes]]]:
+def split(batch: bytes) -> Iterator[tuple[int, list[bytes]]]:
     """Give the messages of a batch: type, and the body parted behind its first two strings."""
     at = 0
     while at < len(batch):

@@ -61,6 +61,8 @@ cdef class Batch:
     cdef int unseen(self) except -1
     cpdef int settled(self) except -1
     cpdef int taken_back(self) except -1
+    cpdef int begun(self) except -1
+    cdef int moved(self) except -1
     cdef int answered(self) except -1
     cdef int examine(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
     cdef int examine_effects(self, int code, object statement) except -1

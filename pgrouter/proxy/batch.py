@@ -172,6 +172,16 @@ class Batch:
         self.answered()
         return self.settled()
 
+    def begun(self) -> int:
+        """The transaction begins again, in front of what was sent."""
+        self.begins = True
+        return 0
+
+    def moved(self) -> int:
+        """It will be looked at again, in the same transaction: what that may leave behind it still may."""
+        self.deallocates = 0
+        return self.answered()
+
     def answered(self) -> int:
         """All that was sent has its answer."""
         self.ends = False

@@ -1,5 +1,6 @@
 cimport cython
 
+from pgrouter.net.gather cimport Gather
 from pgrouter.net.poller cimport Poller
 from pgrouter.protocol.framing cimport copied, frontend_kind, impossible, length_at
 from pgrouter.pool.member cimport MemberPool
@@ -7,7 +8,7 @@ from pgrouter.proxy.batch cimport Batch, RouteCounts
 from pgrouter.proxy.link cimport Link
 from pgrouter.server.connection cimport ServerConnection
 
-cdef int BIND, EXECUTE, FLUSH, PARSE, SYNC
+cdef int BIND, EXECUTE, FLUSH, FUNCTION_CALL, PARSE, QUERY, SYNC
 cdef Py_ssize_t MAX_SMALL_MESSAGE
 cdef int COPY, ENDS_BATCH, LAST, UNKNOWN
 cdef int IDLE
@@ -26,6 +27,8 @@ cdef class ClientConnection(Link):
     cdef readonly dict told
     cdef public double pinned_at
     cdef public int state
+    cdef public object transaction
+    cdef public bint can_move
     cdef readonly object client_id
     cdef public object key
     cdef public object info
@@ -45,7 +48,13 @@ cdef class ClientConnection(Link):
     cdef ServerConnection unacquainted(self, ServerConnection server)
     cdef int take_own(self) except -1
     cpdef int end_link(self) except -1
-    cpdef int go_on(self) except -1
+    cpdef int take_up(self) except -1
     cdef bint has_own(self, ServerConnection server) except -1
+    cdef bint may_move(self) except -1
+    cdef Py_ssize_t go_on(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
+    cdef Py_ssize_t end_of_batch(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -2
+    cdef Py_ssize_t refuse_batch(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t at) except -1
+    cpdef int move(self, object second) except -1
+    cpdef object moved(self, bytes batch)
     cdef int run_again(self) except -1
     cdef Py_ssize_t converse(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1

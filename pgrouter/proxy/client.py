@@ -17,12 +17,13 @@ from itertools import count
 import cython
 
 from pgrouter.errors import RouterError
+from pgrouter.net.gather import Gather
 from pgrouter.net.poller import Poller
 from pgrouter.pool.member import MemberPool
 from pgrouter.protocol import messages
-from pgrouter.protocol.codes import BIND, EXECUTE, FLUSH, IDLE, MAX_SMALL_MESSAGE, PARSE, SYNC
-from pgrouter.protocol.framing import COPY, ENDS_BATCH, LAST, UNKNOWN, copied, frontend_kind, impossible
-from pgrouter.proxy import again
+from pgrouter.protocol.codes import BIND, EXECUTE, FLUSH, FUNCTION_CALL, IDLE, MAX_SMALL_MESSAGE, PARSE, QUERY, SYNC
+from pgrouter.protocol.framing import COPY, ENDS_BATCH, LAST, UNKNOWN, copied, frontend_kind, impossible, length_at
+from pgrouter.proxy import again, move
 from pgrouter.proxy.batch import Batch
 from pgrouter.proxy.link import AHEAD, MAX_BATCH, Link, bad_frame
 from pgrouter.routing.statement import Reason
@@ -54,6 +55,8 @@ class ClientConnection(Link):
         self.pin = None  # why the server is kept past the transaction
         self.pinned_at = 0.0  # and since when
         self.state = 0  # Effect flags of what it has there
+        self.transaction = None  # the one that it has on a replica, see `proxy.move`
+        self.can_move = False  # what the replica refuses of it can be had from the primary
         self.client_id = next(_ids)
         self.key = b""
         self.address = None  # host and port, as accept() gave them
@@ -74,10 +77,16 @@ class ClientConnection(Link):
             elif self.conversation is not None:
                 used = self.converse(buf, pos, end)
             elif self.server is not None and not self.server.held and not self.stopped():
-                pos = self.forward(buf, pos, end)
-                if self.server is not None:
-                    return pos
-                continue
+                if self.transaction is not None and self.may_move():
+                    used = self.go_on(buf, pos, end)
+                    if self.server is None:
+                        pos = used
+                        continue
+                else:
+                    pos = self.forward(buf, pos, end)
+                    if self.server is not None:
+                        return pos
+                    continue
             elif self.waiting or self.server is not None:  # or its settings are being read back, or it is fenced
                 if end - pos > AHEAD:
                     self.pause()
@@ -154,6 +163,8 @@ class ClientConnection(Link):
         self.discards = self.batch.discards
         self.examined = at
         self.choose()
+        if self.batch.begins and self.batch.reads and self.batch.mixed:
+            self.transaction = move.begun(self, copied(buf, pos, at))
         self.take_server()
         if self.server is None:
             self.examined -= pos  # what waits comes again at offset 0
@@ -236,7 +247,7 @@ class ClientConnection(Link):
         touched = self.batch.touched
         if not strange or self.pin is not None or (touched is not None and touched.covers(strange)):
             return server
-        return self.group.exchange(server, self.profile.custom, self, self.batch.reads and not self.stale)
+        return self.group.exchange(server, self.profile.custom, self, self.batch.reads)
 
     def take_own(self) -> int:
         """Link the server that wrote for us last, or wait for it: only there currval and lastval are ours.
@@ -299,8 +310,8 @@ class ClientConnection(Link):
         if self.conversation is not None:
             self.conversation.refused(error)
             return 0
-        self.second = None
         self.hub.refuse(self, error)
+        self.second = None
         self.resume()
         return self.process_partial()
 
@@ -310,7 +321,7 @@ class ClientConnection(Link):
         if self.conversation is not None:
             self.conversation.ready(server)
             return 0
-        if server.collector is not None:
+        if server.collector is not None and server.status == IDLE:
             self.hub.sync.heard(self, server)
             return 0
         self.asked = False
@@ -319,14 +330,18 @@ class ClientConnection(Link):
             self.second.answered(self)
             self.second = None
         self.batch.answered()
-        if server.status == IDLE and self.body_left == 0:
+        if server.status != IDLE:
+            if self.reading and server.owner is not self.group.writer:
+                move.answered(self, server)
+        elif self.body_left == 0:
+            self.transaction = None
             if self.batch.effects:
                 self.hub.sync.settle(self, server)
                 if server.owed.count:
                     return 0  # what it has left is being asked
             if self.pin is None:
                 self.unlink()
-        return self.go_on()
+        return self.take_up()
 
     def end_link(self) -> int:
         """Nothing more is asked of the server: let go of it, unless a transaction or session state holds it."""
@@ -334,7 +349,7 @@ class ClientConnection(Link):
             self.unlink()
         return 0
 
-    def go_on(self) -> int:
+    def take_up(self) -> int:
         """Take up what the client has sent meanwhile."""
         if not self.closed:
             self.read_on()
@@ -452,7 +467,7 @@ class ClientConnection(Link):
             return 0
         if self.pin is None and self.hub.sync.is_unsent(server):
             self.batch.taken_back()
-            return self.go_on()
+            return self.take_up()
         if self.again > 0 and self.repeats and self.pin is None:
             self.second = again.lost(self, server, error)
             return self.run_again()
@@ -464,10 +479,108 @@ class ClientConnection(Link):
                 self.process_partial()
         return 0
 
+    # -- transactions on a replica
+
+    def may_move(self) -> cython.bint:
+        """Whether a transaction is open on a replica, which what comes next may have to leave."""
+        return self.server.status != IDLE and self.server.owner is not self.group.writer
+
+    def go_on(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Forward the next batch of a transaction on a replica, if it may stay there; gives how far it came.
+
+        Without a server then: the transaction moves, and the batch begins anew.
+        """
+        server: ServerConnection = self.server
+        if self.body_left:
+            return self.forward(buf, pos, min(end, pos + self.body_left))
+        if server.owed.copying:
+            return self.forward(buf, pos, end)
+        at: cython.Py_ssize_t = self.end_of_batch(buf, pos, end)
+        if at == pos:
+            return pos
+        if server.owed.skipping or at < 0:
+            return self.forward(buf, pos, end if at < 0 else min(at, end))
+        if server.owed.count:  # whether it may stay hangs on what is in front of it
+            if end - pos > AHEAD:
+                self.pause()
+            return pos
+        self.can_move = False
+        self.again = -1
+        whole: cython.bint = at <= end
+        at = min(at, end)
+        course: cython.int = move.course(self, copied(buf, pos, at), whole)
+        if course == move.REFUSED:
+            return self.refuse_batch(buf, pos, at)
+        if course != move.STAYS:
+            return pos
+        if self.can_move:
+            self.again = 0
+            self.elsewhere = True
+            self.repeats = False
+        return self.forward(buf, pos, at)
+
+    def end_of_batch(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Give where the batch at pos ends: behind `end` if it is too long to be kept, at pos if more bytes are needed.
+
+        -1: it begins with what ends no batch, or is no message.
+        """
+        code: cython.int
+        kind: cython.int
+        length: cython.Py_ssize_t
+        at: cython.Py_ssize_t = pos
+        while end - at >= 5:
+            code = buf[at]
+            length = length_at(buf, at + 1)
+            kind = frontend_kind(code)
+            if kind == LAST or kind == COPY or impossible(code, length):
+                return at if at > pos else -1
+            at += 1 + length
+            if at > end:
+                if at - pos > MAX_BATCH:
+                    return at
+                self.need = at - pos
+                return pos
+            if kind == ENDS_BATCH:
+                return at
+        return pos
+
+    def refuse_batch(self, buf, pos: cython.Py_ssize_t, at: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Have the server fail in place of this batch."""
+        code: cython.int = buf[pos]
+        whole: cython.bint = code == QUERY or code == FUNCTION_CALL
+        out: Gather = self.poller.to_server
+        out.reset(buf)
+        self.refuse(QUERY if whole else PARSE, self.transaction.why, False, out)
+        self.asked = True
+        self.server.at_sync = False
+        self.server.send_gathered(out)
+        return at if whole else self.forward(buf, pos, at)
+
+    def move(self, second) -> int:
+        """Let go of the replica: the transaction begins again as `second` says."""
+        server: ServerConnection = self.server
+        server.xact_s += self.poller.now - server.linked_at
+        server.peer = None
+        self.server = None
+        self.transaction = None
+        self.second = second
+        self.batch.moved()
+        self.hub.let_go(self, server)
+        return 0
+
+    def moved(self, batch: bytes):
+        """Say how a batch goes on that its replica has refused in a transaction; None: it is in none, or began it."""
+        return move.refused(self, batch) if self.can_move else None
+
     def run_again(self) -> int:
         """Begin the batch at hand again, as `second` says: nobody has heard anything of it yet."""
         self.again = -1
-        self.batch.taken_back()
+        self.transaction = None
+        self.can_move = False
+        if self.second.inside:
+            self.batch.moved()
+        else:
+            self.batch.taken_back()
         self.statements.take_back()
         self.unread(self.second.batch)
         self.resume()

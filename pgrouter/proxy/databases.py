@@ -6,9 +6,12 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from pgrouter.routing.cache import StatementCache
 from pgrouter.routing.catalog import always, pending
 from pgrouter.routing.classify import classify
+from pgrouter.routing.statement import Effect, Reason
 from pgrouter.session.prepared import SharedStatements
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from pgrouter.routing.catalog import ByRole, Catalog
     from pgrouter.routing.statement import Statement
 
+_OF_RELATIONS = (Reason.WRITE, Reason.COPY, Reason.DDL, Reason.UNKNOWN_RELATION, Reason.WRITING_CTE, Reason.ROW_LOCK)
 MAX_CUSTOM = 1000  # names of custom settings that clients may teach
 
 
@@ -56,6 +60,9 @@ class Database:
         statement = classify(text, catalog)
         if len(self.custom) < MAX_CUSTOM:
             self.custom.update(statement.custom)
+        if not catalog.known and statement.reason in _OF_RELATIONS:  # it was not read (yet)
+            # Every table might have a trigger that may do anything: to ask after each write would be too much
+            return replace(statement, effects=statement.effects & ~int(Effect.CODE))
         return statement
 
     def counters(self) -> Counter[str]:

@@ -53,6 +53,10 @@ class Deadlines:
                     self._linked(client, before, now)
                 elif not client.waiting and client.client_id not in self.hub.logging_in:
                     self._unlinked(client, now)
+        for client_id, limit_s in list(self.hub.idle_limits.items()):
+            client = self.hub.clients.get(client_id)
+            if client is not None and client.server is None and client.idle and now - client.idle_at > limit_s:
+                self._end(client, Due.END_IDLE)
         self._last = now
 
     def _linked(self, client: ClientConnection, before: dict[ServerConnection, Mark], now: float) -> None:

@@ -17,6 +17,7 @@ cdef class Sense:
     cdef bint keeps_server
     cdef int forbidden
     cdef Py_ssize_t prepared_statements
+    cdef long long idle_ms
     cdef public bytes welcome
 
 cdef class Hub:
@@ -30,6 +31,7 @@ cdef class Hub:
     cdef readonly dict logging_in
     cdef readonly RouteCounts routes
     cdef readonly object sync
+    cdef readonly dict idle_limits
     cdef public bint draining
     cdef readonly object socket_options
     cdef readonly object application

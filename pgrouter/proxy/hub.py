@@ -29,7 +29,7 @@ from pgrouter.routing.statement import Effect
 from pgrouter.server.connection import ServerConnection
 from pgrouter.session.consistency import demands
 from pgrouter.session.pins import forbidden_by
-from pgrouter.session.settings import strings_are_unusual
+from pgrouter.session.settings import milliseconds, strings_are_unusual
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,6 +82,7 @@ class Sense:
         self.keeps_server = limits.mode == "session"
         self.forbidden = forbidden_by(limits)
         self.prepared_statements = limits.prepared_statements
+        self.idle_ms = milliseconds(settings.get("idle_session_timeout", "0"))
         self.welcome = None  # what such a client is told at the end of its login, but for its cancel key
 
 
@@ -104,6 +105,7 @@ class Hub:
         self.logging_in = {}  # by their ids, until they have proved it
         self.routes = RouteCounts()
         self.sync = SessionSync(self)
+        self.idle_limits = {}  # seconds by the ids of clients that have an idle_session_timeout
         self.draining = False
         self._take(settings, users)
 
@@ -175,6 +177,10 @@ class Hub:
         client.must_see_lsn = sense.must_see_lsn
         client.batch.forbid(sense.forbidden)
         client.batch.make_way = self.databases.make_way
+        if sense.idle_ms:
+            self.idle_limits[client.client_id] = sense.idle_ms / 1000
+        elif self.idle_limits:
+            self.idle_limits.pop(client.client_id, None)
         return client.batch.follow(sense.facts)
 
     def adopt(self, name: str, catalog: ByRole) -> None:
@@ -236,7 +242,9 @@ class Hub:
         if error.closes_client or client.group.parameters is None:
             client.violation(error)
         else:
-            client.conversation = LimboConversation(client, error)
+            inside = client.second is not None and client.second.inside  # a transaction, which is lost
+            client.second = None
+            client.conversation = LimboConversation(client, error, failed=inside)
 
     def server_lost(self, client: ClientConnection, server: ServerConnection, error: RouterError) -> None:
         """Tell a client what its lost server means for it."""
@@ -268,6 +276,7 @@ class Hub:
         """Clean up after a client: its server is reset and kept where that is safe and cheap, else closed."""
         known = self.clients.pop(client.client_id, None) is not None
         self.logging_in.pop(client.client_id, None)
+        self.idle_limits.pop(client.client_id, None)
         if client.group is not None:
             client.group.forget(client)
         client.statements.forget()

@@ -52,6 +52,8 @@ class Link(Requester):
         """Work with this server until the transaction ends."""
         self.server = server
         self.reading = self.batch.reads and self.batch.mixed
+        if self.batch.begins and server.owner is self.group.writer:  # what it reads first is not all that it may do
+            self.reading = False
         # Only what was meant for a replica, and is on one, can have left no trace there; of what only reads the same is
         # believed on the primary, when that is lost. And only once: it may be the cause.
         self.elsewhere = self.reading and self.second is None and server.owner is not self.group.writer
@@ -116,6 +118,8 @@ class Link(Requester):
             return pos
         if self.takes_over:
             self.take_over(out)
+        if self.second is not None:
+            self.second.begin(self, out)
         if self.body_left:
             length = min(self.body_left, end - pos)
             out.add(pos, pos + length)

@@ -99,7 +99,7 @@ class SessionSync:
             return
         else:
             self._refused(client, server, messages.read_error(refusal))
-        client.go_on()
+        client.take_up()
 
     def _refused(self, client: ClientConnection, server: ServerConnection, fields: dict[str, str]) -> None:
         late = client.elsewhere  # a replica, which may not have what a setting names
@@ -130,6 +130,8 @@ class SessionSync:
             server.dirty = True
         if effects & Effect.DDL and not effects & Effect.TEMP:
             self.hub.databases.changed(client.group.database, bool(effects & Effect.REDEFINES))
+        if effects & Effect.DEFAULTS:
+            self.hub.pools.defaults_changed()
         everything = bool(effects & Effect.CODE)
         state = 0
         if everything:
@@ -196,7 +198,7 @@ class SessionSync:
         self.keep(client, server, client.state & ~answer.state | answer.left())
         self._follow(client, server, touched, answer)
         client.end_link()
-        client.go_on()
+        client.take_up()
 
     def _follow(
         self, client: ClientConnection, server: ServerConnection, touched: harvest.Touched | None, answer: Readback

@@ -5,7 +5,8 @@ read (it knows no type of another schema in a DECLARE) is cut into words by Post
 be the name of anything. That says too much rather than too little.
 
 What puts SQL together at run time, what writes, and what opens a cursor (the caller's transaction has it afterwards)
-needs the primary whatever it is about: nobody reads it further.
+needs the primary whatever it is about. It is read all the same, for what it may do to the session: SQL that is put
+together at run time as far as `dynamic` can.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pgrouter.routing import parse
+from pgrouter.routing import dynamic, parse
 from pgrouter.routing.nodes import names
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ INSERT UPDATE DELETE_P MERGE EXECUTE CALL COPY TRUNCATE CREATE ALTER DROP NOTIFY
 CHECKPOINT LOCK_P UIDENT REFRESH IMPORT_P GRANT DO COMMIT ROLLBACK
 """.split()  # noqa: SIM905
 )
+_UNREAD = frozenset({"EXECUTE", "UIDENT", "DO", "LOAD"})
+_BEFORE_STATEMENT = frozenset({";", "begin", "then", "else", "loop", ">>"})
 _CONSTANTS = frozenset({"SCONST", "ICONST", "FCONST", "USCONST", "BCONST", "XCONST", "PARAM"})
 
 
@@ -60,6 +63,9 @@ class Body:
     variables: Variables = field(default_factory=dict)
     words: frozenset[str] = frozenset()  # identifiers as the parser folds them, and operators' signs
     why: str = ""
+    source: str = ""
+    unread: bool = False  # part of it may do anything to the session
+    settings: set[str] = field(default_factory=set)  # custom ones, of a body that was cut into words
 
 
 def words_of(definition: str) -> set[str]:
@@ -72,10 +78,39 @@ def read(definition: str, language: str, types: Mapping[str, int], rows: Rows) -
     try:
         function = parse.statements(definition)[0]["CreateFunctionStmt"]
     except (parse.ParseError, LookupError, RecursionError):
-        return Body(why="does not parse")
-    options = {option["DefElem"]["defname"]: option["DefElem"].get("arg", {}) for option in function["options"]}
+        return Body(why="does not parse", unread=True)
+    return read_function(function, language, types, rows)
+
+
+def language_of(function: Node) -> str:
+    """Give the language of a CREATE FUNCTION statement or of a DO block, as the lexer folds it."""
+    for option in function.get("options", function.get("args", ())):
+        if option["DefElem"]["defname"] == "language":
+            return "".join(names([option["DefElem"].get("arg", {})])).lower()
+    return "sql" if "sql_body" in function else "plpgsql" if "funcname" not in function else ""
+
+
+def read_block(block: Node, types: Mapping[str, int], rows: Rows) -> Body:
+    """Read a DO statement."""
+    source = "".join(
+        "".join(names([option["DefElem"].get("arg", {})]))
+        for option in block.get("args", ())
+        if option["DefElem"]["defname"] == "as"
+    )
+    if language_of(block) != "plpgsql":
+        return Body(why=f"written in {language_of(block)}", unread=True)
+    return _read({}, "plpgsql", source, types, rows)
+
+
+def read_function(function: Node, language: str, types: Mapping[str, int], rows: Rows) -> Body:
+    """Read a CREATE FUNCTION statement that was parsed."""
+    options = {option["DefElem"]["defname"]: option["DefElem"].get("arg", {}) for option in function.get("options", ())}
     source = "".join(names(options.get("as", {}).get("List", {}).get("items", [])))
-    body = Body(variables=_parameters(function, types, rows))
+    return _read(function, language, source, types, rows)
+
+
+def _read(function: Node, language: str, source: str, types: Mapping[str, int], rows: Rows) -> Body:
+    body = Body(variables=_parameters(function, types, rows), source=source)
     try:
         if language == "sql":
             _queries(source, body)
@@ -83,9 +118,9 @@ def read(definition: str, language: str, types: Mapping[str, int], rows: Rows) -
             _plpgsql(_definition(function, source), body, types)
     except (parse.ParseError, RecursionError):
         if language == "sql":
-            body.why = "does not parse"
+            body.why, body.unread = "does not parse", True
         else:
-            body.words, body.why = _words(source)
+            _cut(source, body)
     return body
 
 
@@ -139,16 +174,30 @@ def _plpgsql_variable(kind: str, content: Node, body: Body, types: Mapping[str, 
 
 
 def _plpgsql(definition: str, body: Body, types: Mapping[str, int]) -> None:
+    executed: list[Node] = []
     for parsed in parse.plpgsql_functions(definition):
         for kind, content in _nodes([parsed.get("datums", []), parsed.get("action", {})]):
             if kind in ("PLpgSQL_stmt_dynexecute", "PLpgSQL_stmt_dynfors") or "dynquery" in content:
                 body.why = body.why or "contains EXECUTE"
+                executed.append(content.get("dynquery", content.get("query", {})).get("PLpgSQL_expr", {}))
             elif kind not in _HARMLESS:
                 body.why = body.why or f"contains {kind.removeprefix('PLpgSQL_stmt_').upper()}"
             _plpgsql_variable(kind, content, body, types)
             if kind == "PLpgSQL_expr":
                 for query in _sql(content.get("query", ""), content.get("parseMode", 0)):
                     _queries(query, body)
+    for expression in executed:
+        _executed(expression.get("query", ""), body, types)
+
+
+def _executed(expression: str, body: Body, types: Mapping[str, int]) -> None:
+    """Read what EXECUTE runs, where the text shows enough of it."""
+    text = dynamic.text(expression, body.variables, types)
+    try:
+        body.queries += parse.statements(text) if text is not None else ()
+    except parse.ParseError:
+        text = None
+    body.unread = body.unread or text is None
 
 
 def _nodes(root: Any) -> Iterator[tuple[str, Node]]:
@@ -191,7 +240,7 @@ def _definition(function: Node, source: str) -> str:
     parameters = [node["FunctionParameter"] for node in function.get("parameters", ())]
     takes = ", ".join(_parameter(one) for one in parameters if one["mode"] != "FUNC_PARAM_TABLE")
     columns = ", ".join(_parameter(one) for one in parameters if one["mode"] == "FUNC_PARAM_TABLE")
-    result = function.get("returnType", {})
+    result = function.get("returnType", {"names": [{"String": {"sval": "void"}}]})  # a procedure or a block has none
     gives = f"TABLE ({columns})" if columns else ("SETOF " if result.get("setof") else "") + _type(result)
     return f"CREATE FUNCTION f({takes}) RETURNS {gives} LANGUAGE plpgsql AS {_literal(source)}"
 
@@ -221,21 +270,33 @@ def _literal(text: str) -> str:
 # -- what does not parse --------------------------------------------------------------------------------------------
 
 
-def _words(source: str) -> tuple[frozenset[str], str]:
-    """Give the words of a body, and why it needs the primary whatever they mean."""
+def _cut(source: str, body: Body) -> None:
+    """Take the words of a body, and why it needs the primary whatever they mean."""
     try:
         tokens = parse.scan(source)
     except (parse.ParseError, ValueError):
-        return frozenset(), "does not parse"
-    found: set[str] = set()
-    for token in tokens:
-        if token.name in _TELLTALE:
-            return frozenset(), f"contains {token.name.removesuffix('_P')}"
-        word = _word(source[token.start : token.end + 1], token.name)
-        if word in ("current_setting", "open"):
-            return frozenset(), f"contains {word}"
-        found.add(word)
-    return frozenset(found - {""}), ""
+        body.why, body.unread = "does not parse", True
+        return
+    names_of = [token.name for token in tokens]
+    written = [source[token.start : token.end + 1] for token in tokens]
+    words = [_word(text, name) for text, name in zip(written, names_of, strict=True)]
+    for at, (name, word) in enumerate(zip(names_of, words, strict=True)):
+        if name in _TELLTALE or word in ("current_setting", "open"):
+            body.why = body.why or f"contains {name.removesuffix('_P') if name in _TELLTALE else word}"
+        if name in _UNREAD or word == "setseed" or (word == "set_config" and names_of[at + 2 : at + 3] != ["SCONST"]):
+            body.unread = True  # what no query tells, or under a name that is computed
+        if name == "SCONST" and "." in written[at]:
+            body.settings.add(written[at].strip("'").lower())
+        if name == "SET" and (at == 0 or words[at - 1] in _BEFORE_STATEMENT):
+            body.settings |= _set_names(words[at + 1 : at + 5])
+            body.words |= {"set_config"}
+    body.words |= frozenset(words) - {""}
+
+
+def _set_names(words: list[str]) -> set[str]:
+    """Give the custom setting that a SET begins with, if it is one."""
+    name = words[1:] if words[:1] in (["local"], ["session"]) else words
+    return {f"{name[0]}.{name[2]}"} if name[1:2] == ["."] and len(name) > 2 else set()
 
 
 def _word(text: str, name: str) -> str:

@@ -34,8 +34,8 @@ _RECENT = 1024  # a power of two
 _RECENT_KEY_BYTES = 1024
 _LEARNED = 10_000  # statements remembered because a replica refused them
 
-_STRICT = Statement(Target.PRIMARY, Reason.LEXING, effects=int(Effect.UNSEEN), literal_sensitive=True)
-_LONG = Statement(Target.PRIMARY, Reason.TOO_LONG, effects=int(Effect.OTHER_STATE | Effect.UNSEEN))
+_STRICT = Statement(Target.PRIMARY, Reason.LEXING, effects=int(Effect.CODE), literal_sensitive=True)
+_LONG = Statement(Target.PRIMARY, Reason.TOO_LONG, effects=int(Effect.OTHER_STATE | Effect.CODE))
 _BY_TEXT = Statement(Target.PRIMARY, Reason.UNKNOWN_NODE, literal_sensitive=True)  # a marker, never handed out
 
 
@@ -194,6 +194,9 @@ class StatementCache:
             functions=known.functions,
             relations=known.relations,
             settings=known.settings,
+            custom=known.custom,
+            through=known.through,
+            draws=known.draws,
         )
 
     def _store(self, key: bytes, statement: Statement) -> None:
@@ -211,7 +214,7 @@ class StatementCache:
         self._young[key] = statement
 
     def _cost(self, key: bytes, statement: Statement) -> int:
-        names = len(statement.functions) + len(statement.relations)
+        names = len(statement.functions) + len(statement.relations) + len(statement.custom)
         return _ENTRY_BYTES + len(key) + names * _NAME_BYTES + len(statement.settings) * _SETTING_BYTES
 
     def _is_ambiguous(self, buf: bytes, start: int, end: int) -> bool:

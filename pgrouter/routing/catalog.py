@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct
+
+from pgrouter.routing.extensions import ANYTHING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +33,19 @@ Why = Any
 """Why a name needs the primary: words, SAFE for not at all. `catalog_build`, which finds them, has objects here."""
 
 
+class State(NamedTuple):
+    """What using a name may leave in the session: Effect flags, and through what."""
+
+    effects: int = 0
+    cause: str = ""
+    objects: tuple[Any, ...] = ()  # while bodies are read: what has been named, of which nobody knows the effects yet
+
+
+NO_STATE = State()
+ANY_NAME = "?any name?"
+"""Stands for a name that is only known when the statement runs: `catalog_build` has an entry of it in each mapping."""
+
+
 class Overload(Struct, frozen=True, gc=False):
     """A function or operator of some name; `why` it needs the primary (SAFE: it does not)."""
 
@@ -39,6 +54,7 @@ class Overload(Struct, frozen=True, gc=False):
     why: Why
     takes: tuple[int, ...] = ()  # their types
     operator: bool = False
+    state: State = NO_STATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +69,17 @@ class Catalog:
     operators: Mapping[str, tuple[Overload, ...]] = field(default_factory=_nothing)
     implicit_cast: Why = SAFE  # why no expression can be trusted: a cast between built-in types
     configured: Mapping[str, str] = field(default_factory=_nothing)  # functions of which the configuration says it all
+    declared: Mapping[str, int] = field(default_factory=_nothing)  # and of which it says what effects they have
+    # What using a name leaves in the session, where it is anything; of functions and operators see `Overload`
+    reading: Mapping[str, State] = field(default_factory=_nothing)  # relations
+    writing: Mapping[str, State] = field(default_factory=_nothing)  # relations: their triggers, checks, policies ...
+    inserting: Mapping[str, State] = field(default_factory=_nothing)  # the same, and defaults
+    casting: Mapping[str, State] = field(default_factory=_nothing)  # types
+    selecting: Mapping[str, State] = field(default_factory=_nothing)  # attributes
+    converting: State = NO_STATE  # implicit casts between built-in types
+    events: State = NO_STATE  # event triggers
+    settings: frozenset[str] = frozenset()  # custom ones of which anything in the database speaks
+    known: bool = False  # it was read: what it does not say of a relation is not so
     volatile_by_body: bool = False  # the configuration wants SQL and PL/pgSQL functions labelled VOLATILE looked into
     # For `overloads`: what built-in functions and operators of such names take, and what is known of types
     rivals: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=_nothing)
@@ -61,7 +88,6 @@ class Catalog:
     arrays: frozenset[int] = frozenset()
     implicit: frozenset[tuple[int, int]] = frozenset()  # casts: source, target
     builtins_first: bool = False  # pg_catalog comes first in search_path, as it does when nobody names it
-    settings: frozenset[str] = frozenset()
     complete: bool = False  # a relation that is not here is not there, or was not when the catalog was read
 
     def overloads(self, name: str, arguments: int) -> list[Overload]:
@@ -80,7 +106,12 @@ def configured(routing: Routing) -> Catalog:
     """Give what the configuration says about functions, and nothing else."""
     reads = dict.fromkeys(routing.read_only_functions, SAFE)
     writes = dict.fromkeys(routing.write_functions, "in write_functions")
-    return Catalog(configured=reads | writes, volatile_by_body=routing.volatile_functions == "by_body")
+    leaving = dict.fromkeys(routing.stateful_functions, "in stateful_functions")
+    return Catalog(
+        configured=leaving | reads | writes,
+        declared=dict.fromkeys(routing.stateless_functions, 0) | dict.fromkeys(routing.stateful_functions, ANYTHING),
+        volatile_by_body=routing.volatile_functions == "by_body",
+    )
 
 
 def pending(catalog: Catalog) -> Catalog:

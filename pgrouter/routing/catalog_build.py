@@ -10,39 +10,38 @@ makes those that refer to it the same. What is trusted, and what is not:
 - a type leads to all functions that PostgreSQL may call for it unseen: input and output, checks of a domain, casts,
   operators, operator classes. So an operator or cast matters here only where its types are all built in.
 
-The queries in a body are walked as any statement is, with a catalog in which what is the matter with an object is
-itself: so the walk tells what they lead to. Names in a body mean what they do for its caller. There are two graphs:
-`at_home`, for those who see what nearly everybody sees, and `anywhere`, where a name may be one of any schema.
+The same graph tells what using an object leaves in the session (`Graph.leave`): code may set, lock, listen, create
+temporary objects. "written" is what a write to a relation runs: triggers, defaults, checks, policies, rules, and all of
+that of what it writes in turn. Bodies are read by `catalog_bodies`.
+
+There are two graphs: `at_home`, for those who see what nearly everybody sees, and `anywhere`, where a name may be one
+of any schema.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from operator import add
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pgrouter.routing import bodies
 from pgrouter.routing.catalog import SAFE, Catalog
+from pgrouter.routing.catalog_bodies import Bodies, said_of
 from pgrouter.routing.catalog_facts import FIRST_NORMAL
 from pgrouter.routing.catalog_graph import Graph, Key
 from pgrouter.routing.catalog_names import Names, Paths
-from pgrouter.routing.functions import why_builtin, why_relation
+from pgrouter.routing.extensions import ANYTHING, left_by
+from pgrouter.routing.functions import effects_of_builtin, in_code, why_builtin, why_relation
 from pgrouter.routing.knowledge import EXTENSION_SAFE_VOLATILE, EXTENSION_SQL_IN_STRING, RUNS_SQL
-from pgrouter.routing.node_trees import references
-from pgrouter.routing.statement import Reason
-from pgrouter.routing.tree import Findings, walk
+from pgrouter.routing.node_trees import References, references
+from pgrouter.routing.statement import Effect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
-    from pgrouter.routing.bodies import Body
     from pgrouter.routing.catalog_facts import Facts, Function, Relation
 
 RELATION_KINDS = {"f": "foreign table", "S": "sequence"}
 UNDERSTOOD = ("sql", "plpgsql")
 TRUSTED = ("c", "internal")
-# Behind LIKE, IN, CASE, NULLIF, BETWEEN, ORDER BY and their like, without a sign of their own in a text
-UNSPOKEN = frozenset({"=", "<>", "<", ">", "<=", ">=", "~~", "!~~", "~~*", "!~~*", "~"})
 
 
 class Judged:
@@ -51,14 +50,16 @@ class Judged:
     def __init__(self, facts: Facts, configured: Catalog) -> None:
         self._paths = Paths(facts)
         self._home = self._paths.of("")
-        graphs = [_graph(facts, configured)]
+        settings: set[str] = set()
+        graphs = [_graph(facts, configured, settings)]
         if not _looks_alike(facts, self._home):
             graphs.append(graphs[0].copy())
-        _Bodies(facts, configured, self._home).read_into(graphs)
+        Bodies(facts, configured, self._home).read_into(graphs, settings)
         name_of = _names(facts)
         for graph in graphs:
             graph.spread(lambda key: name_of.get(key, "?"))
-        names = [Names(facts, configured, _verdict(graph), _either) for graph in graphs]
+        common = replace(configured, settings=frozenset(settings))
+        names = [Names(facts, common, Verdicts(graph)) for graph in graphs]
         self._at_home, self._anywhere = names[0], names[-1]
         self._at_home.catalog(self._home)  # now, in whatever thread this is, and not when somebody comes
         self._anywhere.catalog(None)
@@ -70,19 +71,26 @@ class Judged:
         return (self._at_home if path == self._home else self._anywhere).catalog(path)
 
 
+class Verdicts:
+    """What a graph says of objects, once it has been spread."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.state = graph.state
+        self._graph = graph
+
+    def why(self, key: Key) -> str:
+        """Say why the primary is needed, SAFE for not at all."""
+        return self._graph.why.get(key, SAFE)
+
+    def join(self, one: str, other: str) -> str:
+        """Of all that a name may mean, one that needs the primary is enough."""
+        return one or other
+
+
 def _looks_alike(facts: Facts, home: tuple[str, ...]) -> bool:
     """Whether names mean the same at home and anywhere: all are in sight, and none is also a built-in one."""
     rows = (*facts.functions, *facts.relations, *facts.types, *facts.operators)
     return not facts.rival_functions and not facts.rival_operators and {row.schema for row in rows} <= {*home}
-
-
-def _verdict(graph: Graph) -> Callable[[Key], str]:
-    return lambda key: graph.why.get(key, SAFE)
-
-
-def _either(one: str, other: str) -> str:
-    """Of all that a name may mean, one that needs the primary is enough."""
-    return one or other
 
 
 def _names(facts: Facts) -> dict[Key, str]:
@@ -91,7 +99,7 @@ def _names(facts: Facts) -> dict[Key, str]:
         names[Key("relation", number)] = names[Key("only", number)] = name
     for kinds, rows in (
         (("function", "defaults"), facts.functions),
-        (("relation", "only"), facts.relations),
+        (("relation", "only", "written", "inserted"), facts.relations),
         (("type",), facts.types),
         (("operator",), facts.operators),
     ):
@@ -102,16 +110,23 @@ def _names(facts: Facts) -> dict[Key, str]:
 # -- what is the matter with an object itself, and what it refers to, but for bodies ---------------------------------
 
 
-def _graph(facts: Facts, configured: Catalog) -> Graph:
+def _graph(facts: Facts, configured: Catalog, settings: set[str]) -> Graph:
     graph = Graph()
     for number, name in facts.builtin_functions.items():
-        graph.spoil(Key("function", int(number)), why_builtin(name))
+        key = Key("function", int(number))
+        graph.spoil(key, why_builtin(name))
+        effects = int(Effect.SETTINGS) if name == "set_config" else effects_of_builtin(name)
+        graph.leave(key, in_code(effects), name)
     for number, schema, name in facts.builtin_relations:
         for kind in ("relation", "only"):
             graph.spoil(Key(kind, number), why_relation(schema, name))
-    follow = _Trees(facts, graph).follow
+        if (schema, name) == ("pg_catalog", "pg_settings"):
+            graph.leave(Key("written", number), int(Effect.CODE), name)  # its rule calls set_config
+            graph.refer(Key("inserted", number), [Key("written", number)])
+    follow = _Trees(facts, graph, settings).follow
     for function in facts.functions:
         _function(function, configured, graph, follow)
+        settings.update(function.settings)
     domains = {row.oid: row.types for row in facts.types if row.trees}
     for relation in facts.relations:
         _relation(relation, domains, graph, follow)
@@ -121,19 +136,32 @@ def _graph(facts: Facts, configured: Catalog) -> Graph:
         graph.refer(key, _keys("function", row.functions))
         follow(key, row.trees)
     _operators_and_casts(facts, graph)
+    _writes(facts, graph, follow)
     return graph
 
 
 class _Trees:
-    def __init__(self, facts: Facts, graph: Graph) -> None:
-        self._graph = graph
+    def __init__(self, facts: Facts, graph: Graph, settings: set[str]) -> None:
+        self._graph, self._settings = graph, settings
+        self._read: dict[str, References] = {}  # a view's query is looked at twice
         self._functions_of_operators = {row.oid: row.function for row in facts.operators}
 
     def follow(self, key: Key, trees: Iterable[str]) -> None:
         """Refer to what expressions refer to that PostgreSQL has parsed."""
         for tree in trees:
-            found = references(tree)
+            found = self._read.get(tree) or references(tree)
+            if key.kind == "only":
+                self._read[tree] = found
             self._graph.spoil(key, found.why)
+            self._settings |= found.settings
+            if found.sets_any:
+                self._graph.leave(key, int(Effect.OTHER_STATE), "set_config")
+            if found.draws:
+                self._graph.leave(key, int(Effect.DRAWS), "")
+            if found.writes:
+                self._graph.refer(key, _keys("inserted", found.relations | found.only))
+            elif key.kind in ("written", "inserted"):  # a view that is written to writes to what it reads from
+                self._graph.refer(key, _keys(key.kind, found.relations | found.only))
             self._graph.refer(key, _keys("function", found.functions))
             self._graph.refer(key, _keys("relation", found.relations))
             self._graph.refer(key, _keys("only", found.only))
@@ -146,26 +174,34 @@ def _keys(kind: str, numbers: Iterable[int]) -> Iterator[Key]:
     return (Key(kind, number) for number in numbers)
 
 
-def said_of(row: Function, configured: Catalog) -> str | None:
-    """Give what the configuration says of a function, None for nothing."""
-    for name in (f"{row.schema}.{row.name}", row.name):
-        if name in configured.configured:
-            return configured.configured[name]
-    return None
-
-
 def _function(row: Function, configured: Catalog, graph: Graph, follow: Callable[[Key, Iterable[str]], None]) -> None:
     key, with_defaults = Key("function", row.oid), Key("defaults", row.oid)
     graph.refer(with_defaults, [key])
-    said = said_of(row, configured)
-    if said is not None:
-        graph.spoil(key, said)
+    said = said_of(row, configured.configured)
+    _what_it_leaves(row, key, said, configured, graph)
+    graph.spoil(key, _why_function(row, configured) if said is None else said)
+    if said == SAFE:
         return
-    graph.spoil(key, _why_function(row, configured))
     follow(key, row.trees)
     follow(with_defaults, row.default_trees)
     graph.refer(key, _keys("function", row.parts))
     graph.refer(key, _keys("type", [*row.takes, row.gives]))
+
+
+def _what_it_leaves(row: Function, key: Key, said: str | None, configured: Catalog, graph: Graph) -> None:
+    declared = said_of(row, configured.declared)
+    known = left_by(row.extension, row.name)
+    if declared is not None:
+        graph.close(key, declared, row.name)
+    elif said == SAFE:
+        graph.close(key, 0, "")
+    elif known is not None:
+        graph.close(key, known, row.name)
+    elif row.language in UNDERSTOOD or row.kind == "a":  # by its body, or its parts
+        if any("." in name for name in row.settings):
+            graph.leave(key, int(Effect.CUSTOM), "")
+    elif row.language not in TRUSTED or row.volatility == "v":
+        graph.leave(key, ANYTHING, row.name if row.language in TRUSTED else f"{row.language} in {row.name}")
 
 
 def _why_function(row: Function, configured: Catalog) -> str:
@@ -206,55 +242,26 @@ def _operators_and_casts(facts: Facts, graph: Graph) -> None:
                 graph.refer(Key("type", number), [Key("function", cast.function)])
 
 
-# -- bodies ---------------------------------------------------------------------------------------------------------
-
-
-class _Bodies:
-    """Reads the bodies of functions, and tells the graphs what they lead to."""
-
-    def __init__(self, facts: Facts, configured: Catalog, home: tuple[str, ...]) -> None:
-        self._facts = facts
-        self._configured = configured
-        everything = Names(facts, configured, lambda key: (key,), add)
-        self._at_home, self._anywhere = everything.catalog(home), everything.catalog(None)
-        self._by_word: dict[str, list[Key]] = defaultdict(list)
-        self._types: dict[str, list[Key]] = defaultdict(list)
-        for kind, rows in (("defaults", facts.functions), ("relation", facts.relations), ("type", facts.types)):
-            for row in rows:
-                self._by_word[row.name].append(Key(kind, row.oid))
-        for row in facts.types:
-            self._types[row.name].append(Key("type", row.oid))
-        for operator in facts.operators:
-            if max(operator.left, operator.right) < FIRST_NORMAL:  # others are their types' affair
-                self._by_word[operator.name].append(Key("operator", operator.oid))
-
-    def read_into(self, graphs: Sequence[Graph]) -> None:
-        """Read all bodies that are not decided without, into the graph at home and the one for anywhere."""
-        for row in self._facts.functions:
-            key = Key("function", row.oid)
-            if not row.definition or key in graphs[0].why or said_of(row, self._configured) is not None:
-                continue
-            body = bodies.read(row.definition, row.language, self._facts.builtin_types, self._anywhere.columns)
-            words = bodies.words_of(row.definition)
-            for at, graph in enumerate(graphs):
-                if body.why:
-                    graph.spoil(key, body.why)
-                else:
-                    catalog = self._anywhere if at or row.own_path else self._at_home
-                    self._meant(key, body, catalog, graph)
-                for word in words & self._types.keys():
-                    graph.refer(key, self._types[word])
-
-    def _meant(self, key: Key, body: Body, catalog: Catalog, graph: Graph) -> None:
-        for query in body.queries:
-            found = Findings(catalog, body.variables)
-            walk(query, found)
-            for _, reason, cause, _ in found.objections:
-                if reason != Reason.CATALOG:
-                    graph.spoil(key, f"{reason}: {cause}" if cause else reason)
-            graph.refer(key, (other for keys in found.blamed for other in keys if other != key))
-        if body.words:
-            for word in body.words | UNSPOKEN:
-                graph.refer(key, (other for other in self._by_word.get(word, ()) if other != key))
-                why = why_builtin(word)
-                graph.spoil(key, f"{why}: {word}" if why else "")
+def _writes(facts: Facts, graph: Graph, follow: Callable[[Key, Iterable[str]], None]) -> None:
+    """Say what a write to a relation leads to."""
+    for relation in facts.relations:
+        key, inserted = Key("written", relation.oid), Key("inserted", relation.oid)
+        graph.refer(inserted, [key])
+        graph.refer(inserted, _keys("inserted", relation.children))
+        graph.refer(key, _keys("written", relation.children))
+        graph.refer(key, _keys("type", (number for _, number in relation.columns if number >= FIRST_NORMAL)))
+        if relation.kind == "v":
+            follow(key, relation.trees)
+            follow(inserted, relation.trees)
+    graph.refer(Key("written", 0), _keys("written", (relation.oid for relation in facts.relations)))
+    graph.refer(Key("inserted", 0), _keys("inserted", (relation.oid for relation in facts.relations)))
+    graph.refer(Key("relation", 0), _keys("relation", (relation.oid for relation in facts.relations)))
+    for number, tree in (*facts.written, *facts.rules):
+        follow(Key("written", number), [tree])
+    for number, tree in facts.inserted:
+        follow(Key("inserted", number), [tree])
+    for number, function in facts.triggers:
+        graph.refer(Key("written", number), [Key("function", function)])
+    for number, other in facts.foreign_keys:
+        graph.refer(Key("written", number), [Key("inserted", other)])  # SET DEFAULT
+    graph.refer(Key("events", 0), _keys("function", facts.event_triggers))

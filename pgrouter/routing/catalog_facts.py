@@ -33,7 +33,8 @@ class Function(Struct, array_like=True, frozen=True, gc=False):
     default_trees: tuple[str, ...]
     parts: tuple[int, ...]  # functions that an aggregate calls
     own_path: bool  # SET search_path
-    extension: bool
+    extension: str  # that it belongs to
+    settings: tuple[str, ...]  # custom ones that it has a SET of
 
 
 class Relation(Struct, array_like=True, frozen=True, gc=False):
@@ -106,12 +107,19 @@ class Facts(Struct, frozen=True):
     types: list[Type]
     operators: list[Operator]
     casts: list[Cast]
+    inserted: list[tuple[int, str]]  # relation -> what an INSERT evaluates: defaults
+    written: list[tuple[int, str]]  # relation -> what any write to it evaluates
+    rules: list[tuple[int, str]]  # relation -> what a write to it does instead or also
+    triggers: list[tuple[int, int]]  # relation -> function
+    foreign_keys: list[tuple[int, int]]  # relation -> one that is written when it is
+    event_triggers: list[int]  # functions
 
 
 _sections = msgspec.json.Decoder(dict[str, Raw])
 _rows = msgspec.json.Decoder(list[Raw])
 _decoders = {field.name: msgspec.json.Decoder(field.type) for field in fields(Facts)}
-_LONG = {"functions": Function, "relations": Relation, "types": Type}
+_TREE = tuple[int, str]
+_LONG = {"functions": Function, "relations": Relation, "types": Type, "inserted": _TREE, "written": _TREE}
 _row_decoders = {name: msgspec.json.Decoder(kind) for name, kind in _LONG.items()}
 
 

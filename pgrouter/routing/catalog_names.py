@@ -1,6 +1,6 @@
 """What names mean: facts of a catalog, as a search_path shows them -> Catalog.
 
-What is the matter with an object is asked of a `judge`; where a name may mean several, `join` puts answers together.
+What is the matter with an object is asked of a `Judge`; where a name may mean several, it joins the answers.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import re
 from collections import defaultdict
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from pgrouter.routing.catalog import ANY_NUMBER, SAFE, Catalog, Overload, Why
+from pgrouter.routing.catalog import ANY_NAME, ANY_NUMBER, NO_STATE, SAFE, Catalog, Overload, State, Why
 from pgrouter.routing.catalog_facts import FIRST_NORMAL
 from pgrouter.routing.catalog_graph import Key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from pgrouter.routing.catalog_facts import Facts, Function, Operator, Path
 
@@ -36,29 +36,50 @@ class Named(NamedTuple):
     value: Any
 
 
+class Judge(Protocol):
+    """Says what is the matter with an object, and what using it leaves in a session."""
+
+    def why(self, key: Key, /) -> Why:
+        """Say why the primary is needed."""
+
+    def join(self, one: Why, other: Why, /) -> Why:
+        """Put together what is the matter with two objects of one name."""
+
+    def state(self, key: Key, /) -> State:
+        """Say what using it leaves."""
+
+
 class Names:
     """Makes the Catalog of a search_path, and keeps it; of the facts it keeps names only."""
 
-    def __init__(
-        self, facts: Facts, configured: Catalog, judge: Callable[[Key], Why], join: Callable[[Why, Why], Why]
-    ) -> None:
-        self._judge, self._join = judge, join
+    def __init__(self, facts: Facts, configured: Catalog, judge: Judge) -> None:
+        self._judge, self._join = judge.why, judge.join
+        self._state = judge.state
         self._functions = [_named(row, self._overloads(row)) for row in facts.functions]
-        self._relations = [_named(row, judge(Key("relation", row.oid))) for row in facts.relations]
-        self._only = [_named(row, judge(Key("only", row.oid))) for row in facts.relations]
+        self._relations = [_named(row, self._judge(Key("relation", row.oid))) for row in facts.relations]
+        self._only = [_named(row, self._judge(Key("only", row.oid))) for row in facts.relations]
         self._columns = [_named(row, dict(row.columns)) for row in facts.relations]
-        self._types = [_named(row, judge(Key("type", row.oid))) for row in facts.types]
+        self._types = [_named(row, self._judge(Key("type", row.oid))) for row in facts.types]
         self._operators = [_named(row, self._operator(row)) for row in facts.operators]
-        self._base = Catalog(
+        self._reading = self._states("relation", facts.relations)
+        self._writing = self._states("written", facts.relations)
+        self._inserting = self._states("inserted", facts.relations)
+        self._casting = self._states("type", facts.types)
+        relations = self._system_relations(facts)
+        self._base = replace(
+            configured,
             attributes=self._attributes(facts),
-            relations=self._system_relations(facts),
+            relations=relations | {ANY_NAME: self._judge(Key("relation", 0))},
+            selecting=_stated(self._states("defaults", _of_rows(facts)), None),
             implicit_cast=self._implicit_cast(facts),
+            converting=self._converting(facts),
+            events=self._state(Key("events", 0)),
             rivals=_rivals(facts),
             type_numbers=facts.builtin_types,
             arrays=frozenset(number for name, number in facts.builtin_types.items() if name.startswith("_")),
             implicit=_implicit(facts),
-            configured=configured.configured,
             complete=True,
+            known=True,
         )
         self._catalogs: dict[Schemas, Catalog] = {}
 
@@ -77,6 +98,10 @@ class Names:
             only=self._joined(self._only, path) | system,
             types=self._joined(self._types, path),
             operators=_grouped(self._operators, path),
+            reading=_stated(self._reading, path) | self._of_any("relation"),
+            writing=_stated(self._writing, path) | self._of_any("written"),
+            inserting=_stated(self._inserting, path) | self._of_any("inserted"),
+            casting=_stated(self._casting, path),
             columns={name: row.value for row in self._columns for name in _written(row, path)},
             builtins_first=path is not None and "pg_catalog" not in path,
         )
@@ -88,23 +113,36 @@ class Names:
                 found[name] = self._join(found[name], row.value) if name in found else row.value
         return found
 
+    def _states(self, kind: str, rows: Iterable[Any]) -> list[Named]:
+        found = ((row, self._state(Key(kind, row.oid))) for row in rows)
+        return [_named(row, state) for row, state in found if state != NO_STATE]
+
+    def _of_any(self, kind: str) -> dict[str, State]:
+        state = self._state(Key(kind, 0))
+        return {ANY_NAME: state} if state != NO_STATE else {}
+
     # -- one object
 
     def _overloads(self, row: Function) -> tuple[Overload, ...]:
         takes = tuple(row.takes)
         with_defaults = self._judge(Key("defaults", row.oid))
-        if row.variadic:
-            return (Overload(max(0, row.arguments - row.defaults - 1), ANY_NUMBER, with_defaults, takes),)
-        whole = Overload(row.arguments, row.arguments, self._judge(Key("function", row.oid)), takes)
+        state = self._state(Key("defaults", row.oid))
+        if row.variadic or row.kind == "p":  # CALL has places for OUT arguments
+            least = max(0, row.arguments - row.defaults - row.variadic)
+            return (Overload(least, ANY_NUMBER, with_defaults, takes, state=state),)
+        key = Key("function", row.oid)
+        whole = Overload(row.arguments, row.arguments, self._judge(key), takes, state=self._state(key))
         if not row.defaults:
             return (whole,)
-        return (whole, Overload(row.arguments - row.defaults, row.arguments - 1, with_defaults, takes))
+        return (whole, Overload(row.arguments - row.defaults, row.arguments - 1, with_defaults, takes, state=state))
 
     def _operator(self, row: Operator) -> tuple[Overload, ...]:
         takes = tuple(number for number in (row.left, row.right) if number)
         # One of user-defined types is their affair: no replica sees it without them.
-        why = SAFE if max(takes) >= FIRST_NORMAL else self._judge(Key("operator", row.oid))
-        return (Overload(len(takes), len(takes), why, takes, operator=True),)
+        if max(takes) >= FIRST_NORMAL:
+            return (Overload(len(takes), len(takes), SAFE, takes, operator=True),)
+        key = Key("operator", row.oid)
+        return (Overload(len(takes), len(takes), self._judge(key), takes, operator=True, state=self._state(key)),)
 
     # -- what is the same with every search_path
 
@@ -117,9 +155,7 @@ class Names:
         return found
 
     def _attributes(self, facts: Facts) -> dict[str, Why]:
-        rows = ANY_ROW | {row.oid for row in facts.types if row.is_row}
-        functions = [row for row in facts.functions if row.takes and row.takes[0] in rows]
-        judged = [_named(row, self._judge(Key("defaults", row.oid))) for row in functions]
+        judged = [_named(row, self._judge(Key("defaults", row.oid))) for row in _of_rows(facts)]
         return self._joined([row for row in judged if row.value], None)
 
     def _implicit_cast(self, facts: Facts) -> Why:
@@ -129,6 +165,33 @@ class Names:
                 why = self._judge(Key("function", cast.function))
                 found = self._join(found, why) if found else why
         return found
+
+    def _converting(self, facts: Facts) -> State:
+        casts = [cast for cast in facts.casts if max(cast.source, cast.target) < FIRST_NORMAL]
+        return joined([self._state(Key("function", cast.function)) for cast in casts])
+
+
+def joined(states: Sequence[State]) -> State:
+    """Put together what several may leave."""
+    effects = 0
+    for state in states:
+        effects |= state.effects
+    cause = next((state.cause for state in states if state.cause), "")
+    return State(effects, cause, tuple(key for state in states for key in state.objects))
+
+
+def _of_rows(facts: Facts) -> list[Function]:
+    """Give the functions that `row.name` may call."""
+    rows = ANY_ROW | {row.oid for row in facts.types if row.is_row}
+    return [row for row in facts.functions if row.takes and row.takes[0] in rows]
+
+
+def _stated(rows: Iterable[Named], path: Schemas) -> dict[str, State]:
+    found: dict[str, State] = {}
+    for row in rows:
+        for name in _written(row, path):
+            found[name] = joined([found[name], row.value]) if name in found else row.value
+    return found
 
 
 def _named(row: Any, value: Any) -> Named:

@@ -51,10 +51,10 @@ def _parse(raw: bytes, catalog: Catalog) -> Statement:
     except ParseError as error:
         return _refused(error)
     except RecursionError:
-        return Statement(Target.PRIMARY, Reason.TOO_DEEP, effects=int(Effect.UNSEEN))
+        return Statement(Target.PRIMARY, Reason.TOO_DEEP, effects=int(Effect.OTHER_STATE | Effect.CODE))
     except Exception:
         log.exception("bug in the classification of a statement; the primary gets it")
-        return Statement(Target.PRIMARY, Reason.UNKNOWN_NODE, effects=int(Effect.OTHER_STATE | Effect.UNSEEN))
+        return Statement(Target.PRIMARY, Reason.UNKNOWN_NODE, effects=int(Effect.OTHER_STATE | Effect.CODE))
     if not judged:
         return Statement(Target.REPLICA, Reason.EMPTY)
     return judged[0] if len(judged) == 1 else _together(judged)
@@ -102,6 +102,10 @@ def _together(parts: list[Statement]) -> Statement:
         functions=tuple(dict.fromkeys(name for part in parts for name in part.functions)),
         relations=tuple(dict.fromkeys(name for part in parts for name in part.relations)),
         settings=tuple(setting for part in parts for setting in part.settings),
+        custom=tuple(dict.fromkeys(name for part in parts for name in part.custom)),
+        through=next((part.through for part in parts if part.through), ""),
+        draws=any(part.draws for part in parts),
+        parts=tuple(parts),
     )
 
 

@@ -46,6 +46,8 @@ def explain(sql: str, statement: Statement) -> list[str]:
     effects = [effect.name.lower().replace("_", " ") for effect in Effect if effect & statement.effects and effect.name]
     if effects:
         lines.append(f"may leave:  {', '.join(effects)}")
+    if statement.through:
+        lines.append(f"through:    {statement.through}")
     return lines
 
 
@@ -56,7 +58,7 @@ def reason_of(statement: Statement) -> str:
 
 def _route(statement: Statement) -> str:
     if statement.target is Target.SESSION and statement.tx is Tx.BEGIN_READ_ONLY:
-        return "session (a read-only transaction: a replica runs all of it)"
+        return "session (a read-only transaction: begins on a replica, moves to the primary where it must)"
     return _MEANING[statement.target]
 
 

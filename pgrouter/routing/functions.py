@@ -1,9 +1,42 @@
-"""Why a built-in function needs the primary: the rules of knowledge.py in their order. Pure."""
+"""What a built-in function does: why it needs the primary, and what it leaves. The rules of knowledge.py; pure."""
 
 from __future__ import annotations
 
 from pgrouter.routing import builtins, knowledge
-from pgrouter.routing.statement import Reason
+from pgrouter.routing.extensions import ANYTHING
+from pgrouter.routing.statement import Effect, Reason
+
+# What the server can be asked for when it was code that left it or took it away
+_ASKED = int(
+    Effect.SETTINGS | Effect.TEMP | Effect.LISTEN | Effect.HOLD_CURSOR | Effect.SQL_PREPARE | Effect.ADVISORY_LOCK
+    | Effect.DISCARD | Effect.DEALLOCATE | Effect.UNLISTEN | Effect.RELEASES | Effect.CODE
+)  # fmt: skip
+_SPREADING = int(Effect.OTHER_STATE | Effect.SEQUENCES | Effect.DRAWS | Effect.CUSTOM)
+_DDL = int(Effect.DDL | Effect.REDEFINES)
+
+STATE = int(Effect.CODE | Effect.OTHER_STATE)
+CODE, TEMP = int(Effect.CODE), int(Effect.TEMP)
+
+
+def in_code(effects: int) -> int:
+    """Give what a statement's effects are where it stands in the body of a function: its caller's."""
+    if not effects:
+        return 0
+    spread = effects & _SPREADING
+    if not effects & TEMP:  # of temporary objects no catalog tells
+        spread |= effects & _DDL
+    return spread | CODE if effects & _ASKED else spread
+
+
+def effects_of_builtin(name: str, arguments: int = -1) -> int:
+    """Give what a call of a function of pg_catalog leaves, but for set_config, which hangs on its arguments."""
+    if name in knowledge.LASTING_FUNCTIONS:
+        return int(Effect.OTHER_STATE)
+    if name in knowledge.SQL_IN_STRING:
+        if arguments == knowledge.SAFE_WITH_ARGUMENTS.get(name, -2):
+            return 0
+        return ANYTHING if name in knowledge.ANY_SQL_IN_STRING else int(Effect.CODE)
+    return int(Effect.DRAWS) if name == "nextval" else knowledge.SESSION_FUNCTIONS.get(name, 0)
 
 
 def why_builtin(name: str, arguments: int = -1) -> str:

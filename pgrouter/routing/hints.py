@@ -27,7 +27,7 @@ def in_comment(body: bytes) -> int:
 
 def apply(statement: Statement, hint: int) -> Statement:
     """Give the statement as its hint wants it."""
-    if hint == TO_PRIMARY and statement.target is Target.REPLICA:
+    if hint == TO_PRIMARY and statement.verdict.reads:
         return replace(statement, target=Target.PRIMARY, reason=Reason.HINT, cause="primary", overridable=False)
     if hint == TO_REPLICA and statement.overridable and statement.target in (Target.PRIMARY, Target.SESSION):
         return replace(statement, target=Target.REPLICA, reason=Reason.HINT, cause="replica")

@@ -21,8 +21,7 @@ PRIMARY_COMMANDS: dict[str, tuple[str, str, int]] = {
     "MergeStmt": ("MERGE", Reason.WRITE, 0),
     "TruncateStmt": ("TRUNCATE TABLE", Reason.WRITE, 0),
     "RefreshMatViewStmt": ("REFRESH MATERIALIZED VIEW", Reason.WRITE, 0),
-    "DoStmt": ("DO", Reason.CODE, Effect.UNSEEN),
-    "CallStmt": ("CALL", Reason.CODE, Effect.UNSEEN),
+    "CallStmt": ("CALL", Reason.CODE, 0),
     "ListenStmt": ("LISTEN", Reason.NOTIFY, Effect.LISTEN),
     "NotifyStmt": ("NOTIFY", Reason.NOTIFY, 0),
     "LockStmt": ("LOCK TABLE", Reason.UTILITY, 0),
@@ -35,17 +34,18 @@ PRIMARY_COMMANDS: dict[str, tuple[str, str, int]] = {
     "SecLabelStmt": ("SECURITY LABEL", Reason.UTILITY, 0),
     "CommentStmt": ("COMMENT", Reason.UTILITY, 0),
     "PLAssignStmt": ("", Reason.UTILITY, Effect.OTHER_STATE),
-    "ReturnStmt": ("", Reason.UTILITY, Effect.OTHER_STATE),
+    "ReturnStmt": ("", Reason.UTILITY, 0),  # RETURN expression: the body of a function in SQL
     "CreateTableAsStmt": ("CREATE TABLE AS", Reason.DDL, Effect.DDL),
     "CreateStmt": ("CREATE TABLE", Reason.DDL, Effect.DDL),
     "IndexStmt": ("CREATE INDEX", Reason.DDL, Effect.DDL),
     "ViewStmt": ("CREATE VIEW", Reason.DDL, Effect.DDL | Effect.REDEFINES),
-    "CreateFunctionStmt": ("CREATE FUNCTION", Reason.DDL, Effect.DDL | Effect.REDEFINES),
     "CreateSeqStmt": ("CREATE SEQUENCE", Reason.DDL, Effect.DDL),
-    "CreateTrigStmt": ("CREATE TRIGGER", Reason.DDL, Effect.DDL),
+    "CreateTrigStmt": ("CREATE TRIGGER", Reason.DDL, Effect.DDL | Effect.REDEFINES),
     "CreateRoleStmt": ("CREATE ROLE", Reason.DDL, Effect.DDL),
     "CreatedbStmt": ("CREATE DATABASE", Reason.DDL, Effect.DDL | Effect.DATABASE),
     "DropdbStmt": ("DROP DATABASE", Reason.DDL, Effect.DDL | Effect.DATABASE),
+    "CreateExtensionStmt": ("CREATE EXTENSION", Reason.DDL, Effect.DDL | Effect.REDEFINES | Effect.CODE),  # a script
+    "AlterExtensionStmt": ("ALTER EXTENSION", Reason.DDL, Effect.DDL | Effect.REDEFINES | Effect.CODE),
     "DropStmt": ("DROP", Reason.DDL, Effect.DDL),
     "AlterTableStmt": ("ALTER TABLE", Reason.DDL, Effect.DDL | Effect.REDEFINES),
     "RenameStmt": ("ALTER", Reason.DDL, Effect.DDL | Effect.REDEFINES),
@@ -53,23 +53,39 @@ PRIMARY_COMMANDS: dict[str, tuple[str, str, int]] = {
     "RuleStmt": ("CREATE RULE", Reason.DDL, Effect.DDL | Effect.REDEFINES),
     "GrantStmt": ("GRANT", Reason.DDL, Effect.DDL),
     "GrantRoleStmt": ("GRANT ROLE", Reason.DDL, Effect.DDL),
+    "AlterRoleSetStmt": ("ALTER ROLE SET", Reason.DDL, Effect.DDL | Effect.REDEFINES | Effect.DEFAULTS),
+    "AlterDatabaseSetStmt": ("ALTER DATABASE SET", Reason.DDL, Effect.DDL | Effect.REDEFINES | Effect.DEFAULTS),
 }
 
 # The rest of DDL: the command word is in the node's name.
 DDL_NODES: frozenset[str] = frozenset(
     """
-AlterCollationStmt AlterDatabaseRefreshCollStmt AlterDatabaseSetStmt AlterDatabaseStmt AlterDefaultPrivilegesStmt
-AlterDomainStmt AlterEnumStmt AlterEventTrigStmt AlterExtensionContentsStmt AlterExtensionStmt AlterFdwStmt
+AlterCollationStmt AlterDatabaseRefreshCollStmt AlterDatabaseStmt AlterDefaultPrivilegesStmt
+AlterDomainStmt AlterEnumStmt AlterEventTrigStmt AlterExtensionContentsStmt AlterFdwStmt
 AlterForeignServerStmt AlterFunctionStmt AlterObjectDependsStmt AlterObjectSchemaStmt AlterOpFamilyStmt
-AlterOperatorStmt AlterOwnerStmt AlterPolicyStmt AlterPublicationStmt AlterRoleSetStmt AlterRoleStmt AlterSeqStmt
+AlterOperatorStmt AlterOwnerStmt AlterPolicyStmt AlterPublicationStmt AlterRoleStmt AlterSeqStmt
 AlterStatsStmt AlterSubscriptionStmt AlterTSConfigurationStmt AlterTSDictionaryStmt AlterTableMoveAllStmt
 AlterTableSpaceOptionsStmt AlterTypeStmt AlterUserMappingStmt CompositeTypeStmt CreateAmStmt CreateCastStmt
-CreateConversionStmt CreateDomainStmt CreateEnumStmt CreateEventTrigStmt CreateExtensionStmt CreateFdwStmt
+CreateConversionStmt CreateDomainStmt CreateEnumStmt CreateEventTrigStmt CreateFdwStmt
 CreateForeignServerStmt CreateForeignTableStmt CreateOpClassStmt CreateOpFamilyStmt CreatePLangStmt CreatePolicyStmt
 CreatePublicationStmt CreateRangeStmt CreateSchemaStmt CreateStatsStmt CreateSubscriptionStmt CreateTableSpaceStmt
 CreateTransformStmt CreateUserMappingStmt DropOwnedStmt DropRoleStmt DropSubscriptionStmt DropTableSpaceStmt
 DropUserMappingStmt ImportForeignSchemaStmt ReassignOwnedStmt ReplicaIdentityStmt
 """.split()
+)
+
+# DDL whose expressions are kept, not evaluated
+DEFINING: frozenset[str] = frozenset(
+    """
+ViewStmt CreateFunctionStmt CreateStmt CreatePolicyStmt AlterPolicyStmt RuleStmt CreateTrigStmt CreateDomainStmt
+CreateForeignTableStmt
+""".split()
+)
+# What runs event triggers besides DDL
+WITH_EVENTS: frozenset[str] = frozenset({"RefreshMatViewStmt", "SecLabelStmt", "CommentStmt", "ReindexStmt"})
+# What may evaluate all that belongs to a relation: defaults and checks when it is rewritten, an index's expressions
+REWRITING: frozenset[str] = frozenset(
+    {"AlterTableStmt", "IndexStmt", "RefreshMatViewStmt", "VacuumStmt", "ClusterStmt", "ReindexStmt"}
 )
 
 # What may stand inside a read: any other node makes the statement one for the primary.
@@ -143,6 +159,21 @@ SESSION_FUNCTIONS: dict[str, int] = {
     "pg_export_snapshot": 0,
 }
 
+# What no query tells of: setseed and the like are above
+LASTING_FUNCTIONS: frozenset[str] = frozenset(
+    """
+pg_backup_start pg_start_backup pg_create_logical_replication_slot pg_create_physical_replication_slot
+pg_copy_logical_replication_slot pg_copy_physical_replication_slot
+""".split()
+)
+# Replication slots: where they are told to be temporary, by position and by name
+SLOT_FUNCTIONS: dict[str, int] = {
+    "pg_create_logical_replication_slot": 2,
+    "pg_create_physical_replication_slot": 2,
+    "pg_copy_logical_replication_slot": 2,
+    "pg_copy_physical_replication_slot": 2,
+}
+
 # Give a session the values that currval and lastval tell
 NEXT_VALUES = frozenset({"nextval", "setval", "pg_catalog.nextval", "pg_catalog.setval"})
 
@@ -177,6 +208,10 @@ query_to_xml_and_xmlschema query_to_xmlschema schema_to_xml schema_to_xml_and_xm
 table_to_xml table_to_xml_and_xmlschema table_to_xmlschema ts_stat ts_rewrite
 pg_input_is_valid pg_input_error_info jsonb_populate_record_valid
 """.split()
+)
+# Of these, those that run any SQL that they are handed: the others read what a name says, or make a value of some type
+ANY_SQL_IN_STRING: frozenset[str] = frozenset(
+    "query_to_xml query_to_xml_and_xmlschema query_to_xmlschema ts_stat ts_rewrite".split()
 )
 # Of extensions, written in C: what they do does not show in a catalog.
 EXTENSION_SQL_IN_STRING: frozenset[str] = frozenset(

@@ -18,6 +18,8 @@ _TYPES = re.compile(r":\w*type(?:Id)? (\d+)")
 _WRITES = re.compile(r":commandType [2-6]|:hasModifyingCTE true|:hasForUpdate true|\{NEXTVALUEEXPR")
 # current_setting(text) and current_setting(text, bool) with a constant: its bytes, behind a header of four
 _SETTINGS = re.compile(r":funcid (?:2077|3294) .*?:location -?\d+(?: :constvalue \d+ \[ ([-\d ]+)\])?")
+# The same of set_config(text, text, bool): what is no constant right behind the call has no bytes
+_SET = re.compile(r":funcid 2078 [^{}]*(?:\{CONST [^{}]*?:constvalue \d+ \[ ([-\d ]+)\])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +32,15 @@ class References:
     only: frozenset[int] = frozenset()  # relations without theirs
     types: frozenset[int] = frozenset()
     why: str = ""
+    writes: bool = False  # to some of its relations
+    draws: bool = False  # from the sequence of an identity column
+    settings: frozenset[str] = frozenset()  # custom ones that it reads or sets
+    sets_any: bool = False  # it sets one whose name is computed
 
 
 def references(tree: str) -> References:
     """Read a pg_node_tree."""
+    writes = _WRITES.search(tree) is not None
     operators = [number for one, more in _OPERATORS.findall(tree) for number in (one or more).split()]
     relations = _RELATIONS.findall(tree)
     return References(
@@ -42,7 +49,11 @@ def references(tree: str) -> References:
         relations=_numbers([number for number, inherits in relations if inherits == "true"]),
         only=_numbers([number for number, inherits in relations if inherits == "false"]),
         types=_numbers(_TYPES.findall(tree)),
-        why="writes" if _WRITES.search(tree) else _why_settings(tree),
+        why="writes" if writes else _why_settings(tree),
+        writes=writes,
+        draws="{NEXTVALUEEXPR" in tree,
+        settings=_custom(tree),
+        sets_any=":funcid 2078 " in tree and not all(_text(value) for value in _SET.findall(tree)),
     )
 
 
@@ -50,10 +61,21 @@ def _numbers(found: list[str]) -> frozenset[int]:
     return frozenset(map(int, found))
 
 
+def _custom(tree: str) -> frozenset[str]:
+    if ":funcid 2077 " not in tree and ":funcid 3294 " not in tree and ":funcid 2078 " not in tree:
+        return frozenset()
+    names = (_text(value).lower() for value in (*_SETTINGS.findall(tree), *_SET.findall(tree)))
+    return frozenset(name for name in names if "." in name)
+
+
 def _why_settings(tree: str) -> str:
     for value in _SETTINGS.findall(tree):
-        octets = [int(octet) & 255 for octet in value.split()]
-        name = bytes(octets[4:]).decode("utf-8", "replace")
+        name = _text(value)
         if not is_session_setting(name):
             return f"reads the setting {name or 'of some name'}"
     return ""
+
+
+def _text(octets: str) -> str:
+    """Give the text of a constant as it is kept: behind a header of four bytes, octets with a sign."""
+    return bytes(int(octet) & 255 for octet in octets.split()[4:]).decode("utf-8", "replace")

@@ -37,12 +37,9 @@ class Effect(IntFlag):
     ADVISORY_LOCK = 32  # held by the session, not by the transaction
     DISCARD = 64  # DISCARD ALL takes everything away
     DEALLOCATE = 128
-    OTHER_STATE = 256  # LOAD, setseed, currval's memory, a SET that cannot be followed
+    OTHER_STATE = 256  # LOAD, setseed, a SET that cannot be followed, code that may do anything: no query tells of it
     DDL = 512  # catalog facts may be out of date afterwards
-    UNSEEN = 1024  # DO, CALL and unknown functions: their bodies may do any of the above
-    CODE = 1024
-    CUSTOM = 262144  # a custom setting local to its transaction, which leaves '' behind
-    DEFAULTS = 524288  # changes what new sessions begin with
+    CODE = 1024  # runs code of the database that may leave what the server can be asked for: all but OTHER_STATE
     UNLISTEN = 2048
     INSTEAD = 8192  # EXPLAIN ROUTE, SHOW pgrouter.lsn: the server gets something else in its place
     REDEFINES = 4096  # DDL that may change what a known name does
@@ -50,6 +47,9 @@ class Effect(IntFlag):
     DATABASE = 131072  # wants a database, to drop or copy it, in which there is no session
     RELEASES = 16384  # may take session state away: unlocks, closes
     NAMES = 65536  # speaks of prepared statements by name, or looks at all of them
+    CUSTOM = 262144  # runs code that sets a custom setting for its transaction: '' is left where NULL was
+    DRAWS = 524288  # of code: takes values from sequences; no statement has it, see `Statement.draws`
+    DEFAULTS = 1048576  # changes what new sessions begin with
 
 
 class Tx(IntEnum):
@@ -130,7 +130,6 @@ NO_ROLE = Setting("role", None)  # what becomes of the role when the session use
 
 _REPLICA, _SESSION, _NO_TX, _BEGIN_READ_ONLY = Target.REPLICA, Target.SESSION, Tx.NONE, Tx.BEGIN_READ_ONLY
 _STATELESS = frozenset({Reason.TRANSACTION, Reason.SETTING, Reason.EXPLAIN, Reason.POSITION})
-_DRAWING = frozenset({"INSERT", "MERGE", "COPY"})  # into a table whose defaults call nextval()
 _NOT_IN_WAL = int(Effect.SETTINGS | Effect.INSTEAD)
 _verdict = cache(Verdict)  # shared: reasons are few
 
@@ -147,17 +146,19 @@ class Statement(Struct, frozen=True, gc=False):  # gc: a cache of many of them m
     tag: str = ""  # command word, for logs: SELECT, INSERT, CREATE TABLE
     literal_sensitive: bool = False  # another literal may change the class: the whole text is the key
     overridable: bool = False  # on the primary by caution or meaning, not by writing syntax: a hint may move it
+    custom: tuple[str, ...] = ()  # custom settings of which it speaks, as strings or in code that it brings along
+    through: str = ""  # what leads to CODE or OTHER_STATE: "set_config through set_tenant"
+    draws: bool = False  # it, or code that it runs, may take values from sequences
     functions: tuple[str, ...] = ()  # names as written, folded by the parser: "f" or "schema.f"
     relations: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ()
-    custom: tuple[str, ...] = ()  # names of custom settings in it
+    parts: tuple[Statement, ...] = ()  # the statements of a string with several
     verdict: Verdict = _verdict(False, True, "", False, True)  # derived, never given: what the data path asks
 
     def __post_init__(self) -> None:
         reads = self.target is _REPLICA or (self.target is _SESSION and self.tx is _BEGIN_READ_ONLY)
         quiet = not self.effects and self.tx is _NO_TX
-        draws = self.tag in _DRAWING or "nextval" in self.functions
         # Several in one string have the first one's reason and all their effects
         harmless = self.target is _SESSION and self.reason in _STATELESS and not self.effects & ~_NOT_IN_WAL
         writes = not (reads or harmless)
-        force_setattr(self, "verdict", _verdict(reads, quiet, self.reason, draws, writes))
+        force_setattr(self, "verdict", _verdict(reads, quiet, self.reason, self.draws, writes))

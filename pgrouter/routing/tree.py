@@ -11,7 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pgrouter.routing import builtins, embedded, knowledge
+from pgrouter.routing.catalog import ANY_NAME
+from pgrouter.routing.extensions import ANYTHING
 from pgrouter.routing.functions import (
+    effects_of_builtin,
     is_builtin,
     is_session_setting,
     is_system_relation,
@@ -19,83 +22,12 @@ from pgrouter.routing.functions import (
     why_relation,
 )
 from pgrouter.routing.nodes import Node, literal, names
-from pgrouter.routing.overloads import kind_of, may_mean
 from pgrouter.routing.statement import NO_ROLE, Effect, Reason, Setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pgrouter.routing.bodies import Variables
-    from pgrouter.routing.catalog import Catalog, Overload, Why
-
-class Findings:
-    """What one walk has found: objections to a replica, names, effects. Local to one classification."""
-
-    __slots__ = (
-        "aliases", "blamed", "catalog", "ctes", "derived", "doubts", "effects", "functions", "literal_sensitive",
-        "objections", "relations", "settings", "strangers", "variables",
-    )  # fmt: skip
-
-    def __init__(self, catalog: Catalog, variables: Variables | None = None) -> None:
-        self.catalog = catalog
-        self.variables = variables or {}  # of a function's body
-        self.blamed: list[Why] = []  # what the catalog says of names
-        self.objections: list[tuple[int, str, str, bool]] = []  # position, reason, cause, overridable
-        self.functions: dict[str, None] = {}
-        self.relations: dict[str, None] = {}
-        self.aliases: set[str] = set()  # of relations
-        self.ctes: set[str] = set()
-        self.strangers: list[tuple[Node, str]] = []  # relations that the catalog does not have, maybe CTEs
-        self.derived = False  # there are columns that are not a relation's own
-        self.doubts: list[tuple[Node, str, list[Overload], list[Node]]] = []  # what calls of a name may mean
-        self.settings: list[Setting] = []
-        self.effects = 0
-        self.literal_sensitive = False
-
-    def object(self, node: Node | list[Node], reason: str, cause: str, *, overridable: bool = False) -> None:
-        """Note why the primary is needed; a node without a place stands for the beginning, none for no place at all."""
-        location = node.get("location", 0) if isinstance(node, dict) and node else -1
-        self.objections.append((location, reason, cause, overridable))
-
-    def object_to(self, node: Node, why: Why, written: str) -> None:
-        """Note that the catalog says why the primary is needed for a name."""
-        self.blamed.append(why)
-        self.object(node, Reason.CATALOG, f"{written} ({why})", overridable=True)
-
-    def finish(self) -> None:
-        """Say what can only be said when everything was seen."""
-        for node, name in self.strangers:
-            if name not in self.ctes:
-                self.object(node, Reason.UNKNOWN_RELATION, name, overridable=True)
-        columns = self._columns()
-        for node, written, overloads, arguments in self.doubts:
-            kinds = [kind_of(argument, self.catalog, columns) for argument in arguments]
-            rivals = self.catalog.rivals.get(written.removeprefix("pg_catalog."), ())
-            for overload in overloads:
-                if may_mean(overload, kinds, rivals, self.catalog):
-                    self.object_to(node, overload.why, written)
-                    self.effects |= Effect.UNSEEN
-        if self.catalog.implicit_cast and (self.relations or self.functions):
-            self.object_to({}, self.catalog.implicit_cast, "implicit cast")
-
-    def _columns(self) -> Variables | None:
-        """Give the types of all columns and variables by name; None when of some nothing is known."""
-        if self.derived or self.ctes or not self.doubts or not self.relations.keys() <= self.catalog.columns.keys():
-            return None
-        rows = self.aliases | {relation.rpartition(".")[2] for relation in self.relations}
-        if any(f"{row}." in self.variables for row in rows):
-            return None  # a variable of the same name
-        types = {name: set(known) for name, known in self.variables.items()}
-        for row in rows:
-            types[row] = {None}  # may be the whole row
-        for relation in self.relations:
-            for name, number in self.catalog.columns[relation].items():
-                types.setdefault(name, set()).add(number)
-        return types
-
-    def first(self) -> tuple[int, str, str, bool]:
-        """Give the objection to tell: one that no hint can move before the others, then the first in the text."""
-        return min(self.objections, key=lambda found: (found[3], found[0]))
+    from pgrouter.routing.findings import Findings
 
 
 def walk(root: Node, found: Findings) -> None:
@@ -130,13 +62,16 @@ def _function(node: Node, parts: list[Node], found: Findings) -> None:
     path = names(parts)[-2:]
     written = ".".join(path)
     found.functions[written] = None
+    if ANY_NAME in path:
+        found.leave(ANYTHING, "function of any name")
+        return
+    arguments = len(node.get("args", ())) + (len(node.get("agg_order", ())) if node.get("agg_within_group") else 0)
     said = found.catalog.configured.get(written, found.catalog.configured.get(path[-1]))
     if said is not None:
         if said:
             found.object_to(node, said, written)
-            found.effects |= Effect.UNSEEN
+            _configured(path, arguments, written, found)
         return
-    arguments = len(node.get("args", ())) + (len(node.get("agg_order", ())) if node.get("agg_within_group") else 0)
     qualified = len(path) > 1 and path[0] != "pg_catalog"
     overloads = found.catalog.overloads(written, arguments)
     unsafe = [overload for overload in overloads if overload.why]
@@ -151,17 +86,37 @@ def _function(node: Node, parts: list[Node], found: Findings) -> None:
         _builtin(node, path[-1], arguments, written, found)
 
 
+def _configured(path: list[str], arguments: int, written: str, found: Findings) -> None:
+    """Note what a function leaves of which the configuration says that it writes."""
+    declared = _declared(path, found)
+    overloads = found.catalog.overloads(written, arguments)
+    if declared is not None:
+        found.leave(declared, path[-1])
+    elif overloads:
+        for overload in overloads:
+            found.touch(overload.state)
+    elif is_builtin(path[-1]):
+        found.leave(effects_of_builtin(path[-1], arguments), written)
+    else:
+        found.unknown(written)
+
+
+def _declared(path: list[str], found: Findings) -> int | None:
+    """Give what the configuration says that a function leaves, None for nothing said."""
+    declared = found.catalog.declared
+    return declared.get(".".join(path), declared.get(path[-1])) if declared else None
+
+
 def _builtin(node: Node, name: str, arguments: int, written: str, found: Findings) -> None:
     why = why_builtin(name, arguments)
     if why == Reason.SQL_IN_STRING and _embedded(node, name, found):
         return
     if why:
-        found.effects |= knowledge.SESSION_FUNCTIONS.get(name, 0)
         found.object(node, why, written, overridable=why != Reason.WRITING_FUNCTION)
         if name == "set_config":
             _set_config(node, found)
-        elif why == Reason.SQL_IN_STRING:
-            found.effects |= Effect.UNSEEN
+        elif name not in knowledge.SLOT_FUNCTIONS or _is_temporary_slot(node, name, found):
+            found.leave(effects_of_builtin(name, arguments), written)
     elif name == "current_setting":
         _current_setting(node, written, found)
     elif not is_builtin(name):
@@ -172,7 +127,13 @@ def _builtin(node: Node, name: str, arguments: int, written: str, found: Finding
 
 
 def _unknown_function(node: Node, written: str, found: Findings) -> None:
-    found.effects |= Effect.UNSEEN
+    declared = _declared(written.split("."), found)
+    if declared is not None:
+        found.leave(declared, written)
+    elif written.startswith("pg_temp"):  # no catalog has these
+        found.leave(ANYTHING, written)
+    else:
+        found.unknown(written)
     found.object(node, Reason.UNKNOWN_FUNCTION, written, overridable=True)
 
 
@@ -180,7 +141,14 @@ def _set_config(node: Node, found: Findings) -> None:
     """Follow set_config(name, value, is_local): the session must know what it set."""
     found.literal_sensitive = True
     name, value, is_local = ([literal(argument) for argument in node.get("args", ())] + [None] * 3)[:3]
-    if is_local in (True, "t", "true", "on", "1", "yes", "y"):
+    local = is_local in (True, "t", "true", "on", "1", "yes", "y")
+    if isinstance(name, str) and "." in name:
+        found.custom[name.lower()] = None
+    if local and isinstance(name, str):
+        found.settings.append(Setting(name.lower(), value if isinstance(value, str) else "", is_local=True))
+    elif local:
+        found.effects |= Effect.CUSTOM
+    if local:
         return
     found.effects |= Effect.SETTINGS
     if isinstance(name, str):
@@ -195,8 +163,20 @@ def _current_setting(node: Node, written: str, found: Findings) -> None:
     found.literal_sensitive = True
     arguments = node.get("args", ())
     name = literal(arguments[0]) if arguments else None
+    if isinstance(name, str) and "." in name:
+        found.custom[name.lower()] = None
     if not isinstance(name, str) or not is_session_setting(name):
         found.object(node, Reason.SERVER_SETTING, written, overridable=True)
+
+
+def _is_temporary_slot(node: Node, name: str, found: Findings) -> bool:
+    """Whether a replication slot may be one that belongs to the session."""
+    found.literal_sensitive = True
+    for at, argument in enumerate(node.get("args", ())):
+        named = argument.get("NamedArgExpr")
+        if (named["name"] == "temporary") if named else at == knowledge.SLOT_FUNCTIONS[name]:
+            return literal(named["arg"] if named else argument) not in (False, "f", "false", "off", "0", "no", "n")
+    return name.startswith("pg_copy")  # without the argument it is as the slot that is copied
 
 
 def _embedded(node: Node, name: str, found: Findings) -> bool:
@@ -206,9 +186,11 @@ def _embedded(node: Node, name: str, found: Findings) -> bool:
     if queries is None:
         return False
     for query in queries:
-        inner = Findings(found.catalog)
+        inner = type(found)(found.catalog)
         walk(query, inner)
-        found.effects |= inner.effects
+        found.leave(inner.effects, inner.cause)
+        found.states += inner.states
+        found.custom |= inner.custom
         found.functions |= inner.functions
         found.relations |= inner.relations
         found.blamed += inner.blamed
@@ -267,7 +249,7 @@ def _operator(node: Node, parts: list[Node], found: Findings) -> None:
         found.doubts.append((node, written, unsafe, sides))
     if known is None and (path[-1] not in builtins.OPERATORS or (len(path) > 1 and path[0] != "pg_catalog")):
         found.object(node, Reason.UNKNOWN_OPERATOR, written, overridable=True)
-        found.effects |= Effect.UNSEEN
+        found.unknown(written)
 
 
 def _type(_: Node, node: Node | list[Node], found: Findings) -> None:
@@ -278,21 +260,31 @@ def _type(_: Node, node: Node | list[Node], found: Findings) -> None:
     why = found.catalog.types.get(written)
     if why:
         found.object_to(node, why, written)
-        found.effects |= Effect.UNSEEN
+        found.touch(found.catalog.casting.get(written))
     elif why is None and (
         path[-1].lstrip("_") not in builtins.TYPES
         or (len(path) > 1 and path[0] not in ("pg_catalog", "information_schema"))
     ):
         found.object(node, Reason.UNKNOWN_TYPE, written, overridable=True)
+        if not found.creates:
+            found.unknown(written)
 
 
 # -- relations and clauses ------------------------------------------------------------------------------------------
 
 
+def _written(node: Node) -> str:
+    """Give the name of a relation as it is written."""
+    schema, name = node.get("schemaname", ""), node["relname"]
+    if ANY_NAME in (schema, name):
+        return ANY_NAME
+    return f"{schema}.{name}" if schema else str(name)
+
+
 def _relation(node: Node, found: Findings) -> None:
     name = node["relname"]
     schema = node.get("schemaname", "")
-    written = f"{schema}.{name}" if schema else name
+    written = _written(node)
     found.relations[written] = None
     found.effects |= knowledge.SESSION_RELATIONS.get(name, 0)
     if "alias" in node:
@@ -300,6 +292,7 @@ def _relation(node: Node, found: Findings) -> None:
     if schema.startswith("pg_temp") or node.get("relpersistence") == "t":
         found.object(node, Reason.TEMPORARY, written)
         return
+    found.touch(found.catalog.reading.get(written))
     why = (found.catalog.relations if node.get("inh") else found.catalog.only).get(written)
     own = why_relation(schema, name)
     if why:
@@ -319,7 +312,7 @@ def _fields(node: Node, fields: list[Node], found: Findings) -> None:
         why = found.catalog.attributes.get(name)
         if why:
             found.object_to(node, why, name)
-            found.effects |= Effect.UNSEEN
+            found.touch(found.catalog.selecting.get(name))
 
 
 def _derived(_: Node, _value: Any, found: Findings) -> None:
@@ -334,21 +327,63 @@ def _locking(_: Node, clauses: list[Node], found: Findings) -> None:
         "LCS_FORSHARE": "FOR SHARE",
         "LCS_FORKEYSHARE": "FOR KEY SHARE",
     }
+    found.locks = True
     found.object({}, Reason.ROW_LOCK, words.get(strength, strength))
 
 
 def _into(_: Node, clause: Node, found: Findings) -> None:
     found.effects |= Effect.DDL
+    fire(found)
     found.object(clause.get("rel", {}), Reason.INTO, "INTO")
 
 
 def _writing(node: Node, value: Node, found: Findings) -> None:
     word = next(knowledge.WRITING_NODES[key] for key in node if key in knowledge.WRITING_NODES)
     found.object(value.get("relation", {}), Reason.WRITING_CTE, word)
+    write(value.get("relation", {}), found, inserts=word in _INSERTING or _sets_default(value))
+
+
+def _sets_default(update: Node) -> bool:
+    """Whether an UPDATE asks for defaults: SET a = DEFAULT."""
+    values = [target.get("ResTarget", {}).get("val", {}) for target in update.get("targetList", ())]
+    # Of several columns at once it stands further inside
+    return any("SetToDefault" in value or "MultiAssignRef" in value for value in values)
+
+
+def write(relation: Node, found: Findings, *, inserts: bool) -> None:
+    """Note what a write to a relation leads to."""
+    if "relname" not in relation:
+        return
+    written = _written(relation)
+    state = (found.catalog.inserting if inserts else found.catalog.writing).get(written)
+    schema, name = relation.get("schemaname", ""), relation["relname"]
+    if state:
+        found.touch(state)
+    elif schema in ("", "pg_catalog") and name == "pg_settings":
+        found.leave(int(Effect.CODE), name)  # its rule calls set_config
+    elif not (found.catalog.known and written in found.catalog.relations) and not is_system_relation(schema, name):
+        found.leave(int(Effect.CODE | Effect.DRAWS) if inserts else int(Effect.CODE), written)
+
+
+def _truncate(_: Node, value: Node, found: Findings) -> None:
+    for relation in value.get("relations", ()):
+        write(relation.get("RangeVar", {}), found, inserts=False)
+
+
+def rewrite(relation: Node, found: Findings) -> None:
+    """Note what may be evaluated when a relation is made anew; one without a name is any."""
+    found.touch(found.catalog.writing.get(_written(relation) if "relname" in relation else ANY_NAME))
+
+
+def fire(found: Findings) -> None:
+    """Note that event triggers run, if there are any."""
+    found.touch(found.catalog.events)
+    if not found.catalog.known:
+        found.leave(int(Effect.CODE), "event triggers")
 
 
 def _execute(_: Node, _value: Any, found: Findings) -> None:
-    found.effects |= Effect.NAMES
+    found.leave(int(Effect.NAMES | Effect.CODE), "EXECUTE")
 
 
 _LOOKS: dict[str, Callable[[Node, Any, Findings], None]] = {
@@ -369,6 +404,8 @@ _LOOKS: dict[str, Callable[[Node, Any, Findings], None]] = {
     "intoClause": _into,
     "ExecuteStmt": _execute,
     **dict.fromkeys(knowledge.WRITING_NODES, _writing),
+    "TruncateStmt": _truncate,
 }
+_INSERTING = frozenset({"INSERT", "MERGE"})
 _READ_NODES = knowledge.READ_NODES
 _LEAVES = frozenset({"String", "A_Const", "fields", "name", "funcname", "names", "sval", "ival"})  # names and constants

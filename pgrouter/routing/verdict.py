@@ -11,4 +11,4 @@ class Verdict:
         self.quiet = quiet  # it leaves nothing behind and does nothing to the transaction
         self.reason = reason
         self.writes = writes  # replicas may have to catch up before they show what it has done
-        self.draws = draws  # it takes values from sequences, as far as it says so itself
+        self.draws = draws  # it takes values from sequences, by what it says or by code that it runs

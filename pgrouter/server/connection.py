@@ -259,7 +259,8 @@ class ServerConnection(Dialled):
         if refused:
             return SKIP
         if ours:
-            out.add_bytes(ANSWERS[ours])
+            if action != SKIP:
+                out.add_bytes(ANSWERS[ours])
             return FAKE
         if action == FORWARD and self.peer is not None and PREFIX in body:
             out.add_bytes(messages.message(ERROR_RESPONSE, self.peer.on_words(body)))
@@ -336,10 +337,10 @@ class ServerConnection(Dialled):
             elif self.state == RESETTING:
                 self.owner.server_free(self)
         elif peer is not None and self.owed.count == 0:
-            if self.owed.skipping:
-                peer.on_waiting()
-            elif not self.executed:
+            if not self.owed.skipping and not self.executed and self.status == IDLE:
                 self.close_batch()
+            else:
+                peer.on_waiting()
         elif peer is not None and self.owed.copying:
             peer.on_waiting()
         return 0

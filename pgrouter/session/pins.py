@@ -46,15 +46,28 @@ _NO_SEQUENCES = NotInThisSession(
     hint="Ask in the transaction that writes, use INSERT ... RETURNING, or session pooling.",
 )
 
+_ONLY_PRIMARY = "cannot run this statement in a read-only transaction that has begun on a replica"
+_HINT = "Declare the transaction READ WRITE, or route it to the primary with SET pgrouter.route = 'primary' before it."
+_UNMOVED = (
+    "Only the primary can run it, and the transaction's snapshot cannot be moved there.",
+    "Only the primary can run it, and the transaction has an open cursor, which cannot be moved there.",
+    "Only the primary can run it, and what the transaction has done so far cannot be repeated there.",
+)
+
 # By number; 0 is for what may be sent
-REFUSALS = (None, *(_pinning(state) for state in WORDS.values()), _NO_BLOCKS, _NO_SEQUENCES)
+REFUSALS = (
+    None, *(_pinning(state) for state in WORDS.values()), _NO_BLOCKS, _NO_SEQUENCES,
+    *(FeatureNotSupported(_ONLY_PRIMARY, detail=detail, hint=_HINT) for detail in _UNMOVED),
+)  # fmt: skip
 _NO_BLOCK = len(WORDS) + 1
 NO_SEQUENCES = len(WORDS) + 2
+SNAPSHOT, OPEN_CURSOR, NOT_REPEATABLE = range(len(WORDS) + 3, len(WORDS) + 6)
 
 ANSWERS = (b"", *(messages.error_response(error) for error in REFUSALS if error is not None))
 INSTEAD = (
     b"", *(f"pgrouter has refused a statement ({why})".encode() for why in WORDS.values()),
     b"pgrouter: BEGIN", b"pgrouter: currval",
+    b"pgrouter: snapshot", b"pgrouter: cursor", b"pgrouter: transaction",
 )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pgrouter.protocol import codes, messages
 from pgrouter.session import harvest, remains
-from pgrouter.session.settings import CALM, SESSION_TIMERS, literal
+from pgrouter.session.settings import CALM, SESSION_TIMERS, literal, milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -27,17 +27,19 @@ _LIMITS = {"statement_timeout": 0, "lock_timeout": 0, "transaction_timeout": 17}
 _TIMERS = dict.fromkeys(SESSION_TIMERS, 14)
 
 # Names and values come in hexadecimal UTF-8, whatever encoding the client speaks. Not all settings are in pg_settings,
-# which tells whether one still has the server's own value; custom ones (with a dot) never are.
+# which tells whether one still has the server's own value. Custom ones (with a dot) never are: what their own value is,
+# from postgresql.conf maybe, shows when they are reset for this transaction, behind the look at them.
 _SETTINGS = """\
 SELECT pg_catalog.encode(pg_catalog.convert_to(n, 'UTF8'), 'hex'),
  pg_catalog.encode(pg_catalog.convert_to(pg_catalog.current_setting(n, true), 'UTF8'), 'hex'),
  s.setting OPERATOR(pg_catalog.=) s.reset_val OR (s.setting IS NULL AND s.reset_val IS NULL AND s.name IS NOT NULL),
- s.source OPERATOR(pg_catalog.=) 'session', s.reset_val
+ s.source OPERATOR(pg_catalog.=) 'session', s.reset_val,
+ CASE WHEN s.name IS NULL AND pg_catalog.strpos(n, '.') OPERATOR(pg_catalog.>) 0
+   AND pg_catalog.current_setting(n, true) IS NOT NULL
+  THEN pg_catalog.encode(pg_catalog.convert_to(pg_catalog.set_config(n, NULL, true), 'UTF8'), 'hex') END
  FROM {names} LEFT JOIN pg_catalog.pg_settings s ON pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) n"""
 _ALL = """\
 SELECT pg_catalog.lower(name) FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'session'"""
-
-_UNITS_MS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 class Readback(list):
@@ -78,7 +80,7 @@ class Readback(list):
         """Give the settings that were asked for; `defaults` of those that pg_settings does not have."""
         rows = [messages.read_data_row(body) for code, body in self if code == codes.DATA_ROW]
         shown = dict(zip(self.shown, (row[0] for row in rows if len(row) == 1), strict=False))
-        return [_reading(row, shown, defaults) for row in rows if len(row) == 5]
+        return [_reading(row, shown, defaults) for row in rows if len(row) == 6]
 
     def left(self) -> int:
         """Give which of the state that was asked for is there."""
@@ -101,13 +103,8 @@ def _reading(
     if name in shown:  # the query itself saw what the router had put in its place
         value = shown[name]
         return harvest.Reading(name, value, milliseconds(value or "0") == int(reset or 0), in_session)
+    is_default = is_default or bool(value and value == _text(row[5]))
     return harvest.Reading(name, value, is_default or (value is not None and defaults.get(name) == value), in_session)
-
-
-def milliseconds(text: str) -> int:
-    """Give a time limit in milliseconds, as SHOW writes it: 0, 250ms, 7s, 5min; 0 for what is none."""
-    digits = text.rstrip("abcdefghijklmnopqrstuvwxyz ")
-    return int(digits) * _UNITS_MS.get(text[len(digits) :].strip() or "ms", 1) if digits.isdigit() else 0
 
 
 def _text(hexadecimal: str | None) -> str | None:

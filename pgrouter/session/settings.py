@@ -54,6 +54,7 @@ local_preload_libraries temp_tablespaces timezone_abbreviations
 """.split()  # noqa: SIM905
 )
 _OURS = "pgrouter."
+_UNITS_MS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 class Profile:
@@ -202,6 +203,12 @@ def strings_are_unusual(settings: Mapping[str, str]) -> bool:
         "BIG5", "GB18030", "GBK", "JOHAB", "SJIS", "SHIFTJIS", "UHC", "WIN949", "WIN936", "WIN950", "WINDOWS949",
         "WINDOWS936", "WINDOWS950", "WIN932", "WINDOWS932", "MSKANJI", "SHIFTJIS2004", "SJIS2004",
     )  # fmt: skip
+
+
+def milliseconds(text: str) -> int:
+    """Give a time limit in milliseconds, as SHOW writes it: 0, 250ms, 7s, 5min; 0 for what is none."""
+    digits = text.rstrip("abcdefghijklmnopqrstuvwxyz ")
+    return int(digits) * _UNITS_MS.get(text[len(digits) :].strip() or "ms", 1) if digits.isdigit() else 0
 
 
 def literal(text: str) -> str:

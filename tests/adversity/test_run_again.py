@@ -339,17 +339,25 @@ def test_a_notice_already_sent_is_not_sent_again(client: RawClient) -> None:
     assert said in ("TNEZ", "TNDCZ")  # the notice was passed on at once, or came together with the refusal
 
 
-def test_inside_a_transaction_the_error_is_shown(client: RawClient, counted: Counted) -> None:
+def test_the_first_read_of_a_transaction_runs_again_with_it(client: RawClient, counted: Counted) -> None:
     client.ask("begin read only")
-    assert sqlstate(client.ask("select * from v_next")) == "25006"
+    assert sqlstate(client.ask("select * from v_next")) == "25006"  # the primary's own words for nextval()
     said = client.ask("select 1")
     assert (sqlstate(said), said[-1].body) == ("25P02", b"E")
     client.ask("rollback")
     client.send(query("begin read only") + query('select * from "refuse_42P01"') + query("commit"))
-    assert [sqlstate(client.until_ready()) for _ in range(3)] == ["", "42P01", ""]
+    assert [sqlstate(client.until_ready()) for _ in range(3)] == ["", "", ""]
     client.send(extended("begin read only")[:-5] + extended('select * from "refuse_42P01"'))
-    assert sqlstate(client.until_ready()) == "42P01"
+    said = client.until_ready()
+    assert (sqlstate(said), said[-1].body) == ("", b"T")
     client.ask("rollback")
+    assert counted(REFUSED) == 3
+    assert values(client.ask("select 1")) == [["1"]]
+
+
+def test_inside_a_transaction_that_has_read_the_error_is_shown(client: RawClient, counted: Counted) -> None:
+    client.send(query("begin read only") + query("select 1") + query('select * from "refuse_42P01"') + query("commit"))
+    assert [sqlstate(client.until_ready()) for _ in range(4)] == ["", "", "42P01", ""]
     assert counted(REFUSED) == 0
     assert values(client.ask("select 1")) == [["1"]]
 

@@ -8,8 +8,9 @@ import pytest
 
 from pgrouter.routing import bodies
 from pgrouter.routing.catalog import Catalog
+from pgrouter.routing.findings import Findings
 from pgrouter.routing.node_trees import references
-from pgrouter.routing.tree import Findings, walk
+from pgrouter.routing.tree import walk
 
 TYPES = {"int4": 23, "text": 25, "_int4": 1007, "numeric": 1700}
 ROWS = {"public.item": {"id": 23, "name": 25}, "app.item": {"id": 1700}}

@@ -220,9 +220,9 @@ EFFECTS = [
     ("prepare p as select 1", Effect.SQL_PREPARE | Effect.NAMES),
     ("deallocate all", Effect.DEALLOCATE),
     ("deallocate p", Effect.DEALLOCATE | Effect.NAMES),
-    ("execute p(1)", Effect.UNSEEN | Effect.NAMES),
-    ("explain execute p(1)", Effect.UNSEEN | Effect.NAMES),
-    ("create table t as execute p(1)", Effect.DDL | Effect.NAMES),
+    ("execute p(1)", Effect.CODE | Effect.NAMES),
+    ("explain execute p(1)", Effect.CODE | Effect.NAMES),
+    ("create table t as execute p(1)", Effect.DDL | Effect.NAMES | Effect.CODE),
     ("table pg_prepared_statements", Effect.NAMES),
     ("select * from pg_prepared_statement()", Effect.NAMES),
     ("discard all", Effect.DISCARD),
@@ -234,7 +234,7 @@ EFFECTS = [
     ("insert into t select pg_try_advisory_lock(1)", Effect.ADVISORY_LOCK),
     ("select setseed(0.5)", Effect.OTHER_STATE),
     ("load 'x'", Effect.OTHER_STATE),
-    ("do 'x'", Effect.UNSEEN),
+    ("do 'x'", Effect.CODE | Effect.OTHER_STATE),
     ("set a.b = 1", Effect.SETTINGS),
     ("set local a.b = 1", Effect.NONE),
     ("set search_path = pg_temp, public", Effect.SETTINGS | Effect.TEMP),
@@ -249,7 +249,7 @@ EFFECTS = [
 
 @pytest.mark.parametrize(("sql", "effects"), EFFECTS)
 def test_effects(sql: str, effects: Effect) -> None:
-    assert Effect(classify(sql).effects) == effects
+    assert Effect(classify(sql, Catalog(relations={"t": ""}, known=True)).effects) == effects
 
 
 SETTINGS = [

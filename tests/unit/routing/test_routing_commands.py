@@ -66,7 +66,7 @@ def test_explain_points_at_the_cause(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_explain_says_what_may_stay_behind(capsys: pytest.CaptureFixture[str]) -> None:
     assert "may leave:  temp, ddl" in explained(capsys, "create temp table t (a int)")[1]
-    assert "a replica runs all of it" in explained(capsys, "begin read only")[1]
+    assert "begins on a replica" in explained(capsys, "begin read only")[1]
 
 
 def test_explain_fails_on_what_does_not_parse(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,9 +9,10 @@ import pytest
 
 from pgrouter.routing.catalog import Catalog, Overload
 from pgrouter.routing.classify import classify
+from pgrouter.routing.findings import Findings
 from pgrouter.routing.parse import statements
 from pgrouter.routing.statement import Target
-from pgrouter.routing.tree import Findings, walk
+from pgrouter.routing.tree import walk
 
 if TYPE_CHECKING:
     from pgrouter.routing.bodies import Variables

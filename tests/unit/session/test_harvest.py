@@ -10,7 +10,8 @@ import pytest
 
 from pgrouter.protocol import codes, messages
 from pgrouter.session.harvest import Reading, Touched, follow
-from pgrouter.session.readback import Readback, milliseconds
+from pgrouter.session.readback import Readback
+from pgrouter.session.settings import milliseconds
 
 if TYPE_CHECKING:
     from pgrouter.demo.streaming import StreamingCluster
@@ -105,3 +106,20 @@ def test_postgresql_answers_in_any_encoding(streaming: StreamingCluster, encodin
         "no.such": (None, False),
         "statement_timeout": ("7s", False),
     }
+
+
+@pytest.mark.pg
+def test_a_custom_setting_of_the_role_is_not_the_sessions(streaming: StreamingCluster) -> None:
+    streaming.primary.sql("create role tenant login password 'its'; alter role tenant set my.tenant = 'its'")
+    with psycopg.connect(streaming.primary.dsn(user="tenant", password="its"), autocommit=True) as connection:
+        for statement, expected in (("select 1", True), ("set my.tenant = 'other'", False), ("reset my.tenant", True)):
+            connection.execute(statement.encode())
+            readback = Readback(names=("my.tenant",), version=15)
+            connection.pgconn.send_query(readback.message[5:-1])
+            while (result := connection.pgconn.get_result()) is not None:
+                if result.ntuples:
+                    values = [result.get_value(0, column) for column in range(result.nfields)]
+                    texts = [None if value is None else value.decode() for value in values]
+                    readback.append((codes.DATA_ROW, messages.data_row(texts)[5:]))
+            assert [one.is_default for one in readback.settings({})] == [expected]
+    streaming.primary.sql("drop role tenant")

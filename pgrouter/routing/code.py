@@ -1,0 +1,86 @@
+"""What the body of a function does to its caller's session, statement by statement. Pure.
+
+The statements in a body are judged as a client's are (`commands.examine`); what they leave is their caller's then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pgrouter.routing.extensions import ANYTHING
+from pgrouter.routing.findings import Findings
+from pgrouter.routing.functions import STATE, in_code
+from pgrouter.routing.knowledge import NEXT_VALUES, SESSION_FUNCTIONS
+from pgrouter.routing.statement import Effect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgrouter.routing.bodies import Body
+    from pgrouter.routing.catalog import Catalog
+    from pgrouter.routing.nodes import Node
+    from pgrouter.routing.statement import Statement
+
+
+@dataclass(slots=True)
+class Ran:
+    """What a body does."""
+
+    effects: int = 0  # as its caller has them
+    cause: str = ""
+    custom: set[str] = field(default_factory=set)  # settings of which it speaks
+    functions: dict[str, None] = field(default_factory=dict)
+    relations: dict[str, None] = field(default_factory=dict)
+    blamed: list[Any] = field(default_factory=list)  # what the catalog says of the names in it: why, and
+    objects: list[Any] = field(default_factory=list)  # what using them leads to
+    objections: list[tuple[int, str, str, bool]] = field(default_factory=list)
+
+    def leave(self, effects: int, cause: str) -> None:
+        """Note an effect that its caller has, too."""
+        self.effects |= effects
+        if effects & STATE and not self.cause:
+            self.cause = cause
+
+
+def run(body: Body, catalog: Catalog, examine: Callable[[str, Node, Findings], Statement]) -> Ran:
+    """Judge the statements of a body."""
+    ran = Ran(custom=set(body.settings))
+    for query in body.queries:
+        found = Findings(catalog, body.variables)
+        kind, content = next(iter(query.items()))
+        statement = examine(kind, content, found)
+        if statement.effects:
+            ran.leave(in_code(statement.effects), statement.through or _said(statement))
+        if statement.draws:
+            ran.effects |= Effect.DRAWS
+        _settings(statement, ran)
+        ran.functions |= found.functions
+        ran.relations |= found.relations
+        ran.blamed += found.blamed
+        ran.objects += [key for state in found.states for key in state.objects]
+        ran.objections += found.objections
+    if body.unread:
+        ran.leave(ANYTHING, body.why if body.why.startswith(("does", "written")) else "EXECUTE")
+    if not ran.functions.keys().isdisjoint(NEXT_VALUES) or ran.effects & Effect.DRAWS:
+        ran.effects &= ~Effect.SEQUENCES  # it asks for its own
+    return ran
+
+
+def _said(statement: Statement) -> str:
+    """Give what a statement is that leaves something by what it says, not by what it calls."""
+    called = next((name for name in statement.functions if name.rpartition(".")[2] in _LEAVING), "")
+    return called or statement.tag or statement.reason
+
+
+_LEAVING = frozenset({"set_config", *(name for name, effects in SESSION_FUNCTIONS.items() if effects)})
+
+
+def _settings(statement: Statement, ran: Ran) -> None:
+    ran.custom.update(statement.custom)
+    for setting in statement.settings:
+        if "." in setting.name:
+            ran.custom.add(setting.name)
+            ran.effects |= Effect.CUSTOM if setting.is_local else 0
+        elif setting.name == "seed":
+            ran.leave(int(Effect.OTHER_STATE), "seed")
