@@ -267,11 +267,12 @@ class Group:
                 pool.move(other, ACTIVE)
                 self.give(server)
                 return other
-        if len(pool.servers) >= pool.size:
+        full: cython.bint = len(pool.servers) >= pool.size
+        if full:
             pool.close(server, "it has met custom settings of another session")
-        else:
-            self.give(server)
         self.claims.append((peer, self.poller.now, pool.dial(), READ if reads else WRITE))
+        if not full:
+            self.give(server)  # last: whoever gets it may want another one, too
         return None
 
     def wait_login(self, peer: Peer) -> None:
@@ -423,7 +424,11 @@ class Group:
         for claim in [claim for claim in self.claims if claim[2].closed or now - claim[1] > wait_s]:
             self.claims.remove(claim)
             if claim[2].closed and claim[3] != NOTHING_ELSE:
-                self.wait(claim[0], claim[3] == READ)
+                server = self.take(claim[3] == READ)
+                if server is not None:
+                    claim[0].on_served(server)
+                else:
+                    self.wait(claim[0], claim[3] == READ)
             else:
                 claim[0].on_refused(self._too_long(self.waiting_writes, wait_s))
         if self.waiting_writes or self.waiting_reads or self.waiting_logins:

@@ -304,7 +304,7 @@ class ClientConnection(Link):
         touched = self.batch.touched
         if not strange or self.pin is not None or (touched is not None and touched.covers(strange)):
             return server
-        return self.group.exchange(server, self.profile.custom, self, self.batch.reads and not self.stale)
+        return self.group.exchange(server, self.profile.custom, self, self.batch.reads)
 
     def take_own(self) -> int:
         """Link the server that wrote for us last, or wait for it: only there currval and lastval are ours.

@@ -113,14 +113,15 @@ def assert_clean_servers(front: Router, members: int) -> None:
     servers = Counter(row["port"] for row in front.admin("SHOW SERVERS"))
     assert len(servers) <= members
     assert max(servers.values()) <= SIZE
-    for begin, count in (("begin", SIZE), ("begin read only", SIZE * max(1, members - 1))):
+    replica = "/* pgrouter: replica */ " + STATE
+    for begin, state, count in (("begin", STATE, SIZE), ("begin read only", replica, SIZE * max(1, members - 1))):
         pids = set()
         with ExitStack() as stack:
             for _ in range(count):
                 client = stack.enter_context(RawClient(front.port, timeout_s=30))
                 client.login()
                 client.ask(begin)
-                (row,) = values(client.ask(STATE))
+                (row,) = values(client.ask(state))
                 pids.add(row[0])
                 assert row[1:] == ["4MB", "", "0", "0", "0", "postgres", "postgres"]
         log.debug("looked at %d connections", len(pids))
