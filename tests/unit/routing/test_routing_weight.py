@@ -30,7 +30,7 @@ def test_what_nobody_can_read_in_time_is_read_by_nobody() -> None:
     text = b"select " + b"+" * 200000 + b"1"
     assert cache.lookup(text, 0, len(text)) is LONG
     assert LONG.target is Target.PRIMARY
-    assert LONG.effects & Effect.UNSEEN
+    assert LONG.effects & Effect.CODE
 
 
 def test_a_reader_gets_what_is_heavy() -> None:
