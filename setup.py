@@ -34,6 +34,7 @@ HOT = [
     "pgrouter/session/prepared.py",
     "pgrouter/proxy/unnamed.py",
     "pgrouter/proxy/names.py",
+    "pgrouter/proxy/held.py",
     "pgrouter/proxy/statements.py",
     "pgrouter/proxy/batch.py",
     "pgrouter/proxy/requester.py",

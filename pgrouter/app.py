@@ -52,12 +52,13 @@ class App:
         self.pools.sample = self.monitor.sample
         self.monitor.on_defaults = self.pools.defaults_changed
         self._share_reads(settings.reads)
-        self.catalogs = Catalogs(settings, self._catalog, lambda: self.monitor.view, self._in_use)
+        self.catalogs = Catalogs(settings, self._catalog, lambda: self.monitor.view, self._in_use, self._watched)
         databases = Databases(settings.routing, self.catalogs.configured, self.catalogs.use, self.catalogs.changed)
         self.hub = Hub(settings, self.pools, databases, _users(settings), partial(Console.open, self))
         databases.make_way = self._make_way
         databases.late = self.poller.late
         databases.reader = self.reader = Reader(self.poller)
+        databases.on_suspicion = self.catalogs.suspect
         self.sampler = Sampler(self.pools, self.poller.now)
         self.pools.each_tick = (Deadlines(self.hub).tick, self.hub.tick, self.sampler.tick)
         self.listeners: list[Listener] = []
@@ -135,6 +136,9 @@ class App:
 
     def _catalog(self, database: str, catalog: ByRole) -> None:
         self.hub.adopt(database, catalog)
+
+    def _watched(self, database: str, sign: bool) -> None:  # noqa: FBT001  (a callback)
+        self.hub.databases.watched(database, self.poller.now, sign)
 
     def _in_use(self, database: str) -> bool:
         return self.hub.has_clients(database)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _SQL = files("pgrouter.cluster")
 QUESTION = _SQL.joinpath("catalog.sql").read_text()
 DIGEST = _SQL.joinpath("catalog_digest.sql").read_text()
+SIGN = _SQL.joinpath("catalog_sign.sql").read_text()
 LIMIT_S = 35.0  # a server that hangs does not end its statements itself, as others do after login.SETTINGS
 
 
@@ -45,6 +46,7 @@ class Reading(NamedTuple):
 
     digest: str
     document: str | None
+    sign: str  # from before
 
 
 class Reader:
@@ -62,15 +64,27 @@ class Reader:
         try:
             async with asyncio.timeout(LIMIT_S):
                 connection = await self._connected(conninfo)
+                sign = await _answer(connection, SIGN)
                 digest = await _answer(connection, DIGEST)
                 if digest == known:
-                    return Reading(digest, None)
+                    return Reading(digest, None, sign)
                 await _tell_search_path(connection, conninfo)
-                return Reading(digest, await _answer(connection, QUESTION))
+                return Reading(digest, await _answer(connection, QUESTION), sign)
         except (psycopg.Error, ProbeError, OSError) as error:  # TimeoutError is an OSError
             self.close()
             detail = one_line(str(error)) or f"no answer within {LIMIT_S:g} s"
             raise RouterError("the catalog could not be read", detail=detail) from error
+
+    async def sign(self) -> str:
+        """Ask what has another answer soon after any DDL, and costs next to nothing; RouterError as with `read`."""
+        if self._connection is None:
+            raise RouterError("the catalog could not be read", detail="not connected")
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                return await _answer(self._connection, SIGN)
+        except (psycopg.Error, ProbeError, OSError) as error:
+            self.close()
+            raise RouterError("the catalog could not be read", detail=one_line(str(error))) from error
 
     async def _connected(self, conninfo: str) -> psycopg.AsyncConnection:
         if self._connection is None or conninfo != self._conninfo:

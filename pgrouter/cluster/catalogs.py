@@ -1,7 +1,9 @@
 """Keeps what is known of the databases' catalogs: read from the primary, and again when something may have changed.
 
 A database is read when somebody first uses it, after a statement that changes its catalog has passed through the
-router, and when its digest has changed (asked every `routing.catalog_interval`), for changes that came another way.
+router, and when its digest has changed, for changes that came another way. The digest is asked every second where that
+is cheap, every `routing.catalog_interval` else, and when there is a sign, which is looked for twice a second
+(catalog_sign.sql). As long as all of this is done the database is watched, which is told (`on_watch`), as is each sign.
 """
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("pgrouter.catalog")
 
 LEAST_PAUSE_S = 0.2  # between two readings: a thousand DDL statements do not make a thousand of them
+SIGN_PAUSE_S = 0.5  # between two looks for a sign of changes
+DIGEST_PAUSE_S = 1.0  # between two digests, at least
+PAUSE_PER_SIGN = 10  # temporary tables make signs, too, and functions that nobody can read suspicion
 PAUSE_PER_READING = 50  # a digest of 100,000 objects takes most of a second: the primary has something else to do
 RETRY_S = 1.0  # after a failure, twice as long each time
 LAST_RETRY_S = 30.0
@@ -46,39 +51,51 @@ class Catalogs:
         on_catalog: Callable[[str, ByRole], None],
         view: Callable[[], ClusterView],
         in_use: Callable[[str], bool],
+        on_watch: Callable[[str, bool], None] = lambda _name, _sign: None,
     ) -> None:
         self._settings, self._interval_s = settings.cluster.monitor, settings.routing.catalog_interval_s
-        self._on_catalog, self._view, self._in_use = on_catalog, view, in_use
+        self._on_catalog, self._view, self._in_use, self._on_watch = on_catalog, view, in_use, on_watch
         self.configured = configured(settings.routing)
-        self._changed: dict[str, asyncio.Event] = {}
+        self._woken: dict[str, asyncio.Event] = {}
+        self._changed: set[str] = set()  # databases that are to be read again whatever their digest is
+        self._suspected: set[str] = set()  # whose digest is to be asked soon
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._redefinitions: Counter[str] = Counter()  # what is read while one comes must not be believed
         self._left: set[str] = set()  # databases that others want for themselves
         self._known: set[str] = set()  # databases of which something was published that still holds
 
     def use(self, database: str) -> None:
-        """Begin to follow the catalog of a database, if nobody has done so yet."""
-        if database not in self._tasks:
-            self._changed[database] = asyncio.Event()
+        """Begin to follow the catalog of a database, or go on with it: somebody uses it."""
+        if database in self._tasks:
+            self.suspect(database)
+        else:
+            self._woken[database] = asyncio.Event()
             self._tasks[database] = asyncio.get_running_loop().create_task(
                 self._follow(database), name=f"catalog of {database}"
             )
 
     def changed(self, database: str, redefined: bool) -> None:  # noqa: FBT001  (a callback)
         """Read it again, now; `redefined`: what was known may be wrong, so nothing is until then."""
-        if database in self._changed:
+        if database in self._woken:
             if redefined:
                 self._redefinitions[database] += 1
                 self._known.discard(database)
                 self._on_catalog(database, always(pending(self.configured)))
-            self._changed[database].set()
+            self._changed.add(database)
+            self._woken[database].set()
+
+    def suspect(self, database: str) -> None:
+        """Ask for its digest soon: something may have changed it."""
+        if database in self._woken:
+            self._suspected.add(database)
+            self._woken[database].set()
 
     def make_way(self) -> None:
         """Have no connections to databases that nobody uses, for a moment."""
-        for database, changed in self._changed.items():
+        for database, woken in self._woken.items():
             if not self._in_use(database):
                 self._left.add(database)
-                changed.set()
+                woken.set()
 
     async def stop(self) -> None:
         """Stop reading."""
@@ -88,34 +105,40 @@ class Catalogs:
 
     async def _follow(self, database: str) -> None:
         loop = asyncio.get_running_loop()
-        changed = self._changed[database]
         reader = catalog.Reader()
-        digest = ""
+        digest = sign = ""
         failures = 0
         try:
             while True:
-                wanted = changed.is_set()
-                changed.clear()
+                known = "" if database in self._changed else digest
+                self._changed.discard(database)
+                self._suspected.discard(database)
                 began_s = loop.time()
                 try:
-                    digest = await self._read(database, reader, "" if wanted else digest)
+                    digest, sign = await self._read(database, reader, known)
                     failures = 0
+                    self._on_watch(database, False)
                 except RouterError as error:
                     failures += 1
                     self._unreadable(database, error)
                 except Exception:
                     failures += 1
                     log.exception("bug while reading the catalog of %s", database)
-                await self._pause(changed, failures, loop.time() - began_s)
-                while database in self._left or not (changed.is_set() or self._in_use(database)):
+                took_s = loop.time() - began_s
+                await asyncio.sleep(LEAST_PAUSE_S)
+                await self._watch(database, reader, sign, failures, took_s)
+                while database in self._left or not (self._is_due(database) or self._in_use(database)):
                     self._left.discard(database)
                     reader.close()  # or nobody could drop the database
-                    await self._pause(changed, 0, 0.0)
+                    await self._sleep(database, DIGEST_PAUSE_S)
         finally:
             reader.close()
 
-    async def _read(self, database: str, reader: catalog.Reader, known: str) -> str:
-        """Read and publish the catalog unless its digest is the one known; gives the digest."""
+    def _is_due(self, database: str) -> bool:
+        return database in self._changed or database in self._suspected
+
+    async def _read(self, database: str, reader: catalog.Reader, known: str) -> tuple[str, str]:
+        """Read and publish the catalog unless its digest is the one known; gives the digest, and the sign before it."""
         view = self._view()
         source = view.primary or (view.leader if view.standby else None)  # a standby cluster has its leader's copy
         member = view.member(source) if source else None
@@ -127,11 +150,11 @@ class Catalogs:
         if reading.document is not None:
             judged = await asyncio.to_thread(_judge, reading.document, self.configured)
             if self._redefinitions[database] != redefinitions:
-                return ""  # it is wrong already
+                return "", ""  # it is wrong already
             self._known.add(database)
             self._on_catalog(database, judged.catalog)
             log.info("catalog of %s: %s", database, judged.size)
-        return reading.digest
+        return reading.digest, reading.sign
 
     def _unreadable(self, database: str, error: RouterError) -> None:
         """Go on with what was known; if that is nothing, tables are taken for tables and functions for writes."""
@@ -140,16 +163,44 @@ class Catalogs:
             log.warning("catalog of %s: %s: %s", database, error.message, error.detail)
             self._on_catalog(database, always(self.configured))
 
-    async def _pause(self, changed: asyncio.Event, failures: int, took_s: float) -> None:
-        """Wait until the next reading is due: no sooner than `catalog_interval`, later where a reading takes long."""
-        await asyncio.sleep(LEAST_PAUSE_S)
+    async def _watch(self, database: str, reader: catalog.Reader, sign: str, failures: int, took_s: float) -> None:
+        """Wait until the next reading is due: in time, after a failure the later, or when there is a sign."""
+        loop = asyncio.get_running_loop()
+        soon_s = loop.time() + took_s * PAUSE_PER_SIGN
+        due_s = loop.time() + self._pause_s(failures, took_s)
+        while database not in self._changed and database not in self._left and self._in_use(database):
+            if database in self._suspected:
+                due_s = min(due_s, soon_s)
+            left_s = due_s - loop.time()
+            if left_s <= 0:
+                return
+            await self._sleep(database, left_s if failures else min(left_s, SIGN_PAUSE_S))
+            if failures:
+                continue
+            try:
+                seen = await reader.sign()
+            except RouterError:
+                return  # so will be a reading
+            if seen != sign:  # the digest tells if it is of interest
+                sign = seen
+                due_s = min(due_s, soon_s)
+                self._on_watch(database, True)
+            else:
+                self._on_watch(database, False)
+
+    def _pause_s(self, failures: int, took_s: float) -> float:
         if failures:
-            pause_s = min(LAST_RETRY_S, RETRY_S * 2.0 ** min(failures - 1, 16))
-        else:
-            pause_s = max(self._interval_s, took_s * PAUSE_PER_READING)
+            return min(LAST_RETRY_S, RETRY_S * 2.0 ** min(failures - 1, 16))
+        least_s = took_s * PAUSE_PER_READING
+        return max(least_s, min(self._interval_s, max(DIGEST_PAUSE_S, least_s * len(self._tasks))))
+
+    async def _sleep(self, database: str, pause_s: float) -> None:
+        """Wait so long, or until something has happened to the database."""
+        woken = self._woken[database]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
-                await changed.wait()
+                await woken.wait()
+        woken.clear()
 
 
 def _judge(document: str, configured: Catalog) -> Judged:

@@ -6,7 +6,7 @@ cdef int FORWARD, SKIP, FAKE, OUT_OF_SYNC
 cdef int WRONG, PART, ENDS, ABORTS
 cdef int SHIFT
 cdef int QUERY, FUNCTION, PARSE, PARSE_NAMED, BIND, DESCRIBE, EXECUTE, CLOSE, CLOSE_NAMED, SYNC, COPY_END
-cdef int REFUSED, REFUSED_QUERY, PARSE_UNNAMED, PARSE_FAILED, CLOSE_UNNAMED
+cdef int REFUSED, REFUSED_QUERY, PARSE_UNNAMED, PARSE_FAILED, CLOSE_UNNAMED, CHECK, CHECK_UNNAMED
 cdef int COPY_IN_RESPONSE, COMMAND_COMPLETE, ERROR_RESPONSE
 cdef unsigned char[::1] VERDICTS
 
@@ -17,6 +17,7 @@ cdef class Outstanding:
     cdef readonly int count
     cdef int mask
     cdef readonly int fakes
+    cdef readonly int checks
     cdef readonly bint copying
     cdef readonly bint skipping
     cdef readonly bint told
@@ -26,6 +27,7 @@ cdef class Outstanding:
     cdef bytearray memory
 
     cpdef int push(self, int kind, int action, unsigned int ident=*) except -1
+    cpdef int push_check(self, int kind, int action, unsigned int ident) except -1
     cdef int allot(self, int size) except -1
     cdef int grow(self) except -1
     cdef int tell(self, int kind, unsigned int ident, bint done) except -1

@@ -38,6 +38,8 @@ from pgrouter.protocol.codes import (
 )
 from pgrouter.protocol.requests import (
     BIND,
+    CHECK,
+    CHECK_UNNAMED,
     CLOSE,
     CLOSE_NAMED,
     CLOSE_UNNAMED,
@@ -80,6 +82,8 @@ ANSWERS: dict[int, dict[int, tuple[int, ...]]] = {
     },
     CLOSE: {ENDS: (CLOSE_COMPLETE,), ABORTS: (ERROR_RESPONSE,)},
     CLOSE_UNNAMED: {ENDS: (CLOSE_COMPLETE,), ABORTS: (ERROR_RESPONSE,)},
+    CHECK: {PART: (PARAMETER_DESCRIPTION,), ENDS: (ROW_DESCRIPTION, NO_DATA), ABORTS: (ERROR_RESPONSE,)},
+    CHECK_UNNAMED: {PART: (PARAMETER_DESCRIPTION,), ENDS: (ROW_DESCRIPTION, NO_DATA), ABORTS: (ERROR_RESPONSE,)},
     SYNC: {PART: (ERROR_RESPONSE,), ENDS: (READY_FOR_QUERY,)},  # an error here: the commit of an implicit transaction
     CLOSE_NAMED: {},  # never sent
     REFUSED: {ABORTS: (ERROR_RESPONSE,)},
@@ -87,7 +91,7 @@ ANSWERS: dict[int, dict[int, tuple[int, ...]]] = {
     COPY_END: {},  # CopyDone and CopyFail have no answer of their own
 }
 
-VERDICTS = bytearray(16 * 256)
+VERDICTS = bytearray(32 * 256)
 for _request, _meanings in ANSWERS.items():
     for _meaning, _codes in _meanings.items():
         for _code in _codes:
@@ -101,9 +105,11 @@ class Outstanding:
 
     `events` (`told`: there are some) collects what became of named statements, in order, for the owner to take:
     (PARSE_NAMED, id, True) parsed, (PARSE_NAMED, id, False) not parsed because of an error at or before it,
-    (CLOSE, id, False) not closed, and the same of CLOSE_NAMED without an id.
+    (CLOSE, id, False) not closed, and the same of CLOSE_NAMED without an id; (CHECK, id, True) described or not,
+    and the same of CHECK_UNNAMED.
     The id is 0 where the lost request was a FAKE: the client's name is gone, the server is as it was.
     So it does of requests that change the client's unnamed statement, with the number of the change as id.
+    `checks`: so many CHECKs are owed.
     `unnamed_lost`: nobody knows which unnamed statement the server has now; the owner sets it back.
     `uncertain`: an error during COPY left it open whether a Sync was read; the server must not be used again.
     """
@@ -118,6 +124,7 @@ class Outstanding:
         self.uncertain = False
         self.unnamed_lost = False
         self.fakes = 0
+        self.checks = 0
         self.events = []
         self.told = False
 
@@ -138,6 +145,11 @@ class Outstanding:
         if action == FAKE:
             self.fakes += 1
         return 0
+
+    def push_check(self, kind: cython.int, action: cython.int, ident: cython.uint) -> int:
+        """Enter a CHECK of either kind."""
+        self.checks += 1
+        return self.push(kind, action, ident)
 
     def allot(self, size: cython.int) -> int:
         """Have a new ring of so many entries, a power of two."""
@@ -214,8 +226,12 @@ class Outstanding:
 
     def end_front(self) -> int:
         """The oldest request has its answer."""
-        if self.front() == PARSE_NAMED:
-            self.tell(PARSE_NAMED, self.entries[self.head] >> 8, True)
+        kind: cython.int = self.front()
+        if kind == PARSE_NAMED:
+            self.tell(kind, self.entries[self.head] >> 8, True)
+        elif self.checks and (kind == CHECK or kind == CHECK_UNNAMED):
+            self.checks -= 1
+            self.tell(kind, self.entries[self.head] >> 8, True)
         self.pop()
         self.drop_copy_ends()
         return 0
@@ -276,7 +292,10 @@ class Outstanding:
 
     def lose(self, kind: cython.int, action: cython.int, ident: cython.uint) -> int:
         """A request that the server ignores; the owner hears of it where a named statement is concerned."""
-        if kind == PARSE and ident == 0:
+        if kind == CHECK or kind == CHECK_UNNAMED:
+            self.checks -= 1
+            self.tell(kind, ident, False)
+        elif kind == PARSE and ident == 0:
             self.unnamed_lost = True
         elif kind == PARSE_UNNAMED or kind == CLOSE_UNNAMED:
             self.unnamed_lost = True
@@ -309,6 +328,7 @@ class Outstanding:
         self.head = 0
         self.count = 0
         self.fakes = 0
+        self.checks = 0
         self.copying = False
         self.skipping = False
         self.uncertain = False

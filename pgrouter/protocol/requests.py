@@ -15,3 +15,7 @@ REFUSED, REFUSED_QUERY = range(12, 14)
 # A Parse and a Close of the client's unnamed statement; what of them (and of a Query) was not reached is reported with
 # the number of the change, and a Parse that was reached and failed as PARSE_FAILED, which is never a request itself.
 PARSE_UNNAMED, CLOSE_UNNAMED, PARSE_FAILED = range(14, 17)
+
+# A Describe of ours behind the Parse of a shared statement, and one of the unnamed statement, ours or the client's: the
+# answer is kept, and what became of it is reported
+CHECK, CHECK_UNNAMED = range(17, 19)

@@ -16,6 +16,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from pgrouter.protocol.codes import BIND, DESCRIBE, EXECUTE, PARSE, QUERY, SYNC
+from pgrouter.session.pins import OLD_PLAN_ROUTINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,9 +59,6 @@ BEHIND = frozenset({
     "40001", "40P01",  # "conflict with recovery"
 })  # fmt: skip
 
-
-# Where PostgreSQL raises 0A000 "cached plan must not change result type" (plancache.c); the words may be translated
-OLD_PLAN = "RevalidateCachedQuery"
 
 
 class Again:
@@ -121,7 +119,7 @@ class Again:
 
 def refused(client: ClientConnection, server: ServerConnection, sqlstate: str, routine: str) -> Again | None:
     """Say how to go on after an error; None: the client shall hear it."""
-    if routine == OLD_PLAN:
+    if routine == OLD_PLAN_ROUTINE:  # 0A000 "cached plan must not change result type"; the words may be translated
         name = only_prepared(_kept(client, server))
         if name:
             client.statements.renew(name)
@@ -136,6 +134,33 @@ def refused(client: ClientConnection, server: ServerConnection, sqlstate: str, r
         again.sqlstate = sqlstate
         again.text, again.names = only_statement(again.batch, client.statements)
     return again
+
+
+def changed(client: ClientConnection, server: ServerConnection) -> Again | None:
+    """Say how to go on where a server describes a statement in other words than others; None: there, with an error.
+
+    A replica may have come to the DDL later than the primary, or the client.
+    """
+    if not client.elsewhere or client.again < 0 or client.batch.begins or client.conversation is not None:
+        return None
+    client.hub.log(client, logging.DEBUG, f"runs again on the primary: another description by {server!r}")
+    return Again(_kept(client, server), REFUSED)
+
+
+def renew_changed(client: ClientConnection, rest: bytes) -> None:
+    """Have a statement prepared anew that has other columns now, where its client is ready for them.
+
+    `rest` comes behind what was sent of the batch; nothing of it has been executed.
+    """
+    server = client.server
+    if client.again < 0 or client.second is not None or client.conversation is not None or rest[:1] == b"P":
+        return
+    batch = _kept(client, server) + rest
+    name = only_prepared(_first_of(batch))
+    if name and client.statements.named.get(name) is server.changed:
+        server.changed = None
+        client.statements.renew(name)
+        client.hub.log(client, logging.DEBUG, "prepared anew: it has other columns now")
 
 
 def lost(client: ClientConnection, server: ServerConnection, error: RouterError) -> Again:
@@ -195,6 +220,17 @@ def only_prepared(batch: bytes) -> bytes:
         codes.append(code)
     once = codes.count(BIND) <= 1 and codes.count(EXECUTE) <= 1 and codes.count(SYNC) == 1 and codes[-1] == SYNC
     return name if once and DESCRIBE in codes and QUERY not in codes else b""
+
+
+def _first_of(batches: bytes) -> bytes:
+    """Give the first batch, with its Sync; b"" if that is not here yet."""
+    at = 0
+    while len(batches) - at >= 5:
+        code = batches[at]
+        at += 1 + int.from_bytes(batches[at + 1 : at + 5], "big")
+        if code == SYNC:
+            return batches[:at]
+    return b""
 
 
 def split(batch: bytes) -> Iterator[tuple[int, list[bytes]]]:

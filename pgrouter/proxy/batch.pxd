@@ -4,7 +4,7 @@ from pgrouter.protocol.framing cimport frontend_kind
 from pgrouter.proxy.statements cimport ClientStatements
 from pgrouter.routing.verdict cimport Verdict
 
-cdef int PARSE, BIND, DESCRIBE, EXECUTE, FUNCTION_CALL, QUERY
+cdef int PARSE, BIND, DESCRIBE, FUNCTION_CALL, QUERY
 cdef int COPY
 cdef int CODE, DATABASE, DEALLOCATE, DISCARD, OBJECTS, SEQUENCES, UNSEEN, UNUSUAL
 cdef tuple ENDS, BEGINS
@@ -41,7 +41,7 @@ cdef class Batch:
     cdef readonly bint writes
     cdef bint draws
     cdef public int effects
-    cdef public int deallocates
+    cdef public bint defers
     cdef bint unusual
     cdef bint ends
     cdef readonly bint begins

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import cython
 
-from pgrouter.protocol.codes import BIND, DESCRIBE, EXECUTE, FUNCTION_CALL, PARSE, QUERY
+from pgrouter.protocol.codes import BIND, DESCRIBE, FUNCTION_CALL, PARSE, QUERY
 from pgrouter.protocol.framing import COPY, frontend_kind
 from pgrouter.proxy.statements import FOLLOWS, ClientStatements
 from pgrouter.routing.cache import LATER, UNREAD
@@ -21,6 +21,7 @@ from pgrouter.session.pins import refusal_of
 
 DATABASE = int(Effect.DATABASE)
 DEALLOCATE = int(Effect.DEALLOCATE)
+DEALLOCATIONS = ("DEALLOCATE", "DEALLOCATE ALL")
 DISCARD = int(Effect.DISCARD)
 OBJECTS = int(Effect.DDL | Effect.TEMP)  # what names stand for may be something else afterwards
 UNUSUAL = int(Effect.INSTEAD | Effect.NAMES)
@@ -105,7 +106,7 @@ class Batch:
         self.quiet = True  # its last statement leaves nothing behind
         self.forbidden = 0  # what the pool forbids, see `session.pins`
         self.unusual = False  # something in it is not sent as it is: see `Requester.request_unusual`
-        self.deallocates = 0  # it contains DEALLOCATE ALL: the type of message that will carry it out
+        self.defers = False  # a DEALLOCATE or SET is in it or bound to a portal, and counts when it is executed
         self.writes = False  # since the link something may have been written
         self.draws = False  # since the link something took values from sequences
         self.ends = False  # a COMMIT or ROLLBACK has been sent and not been answered
@@ -169,7 +170,7 @@ class Batch:
 
     def taken_back(self) -> int:
         """None of it was done: it will be looked at again."""
-        self.deallocates = 0
+        self.defers = False
         self.answered()
         return self.settled()
 
@@ -180,7 +181,6 @@ class Batch:
 
     def moved(self) -> int:
         """It will be looked at again, in the same transaction: what that may leave behind it still may."""
-        self.deallocates = 0
         return self.answered()
 
     def answered(self) -> int:
@@ -223,8 +223,10 @@ class Batch:
             self.unusual = True
         if refusal == 0 and (code == BIND or code == QUERY):  # only what is bound will be executed
             self.note(statement)
-            if statement.tag == "DEALLOCATE ALL":
-                self.deallocates = QUERY if code == QUERY else EXECUTE
+            if statement.tag in DEALLOCATIONS or (code == BIND and statement.settings):
+                self.defers = True
+            elif statement.settings:
+                self.touch(statement.settings)
         return refusal
 
     def refusal(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:
@@ -277,8 +279,6 @@ class Batch:
             self.over = False
         if statement.tx is Tx.COMMIT or statement.tag == "COMMIT":  # also one AND CHAIN
             self.commits = True
-        if statement.settings:
-            self.touch(statement.settings)
         if statement.effects & OBJECTS:
             self.statements.unsettled = True
             if statement.effects & DATABASE and self.make_way is not None:

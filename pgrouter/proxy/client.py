@@ -40,7 +40,7 @@ from pgrouter.routing.cache import LATER
 from pgrouter.routing.statement import Reason
 from pgrouter.server.connection import ServerConnection
 from pgrouter.session.consistency import EVENTUAL, SESSION
-from pgrouter.session.pins import NO_SEQUENCES, REFUSALS
+from pgrouter.session.pins import NO_SEQUENCES, OLD_PLAN_ROUTINE, REFUSALS
 
 log = logging.getLogger("pgrouter.client")
 
@@ -427,11 +427,11 @@ class ClientConnection(Link):
         """Run the batch again, if a replica has refused it or a plan is too old."""
         if self.second is not None:
             self.second.failed(sqlstate)
-        elif self.again > 0 and self.conversation is None:
+        elif (self.again > 0 or (self.server.held and self.again == 0)) and self.conversation is None:
             self.second = again.refused(self, self.server, sqlstate, routine)
             if self.second is not None:
                 return True
-        if routine == again.OLD_PLAN:
+        if routine == OLD_PLAN_ROUTINE:
             self.statements.outdated()
         return False
 
@@ -447,6 +447,8 @@ class ClientConnection(Link):
     def on_waiting(self) -> int:
         """Let what was held back go: nothing will be answered before the server has it."""
         if self.kept:
+            if self.server is not None and self.server.changed is not None:
+                again.renew_changed(self, bytes(self.partial[:MAX_BATCH]))
             self.resume()
             return self.process_partial()
         return 0
@@ -454,6 +456,32 @@ class ClientConnection(Link):
     def on_named(self, events: list) -> int:
         """Follow what became of named statements."""
         return self.statements.settle(events)
+
+    def on_changed(self, shared: object, known: bytes) -> cython.bint:
+        """There was DDL: refuse what waits for the description, run it on the primary, or have a statement apart."""
+        self.statements.outdated()
+        if self.server.held:
+            self.second = again.changed(self, self.server)
+            return self.second is not None
+        self.server.changed = None
+        self.server.dirty = True  # it holds the statement under the name by which others know something else
+        self.statements.part(shared, known)
+        return False
+
+    def on_unnamed(self, ident: object, known: bytes | None) -> cython.bint:
+        """Keep what the client is told; and as with a named statement."""
+        if self.statements.heard_unnamed(self.server, ident, known):
+            self.statements.outdated()
+            self.second = again.changed(self, self.server)
+            return self.second is not None
+        return False
+
+    def on_deallocated(self) -> int:
+        """Forget what a DEALLOCATE has taken away."""
+        if self.deallocating is not None:
+            self.statements.deallocated(self.deallocating, self.server)
+            self.deallocating = None
+        return 0
 
     def on_parameter(self, body: bytes) -> bytes | None:
         """A RESET goes back to the startup packet's values, which the server does not know."""

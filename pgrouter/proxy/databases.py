@@ -26,6 +26,10 @@ _OF_RELATIONS = (Reason.WRITE, Reason.COPY, Reason.DDL, Reason.UNKNOWN_RELATION,
 MAX_CUSTOM = 1000  # names of custom settings that clients may teach
 
 
+# So long after the last look at a database what was prepared in it before is not shared with who comes
+UNWATCHED_S = 1.5
+
+
 class Database:
     """One database, as its clients' statements see it; roles with the same search_path share a cache."""
 
@@ -42,6 +46,7 @@ class Database:
         self._late = late
         self._has_reader = has_reader
         self.shared = SharedStatements()
+        self.watched_at = -UNWATCHED_S  # up to then DDL that came another way has been noticed
         self._routing = routing
         self._catalog = catalog
         self._learned: dict[bytes, bool] = {}  # what replicas have refused holds for every catalog
@@ -102,6 +107,7 @@ class Databases:
         self.routing = routing
         self.configured = configured
         self.on_use = on_use  # a database has its first client: its catalog is wanted
+        self.on_suspicion: Callable[[str], None] | None = None  # code that may do anything has run
         self.on_change = on_change  # a statement has changed its catalog, maybe redefined what was known
         self.make_way: Callable[[], None] | None = None  # a database must have no sessions, for it is to be dropped
         self.late: Callable[[], bool] | None = None  # whether the round of events has taken its time
@@ -118,6 +124,26 @@ class Databases:
         """
         self.get(name).shared.renew()
         self.on_change(name, redefined)
+
+    def suspected(self, name: str) -> None:
+        """See to it that texts are parsed anew, and that somebody looks what code that nobody has read has done."""
+        self.get(name).shared.renew()
+        if self.on_suspicion is not None:
+            self.on_suspicion(name)
+
+    def watched(self, name: str, now: float, sign: bool) -> None:  # noqa: FBT001  (a callback's)
+        """Somebody has looked at the catalog of a database; `sign`: there was DDL, maybe."""
+        database = self.get(name)
+        database.watched_at = now
+        if sign:
+            database.shared.renew()
+
+    def entered(self, name: str, now: float) -> None:
+        """A client comes to a database at which nobody has looked lately: what it parses means what it does now."""
+        database = self.get(name)
+        database.shared.renew()
+        database.watched_at = now
+        self.on_use(name)
 
     def get(self, name: str) -> Database:
         """Give a database; until its catalog is adopted, all that is the user's in it is unknown."""

@@ -14,6 +14,7 @@ cdef class Sense:
     cdef long long must_see_lsn
     cdef StatementCache statements
     cdef object shared
+    cdef object database
     cdef bint keeps_server
     cdef int forbidden
     cdef Py_ssize_t prepared_statements

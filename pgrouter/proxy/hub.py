@@ -22,6 +22,7 @@ from pgrouter.proxy.application import Application
 from pgrouter.proxy.batch import RouteCounts
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.conversation import LimboConversation
+from pgrouter.proxy.databases import UNWATCHED_S
 from pgrouter.proxy.loss import tell
 from pgrouter.proxy.session_sync import SessionSync
 from pgrouter.routing.policy import PLAIN, facts_of
@@ -77,6 +78,7 @@ class Sense:
         self.unusual_strings = strings_are_unusual(settings)
         self.facts = PLAIN if facts == PLAIN else facts
         self.consistency, self.must_see_lsn = demands(settings, hub.settings.routing.read_consistency)
+        self.database = database
         self.statements = database.statements(None if client.profile.names else group.user)
         self.shared = database.shared
         self.keeps_server = limits.mode == "session"
@@ -148,6 +150,8 @@ class Hub:
                 client.pin = "session pooling"
                 client.pinned_at = self.pools.poller.now
             self._learn(client, sense)
+            if self.pools.poller.now - sense.database.watched_at > UNWATCHED_S:
+                self.databases.entered(client.group.database, self.pools.poller.now)
         self.logging_in.pop(client.client_id, None)
         client.idle_at = self.pools.poller.now
         if self.tells:
@@ -230,7 +234,7 @@ class Hub:
     def _reset(client: ClientConnection) -> dict[str, str]:
         startup = {name.lower(): value for name, value in client.startup_profile.reported or ()}
         touched = client.batch.touched
-        if client.batch.effects & Effect.DISCARD:
+        if client.batch.effects & Effect.DISCARD and (client.server is None or client.server.discarded):
             return startup
         return {name: value for name, value in startup.items() if touched is not None and touched.resets(name)}
 
@@ -290,6 +294,7 @@ class Hub:
     def _take_back(self, client: ClientConnection, server: ServerConnection) -> None:
         client.server = None
         server.peer = None
+        server.changed = None
         if client.batch.effects or client.pin is not None:
             server.dirty = True
         if client.terminated and server.owed.count and not client.streams and not server.owed.copying:

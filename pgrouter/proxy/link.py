@@ -60,7 +60,7 @@ class Link(Requester):
         self.elsewhere = self.reading and self.second is None and server.owner is not self.group.writer
         self.repeats = self.elsewhere or (self.second is None and self.batch.repeats)
         # A prepared statement may turn out to have an old plan: on no server that has done anything.
-        self.again = 0 if self.repeats or (self.second is None and self.statements.named) else -1
+        self.again = 0 if self.repeats or (self.second is None and self.statements.prepares()) else -1
         self.knows = self.group.sequences or server.written_by is None
         others: cython.bint = server.written_by is not self or server is not self.wrote  # or ours, but older
         self.takes_over = self.knows and server.written_by is not None and others and not self.reading
@@ -80,6 +80,8 @@ class Link(Requester):
         self.idle_at = self.poller.now
         server.xact_s += self.idle_at - server.linked_at
         self.batch.effects = 0
+        if self.batch.defers:
+            self.forget_portals(server)
         if not self.reading:
             self.wrote = server
             server.written_by = self
@@ -103,6 +105,7 @@ class Link(Requester):
         high: cython.uint
         length: cython.Py_ssize_t
         stop: cython.Py_ssize_t
+        done: cython.int
         start: cython.Py_ssize_t = pos
         server: ServerConnection = self.server
         out: Gather = self.poller.to_server
@@ -165,9 +168,12 @@ class Link(Requester):
                 if self.look_at(code, buf, pos, stop):
                     self.hold()
                     break
-            self.request(code, buf, pos, stop, out)
-            pos = stop
-        self.examined = 0
+            done = self.request(code, buf, pos, stop, out)
+            if done:
+                pos = stop
+            if done != 1:  # the server has to say something first
+                break
+        self.examined = self.examined - pos if self.examined > pos else 0
         if server.owed.count:
             server.at_sync = False  # until ReadyForQuery: an open batch may be an open (implicit) transaction
         if out.length() and server.send_gathered(out) == 1:

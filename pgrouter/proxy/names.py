@@ -1,18 +1,16 @@
 """What a client's names of prepared statements stand for, as far as servers have said so.
 
-A Parse, Close or DEALLOCATE ALL counts where it is carried out; behind an error nothing is until Sync. The names are
-changed when the message is sent on, and changed back when a server has not carried it out (`settle`). What could be
-asked for meanwhile is held back (`may_come_back`).
+A Parse, Close or DEALLOCATE counts where it is carried out; behind an error nothing is until Sync. The names are
+changed when a Parse or Close is sent on, and changed back when a server has not carried it out (`settle`). What could
+be asked for meanwhile is held back (`may_come_back`), and what comes behind a DEALLOCATE until that has been answered.
 """
 
 from __future__ import annotations
 
 import cython
 
-from pgrouter.protocol.codes import FAILED_TRANSACTION
 from pgrouter.protocol.requests import CLOSE_NAMED as R_CLOSE_NAMED
 from pgrouter.protocol.requests import CLOSE_UNNAMED as R_CLOSE_UNNAMED
-from pgrouter.protocol.requests import EXECUTE as R_EXECUTE
 from pgrouter.protocol.requests import PARSE_FAILED as R_PARSE_FAILED
 from pgrouter.protocol.requests import PARSE_NAMED as R_PARSE_NAMED
 from pgrouter.protocol.requests import PARSE_UNNAMED as R_PARSE_UNNAMED
@@ -32,7 +30,6 @@ class StatementNames(UnnamedStatement):
         self.unconfirmed = []  # names whose Parse has no answer yet, oldest first; None: another owns the name again
         self.closing = []  # (name, statement) whose Close has no answer yet; None: its Parse has failed
         self.closes_unnamed = False  # a Close of the unnamed statement has no answer yet
-        self.deallocated = None  # server, names and its statements before a DEALLOCATE ALL that has no answer yet
         self.failed = {}  # number of a shared statement -> name whose Parse has failed, for words about it
         self.gossip = False  # there is something that the next batch forgets
 
@@ -55,23 +52,17 @@ class StatementNames(UnnamedStatement):
                     self.reopen(name, shared)
             elif kind == R_PARSE_FAILED:
                 self.unnamed_failed(ident)
-            elif kind in (R_PARSE_UNNAMED, R_CLOSE_UNNAMED):
+            elif kind in (R_PARSE_UNNAMED, R_CLOSE_UNNAMED, R_QUERY):
                 self.unnamed_kept(ident)
-            elif kind in (R_QUERY, R_EXECUTE):
-                if ident & 1:
-                    self.reallocate()
-                self.unnamed_kept(ident >> 1)
         return 0
 
     def may_come_back(self) -> cython.bint:
-        """Whether statements are gone only if a Close or DEALLOCATE ALL on its way is carried out."""
-        return self.closes_unnamed or self.deallocated is not None or len(self.closing) > 0
+        """Whether statements are gone only if a Close on its way is carried out."""
+        return self.closes_unnamed or len(self.closing) > 0
 
     def at_rest(self) -> int:
         """Nothing is owed: all is what we take it for."""
         self.closes_unnamed = False
-        if self.deallocated is not None:
-            self.forget_deallocated()
         return self.rested()
 
     def undefine(self, name: bytes) -> int:
@@ -88,8 +79,6 @@ class StatementNames(UnnamedStatement):
         if name in self.named:
             self.failed[self.named[name].ident] = name
             self.gossip = True
-        elif self.deallocated is not None and name in self.deallocated[1]:
-            self.shared.give(self.deallocated[1].pop(name))
         return self.discard(name)
 
     def reopen(self, name: bytes, shared) -> int:
@@ -101,22 +90,8 @@ class StatementNames(UnnamedStatement):
         self.named[name] = shared
         return 0
 
-    def reallocate(self) -> int:
-        """A DEALLOCATE ALL was not carried out."""
-        if self.deallocated is None:
-            return 0
-        server, named, prepared = self.deallocated
-        self.deallocated = None
-        for name in self.named:
-            if name in named:
-                self.shared.give(named[name])
-        self.named = Names(named | self.named)
-        server.prepared = prepared | server.prepared
-        return 0
-
     def take_back(self) -> int:
         """Have the names as they were before the batch at hand, none of whose answers has been passed on."""
-        self.reallocate()
         self.become(self.rest)
         self.rested()
         names: set = set(self.unconfirmed)
@@ -135,6 +110,7 @@ class StatementNames(UnnamedStatement):
                 self.shared.give(shared)
         self.unconfirmed = []
         self.closing = []
+        self.describing = []
         return 0
 
     def in_clients_words(self, error: bytes) -> bytes:
@@ -163,6 +139,18 @@ class StatementNames(UnnamedStatement):
         self.forget_named()
         return self.forget_unnamed()
 
+    def deallocated(self, statement, server: ServerConnection) -> int:
+        """A DEALLOCATE was carried out: what it names is gone, here and on the server, or all of it."""
+        if statement.tag == "DEALLOCATE":
+            server.presented = frozenset(server.presented).difference((statement.cause.encode(),))
+            return self.discard(statement.cause.encode())
+        for shared in self.named.values():
+            self.shared.give(shared)
+        self.named = Names()
+        server.prepared = {}
+        server.presented = ()
+        return 0
+
     def forget_named(self) -> int:
         """Let go of all named statements."""
         if self.named:
@@ -171,8 +159,7 @@ class StatementNames(UnnamedStatement):
             self.named = Names()
         if self.unconfirmed:
             self.unconfirmed = []
-        self.forget_closing()
-        return self.forget_deallocated()
+        return self.forget_closing()
 
     def forget_closing(self) -> int:
         """Let go of the statements whose Close was never answered."""
@@ -183,34 +170,11 @@ class StatementNames(UnnamedStatement):
             self.closing = []
         return 0
 
-    def deallocate_all(self, server: ServerConnection) -> int:
-        """DEALLOCATE ALL: names here and statements there are gone, unless it only meets a failed transaction.
-
-        Gives what to enter its request with, a lowest bit: if it is not carried out, all is as before (`settle`).
-        """
-        if server.status == FAILED_TRANSACTION:
-            return 0
-        self.forget_deallocated()
-        self.deallocated = (server, self.named, server.prepared)
-        for name, shared in self.named.items():
-            self.failed[shared.ident] = name
-        self.gossip = True
-        self.named = Names()
-        server.prepared = {}
-        return 1
-
-    def forget_deallocated(self) -> int:
-        """A DEALLOCATE ALL was carried out."""
-        if self.deallocated is not None:
-            for shared in self.deallocated[1].values():
-                self.shared.give(shared)
-            self.deallocated = None
-        return 0
-
     def forget_unconfirmed(self) -> int:
         """Let go of the statements whose Parse was never answered."""
         for name in self.unconfirmed:
             if name is not None:
                 self.discard(name)
         self.unconfirmed = []
+        self.describing = []
         return self.forget_closing()

@@ -49,14 +49,15 @@ def present(client: ClientConnection, statement: Statement, out: Gather, simple:
     out.add_bytes(closed)
     if statement.tag not in BY_NAME:
         out.add_bytes(_close_shared(server))
-    _give(client, names, out, stays=statement.tag != "DEALLOCATE")
+    if statement.tag == "DEALLOCATE":
+        _give(client, names, out, stays=False)
+        server.presented = frozenset(server.presented).union(names)  # until it is carried out
+    else:
+        _give(client, names, out, stays=True)
     client.statements.by_own_name = not simple and statement.tag not in BY_NAME  # it shows itself, too
     if simple and (names or closed):
         server.owed.push(R_SYNC, SKIP)  # a Query behind an error would not be read
         out.add_bytes(messages.SYNC)
-    if statement.tag == "DEALLOCATE":
-        for name in names:
-            client.statements.discard(name)
 
 
 def present_for_description(client: ClientConnection, statement: Statement, out: Gather) -> None:

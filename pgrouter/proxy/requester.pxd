@@ -1,5 +1,5 @@
 from pgrouter.net.gather cimport Gather
-from pgrouter.protocol.framing cimport copied, frontend_kind
+from pgrouter.protocol.framing cimport copied, end_of_string, frontend_kind
 from pgrouter.pool.group cimport Group
 from pgrouter.protocol.outstanding cimport Outstanding
 from pgrouter.proxy.batch cimport Batch
@@ -22,9 +22,13 @@ cdef class Requester(Peer):
     cdef bint takes_over
     cdef bint asked
     cdef readonly bint open_batch
+    cdef dict portals
+    cdef readonly object deallocating
     cdef readonly ServerConnection wrote
 
     cdef int request(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
+    cdef bint deferred(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
+    cdef int forget_portals(self, ServerConnection server) except -1
     cdef bint request_unusual(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out, bint continues) except -1
     cdef bint request_of_session(self, int code, object statement, int effects, Gather out, bint continues) except -1
     cdef bint has_drawn(self, ServerConnection server) except -1

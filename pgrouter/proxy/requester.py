@@ -26,7 +26,7 @@ from pgrouter.protocol.codes import (
     QUERY,
     SYNC,
 )
-from pgrouter.protocol.framing import COPY, copied, frontend_kind
+from pgrouter.protocol.framing import COPY, copied, end_of_string, frontend_kind
 from pgrouter.protocol.outstanding import Outstanding
 from pgrouter.protocol.requests import COPY_END as R_COPY_END
 from pgrouter.protocol.requests import EXECUTE as R_EXECUTE
@@ -36,7 +36,7 @@ from pgrouter.protocol.requests import QUERY as R_QUERY
 from pgrouter.protocol.requests import REFUSED as R_REFUSED
 from pgrouter.protocol.requests import REFUSED_QUERY as R_REFUSED_QUERY
 from pgrouter.protocol.requests import SYNC as R_SYNC
-from pgrouter.proxy.batch import Batch
+from pgrouter.proxy.batch import DEALLOCATIONS, Batch
 from pgrouter.proxy.explain import explained
 from pgrouter.proxy.presented import present, present_for_description
 from pgrouter.proxy.statements import FOLLOWS, ClientStatements
@@ -66,12 +66,17 @@ class Requester(Peer):
         self.knows = False  # what the server remembers of sequences is nobody else's
         self.takes_over = False  # or will not be, when it has forgotten
         self.asked = False  # something was sent since the link or the last ReadyForQuery with nothing owed
+        self.portals = {}  # to which a DEALLOCATE or SET is bound
+        self.deallocating = None  # one that has been sent and not been answered
         self.open_batch = False  # frames were sent since the last Sync, Query or FunctionCall
 
     def request(
         self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: Gather
     ) -> int:
-        """Enter one whole frame and add what the server gets for it."""
+        """Enter one whole frame and add what the server gets for it: 1.
+
+        0: it has to wait for what the server gets first, and comes again; 2: what is behind it has to.
+        """
         server: ServerConnection = self.server
         owed: Outstanding = server.owed
         if code == BIND or code == EXECUTE or code == QUERY or code == FUNCTION_CALL:
@@ -82,26 +87,23 @@ class Requester(Peer):
             self.statements.closes_unnamed = True
         if code != FLUSH and frontend_kind(code) != COPY:
             self.open_batch = code != SYNC and code != QUERY and code != FUNCTION_CALL
-        ident: cython.uint = 0
-        if self.batch.deallocates:
-            if code == self.batch.deallocates:
-                ident = self.statements.deallocate_all(server)
-            if code == self.batch.deallocates or not self.open_batch:
-                self.batch.deallocates = 0
+        waits: cython.bint = False
+        if self.batch.defers and (code == QUERY or code == BIND or code == EXECUTE):
+            waits = self.deferred(code, buf, pos, stop)
         if self.batch.unusual and (code == QUERY or code == PARSE or code == BIND or code == DESCRIBE):
             if self.request_unusual(code, buf, pos, stop, out, continues):
-                return 0
+                return not server.held
         if code == QUERY:
             server.queries += 1
             server.unnamed = None  # a simple Query ends the unnamed statement
-            owed.push(R_QUERY, FORWARD, ident | self.statements.define_unnamed(None) << 1)
+            owed.push(R_QUERY, FORWARD, self.statements.define_unnamed(None))
         elif code == SYNC:
             if owed.told:  # behind an error: nothing of the batch has been carried out
                 server.settle(owed.take_events())
             owed.push(R_SYNC, FORWARD)
         elif code == EXECUTE:
             server.queries += 1
-            owed.push(R_EXECUTE, FORWARD, ident)
+            owed.push(R_EXECUTE, FORWARD)
         elif code == BIND:
             return self.statements.bind(server, buf, pos, stop, stop, out)
         elif code == PARSE:
@@ -115,6 +117,48 @@ class Requester(Peer):
         elif code == FLUSH and stop - pos != 5:  # no Flush at all: there will be an error
             owed.push(R_REFUSED, FORWARD)
         out.add(pos, stop)
+        if waits and not owed.skipping:
+            if code == EXECUTE:
+                out.add_bytes(messages.FLUSH)
+            server.held = True
+            return 2
+        return 1
+
+    def deferred(
+        self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t
+    ) -> cython.bint:
+        """Act on a DEALLOCATE or SET when it is executed: a portal may never be, or not in the order of the Binds.
+
+        Gives whether it is a DEALLOCATE: what names stand for behind it is known when it has been answered.
+        """
+        statement = self.statements.class_of(code, buf, pos, stop) if code != EXECUTE else None
+        portal = b"" if code == QUERY else copied(buf, pos + 5, max(pos + 5, end_of_string(buf, pos + 5, stop)))
+        if code == EXECUTE:
+            statement = self.portals.get(portal)
+        elif statement is FOLLOWS:
+            statement = None
+        if code == BIND:
+            if statement is not None and (statement.tag in DEALLOCATIONS or statement.settings):
+                self.portals[portal] = statement
+            else:
+                self.portals.pop(portal, None)
+            return False
+        if code == EXECUTE and statement is not None and statement.settings:
+            self.batch.touch(statement.settings)
+            self.resets = self.batch.resets
+        if statement is None or statement.tag not in DEALLOCATIONS:
+            return False
+        self.deallocating = statement
+        self.discards = True  # what the server says of it is to be looked at
+        return True
+
+    def forget_portals(self, server: ServerConnection) -> int:
+        """The transaction is over, and with it its portals: a DEALLOCATE that was bound and not executed, too."""
+        self.batch.defers = False
+        self.portals = {}
+        self.deallocating = None
+        if server.presented:  # what it was to take away is still there
+            server.dirty = True
         return 0
 
     def request_unusual(
@@ -155,6 +199,9 @@ class Requester(Peer):
             self.refuse(code, NO_SEQUENCES, False, out)
             return True
         if effects & NAMES:
+            if code == QUERY and self.server.owed.count and not continues:  # maybe in a transaction that has failed
+                self.server.held = True
+                return True
             if runs:
                 present(self, statement, out, code == QUERY, continues)
             else:

@@ -130,6 +130,8 @@ class SessionSync:
             server.dirty = True
         if effects & Effect.DDL and not effects & Effect.TEMP:
             self.hub.databases.changed(client.group.database, bool(effects & Effect.REDEFINES))
+        elif effects & Effect.CODE:
+            self.hub.databases.suspected(client.group.database)
         if effects & Effect.DEFAULTS:
             self.hub.pools.defaults_changed()
         everything = bool(effects & Effect.CODE)
@@ -148,6 +150,8 @@ class SessionSync:
             self._ask(
                 server, Readback(names=names, everything=everything, state=state, version=server.hello.version)
             )
+        else:
+            batch.settled()
 
     def _names(self, client: ClientConnection, effects: int) -> set[str]:
         """Give the settings to read back by name."""

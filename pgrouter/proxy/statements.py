@@ -25,30 +25,27 @@ from pgrouter.protocol.requests import FAKE, FORWARD, SKIP
 from pgrouter.protocol.requests import PARSE as R_PARSE
 from pgrouter.protocol.requests import PARSE_NAMED as R_PARSE_NAMED
 from pgrouter.protocol.requests import PARSE_UNNAMED as R_PARSE_UNNAMED
-from pgrouter.proxy.names import StatementNames
+from pgrouter.proxy.held import HeldStatements
 from pgrouter.proxy.unnamed import UNSEEN
 from pgrouter.routing.cache import UNREAD
-from pgrouter.routing.statement import Tx
+from pgrouter.routing.statement import Effect, Tx
 from pgrouter.server.connection import ServerConnection
-from pgrouter.session.prepared import SharedStatement
+from pgrouter.session.prepared import VARIES, SharedStatement
 
+NAMES = int(Effect.NAMES)
 # In place of a statement: what needs no server of its own, and follows the rest of its batch
 FOLLOWS = object()
-_CLOSE_UNNAMED = messages.message(CLOSE, b"S\0")
 
 STATEMENT = ord("S")  # in Describe and Close; otherwise P, a portal
 
 
-class ClientStatements(StatementNames):
+class ClientStatements(HeldStatements):
     """The statements of one client: by name, the unnamed one, and those whose Parse has not been answered."""
 
     def __init__(self) -> None:
-        StatementNames.__init__(self)
-        self.limit = 0  # of statements that a server keeps; set by the hub
+        HeldStatements.__init__(self)
         self.parsed = {}  # name -> class, of the batch at hand
         self.by_own_name = False  # what is bound next is on the server under the client's name, see `proxy.presented`
-        self.unsettled = False  # the transaction may have changed settings or objects on which a text's meaning hangs
-        self.temporary = False  # the session has temporary objects, which nobody else's texts mean
 
     def enter(self, cache, shared) -> int:
         """Use what the clients of a database share; another cache than before judges what was prepared anew."""
@@ -117,6 +114,10 @@ class ClientStatements(StatementNames):
             self.failed = {}
         return self.at_rest()
 
+    def prepares(self) -> cython.bint:
+        """Whether the client has named statements, or will have."""
+        return len(self.named) > 0 or len(self.parsed) > 0
+
     def class_of(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t):
         """Give the class of the statement that a Query, Parse, Bind or Describe is about; None: nobody knows it."""
         start: cython.Py_ssize_t = pos + 5
@@ -174,6 +175,7 @@ class ClientStatements(StatementNames):
     ) -> int:
         """Parse: the unnamed statement passes; a named one becomes a shared statement, parsed once per server.
 
+        Gives 0 when it has to wait until the server has described a statement that others know already, else 1.
         `ours`: the message is not the client's own, and does not lie in what is forwarded.
         """
         finish: cython.Py_ssize_t = end_of_string(buf, pos + 5, stop)
@@ -184,22 +186,44 @@ class ClientStatements(StatementNames):
                 out.add_bytes(self.unnamed_parse)
             else:
                 out.add(pos, stop)
-            return 0
+            return 1
         name = copied(buf, pos + 5, finish)
         statement = self.class_of(PARSE, buf, pos, stop)
         failed: cython.bint = server.status == FAILED_TRANSACTION and not _ends_transaction(statement)
         if name in self.named or failed:
             return self.parse_in_error(server, name, copied(buf, pos, stop), name in self.named, out)
-        shared = self.shared.take(copied(buf, finish + 1, stop), statement, self.cache, self.meaning(server))
+        shared: SharedStatement = self.taken(server, copied(buf, finish + 1, stop), statement)
+        held: cython.bint = shared.ident in server.prepared
+        if not held and self.is_known(shared) and not server.owed.skipping:
+            self.shared.give(shared)
+            server.owed.push(R_CLOSE, SKIP)  # it may have it in another shape
+            out.add_bytes(shared.close())
+            server.owed.push(R_PARSE, SKIP, shared.ident)
+            out.add_bytes(shared.parse)
+            self.check(server, shared, True, out)
+            return 0
         self.named[name] = shared
         self.unconfirmed.append(name)
-        if shared.ident in server.prepared:
-            server.owed.push(R_PARSE_NAMED, FAKE, shared.ident)
-            return 0
-        server.prepared[shared.ident] = shared
-        server.owed.push(R_PARSE_NAMED, FORWARD, shared.ident)
-        out.add_bytes(shared.parse)
-        return self.evict(server, out)
+        server.owed.push(R_PARSE_NAMED, FAKE if held else FORWARD, shared.ident)
+        if not held:
+            out.add_bytes(shared.parse)
+            self.check(server, shared, False, out)
+        return 1
+
+    def taken(self, server: ServerConnection, body: bytes, statement):
+        """Take the shared statement of a Parse, which means what the server would make of it now."""
+        meaning = self.meaning(server)
+        if statement is not None and (statement.effects & NAMES or statement.tag in ("FETCH", "MOVE")):
+            shared: SharedStatement = self.shared.take(body, statement, self.cache, object())
+            shared.description = VARIES
+            return shared
+        shared = self.shared.take(body, statement, self.cache, meaning)
+        if server.changed is shared:  # to others it is something else
+            server.changed = None
+            self.shared.retire(shared)
+            self.shared.give(shared)
+            shared = self.shared.take(body, statement, self.cache, meaning)
+        return shared
 
     def parse_in_error(
         self, server: ServerConnection, name: bytes, message: bytes, known: cython.bint, out: Gather
@@ -213,7 +237,7 @@ class ClientStatements(StatementNames):
             out.add_bytes(messages.message(PARSE, name + b"\0" + b"\0\0\0"))
         server.owed.push(R_PARSE, FORWARD)
         out.add_bytes(message)
-        return 0
+        return 1
 
     def bind(
         self,
@@ -226,7 +250,8 @@ class ClientStatements(StatementNames):
     ) -> int:
         """Bind: the statement's name becomes the server's name for it.
 
-        The frame ends at `stop`; of a huge one only what is before `end` is here. Gives 0 when not even its names are.
+        The frame ends at `stop`; of a huge one only what is before `end` is here. Gives 0 when not even its names are,
+        or when it has to wait until the server has described the statement; else 1.
         """
         length: cython.Py_ssize_t
         shared: SharedStatement
@@ -235,12 +260,15 @@ class ClientStatements(StatementNames):
         if name_end < 0 and end < stop:
             return 0
         if name_end == portal_end + 1:
-            self.ensure_unnamed(server, out)
+            if not self.ensure_unnamed(server, out):
+                return self.wait(server, pos, end, out)
         elif name_end > 0:
             shared = self.named.find(buf, portal_end + 1, name_end)
             if shared is not None and not self.by_own_name:
                 if not self.holds(server, shared):
                     shared = self.ensure(server, copied(buf, portal_end + 1, name_end), out)
+                    if shared is None:
+                        return self.wait(server, pos, end, out)
                 server.owed.push(R_BIND, FORWARD)
                 length = stop - pos - 1 - (name_end - portal_end - 1) + len(shared.name)
                 out.add_head(BIND, length)
@@ -250,6 +278,16 @@ class ClientStatements(StatementNames):
                 return 1
         self.by_own_name = False
         server.owed.push(R_BIND, FORWARD)
+        out.add(pos, end)
+        return 1
+
+    def wait(
+        self, server: ServerConnection, pos: cython.Py_ssize_t, end: cython.Py_ssize_t, out: Gather
+    ) -> cython.int:
+        """Have a Bind wait for a description, or else refused; gives 0 or 1, as `bind` does."""
+        if not self.refuse_unless_held(server, out):
+            return 0
+        server.owed.push(R_BIND, FORWARD)  # which the server ignores, whatever is to come of it
         out.add(pos, end)
         return 1
 
@@ -270,109 +308,44 @@ class ClientStatements(StatementNames):
         stop: cython.Py_ssize_t,
         out: Gather,
     ) -> int:
-        """Describe and Close of a statement: by the server's name for it; a Close is not needed there at all."""
-        name_end: cython.Py_ssize_t = end_of_string(buf, pos + 6, stop)
-        if buf[pos + 5] == STATEMENT and name_end == pos + 6:
-            if code == DESCRIBE:
-                self.ensure_unnamed(server, out)
-            else:
-                server.unnamed = None
-                self.closes_unnamed = True
-                server.owed.push(R_CLOSE_UNNAMED, FORWARD, self.define_unnamed(None))
-                out.add(pos, stop)
-                return 0
-        elif buf[pos + 5] == STATEMENT and name_end > 0:
-            name = copied(buf, pos + 6, name_end)
-            shared = self.named.get(name)
-            if shared is not None and code == CLOSE:
-                del self.named[name]
-                self.closing.append((name, shared))
-                server.owed.push(R_CLOSE_NAMED, FAKE)
-                return 0
-            if shared is not None:
-                shared = self.ensure(server, name, out)
-                server.owed.push(R_DESCRIBE, FORWARD)
-                out.add_bytes(messages.message(DESCRIBE, b"S" + shared.name + b"\0"))
-                return 0
-        server.owed.push(R_DESCRIBE if code == DESCRIBE else R_CLOSE, FORWARD)
-        out.add(pos, stop)
-        return 0
+        """Describe and Close of a statement: by the server's name for it; a Close is not needed there at all.
 
-    # -- what the server holds
-
-    def holds(self, server: ServerConnection, shared: SharedStatement) -> cython.bint:
-        """Whether the server has the statement, and so few that it is not asked for long which was used last."""
-        held: dict = server.prepared
-        return len(held) <= self.limit >> 1 and shared.ident in held
-
-    def ensure(self, server: ServerConnection, name: bytes, out: Gather):
-        """Put a Parse in front where the server does not have the statement; make it the most recently used.
-
-        Gives the statement. Where it is parsed anew it means what it does under the settings of now, and is another.
+        Gives 0 when it has to wait until the server has described the statement, else 1.
         """
-        held: dict = server.prepared
-        shared: SharedStatement = self.named[name]
-        if self.holds(server, shared):
-            return shared
-        if held.pop(shared.ident, None) is None:
-            meaning = self.meaning(server)
-            if shared.meaning != meaning:
-                other = self.shared.take(shared.body, shared.statement, shared.judge, meaning)
-                self.shared.give(shared)
-                self.named[name] = shared = other
-            if held.pop(shared.ident, None) is None:
-                server.owed.push(R_PARSE, SKIP, shared.ident)
-                out.add_bytes(shared.parse)
-                held[shared.ident] = shared
-                self.evict(server, out)
-                return shared
-        held[shared.ident] = shared
-        return shared
+        name: bytes
+        name_end: cython.Py_ssize_t = end_of_string(buf, pos + 6, stop)
+        if buf[pos + 5] != STATEMENT or name_end < 0:
+            server.owed.push(R_DESCRIBE if code == DESCRIBE else R_CLOSE, FORWARD)
+            out.add(pos, stop)
+            return 1
+        name = copied(buf, pos + 6, name_end)
+        if name and name in self.named:
+            if code == DESCRIBE:
+                return self.describe_named(server, name, out)
+            self.closing.append((name, self.named.pop(name)))
+            server.owed.push(R_CLOSE_NAMED, FAKE)
+            return 1
+        if name:
+            server.owed.push(R_DESCRIBE if code == DESCRIBE else R_CLOSE, FORWARD)
+        elif code == DESCRIBE:
+            if not self.ensure_unnamed(server, out):
+                return self.refuse_unless_held(server, out)
+            self.describe_unnamed(server)
+        else:
+            server.unnamed = None
+            self.closes_unnamed = True
+            server.owed.push(R_CLOSE_UNNAMED, FORWARD, self.define_unnamed(None))
+        out.add(pos, stop)
+        return 1
 
-    def renew(self, name: bytes) -> int:
-        """Have a statement prepared anew that servers have an old plan for: it gets another name there."""
-        shared = self.named.get(name)
-        if shared is not None:
-            self.shared.retire(shared)
-            self.named[name] = self.shared.take(shared.body, shared.statement, shared.judge, shared.meaning)
-            self.shared.give(shared)
-        return 0
-
-    def outdated(self) -> int:
-        """Have nothing that was prepared before given to those who prepare it from now on: a plan was too old."""
-        if self.named:
-            self.shared.renew()
-        return 0
-
-    def meaning(self, server: ServerConnection):
-        """Give what decides the meaning of a text that this server parses for us now; equal to nothing if unknown."""
-        return object() if self.unsettled or self.temporary else server.profile.meaning
-
-    def evict(self, server: ServerConnection, out: Gather) -> int:
-        """Close the least recently used statement of a server that holds too many."""
-        held: dict = server.prepared
-        if len(held) > max(1, self.limit):  # the last one is about to be bound
-            oldest = held.pop(next(iter(held)))
-            server.evicted[oldest.ident] = oldest
-            server.evicts = True
-            server.owed.push(R_CLOSE, SKIP, oldest.ident)
-            out.add_bytes(oldest.close())
-        return 0
-
-    def ensure_unnamed(self, server: ServerConnection, out: Gather) -> int:
-        """Put our unnamed statement in front where the server has another client's, or none."""
-        mine = self if self.unnamed_class is UNSEEN else self.unnamed_parse
-        if mine is not None and server.unnamed is mine:
-            return 0
-        if self.unnamed_parse is not None:
-            server.owed.push(R_PARSE, SKIP)
-            out.add_bytes(self.unnamed_parse)
-        else:  # PostgreSQL shall say that there is none, instead of running another client's
-            server.owed.push(R_CLOSE, SKIP)
-            out.add_bytes(_CLOSE_UNNAMED)
-            mine = None
-        server.unnamed = mine
-        return 0
+    def describe_named(self, server: ServerConnection, name: bytes, out: Gather) -> int:
+        """Describe a shared statement, by the server's name for it; gives 0 or 1, as above."""
+        shared: SharedStatement = self.ensure(server, name, out)
+        if shared is None:
+            return self.refuse_unless_held(server, out)
+        server.owed.push(R_DESCRIBE, FORWARD)
+        out.add_bytes(shared.describe())
+        return 1
 
 
 def _ends_transaction(statement) -> bool:

@@ -1,5 +1,7 @@
 from pgrouter.routing.cache cimport StatementCache
 
+cdef unsigned int REMEMBERED
+
 cdef class UnnamedStatement:
     cdef readonly StatementCache cache
     cdef public object unnamed_class
@@ -7,11 +9,18 @@ cdef class UnnamedStatement:
     cdef public bint unusual_strings
     cdef unsigned int turn
     cdef unsigned int rest_turn
-    cdef bytes before
+    cdef list earlier
     cdef bytes rest
+    cdef list describing
+    cdef bytes described
+    cdef bytes description
+    cdef bint changed
 
+    cdef bint is_described(self) noexcept
     cdef unsigned int define_unnamed(self, bytes parse) except? 0xFFFFFFFF
     cdef int rested(self) except -1
+    cdef int forget_earlier(self) except -1
+    cdef bint is_remembered(self, unsigned int turn) noexcept
     cdef int unnamed_kept(self, unsigned int turn) except -1
     cdef int unnamed_failed(self, unsigned int turn) except -1
     cdef int unnamed_was(self, unsigned int turn, bytes parse) except -1

@@ -14,9 +14,11 @@ import cython
 # In place of the statement's class: it was too large to be looked at
 UNSEEN = object()
 
+REMEMBERED = 128  # changes
+
 
 class UnnamedStatement:
-    """What the client's unnamed statement is, was before its last change, and was when nothing was owed."""
+    """What the client's unnamed statement is, was after each change that may be owed, and was when nothing was owed."""
 
     def __init__(self) -> None:
         self.cache = None  # of the client's database
@@ -24,9 +26,17 @@ class UnnamedStatement:
         self.unnamed_class = None
         self.unnamed_parse = None  # its Parse message, for servers that do not have it
         self.turn = 0  # number of the last change
-        self.before = None  # what it was before that
+        self.earlier = None  # what it was after each change before that, by their numbers; None while nothing is owed
         self.rest = None  # what it was when nothing was owed
         self.rest_turn = 0
+        self.describing = []  # what it was when its client asked for descriptions that are not here yet
+        self.described = None  # the Parse message that was described to the client last,
+        self.description = None  # and how
+        self.changed = False  # a server has described it in other words
+
+    def is_described(self) -> cython.bint:
+        """Whether the client was told what it looks like."""
+        return self.described is not None and self.described is self.unnamed_parse
 
     def define_unnamed(self, parse: bytes | None) -> cython.uint:
         """Change it to this Parse message, or to none; gives the number of the change, 0: it is none."""
@@ -35,7 +45,10 @@ class UnnamedStatement:
                 self.unnamed_class = None
                 return 0
             self.unnamed_class = None
-        self.before = self.unnamed_parse
+        if self.turn != self.rest_turn:
+            if self.earlier is None:
+                self.earlier = [None] * REMEMBERED
+            self.earlier[self.turn % REMEMBERED] = self.unnamed_parse
         self.unnamed_parse = parse
         self.turn += 1
         return self.turn
@@ -43,16 +56,32 @@ class UnnamedStatement:
     def rested(self) -> int:
         """Nothing is owed: it is what we take it for."""
         if self.rest_turn != self.turn:
+            if self.earlier is not None:
+                self.forget_earlier()
             self.rest_turn = self.turn
             self.rest = self.unnamed_parse
         return 0
 
+    def forget_earlier(self) -> int:
+        """Let go of what it was."""
+        turn: cython.uint
+        if self.turn - self.rest_turn > REMEMBERED:
+            self.earlier = None
+            return 0
+        for turn in range(self.rest_turn, self.turn):
+            self.earlier[turn % REMEMBERED] = None
+        return 0
+
+    def is_remembered(self, turn: cython.uint) -> cython.bint:
+        """Whether `earlier` says what it was after this change."""
+        return self.rest_turn < turn < self.turn <= turn + REMEMBERED
+
     def unnamed_kept(self, turn: cython.uint) -> int:
         """A change was not reached."""
-        if turn == self.rest_turn + 1:
+        if turn - 1 == self.rest_turn:
             self.unnamed_was(turn, self.rest)
-        elif turn == self.turn:
-            self.become(self.before)
+        elif self.is_remembered(turn - 1):
+            self.unnamed_was(turn, self.earlier[(turn - 1) % REMEMBERED])
         return 0
 
     def unnamed_failed(self, turn: cython.uint) -> int:
@@ -61,13 +90,10 @@ class UnnamedStatement:
 
     def unnamed_was(self, turn: cython.uint, parse: bytes | None) -> int:
         """After this change it was this."""
-        if turn == self.rest_turn + 1:
-            self.rest_turn = turn
-            self.rest = parse
         if turn == self.turn:
             self.become(parse)
-        elif turn == self.turn - 1:
-            self.before = parse
+        elif self.is_remembered(turn):
+            self.earlier[turn % REMEMBERED] = parse
         return 0
 
     def become(self, parse: bytes | None) -> int:

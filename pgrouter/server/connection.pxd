@@ -10,10 +10,12 @@ from pgrouter.server.dialled cimport Dialled
 cdef class ServerConnection(Dialled)  # here, because Peer asks for it
 
 from pgrouter.server.peer cimport Peer
+from pgrouter.session.prepared cimport SharedStatement
 
+cdef int NO_DATA, PARAMETER_DESCRIPTION, ROW_DESCRIPTION
 cdef int COMMAND_COMPLETE, COPY_DATA, DATA_ROW, ERROR_RESPONSE, NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS, READY_FOR_QUERY
 cdef int FORWARD, SKIP, FAKE, OUT_OF_SYNC
-cdef int QUERY, SYNC, PARSE, PARSE_NAMED, CLOSE
+cdef int QUERY, SYNC, PARSE, PARSE_NAMED, CLOSE, CHECK, CHECK_UNNAMED
 cdef int IDLE, RESETTING
 cdef unsigned int MAX_MESSAGE
 cdef Py_ssize_t ROOM, WHOLE
@@ -57,12 +59,20 @@ cdef class ServerConnection(Dialled):
     cdef public object presented
     cdef public dict prepared
     cdef public dict evicted
+    cdef bytes parameters
+    cdef list descriptions
+    cdef public SharedStatement changed
 
     cdef int make_room(self, Py_ssize_t size) except -1
 
     cdef Py_ssize_t look(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end, Gather out) except -1
     cdef int message(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -2
     cdef int error(self, bytes body, Gather out) except -2
+    cdef inline bint is_described(self, int code) noexcept
+    cdef int checked_unnamed(self, unsigned int ident, bint done) except -1
+    cdef int described(self, int code, bytes body) except -1
+    cdef int leave_peer(self) except -1
+    cdef int checked(self, unsigned int ident, bint done) except -1
     cdef int ends(self, dict fields) except -2
     cdef int aside(self, int code) except -2
     cdef int break_off(self, Gather out, str why, str sqlstate) except -1

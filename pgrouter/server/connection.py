@@ -25,18 +25,33 @@ from pgrouter.protocol.codes import (
     ERROR_RESPONSE,
     IDLE,
     MAX_MESSAGE,
+    NO_DATA,
     NOTICE_RESPONSE,
     NOTIFICATION_RESPONSE,
+    PARAMETER_DESCRIPTION,
     PARAMETER_STATUS,
     READY_FOR_QUERY,
+    ROW_DESCRIPTION,
 )
 from pgrouter.protocol.framing import copied
 from pgrouter.protocol.outstanding import Outstanding
-from pgrouter.protocol.requests import CLOSE, FAKE, FORWARD, OUT_OF_SYNC, PARSE, PARSE_NAMED, QUERY, SKIP, SYNC
+from pgrouter.protocol.requests import (
+    CHECK,
+    CHECK_UNNAMED,
+    CLOSE,
+    FAKE,
+    FORWARD,
+    OUT_OF_SYNC,
+    PARSE,
+    PARSE_NAMED,
+    QUERY,
+    SKIP,
+    SYNC,
+)
 from pgrouter.server.dialled import WHOLE, Dialled
 from pgrouter.server.states import RESETTING
 from pgrouter.session.pins import ANSWERS
-from pgrouter.session.prepared import PREFIX
+from pgrouter.session.prepared import PREFIX, SharedStatement, description
 
 if TYPE_CHECKING:
     from pgrouter.errors import RouterError
@@ -48,6 +63,7 @@ LAST_WORDS = ("57P01", "57P02")
 ROOM = 1024  # for most batches, at each server connection
 
 DISCARDED = b"DISCARD ALL\0"  # what CommandComplete says of it
+DEALLOCATED = b"DEALLOCATE"  # with or without ALL
 
 # The server tells the truth about itself, which is not the cluster's: a client of the router is never on a standby.
 HIDDEN_PARAMETERS = frozenset({"in_hot_standby"})
@@ -80,6 +96,9 @@ class ServerConnection(Dialled):
         self.prepared = {}  # ids of shared statements it holds, least recently used first
         self.evicted = {}  # statements whose Close may not have been answered
         self.evicts = False  # there are some
+        self.parameters = None  # of the shared statement that it describes
+        self.descriptions = []  # of those that it has described, oldest first
+        self.changed = None  # the shared statement that it was found to describe in other words than before
         self.profile = None  # settings that differ from the server's own defaults
         self.stands_for = None  # the profile of a session that could not be restored, see `proxy.session_sync`
         self.custom = None  # names of custom settings that it has met and never forgets: there they are "" and not NULL
@@ -153,9 +172,9 @@ class ServerConnection(Dialled):
                     if stop > end:
                         return pos
                     self.collector.append((code, copied(buf, pos + 5, stop)))
-            elif stop > end and length <= WHOLE and (
-                code in (READY_FOR_QUERY, ERROR_RESPONSE, PARAMETER_STATUS, NOTICE_RESPONSE, NOTIFICATION_RESPONSE)
-            ):
+            elif stop > end and ((self.owed.checks and self.is_described(code)) or (length <= WHOLE and code in (
+                READY_FOR_QUERY, ERROR_RESPONSE, PARAMETER_STATUS, NOTICE_RESPONSE, NOTIFICATION_RESPONSE
+            ))):  # fmt: skip
                 return pos
             elif stop > end and code in (NOTICE_RESPONSE, NOTIFICATION_RESPONSE):
                 action = self.aside(code)
@@ -229,9 +248,29 @@ class ServerConnection(Dialled):
             if copied(buf, pos + 5, stop) == DISCARDED:
                 self.discarded = True
                 self.dirty = self.dirty or self.owed.count > 2  # what is behind it is not discarded
+            elif copied(buf, pos + 5, pos + 5 + len(DEALLOCATED)) == DEALLOCATED:
+                self.peer.on_deallocated()
         elif code == ERROR_RESPONSE:
             return self.error(copied(buf, pos + 5, stop), out)
+        elif self.owed.checks and self.is_described(code):
+            self.described(code, copied(buf, pos + 5, stop))
         return self.owed.answer(code)
+
+    def is_described(self, code: cython.int) -> cython.bint:
+        """Whether a message describes what has to be kept."""
+        kind: cython.int
+        if code != ROW_DESCRIPTION and code != NO_DATA and code != PARAMETER_DESCRIPTION:
+            return False
+        kind = self.owed.front()
+        return kind == CHECK or kind == CHECK_UNNAMED
+
+    def described(self, code: cython.int, body: bytes) -> int:
+        """Keep what the server says of a shared statement that it has parsed."""
+        if code == PARAMETER_DESCRIPTION:
+            self.parameters = body
+        else:
+            self.descriptions.append(description(self.parameters, body if code == ROW_DESCRIPTION else None))
+        return 0
 
     def error(self, body: bytes, out: Gather) -> cython.int:
         """Account for an ErrorResponse; gives what to do with it, FAKE when nothing is left to do."""
@@ -250,11 +289,7 @@ class ServerConnection(Dialled):
         )
         if refused:
             out.clear()
-            self.make_room(ROOM)
-            self.xact_s += self.poller.now - self.linked_at
-            self.let_go = self.peer
-            self.peer.server = None
-            self.peer = None
+            self.leave_peer()
         if self.owed.unnamed_lost:
             self.owed.unnamed_lost = False
             self.unnamed = None
@@ -274,6 +309,15 @@ class ServerConnection(Dialled):
             self.break_off(out, f"could not prepare the session: {fields.get('M', '')}", fields.get("C", ""))
             return FAKE
         return action
+
+    def leave_peer(self) -> int:
+        """Work for the peer no longer, since it will run its batch elsewhere."""
+        self.make_room(ROOM)
+        self.xact_s += self.poller.now - self.linked_at
+        self.let_go = self.peer
+        self.peer.server = None
+        self.peer = None
+        return 0
 
     def ends(self, fields: dict) -> cython.int:
         """Hear the server's last words. What came just before them is void if the batch can be run elsewhere."""
@@ -329,6 +373,8 @@ class ServerConnection(Dialled):
                     self.pause()  # until the peer has drained
         if self.owed.told:
             self.settle(self.owed.take_events())
+            if self.let_go is not None:
+                return 0
         if self.evicts and self.at_sync and self.owed.count == 0:
             self.evicted = {}
             self.evicts = False
@@ -338,7 +384,10 @@ class ServerConnection(Dialled):
             elif self.state == RESETTING:
                 self.owner.server_free(self)
         elif peer is not None and self.owed.count == 0:
-            if not self.owed.skipping and not self.executed and self.status == IDLE:
+            if self.held:  # it has told what the client's next message waits for
+                self.held = False
+                peer.on_waiting()
+            elif not self.owed.skipping and not self.executed and self.status == IDLE:
                 self.close_batch()
             else:
                 peer.on_waiting()
@@ -352,13 +401,45 @@ class ServerConnection(Dialled):
             self.owed.unnamed_lost = False
             self.unnamed = None
         for kind, ident, done in events:
-            if not done and ident:
+            if kind == CHECK_UNNAMED:
+                self.checked_unnamed(ident, done)
+            elif not done and ident:
                 if kind == CLOSE:
                     self.prepared[ident] = self.evicted[ident]
                 elif kind in (PARSE, PARSE_NAMED):
                     self.prepared.pop(ident, None)
+                elif kind == CHECK:
+                    self.checked(ident, False)
+            elif kind == CHECK:
+                self.checked(ident, True)
         if self.peer is not None:
             self.peer.on_named(events)
+        return 0
+
+    def checked_unnamed(self, ident: cython.uint, done: cython.bint) -> int:
+        """The client's unnamed statement was described, or not, for its sake or for ours."""
+        known: bytes = self.descriptions.pop(0) if done else None
+        if self.peer is not None and self.peer.on_unnamed(ident, known):
+            self.leave_peer()
+        return 0
+
+    def checked(self, ident: cython.uint, done: cython.bint) -> int:
+        """A shared statement was described, or not; one that is another now than elsewhere is not held as this one."""
+        shared: SharedStatement = self.prepared.get(ident, self.evicted.get(ident))
+        known: bytes = self.descriptions.pop(0) if done else None
+        if shared is None:
+            return 0
+        if shared.first is self:
+            shared.first = None
+        if shared.description is None:
+            shared.description = known
+        if known is None or known != shared.description:
+            self.prepared.pop(ident, None)
+        if known is not None and known != shared.description and self.peer is not None:
+            self.changed = shared
+            if self.peer.on_changed(shared, known):
+                self.changed = None
+                self.leave_peer()
         return 0
 
     def close_batch(self) -> int:

@@ -28,6 +28,9 @@ cdef class Peer(Stream):
     cpdef bint on_error(self, str sqlstate, str routine) except -1
     cpdef int on_let_go(self, ServerConnection server) except -1
     cpdef int on_named(self, list events) except -1
+    cpdef bint on_changed(self, object shared, bytes known) except -1
+    cpdef bint on_unnamed(self, object ident, bytes known) except -1
+    cpdef int on_deallocated(self) except -1
     cpdef bytes on_words(self, bytes error)
     cpdef int on_waiting(self) except -1
     cpdef bytes on_parameter(self, bytes body)

@@ -84,6 +84,18 @@ class Peer(Stream):
         """Hear what became of named statements: (request, statement id, done) in order."""
         return 0
 
+    def on_changed(self, shared: object, known: bytes) -> cython.bint:
+        """Hear that the server describes a shared statement in other words; True: the batch is run elsewhere."""
+        return False
+
+    def on_unnamed(self, ident: object, known: bytes | None) -> cython.bint:
+        """Hear how the unnamed statement was described, None: it was not; True: the batch is run elsewhere."""
+        return False
+
+    def on_deallocated(self) -> int:
+        """Hear that a DEALLOCATE was carried out; told when `discards` says so."""
+        return 0
+
     def on_parameter(self, body: bytes) -> bytes | None:
         """See a ParameterStatus; give what the client gets instead, None: it may have it."""
         return None

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgrouter.errors import FeatureNotSupported, NotInThisSession
-from pgrouter.protocol import messages
+from pgrouter.protocol import codes, messages
 from pgrouter.routing.statement import Tx
 from pgrouter.session.remains import WORDS
 
@@ -69,6 +69,14 @@ INSTEAD = (
     b"pgrouter: BEGIN", b"pgrouter: currval",
     b"pgrouter: snapshot", b"pgrouter: cursor", b"pgrouter: transaction",
 )  # fmt: skip
+
+# In the place of what would have another result than it was described with: PostgreSQL's own words, which drivers know
+OLD_PLAN = len(INSTEAD)
+OLD_PLAN_ROUTINE = "RevalidateCachedQuery"  # plancache.c
+_WORDS = (b"SERROR", b"VERROR", b"C0A000", b"Mcached plan must not change result type", b"Fplancache.c", b"L720")
+_OLD_PLAN = b"\0".join((*_WORDS, b"R" + OLD_PLAN_ROUTINE.encode(), b"", b""))
+INSTEAD = (*INSTEAD, b"pgrouter: cached plan")
+ANSWERS = (*ANSWERS, messages.message(codes.ERROR_RESPONSE, _OLD_PLAN))
 
 
 def forbidden_by(settings: Pool) -> int:

@@ -11,6 +11,8 @@ cdef class SharedStatement:
     cdef public object statement
     cdef public object judge
     cdef public Py_ssize_t users
+    cdef public bytes description
+    cdef public object first
 
 cdef class Names(dict):
     cdef bytes last_name

@@ -4,11 +4,16 @@ A client's name stands for a shared statement: one for each query text with para
 settings that decide what the text means (`settings.MEANING`: DATE '1/2/2003' is a constant once it is parsed). On
 servers a shared statement has a name of ours, so that clients cannot collide, and a server that has parsed it for one
 client serves the next without parsing. Source of the idea: PgBouncer's prepare.c.
+
+All servers that hold a shared statement describe it in the same words: the first one's description is kept, and where
+another one parses it anew it is compared (`proxy.held`), for DDL may have come between. PostgreSQL does the same for
+one session: the parameter types stay, and another result is an error.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from hashlib import blake2b
 from itertools import count
 
 import cython
@@ -19,6 +24,10 @@ PREFIX = b"pgrouter_"
 
 # Statements that no client holds any more stay known, so that clients that come and go find them parsed.
 UNUSED_KEPT = 5000
+
+# In place of a description: what it describes (a cursor, another statement) is found anew whenever it is bound
+VARIES = b""
+LONGEST = 64  # bytes of columns that are kept as they are, not as a digest
 
 
 class SharedStatement:
@@ -32,8 +41,19 @@ class SharedStatement:
         self.statement = statement  # its class
         self.judge = judge  # the cache that has classified it; another may see other names
         self.users = 0  # clients' names that stand for it
+        self.description = None  # by the servers that have parsed it; None: none has said yet
+        self.first = None  # the server that will say first
         wire = self.name + b"\0" + body
         self.parse = b"P" + (len(wire) + 4).to_bytes(4, "big") + wire
+
+    def parse_again(self) -> bytes:
+        """Build the Parse message that gives it the parameter types which it has been described with."""
+        return with_types(self.parse, self.description) if self.description else self.parse
+
+    def describe(self) -> bytes:
+        """Build the Describe message that asks a server about it."""
+        wire = b"S" + self.name + b"\0"
+        return b"D" + (len(wire) + 4).to_bytes(4, "big") + wire
 
     def close(self) -> bytes:
         """Build the Close message that makes a server forget it."""
@@ -42,6 +62,30 @@ class SharedStatement:
 
     def __repr__(self) -> str:
         return f"<statement {self.ident} users={self.users}>"
+
+
+def description(parameters: bytes, columns: bytes | None) -> bytes:
+    """Give what decides how values are written and read, in a form that can be compared.
+
+    That is the body of a ParameterDescription, and of a RowDescription (None: NoData) without what PostgreSQL does not
+    compare either: from which tables columns come, and the formats. Source: plancache.c, equalTupleDescs().
+    """
+    if columns is None:
+        return parameters
+    out = columns[:2]
+    at = 2
+    for _ in range(int.from_bytes(columns[:2], "big")):
+        end = columns.index(0, at) + 1
+        out += columns[at:end] + columns[end + 6 : end + 16]  # name; type, its length and modifier
+        at = end + 18
+    return parameters + (out if len(out) <= LONGEST else blake2b(out, digest_size=32).digest())
+
+
+def with_types(parse: bytes, described: bytes) -> bytes:
+    """Build a Parse message with the parameter types of a description."""
+    wire = parse[5 : parse.index(0, parse.index(0, 5) + 1) + 1]
+    wire += described[: 2 + 4 * int.from_bytes(described[:2], "big")]
+    return b"P" + (len(wire) + 4).to_bytes(4, "big") + wire
 
 
 class Names(dict):
@@ -97,6 +141,13 @@ class SharedStatements:
         self._unused.pop(shared.ident, None)
         shared.users += 1
         return shared
+
+    def alone(self, shared: SharedStatement, meaning: object, known: bytes | None) -> SharedStatement:
+        """Give a statement of the same text, of this description, to one client's name; no other ever gets it."""
+        other = SharedStatement(next(self._idents), shared.body, meaning, shared.statement, shared.judge)
+        other.description = known
+        other.users = 1
+        return other
 
     def give(self, shared: SharedStatement) -> None:
         """A client's name stands for it no longer."""

@@ -8,6 +8,8 @@ from pgrouter.protocol import codes
 from pgrouter.protocol.outstanding import ANSWERS, Outstanding
 from pgrouter.protocol.requests import (
     BIND,
+    CHECK,
+    CHECK_UNNAMED,
     CLOSE,
     CLOSE_NAMED,
     CLOSE_UNNAMED,
@@ -33,13 +35,14 @@ _, PART, ENDS, ABORTS = range(4)
 
 KINDS = (
     QUERY, FUNCTION, PARSE, PARSE_NAMED, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, COPY_END, CLOSE_NAMED,
-    REFUSED, REFUSED_QUERY, PARSE_UNNAMED, CLOSE_UNNAMED,
+    REFUSED, REFUSED_QUERY, PARSE_UNNAMED, CLOSE_UNNAMED, CHECK, CHECK_UNNAMED,
 )  # fmt: skip
 NAMES = {
     QUERY: "Query", FUNCTION: "FunctionCall", PARSE: "Parse", PARSE_NAMED: "Parse named", BIND: "Bind",
     DESCRIBE: "Describe", EXECUTE: "Execute", CLOSE: "Close", SYNC: "Sync", COPY_END: "CopyDone",
     CLOSE_NAMED: "Close named", REFUSED: "refused", REFUSED_QUERY: "refused Query",
     PARSE_UNNAMED: "Parse unnamed", CLOSE_UNNAMED: "Close unnamed",
+    CHECK: "our Describe", CHECK_UNNAMED: "Describe unnamed",
 }  # fmt: skip
 E_, Z, C, G = codes.ERROR_RESPONSE, codes.READY_FOR_QUERY, codes.COMMAND_COMPLETE, codes.COPY_IN_RESPONSE
 
@@ -48,7 +51,11 @@ def owing(*entries: int | tuple[int, int] | tuple[int, int, int]) -> Outstanding
     """Make one that owes these: a kind (FORWARD), (kind, action) or (kind, action, ident)."""
     owed = Outstanding()
     for entry in entries:
-        owed.push(*(entry if isinstance(entry, tuple) else (entry, FORWARD)))
+        kind, *more = entry if isinstance(entry, tuple) else (entry, FORWARD)
+        if kind in (CHECK, CHECK_UNNAMED):
+            owed.push_check(kind, *more, *([1] if len(more) == 1 else []))
+        else:
+            owed.push(kind, *more)
     return owed
 
 

@@ -5,8 +5,19 @@ from __future__ import annotations
 import pytest
 
 from pgrouter.config.settings import Pool
+from pgrouter.protocol.messages import read_error
 from pgrouter.routing.classify import classify
-from pgrouter.session.pins import ANSWERS, BLOCKS, INSTEAD, NO_SEQUENCES, PINNING, REFUSALS, forbidden_by, refusal_of
+from pgrouter.session.pins import (
+    ANSWERS,
+    BLOCKS,
+    INSTEAD,
+    NO_SEQUENCES,
+    OLD_PLAN,
+    PINNING,
+    REFUSALS,
+    forbidden_by,
+    refusal_of,
+)
 from pgrouter.session.remains import WORDS, words
 
 CASES = [
@@ -74,10 +85,17 @@ def test_what_a_pool_forbids(settings: Pool, forbidden: int) -> None:
 
 
 def test_every_refusal_has_its_words() -> None:
-    assert len(REFUSALS) == len(ANSWERS) == len(INSTEAD) == len(WORDS) + 6
-    for error, answer, text in zip(REFUSALS[1:], ANSWERS[1:], INSTEAD[1:], strict=True):
+    assert len(REFUSALS) == OLD_PLAN == len(ANSWERS) - 1 == len(INSTEAD) - 1
+    for error, answer, text in zip(REFUSALS[1:], ANSWERS[1:OLD_PLAN], INSTEAD[1:OLD_PLAN], strict=True):
         wanted = "55000" if error is REFUSALS[NO_SEQUENCES] else "0A000"
         assert (error.severity, error.sqlstate) == ("ERROR", wanted)
         assert error.hint
         assert error.message.encode() in answer
         assert classify(text.decode()).reason == "does not parse"
+
+
+def test_a_changed_result_is_refused_as_postgresql_does() -> None:
+    assert classify(INSTEAD[OLD_PLAN].decode()).reason == "does not parse"
+    fields = read_error(ANSWERS[OLD_PLAN][5:])
+    assert (fields["S"], fields["C"], fields["R"]) == ("ERROR", "0A000", "RevalidateCachedQuery")
+    assert fields["M"] == "cached plan must not change result type"

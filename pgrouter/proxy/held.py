@@ -1,0 +1,223 @@
+"""What servers hold of a client's statements, and what they get when they lack one.
+
+A named statement has the same parameter types and columns on every server, those with which it was described first.
+Where a server lacks it, it gets the Parse with these types and a Describe behind it, whose answer is the router's. The
+first server that says anything is believed at once; of others the client's message waits for the answer, one round trip
+the first time, and where the answer is another (there was DDL, or names mean something else) it is refused in the words
+of PostgreSQL, which does the same where a plan is made anew. So no client ever gets rows of another shape than those of
+which it was told, and nothing is executed whose result would be of another shape.
+
+Source: plancache.c, RevalidateCachedQuery().
+"""
+
+from __future__ import annotations
+
+import cython
+
+from pgrouter.net.gather import Gather
+from pgrouter.protocol import messages
+from pgrouter.protocol.codes import CLOSE, DESCRIBE, PARSE
+from pgrouter.protocol.requests import CHECK, CHECK_UNNAMED, FORWARD, SKIP
+from pgrouter.protocol.requests import CLOSE as R_CLOSE
+from pgrouter.protocol.requests import PARSE as R_PARSE
+from pgrouter.protocol.requests import REFUSED as R_REFUSED
+from pgrouter.proxy.names import StatementNames
+from pgrouter.proxy.unnamed import UNSEEN
+from pgrouter.server.connection import ServerConnection
+from pgrouter.session.pins import INSTEAD, OLD_PLAN
+from pgrouter.session.prepared import VARIES, SharedStatement, with_types
+
+# Who wants the unnamed statement to be described
+OURS, THEIRS = 1, 2
+_CLOSE_UNNAMED = messages.message(CLOSE, b"S\0")
+_DESCRIBE_UNNAMED = messages.message(DESCRIBE, b"S\0")
+_REFUSED = messages.message(PARSE, b"pgrouter\0" + INSTEAD[OLD_PLAN] + b"\0\0\0")
+
+
+class HeldStatements(StatementNames):
+    """A client's statements, over servers that may hold them."""
+
+    def __init__(self) -> None:
+        StatementNames.__init__(self)
+        self.limit = 0  # of statements that a server keeps; set by the hub
+        self.unsettled = False  # the transaction may have changed settings or objects on which a text's meaning hangs
+        self.temporary = False  # the session has temporary objects, which nobody else's texts mean
+
+    def holds(self, server: ServerConnection, shared: SharedStatement) -> cython.bint:
+        """Whether the server has the statement, and so few that it is not asked for long which was used last."""
+        held: dict = server.prepared
+        return len(held) <= self.limit >> 1 and shared.ident in held
+
+    def ensure(self, server: ServerConnection, name: bytes, out: Gather):
+        """Put a Parse in front where the server does not have the statement; make it the most recently used.
+
+        Gives the statement. Where it is parsed anew it means what it does under the settings of now, and is another.
+        None: the message at hand has to wait (`server.held`), or else to be refused.
+        """
+        held: dict = server.prepared
+        shared: SharedStatement = self.named[name]
+        if self.holds(server, shared):
+            return shared
+        if server.changed is shared:
+            server.changed = None
+            return None
+        server.changed = None
+        if shared.ident not in held:
+            meaning = self.meaning(server)
+            if shared.meaning != meaning and shared.description != VARIES:
+                shared = self.meant(server, name, shared, meaning, out)
+                if shared is None:
+                    return None
+        if held.pop(shared.ident, None) is not None:
+            held[shared.ident] = shared
+            return shared
+        server.owed.push(R_CLOSE, SKIP)  # it may have it in another shape
+        out.add_bytes(shared.close())
+        server.owed.push(R_PARSE, SKIP, shared.ident)
+        out.add_bytes(shared.parse_again())
+        return shared if self.check(server, shared, self.is_known(shared), out) else None
+
+    def meant(self, server: ServerConnection, name: bytes, shared: SharedStatement, meaning, out: Gather):
+        """Give what a statement is under the settings of now; None: the server is asked about that first.
+
+        Other clients have it, too, if it is the same for those who parse it now; or else it is of this client alone.
+        """
+        known: bytes = shared.description
+        other: SharedStatement
+        if known is None or isinstance(meaning, tuple):
+            other = self.shared.take(shared.body, shared.statement, shared.judge, meaning)
+            if known is not None and other.description is None:
+                self.shared.give(other)
+                server.owed.push(R_CLOSE, SKIP)
+                out.add_bytes(other.close())
+                server.owed.push(R_PARSE, SKIP, other.ident)
+                out.add_bytes(other.parse)
+                return other if self.check(server, other, True, out) else None
+            if known is None or known == other.description:
+                self.shared.give(shared)
+                self.named[name] = other
+                return other
+            self.shared.give(other)
+        other = self.shared.alone(shared, meaning, known)
+        self.shared.give(shared)
+        self.named[name] = other
+        return other
+
+    def is_known(self, shared: SharedStatement) -> cython.bint:
+        """Whether a server has said what a statement looks like, or is about to: what others say is compared."""
+        first: ServerConnection = shared.first
+        return bool(shared.description) or (shared.description is None and first is not None and not first.closed)
+
+    def check(self, server: ServerConnection, shared: SharedStatement, waits: cython.bint, out: Gather) -> cython.bint:
+        """Have the server describe what it has just been told to parse; True: the message at hand need not wait."""
+        server.prepared[shared.ident] = shared
+        if shared.description != VARIES:
+            if not self.is_known(shared):
+                shared.first = server
+            server.owed.push_check(CHECK, SKIP, shared.ident)
+            out.add_bytes(shared.describe())
+        self.evict(server, out)
+        if not waits or server.owed.skipping:  # behind an error it is ignored
+            return True
+        out.add_bytes(messages.FLUSH)
+        server.held = True
+        return False
+
+    def refuse_unless_held(self, server: ServerConnection, out: Gather) -> cython.bint:
+        """Have the server fail in place of the message at hand, as PostgreSQL does where a plan has another result.
+
+        False: it has not said yet what the statement looks like there.
+        """
+        if server.held:
+            return False
+        server.owed.push(R_REFUSED, FORWARD, OLD_PLAN)
+        out.add_bytes(_REFUSED)
+        return True
+
+    def renew(self, name: bytes) -> int:
+        """Have a statement prepared anew that servers have an old plan for: it gets another name there."""
+        shared = self.named.get(name)
+        if shared is not None:
+            self.shared.retire(shared)
+            self.named[name] = self.shared.take(shared.body, shared.statement, shared.judge, shared.meaning)
+            self.shared.give(shared)
+        return 0
+
+    def outdated(self) -> int:
+        """Have nothing that was prepared before given to those who prepare it from now on: a plan was too old."""
+        if self.shared is not None:
+            self.shared.renew()
+        return 0
+
+    def part(self, shared: SharedStatement, known: bytes) -> int:
+        """Have a statement of our own in place of one that others were told of in other words meanwhile."""
+        for name, stood in list(self.named.items()):
+            if stood is shared:
+                self.named[name] = self.shared.alone(shared, shared.meaning, known)
+                self.shared.give(shared)
+        return 0
+
+    def meaning(self, server: ServerConnection):
+        """Give what decides the meaning of a text that this server parses for us now; equal to nothing if unknown."""
+        return object() if self.unsettled or self.temporary else server.profile.meaning
+
+    def evict(self, server: ServerConnection, out: Gather) -> int:
+        """Close the least recently used statement of a server that holds too many."""
+        held: dict = server.prepared
+        if len(held) > max(1, self.limit):  # the last one is about to be bound
+            oldest = held.pop(next(iter(held)))
+            server.evicted[oldest.ident] = oldest
+            server.evicts = True
+            server.owed.push(R_CLOSE, SKIP, oldest.ident)
+            out.add_bytes(oldest.close())
+        return 0
+
+    # -- the unnamed statement
+
+    def ensure_unnamed(self, server: ServerConnection, out: Gather) -> cython.bint:
+        """Put our unnamed statement in front where the server has another client's, or none.
+
+        False: the message at hand has to wait (`server.held`), or else to be refused, as with a named one.
+        """
+        mine = self if self.unnamed_class is UNSEEN else self.unnamed_parse
+        if mine is not None and server.unnamed is mine:
+            return True
+        if self.changed:
+            self.changed = False
+            return False
+        waits: cython.bint = mine is not self and self.is_described() and not server.owed.skipping
+        if waits:
+            server.owed.push(R_PARSE, SKIP)
+            out.add_bytes(with_types(self.unnamed_parse, self.description))
+            server.owed.push_check(CHECK_UNNAMED, SKIP, OURS)
+            out.add_bytes(_DESCRIBE_UNNAMED)
+            out.add_bytes(messages.FLUSH)
+            server.held = True
+        elif self.unnamed_parse is not None:
+            server.owed.push(R_PARSE, SKIP)
+            out.add_bytes(self.unnamed_parse)
+        else:  # PostgreSQL shall say that there is none, instead of running another client's
+            server.owed.push(R_CLOSE, SKIP)
+            out.add_bytes(_CLOSE_UNNAMED)
+            mine = None
+        server.unnamed = mine
+        return not waits
+
+    def describe_unnamed(self, server: ServerConnection) -> int:
+        """The client asks for a description, which it may remember: so do we."""
+        self.describing.append(self.unnamed_parse)
+        return server.owed.push_check(CHECK_UNNAMED, FORWARD, THEIRS)
+
+    def heard_unnamed(self, server: ServerConnection, ident: cython.int, known: bytes) -> cython.bint:
+        """Take a description, None where there was an error; gives whether it is another than the client knows."""
+        if ident == THEIRS:
+            parse: bytes = self.describing.pop(0)
+            if known is not None:
+                self.described = parse
+                self.description = known
+            return False
+        if known is not None and known == self.description:
+            return False
+        server.unnamed = None
+        self.changed = known is not None
+        return self.changed
