@@ -13,6 +13,7 @@ cdef Py_ssize_t MAX_SMALL_MESSAGE
 cdef int COPY, ENDS_BATCH, LAST, UNKNOWN, LATER, PART
 cdef Py_ssize_t MUCH
 cdef int IDLE
+cdef int CODE
 
 @cython.final
 cdef class ClientConnection(Link):

@@ -37,12 +37,14 @@ from pgrouter.proxy import again, move
 from pgrouter.proxy.batch import Batch
 from pgrouter.proxy.link import AHEAD, MAX_BATCH, Link, bad_frame
 from pgrouter.routing.cache import LATER
-from pgrouter.routing.statement import Reason
+from pgrouter.routing.statement import Effect, Reason
 from pgrouter.server.connection import ServerConnection
 from pgrouter.session.consistency import EVENTUAL, SESSION
 from pgrouter.session.pins import NO_SEQUENCES, OLD_PLAN_ROUTINE, REFUSALS
 
 log = logging.getLogger("pgrouter.client")
+
+CODE = int(Effect.CODE)
 
 OWN_WRITE = Reason.OWN_WRITE
 
@@ -485,9 +487,11 @@ class ClientConnection(Link):
 
     def on_parameter(self, body: bytes) -> bytes | None:
         """A RESET goes back to the startup packet's values, which the server does not know."""
-        if self.conversation is not None or not self.startup_profile.values:
+        if self.conversation is not None:
             return None
-        return self.hub.parameter(self, body)
+        if self.batch.touched is None:  # no statement said so: code has set it, whatever the catalog tells of it
+            self.batch.effects |= CODE
+        return self.hub.parameter(self, body) if self.startup_profile.values else None
 
     def on_notification(self, message: bytes) -> bytes:
         """A session knows its own notifications by the pid that it got at login, which is not the server's.
@@ -552,6 +556,10 @@ class ClientConnection(Link):
             return 0
         if self.pin is None and self.hub.sync.is_unsent(server):
             self.batch.taken_back()
+            return self.take_up()
+        if self.hub.sync.is_precaution(server):
+            self.pin = None
+            self.batch.settled()
             return self.take_up()
         if self.again > 0 and self.repeats and self.pin is None:
             self.second = again.lost(self, server, error)

@@ -79,8 +79,9 @@ class Database:
         if len(self.custom) < MAX_CUSTOM:
             self.custom.update(statement.custom)
         if not catalog.known and statement.reason in _OF_RELATIONS:  # it was not read (yet)
-            # Every table might have a trigger that may do anything: to ask after each write would be too much
-            return replace(statement, effects=statement.effects & ~int(Effect.CODE))
+            code = int(Effect.CODE)
+            if statement.effects & code:  # a precaution, as every table might have a trigger
+                return replace(statement, effects=statement.effects & ~code | int(Effect.MAYBE_CODE))
         return statement
 
     def counters(self) -> Counter[str]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 IDLE = ord("I")
 
+_ANY_CODE = Effect.CODE | Effect.MAYBE_CODE
 _SETS = ("SET", "RESET", "DISCARD ALL", "COMMIT", "ROLLBACK")
 _OUTSIDE = (Tx.NONE, Tx.COMMIT, Tx.ROLLBACK)
 
@@ -116,6 +117,11 @@ class SessionSync:
         """Whether the server was still being given the session's settings: nothing of the client's has been sent."""
         return isinstance(server.collector, Applied)
 
+    @staticmethod
+    def is_precaution(server: ServerConnection) -> bool:
+        """Whether the server was being asked for what nothing says that it is there."""
+        return isinstance(server.collector, Readback) and server.collector.precaution
+
     # -- after a transaction
 
     def settle(self, client: ClientConnection, server: ServerConnection) -> None:
@@ -128,40 +134,40 @@ class SessionSync:
         if effects & Effect.DEALLOCATE:
             forget_shared(server)
             server.dirty = True
+        self._spread(client, effects)
+        if effects & Effect.OTHER_STATE:
+            server.doomed = True  # nothing takes that away: it is nobody else's
+            self.keep(client, server, client.state | Effect.OTHER_STATE)
+        everything = bool(effects & _ANY_CODE)
+        state = _to_ask(client.state, effects)
+        names = self._names(client, effects)
+        if not (state or names or everything):
+            batch.settled()
+            return
+        precaution = client.pin is None and effects == Effect.MAYBE_CODE and batch.touched is None
+        client.pin = client.pin or "what its transaction has left is being asked"
+        question = Readback(names=names, everything=everything, state=state, version=server.hello.version)
+        question.precaution = precaution
+        self._ask(server, question)
+
+    def _spread(self, client: ClientConnection, effects: int) -> None:
+        """Tell others what the transaction means for them."""
         if effects & Effect.DDL and not effects & Effect.TEMP:
             self.hub.databases.changed(client.group.database, bool(effects & Effect.REDEFINES))
         elif effects & Effect.CODE:
             self.hub.databases.suspected(client.group.database)
         if effects & Effect.DEFAULTS:
             self.hub.pools.defaults_changed()
-        everything = bool(effects & Effect.CODE)
-        state = 0
-        if everything:
-            state = remains.ASKED | (effects & remains.STATE)
-        elif effects & remains.STATE or (client.state and effects & remains.RELEASES):
-            state = (effects | client.state) & remains.STATE
-        if effects & Effect.OTHER_STATE:
-            server.doomed = True  # nothing takes that away: it is nobody else's
-            self.keep(client, server, client.state | Effect.OTHER_STATE)
-        names = self._names(client, effects)
-        if state or names or everything:
-            client.pin = client.pin or "what its transaction has left is being asked"
-            state = (state | client.state) & remains.ASKED
-            self._ask(
-                server, Readback(names=names, everything=everything, state=state, version=server.hello.version)
-            )
-        else:
-            batch.settled()
 
     def _names(self, client: ClientConnection, effects: int) -> set[str]:
         """Give the settings to read back by name."""
         profile = dict(client.profile.values)
         touched = client.batch.touched
         names = touched.to_read(profile) if touched is not None else set()
-        if effects & (Effect.CODE | Effect.CUSTOM):
+        if effects & (_ANY_CODE | Effect.CUSTOM):
             custom = self.hub.databases.get(client.group.database).custom
-            names |= custom if effects & Effect.CODE else custom - client.profile.custom
-        if effects & Effect.CODE:
+            names |= custom if effects & _ANY_CODE else custom - client.profile.custom
+        if effects & _ANY_CODE:
             names |= {*profile, *(name for name, _ in client.startup_profile.values), "role", "session_authorization"}
         return names
 
@@ -221,6 +227,18 @@ class SessionSync:
         server.profile = profiles.of(server_values)
         server.meet(server.profile.custom)
         self.hub.learn(client)
+
+
+def _to_ask(before: int, effects: int) -> int:
+    """Give the state to ask for after a transaction; `before`: what the session had."""
+    state = effects & remains.STATE
+    if effects & Effect.DDL:
+        state |= Effect.TEMP  # so are tables that do not say it, where search_path begins with pg_temp
+    if effects & _ANY_CODE:
+        state |= remains.ASKED
+    if state or (before and effects & remains.RELEASES):
+        state |= before
+    return state & remains.ASKED
 
 
 def _only_sets(client: ClientConnection) -> bool:

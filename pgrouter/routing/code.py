@@ -82,5 +82,3 @@ def _settings(statement: Statement, ran: Ran) -> None:
         if "." in setting.name:
             ran.custom.add(setting.name)
             ran.effects |= Effect.CUSTOM if setting.is_local else 0
-        elif setting.name == "seed":
-            ran.leave(int(Effect.OTHER_STATE), "seed")

@@ -144,6 +144,9 @@ def _set_config(node: Node, found: Findings) -> None:
     local = is_local in (True, "t", "true", "on", "1", "yes", "y")
     if isinstance(name, str) and "." in name:
         found.custom[name.lower()] = None
+    if isinstance(name, str) and name.lower() == "seed":  # as setseed(), local or not
+        found.leave(int(Effect.OTHER_STATE), "seed")
+        return
     if local and isinstance(name, str):
         found.settings.append(Setting(name.lower(), value if isinstance(value, str) else "", is_local=True))
     elif local:

@@ -58,6 +58,7 @@ class Readback(list):
         `version` is the server's major version.
         """
         self.tries = 0
+        self.precaution = False  # the client may go on without an answer, should the server be lost
         self.state = state
         limits = [name for name, since in _LIMITS.items() if version >= since]
         timers = [name for name, since in _TIMERS.items() if version >= since]
