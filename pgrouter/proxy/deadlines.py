@@ -40,6 +40,7 @@ class Deadlines:
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
         self._marks: dict[ServerConnection, Mark] = {}
+        self._rests: dict[int, tuple[tuple[ServerConnection, float], float]] = {}  # of clients that keep their servers
         self._last = 0.0
 
     def tick(self, now: float) -> None:
@@ -55,9 +56,23 @@ class Deadlines:
                     self._unlinked(client, now)
         for client_id, limit_s in list(self.hub.idle_limits.items()):
             client = self.hub.clients.get(client_id)
-            if client is not None and client.server is None and client.idle and now - client.idle_at > limit_s:
+            if client is None or not client.idle:
+                self._rests.pop(client_id, None)
+            elif now - self._idle_since(client, now) > limit_s:
                 self._end(client, Due.END_IDLE)
+        for client_id in self._rests.keys() - self.hub.idle_limits.keys():
+            del self._rests[client_id]
         self._last = now
+
+    def _idle_since(self, client: ClientConnection, now: float) -> float:
+        """Say since when a client has said nothing; of one that keeps its server that shows at the ticks."""
+        server = client.server
+        if server is None:
+            return client.idle_at
+        look = server, server.asked_at
+        if self._rests.get(client.client_id, (None, 0.0))[0] != look:
+            self._rests[client.client_id] = look, now
+        return self._rests[client.client_id][1]
 
     def _linked(self, client: ClientConnection, before: dict[ServerConnection, Mark], now: float) -> None:
         server = client.server

@@ -1,4 +1,4 @@
-"""EXPLAIN ROUTE and SHOW pgrouter.lsn in a session: the statement that is sent instead, whose rows are the answer.
+"""What is sent instead of EXPLAIN ROUTE, SHOW pgrouter.lsn and SHOW idle_session_timeout: its rows are the answer.
 
 So a server gives it its form in either protocol, in and out of transactions, and the router needs no second one.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgrouter.protocol import codes, messages
-from pgrouter.routing.explain import asked_for, asks_position, explain
+from pgrouter.routing.explain import asked_for, asks_position, asks_timer, explain
 from pgrouter.routing.policy import decide
-from pgrouter.session.settings import literal
+from pgrouter.session.settings import in_words, literal, milliseconds
 
 if TYPE_CHECKING:
     from pgrouter.proxy.client import ClientConnection
@@ -25,7 +25,7 @@ POSITION = (
 def explained(client: ClientConnection, message: bytes) -> bytes | None:
     """Give what a server gets in place of this Query or Parse; None: the message itself.
 
-    Its class says that it is one of the two (`Effect.INSTEAD`), or is like one in all that its fingerprint shows.
+    Its class says that it is one of these (`Effect.INSTEAD`), or is like one in all that its fingerprint shows.
     """
     if message[0] == codes.QUERY:
         sql = _instead(client, message[5:].partition(b"\0")[0])
@@ -39,6 +39,10 @@ def explained(client: ClientConnection, message: bytes) -> bytes | None:
 def _instead(client: ClientConnection, text: bytes) -> str | None:
     if asks_position(text):
         return POSITION
+    timer = asks_timer(text)
+    if timer:
+        value = dict(client.profile.values).get(timer)
+        return None if value is None else f'SELECT {literal(in_words(milliseconds(value)))} AS "{timer}"'
     inner = asked_for(text)
     return None if inner is None else _answer(client, inner)
 

@@ -246,6 +246,11 @@ def _constraints(_node: Node, _: Findings) -> Statement:
 def _show(node: Node, _: Findings) -> Statement:
     """Let a session's own setting follow the session; what tells of the server must tell of the primary."""
     name = node.get("name", "").lower()
+    if name == "idle_session_timeout":  # see `explain.asks_timer`
+        return Statement(
+            Target.SESSION, Reason.SETTING, name, tag="SHOW", overridable=True, effects=int(Effect.INSTEAD),
+            literal_sensitive=True,
+        )  # fmt: skip
     if "." in name or name in builtins.SESSION_SETTINGS or name in ("transaction_isolation", "transaction_deferrable"):
         return Statement(Target.SESSION, Reason.SETTING, name, tag="SHOW", overridable=True)
     return Statement(Target.PRIMARY, Reason.SERVER_SETTING, name, tag="SHOW", overridable=True)

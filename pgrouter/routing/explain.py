@@ -21,6 +21,7 @@ _ANY, _SOME = _BLANK + rb"*+", _BLANK + rb"++"
 _SHOW_POSITION = re.compile(
     _ANY + b"show" + _SOME + b"pgrouter" + _ANY + rb"\." + _ANY + b"lsn" + _ANY + b";?" + _ANY, re.IGNORECASE
 )
+_SHOW_TIMER = re.compile(_ANY + b"show" + _SOME + b"(idle_session_timeout)" + _ANY + b";?" + _ANY, re.IGNORECASE)
 _COMMAND = re.compile(_ANY + b"explain" + _SOME + rb"route(?![\w$\x80-\xff])\s?(?=\s*\S)", re.IGNORECASE)
 
 
@@ -33,6 +34,12 @@ def asked_for(text: bytes) -> bytes | None:
 def asks_position(text: bytes) -> bool:
     """Whether the text is SHOW pgrouter.lsn."""
     return _SHOW_POSITION.fullmatch(text) is not None
+
+
+def asks_timer(text: bytes) -> str:
+    """Give the limit of an idle session whose SHOW the text is; the router keeps to these, not the server."""
+    found = _SHOW_TIMER.fullmatch(text)
+    return found[1].decode().lower() if found else ""
 
 
 def explain(sql: str, statement: Statement) -> list[str]:

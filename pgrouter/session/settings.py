@@ -211,6 +211,12 @@ def milliseconds(text: str) -> int:
     return int(digits) * _UNITS_MS.get(text[len(digits) :].strip() or "ms", 1) if digits.isdigit() else 0
 
 
+def in_words(limit_ms: int) -> str:
+    """Give a time limit as SHOW writes it: in the largest unit that it is a multiple of."""
+    unit = next((unit for unit in ("d", "h", "min", "s") if limit_ms % _UNITS_MS[unit] == 0), "ms")
+    return f"{limit_ms // _UNITS_MS[unit]}{unit}" if limit_ms else "0"
+
+
 def literal(text: str) -> str:
     """Quote a string so that it reads the same whatever standard_conforming_strings and client_encoding say."""
     plain = text.replace("\\", "\\\\").replace("'", "''")
