@@ -67,7 +67,7 @@ def test_a_table_is_temporary_where_search_path_says_so(front: Router) -> None:
     with front.connect() as one:
         one.execute("select set_config('search_path', 'pg_temp, public', false)")
         one.execute("create table mine (a int)")
-        assert "temporary object" in [row["pinned"] for row in front.admin("SHOW CLIENTS")]
+        assert "temporary object" in [row["pin"] for row in front.admin("SHOW CLIENTS")]
         one.execute("insert into mine values (1)")
         one.execute("drop table mine")
         with front.connect() as other:
