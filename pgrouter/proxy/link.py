@@ -278,6 +278,8 @@ class Link(Requester):
             if not self.statements.bind(server, buf, pos, stop, end, out):
                 return 0
             self.look_at(code, buf, pos, end)  # its names are here, which is all that is asked of it
+            if self.batch.defers:
+                self.deferred(code, buf, pos, end)
         else:
             out.add(pos, end)
         self.body_left = stop - end

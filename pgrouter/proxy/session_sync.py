@@ -34,6 +34,7 @@ _ANY_CODE = Effect.CODE | Effect.MAYBE_CODE
 _SETS = ("SET", "RESET", "DISCARD ALL", "COMMIT", "ROLLBACK")
 _OUTSIDE = (Tx.NONE, Tx.COMMIT, Tx.ROLLBACK)
 
+_ASKING = "what its transaction has left is being asked"
 TRIES = 5  # of a question that the client's own statement_timeout has ended, see `session.readback`
 
 
@@ -145,7 +146,7 @@ class SessionSync:
             batch.settled()
             return
         precaution = client.pin is None and effects == Effect.MAYBE_CODE and batch.touched is None
-        client.pin = client.pin or "what its transaction has left is being asked"
+        client.pin = client.pin or remains.words(effects & remains.STATE) or _ASKING
         question = Readback(names=names, everything=everything, state=state, version=server.hello.version)
         question.precaution = precaution
         self._ask(server, question)
