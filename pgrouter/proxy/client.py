@@ -96,6 +96,8 @@ class ClientConnection(Link):
                 used = self.swallow(pos, end)
             elif self.conversation is not None:
                 used = self.converse(buf, pos, end)
+                if used == pos and self.conversation is None:  # what it has left is ours
+                    continue
             elif self.server is not None and not self.server.held and not self.stopped():
                 if self.transaction is not None and self.may_move():
                     used = self.go_on(buf, pos, end)

@@ -242,8 +242,8 @@ class Hub:
         if error.closes_client or client.group.parameters is None:
             client.violation(error)
         else:
-            inside = client.second is not None and client.second.inside  # a transaction, which is lost
-            client.second = None
+            second, client.second = client.second, None
+            inside = second is not None and second.inside and not second.ends  # a transaction, which is lost
             client.conversation = LimboConversation(client, error, failed=inside)
 
     def server_lost(self, client: ClientConnection, server: ServerConnection, error: RouterError) -> None:
