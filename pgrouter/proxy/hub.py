@@ -187,6 +187,7 @@ class Hub:
         """Judge the statements of a database by this catalog from now on."""
         self.databases.get(name).adopt(catalog)
         self.senses = {}
+        self.databases.tick(self.pools.poller.now)
         for client in self._clients_of(name):
             sense: Sense = self.sense(client)
             client.statements.enter(sense.statements, sense.shared)
@@ -312,7 +313,8 @@ class Hub:
             server.owner.group.give(server)
 
     def tick(self, now: float) -> None:
-        """End logins that take too long."""
+        """End logins that take too long, and let others go on."""
+        self.databases.tick(now)
         limit_s = self.settings.pool.login_timeout_s
         for client in [c for c in self.logging_in.values() if now - c.since > limit_s]:
             client.violation(

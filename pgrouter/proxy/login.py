@@ -222,7 +222,10 @@ class Login(Conversation):
         self._fail(error)
 
     def settle(self) -> int:
-        """Have the settings checked by a server, if nobody has done that yet."""
+        """Have the settings checked by a server, if nobody has done that yet, once the catalog is known."""
+        client: ClientConnection = self.client
+        if client.closed or not self.hub.databases.may_begin(client.group.database, client.poller.now, self.settle):
+            return 0
         if self.client.profile.reported is not None:
             return self.welcome()
         server = self.client.group.take(not self.by_primary)

@@ -123,13 +123,18 @@ class SessionSync:
         batch = client.batch
         effects = batch.effects
         batch.effects = 0
+        names = set()
         if server.discarded:  # not merely asked for: it is refused inside a transaction
+            names = client.profile.custom  # which are there still, empty
             self._discarded(client, server)
         if effects & Effect.DEALLOCATE:
             forget_shared(server)
             server.dirty = True
         if effects & Effect.DDL and not effects & Effect.TEMP:
-            self.hub.databases.changed(client.group.database, bool(effects & Effect.REDEFINES))
+            lasting = bool(effects & Effect.MAKES)
+            self.hub.databases.changed(client.group.database, bool(effects & Effect.REDEFINES), lasting=lasting)
+        if effects & Effect.MAKES and effects & Effect.CODE:  # and maybe has run it
+            effects |= Effect.OTHER_STATE
         if effects & Effect.DEFAULTS:
             self.hub.pools.defaults_changed()
         everything = bool(effects & Effect.CODE)
@@ -141,7 +146,7 @@ class SessionSync:
         if effects & Effect.OTHER_STATE:
             server.doomed = True  # nothing takes that away: it is nobody else's
             self.keep(client, server, client.state | Effect.OTHER_STATE)
-        names = self._names(client, effects)
+        names = names | self._names(client, effects)
         if state or names or everything:
             client.pin = client.pin or "what its transaction has left is being asked"
             state = (state | client.state) & remains.ASKED

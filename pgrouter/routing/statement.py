@@ -50,6 +50,7 @@ class Effect(IntFlag):
     CUSTOM = 262144  # runs code that sets a custom setting for its transaction: '' is left where NULL was
     DRAWS = 524288  # of code: takes values from sequences; no statement has it, see `Statement.draws`
     DEFAULTS = 1048576  # changes what new sessions begin with
+    MAKES = 2097152  # makes code that may leave what no query tells
 
 
 class Tx(IntEnum):
