@@ -145,7 +145,8 @@ class Databases:
     def changed(self, name: str, redefined: bool, *, lasting: bool = False) -> None:  # noqa: FBT001  (a callback's)
         """See to it that texts are parsed anew and the catalog is read; `redefined`: what a known name does, maybe.
 
-        `lasting`: there is code that may leave what no query tells. Not only when the catalog has been read: there may be a new table of an old name, and old plans do not fit it.
+        `lasting`: there is code that may leave what no query tells. Not only when the catalog has been read: there may
+        be a new table of an old name, and old plans do not fit it.
         """
         database = self.get(name)
         database.lasting = database.lasting or lasting

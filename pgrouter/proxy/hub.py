@@ -23,7 +23,7 @@ from pgrouter.proxy.batch import RouteCounts
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.conversation import LimboConversation
 from pgrouter.proxy.loss import tell
-from pgrouter.proxy.session_sync import SessionSync
+from pgrouter.proxy.session_sync import IS_SUPERUSER, SessionSync
 from pgrouter.routing.policy import PLAIN, facts_of
 from pgrouter.routing.statement import Effect
 from pgrouter.server.connection import ServerConnection
@@ -212,9 +212,14 @@ class Hub:
     def parameter(self, client: ClientConnection, body: bytes) -> bytes | None:
         """See a server's ParameterStatus; b"" keeps it from the client: its RESET means the startup packet's value."""
         name, value = messages.read_parameter_status(body)
-        if client.resets and name.lower() in self._reset(client):
+        key = name.lower()
+        if client.resets and key in self._reset(client):
             return b""
-        client.told[name.lower()] = value
+        if client.batch.effects & Effect.CODE and (name, value) in client.group.parameters:
+            if key in dict(client.startup_profile.values):
+                self.sync.hush(client, name, value)  # a RESET in code, maybe
+                return b""
+        client.told[key] = value
         return None
 
     def restored(self, client: ClientConnection) -> bytes:
@@ -233,7 +238,12 @@ class Hub:
         touched = client.batch.touched
         if client.batch.effects & Effect.DISCARD:
             return startup
-        return {name: value for name, value in startup.items() if touched is not None and touched.resets(name)}
+        if touched is None:
+            return {}
+        acts = touched.resets("role") or touched.resets("session_authorization")
+        return {
+            name: value for name, value in startup.items() if touched.resets(name) or (acts and name == IS_SUPERUSER)
+        }
 
     # -- trouble
 
@@ -278,6 +288,7 @@ class Hub:
         known = self.clients.pop(client.client_id, None) is not None
         self.logging_in.pop(client.client_id, None)
         self.idle_limits.pop(client.client_id, None)
+        self.sync.hushed.pop(client.client_id, None)
         if client.group is not None:
             client.group.forget(client)
         client.statements.forget()

@@ -72,16 +72,12 @@ class Transaction:
         """Follow a batch that goes to the replica; `failed`: the transaction has, before."""
         self.before, self.alone = len(self.said), asked.alone
         self.ends = bool(asked.needs & Needs.ENDS)
-        said = asked.said
         if asked.needs & Needs.AFRESH:
             self.snapshot = False
             self.movable = None
             if asked.needs & Needs.ENDS:
                 self.said, self.before, self.known = [], 0, True
-            elif failed:  # COMMIT AND CHAIN rolls back, where PostgreSQL has seen the error
-                said = [b"ROLLBACK AND CHAIN"]
-                self.known = self.known and asked.alone
-        self.said += said
+        self.said += asked.said
         if asked.needs & Needs.SNAPSHOT:
             if not self.snapshot and not failed:
                 self.said.append(_READS)
@@ -99,6 +95,9 @@ class Transaction:
 
     def course(self, asked: Asked, *, failed: bool) -> int:  # noqa: PLR0911 (a table of cases)
         """Say what to do with the next batch."""
+        if failed and asked.needs & Needs.AFRESH and not asked.needs & Needs.ENDS:
+            self.said = [b"BEGIN"]  # COMMIT AND CHAIN: of a transaction that has failed the next one has no modes
+            return MOVES
         if not asked.needs & Needs.PRIMARY:
             return STAYS
         if failed and not asked.needs & (Needs.ENDS | Needs.REPEAT):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 IDLE = ord("I")
 
+IS_SUPERUSER = "is_superuser"  # hangs on who acts
 _SETS = ("SET", "RESET", "DISCARD ALL", "COMMIT", "ROLLBACK")
 _OUTSIDE = (Tx.NONE, Tx.COMMIT, Tx.ROLLBACK)
 
@@ -50,6 +51,7 @@ class SessionSync:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
+        self.hushed: dict[object, dict[str, str]] = {}  # by client, ParameterStatus that code has caused
 
     # -- before a transaction
 
@@ -202,6 +204,7 @@ class SessionSync:
         client.settled()
         self.keep(client, server, client.state & ~answer.state | answer.left())
         self._follow(client, server, touched, answer)
+        self._tell(client)
         client.end_link()
         client.take_up()
 
@@ -222,6 +225,24 @@ class SessionSync:
         server.profile = profiles.of(server_values)
         server.meet(server.profile.custom)
         self.hub.learn(client)
+
+    def hush(self, client: ClientConnection, name: str, value: str) -> None:
+        """Keep from a client what code has set to the server's default: if it was a RESET, that is another value."""
+        self.hushed.setdefault(client.client_id, {})[name] = value
+
+    def _tell(self, client: ClientConnection) -> None:
+        """Tell the client what has become of settings of which it was kept from hearing."""
+        hushed = self.hushed.pop(client.client_id, {})
+        if not hushed:
+            return
+        now = dict(client.profile.values)
+        begun = {name.lower(): value for name, value in client.startup_profile.reported or ()}
+        for name, value in hushed.items():
+            key = name.lower()
+            final = value if now.get(key) == value else begun.get(key, value)
+            if client.told.get(key, begun.get(key)) != final:
+                client.told[key] = final
+                client.send_bytes(messages.parameter_status(name, final))
 
 
 def _only_sets(client: ClientConnection) -> bool:

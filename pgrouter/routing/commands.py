@@ -169,7 +169,8 @@ def _create_function(node: Node, found: Findings) -> Statement:
     custom = _function_settings(node)
     lasting = True
     if language in ("sql", "plpgsql"):
-        ran = run(read_function(node, language, found.catalog.type_numbers, found.catalog.columns), found.catalog, examine)
+        body = read_function(node, language, found.catalog.type_numbers, found.catalog.columns)
+        ran = run(body, found.catalog, examine)
         custom |= ran.custom
         lasting = bool(ran.effects & Effect.OTHER_STATE)
     return replace(
