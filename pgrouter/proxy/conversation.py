@@ -25,6 +25,10 @@ _ENDINGS = {Tx.COMMIT: "COMMIT", Tx.ROLLBACK: "ROLLBACK"}
 _NAMELESS = b"\0\0"  # a Query, Parse or Bind of empty strings
 
 
+def _chains(statement: Statement) -> bool:
+    return statement.tx is Tx.INSIDE and statement.tag in ("COMMIT", "ROLLBACK")
+
+
 class Conversation:
     """Gets the client's bytes, and what the pool has to say, until it ends itself with `end`."""
 
@@ -126,24 +130,25 @@ class LimboConversation(Conversation):
 
     def ends(self, code: int, body: bytes) -> str:
         """Say how a Query, Parse, Bind or Describe begins by ending a transaction: COMMIT, ROLLBACK or ""."""
+        statement = self._class_of(code, body)
+        if statement is None or (statement.parts and code != codes.QUERY):  # the latter is a syntax error
+            return ""
+        first = statement.parts[0] if statement.parts else statement
+        return first.tag if _chains(first) else _ENDINGS.get(first.tx, "")
+
+    def goes_on(self, code: int, body: bytes) -> bool:
+        """Whether one that ends the transaction says more than that: another statement, or AND CHAIN."""
+        statement = self._class_of(code, body)
+        return bool(statement.parts) or _chains(statement)
+
+    def _class_of(self, code: int, body: bytes) -> Statement | None:
         statements = self.client.statements
         first, _, rest = body.partition(b"\0")
         if code == codes.BIND:
-            statement = statements.class_named(rest.partition(b"\0")[0])
-        elif code == codes.DESCRIBE:
-            statement = statements.class_named(first[1:])
-        else:
-            statement = self._class_of(first if code == codes.QUERY else rest.partition(b"\0")[0])
-        if statement is None or (statement.parts and code != codes.QUERY):  # the latter is a syntax error
-            return ""
-        return _ENDINGS.get(statement.parts[0].tx if statement.parts else statement.tx, "")
-
-    def goes_on(self, query: bytes) -> bool:
-        """Whether a Query has more than one statement."""
-        return bool(self._class_of(query.partition(b"\0")[0]).parts)
-
-    def _class_of(self, text: bytes) -> Statement:
-        statements = self.client.statements
+            return statements.class_named(rest.partition(b"\0")[0])
+        if code == codes.DESCRIBE:
+            return statements.class_named(first[1:])
+        text = first if code == codes.QUERY else rest.partition(b"\0")[0]
         return statements.cache.lookup_now(text, 0, len(text), statements.unusual_strings)
 
     def define(self, body: bytes) -> bool:

@@ -8,7 +8,8 @@ A COMMIT that is answered with an error ends the transaction all the same, as in
 fails): drivers expect that, and do not send a ROLLBACK behind it.
 
 What comes behind the end of the transaction, in the same Query or before the same Sync, is a server's to answer. It is
-left to one (`LEFT`); a Query that begins with the end and goes on is left as a whole.
+left to one (`LEFT`); a Query that begins with the end and goes on is left as a whole, and so is AND CHAIN: what follows
+a transaction that has failed has no modes of it.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class Statements(Protocol):
     def ends(self, code: int, body: bytes) -> str:
         """Say how a Query, Parse, Bind or Describe begins by ending a transaction: COMMIT, ROLLBACK or ""."""
 
-    def goes_on(self, query: bytes) -> bool:
-        """Whether a Query has more than one statement."""
+    def goes_on(self, code: int, body: bytes) -> bool:
+        """Whether one that ends the transaction says more than that: another statement, or AND CHAIN."""
 
     def define(self, body: bytes) -> bool:
         """Take a Parse that is answered here; False: there is a statement of that name."""
@@ -89,7 +90,7 @@ class Limbo:
         if not ending:
             return self._refusal() + self._ready()
         answer = self._end(ending)
-        if answer is _ROLLED_BACK and self._statements.goes_on(body):
+        if answer is _ROLLED_BACK and self._statements.goes_on(code, body):
             self.failed = True
             return self._leave()
         return answer + self._ready()
@@ -98,11 +99,15 @@ class Limbo:
         self.over = True
         return LEFT
 
-    def _extended(self, code: int, body: bytes) -> bytes:
+    def _extended(self, code: int, body: bytes) -> bytes | None:
         of_statement = code == codes.DESCRIBE and body[:1] == _STATEMENT
         ending = self._portal
         if code in (codes.PARSE, codes.BIND) or of_statement:
             ending = self._statements.ends(code, body) if self.failed else ""
+            if ending and self._statements.goes_on(code, body):
+                if self.error is None:
+                    return self._leave()
+                ending = ""
         if code == codes.BIND:
             self._portal = ending
         if not ending:

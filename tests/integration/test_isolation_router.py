@@ -8,13 +8,14 @@ As in test_isolation_state.py: conversations, played directly and through the ro
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from session_fuzz import words
 from session_fuzz.player import Player
 from session_fuzz.sides import DIRECT, ROUTED, both_sides
-from session_fuzz.story import written
+from session_fuzz.story import Step, written
 from support.rawclient import query
 
 if TYPE_CHECKING:
@@ -266,13 +267,18 @@ def sides(_sides: Sides) -> Iterator[Sides]:
         _sides.defaults(database)
 
 
-@pytest.mark.parametrize("pool", [1, 2])
-@pytest.mark.parametrize("what", DEFAULTS)
+QUICK = ("ALTER DATABASE SET", "a custom setting of the database", "a default that is read only")
+
+
+@pytest.mark.parametrize("pool", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "what", [what if what in QUICK else pytest.param(what, marks=pytest.mark.slow) for what in DEFAULTS]
+)
 def test_a_changed_default_reaches_new_sessions_whole(sides: Sides, what: str, pool: int) -> None:
     assert str(sides.play(written(what, DEFAULTS[what], pool), fresh=True) or "") == ""
 
 
-@pytest.mark.parametrize("pool", [1, 2])
+@pytest.mark.parametrize("pool", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("what", SETTINGS)
 def test_whatever_a_client_sets(sides: Sides, what: str, pool: int) -> None:
     assert str(sides.play(written(what, SETTINGS[what], pool), fresh=True) or "") == ""
@@ -341,3 +347,139 @@ def test_deferrable_defaults_do_not_wait_for_a_safe_snapshot(sides: Sides) -> No
         assert "D ['on']" in said(patient, "show default_transaction_deferrable")
         assert said(patient, "reset all").startswith("C 'RESET")
         said(writer, "rollback")
+
+
+# What a client says to a transaction that has failed, by itself or with its server: a Query, or a batch of several
+ENDS = {
+    "a write behind ROLLBACK": "rollback; insert into fz.t values (9)",
+    "a write behind COMMIT": "commit; insert into fz.t values (9)",
+    "a whole transaction behind ROLLBACK": "rollback; begin; insert into fz.t values (9); commit",
+    "another one that stays open": "rollback; begin; insert into fz.t values (9)",
+    "an error behind a write": "rollback; insert into fz.t values (9); select 1/0",
+    "what no transaction may have": "rollback; vacuum fz.t",
+    "two ends": "rollback; rollback; select count(*) from fz.t",
+    "a session's setting": "rollback; set app.a = 'x'; select current_setting('app.a')",
+    "ROLLBACK is not the first": "select 1; rollback",
+    "a write that COMMIT follows": "insert into fz.t values (9); commit",
+    "a batch: a write": ("rollback", "insert into fz.t values (9)"),
+    "a batch: behind COMMIT": ("commit", "insert into fz.t values (9)", "select count(*) from fz.t where id = 9"),
+    "a batch: a transaction": ("rollback", "begin", "insert into fz.t values (9)", "commit"),
+    "a batch: an error": ("rollback", "insert into fz.t values (9)", "select 1/0"),
+    "a batch: ROLLBACK is not the first": ("select 1", "rollback"),
+    "a batch: only the end": ("rollback",),
+    "COMMIT AND CHAIN": "commit and chain",
+    "a write behind COMMIT AND CHAIN": "commit and chain; insert into fz.t values (9); commit",
+    "ROLLBACK AND CHAIN": "rollback and chain",
+    "a batch: COMMIT AND CHAIN": ("commit and chain", "insert into fz.t values (9)"),
+    "a batch: ROLLBACK AND CHAIN": ("rollback and chain",),
+}
+ROWS_OF_9 = "select count(*) from fz.t where id = 9"
+
+
+def step(texts: str | tuple[str, ...]) -> Step:
+    return Step(0, "query", (texts,)) if isinstance(texts, str) else Step(0, "pipeline", texts)
+
+
+def lose_its_server(sides: Sides, player: Player) -> None:
+    for text in ("begin", "insert into fz.seq (v) values ('lost')"):
+        said(player, text)
+    ours = f"usename = '{words.USER}' and datname in {(*ROUTED.values(),)}"
+    sides.cluster.primary.sql(
+        f"select pg_terminate_backend(pid, 2000) from pg_stat_activity where {ours}"  # noqa: S608
+    )
+    assert "57P01" in said(player, "select 1")
+    assert player.status == "E"
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_what_follows_the_end_of_a_lost_transaction_is_run(sides: Sides, how: str) -> None:
+    for database in (DIRECT, ROUTED[2]):
+        sides.sql(database, "delete from fz.t where id = 9")
+    with Player(sides.cluster.primary.port, DIRECT, words.USER, "") as direct, client(sides) as routed:
+        said(direct, "begin; insert into fz.seq (v) values ('failed'); select 1/0")
+        lose_its_server(sides, routed)
+        for each in (ENDS[how], "commit", "select 'usable'"):
+            assert routed.play(step(each)).lines() == direct.play(step(each)).lines(), each
+    assert sides.sql(ROUTED[2], ROWS_OF_9) == sides.sql(DIRECT, ROWS_OF_9)
+
+
+@pytest.mark.parametrize("how", ["rollback to a", "release a"])
+@pytest.mark.parametrize("batched", [False, True])
+def test_what_a_lost_transaction_cannot_do_is_refused_as_a_whole(sides: Sides, how: str, *, batched: bool) -> None:
+    """Its savepoints are lost with it."""
+    with client(sides) as routed:
+        lose_its_server(sides, routed)
+        texts = (how, "insert into fz.t values (9)")
+        answer = routed.play(step(texts if batched else "; ".join(texts)))
+        assert [line[:14] for line in answer.said] == ["E ERROR 25P02 "]
+        assert answer.status == "E"
+        assert said(routed, "rollback").startswith("C 'ROLLBACK")
+    assert sides.sql(ROUTED[2], ROWS_OF_9) == [(0,)]
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_no_server_is_to_be_had_for_what_follows_the_end_of_a_lost_transaction(sides: Sides, *, batched: bool) -> None:
+    with client(sides, pool=1) as routed, client(sides, pool=1) as other:
+        lose_its_server(sides, routed)
+        assert "D ['t']" in said(other, "select pg_try_advisory_lock(7)")
+        texts = ("rollback", "insert into fz.t values (9)")
+        answer = routed.play(step(texts if batched else "; ".join(texts)))
+        assert answer.waited
+        assert answer.status == "I"
+        assert "D ['t']" in said(other, "select pg_advisory_unlock(7)")
+        assert "C 'UPDATE 1" in said(routed, "update fz.t set n = n + 1 where id = 1")
+    assert sides.sql(ROUTED[1], ROWS_OF_9) == [(0,)]
+
+
+ACTING = """
+    0 select current_user
+    0 set role none
+    0 show is_superuser
+    0 reset role
+    0 show is_superuser
+    0 begin
+    0 set local role none
+    0 commit
+    0 do $$ begin reset all; end $$
+    0 set session authorization fz_app
+    0 reset session authorization
+    0 discard all
+    0 select current_user
+    0 login: -c role=fz_two -c work_mem=1MB
+    0 select current_user
+    0 set role fz_one
+    0 login: -c role=fz_two
+    0 reset all
+    0 select current_user
+"""
+
+
+@pytest.mark.parametrize("pool", [1, 2])
+def test_a_superuser_that_logs_in_as_another_role_is_told_to_be_none(sides: Sides, pool: int) -> None:
+    story = written("a role in the options", ACTING, pool, (words.SUPERUSER,))
+    assert str(sides.play(replace(story, options=("-c role=fz_one",)), fresh=True) or "") == ""
+
+
+CHAINED = {
+    "READ WRITE that comes too late": ("begin read only", "select 1", "set transaction read write"),
+    "READ WRITE in time": ("begin read only", "set transaction read write"),
+    "an error": ("begin read only", "select 1/0"),
+    "an error in REPEATABLE READ": ("begin isolation level repeatable read read only", "select 1/0"),
+    "a level that comes too late": (
+        "begin isolation level repeatable read read only", "select 1", "set transaction isolation level read committed",
+    ),
+    "no savepoint of that name": ("begin read only", "rollback to a"),
+    "an error in a savepoint": ("begin read only", "savepoint a", "select 1/0", "rollback to a"),
+    "nothing": ("begin isolation level repeatable read read only", "select 1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", ["commit and chain", "rollback and chain"])
+@pytest.mark.parametrize("what", CHAINED)
+def test_what_modes_the_next_of_a_chain_has(sides: Sides, what: str, ending: str) -> None:
+    """PostgreSQL keeps those of a transaction that has not failed."""
+    texts = (*CHAINED[what], ending, "show transaction_read_only", "show transaction_isolation",
+             "insert into fz.t values (9)", "commit")  # fmt: skip
+    for kind in ("query", "pipeline"):
+        text = "\n".join(f"0 {kind}: {each}" for each in texts)
+        assert str(sides.play(written(what, text, 2)) or "") == ""

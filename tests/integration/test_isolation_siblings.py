@@ -236,7 +236,7 @@ def sides() -> Iterator[Sides]:
         yield both
 
 
-@pytest.mark.parametrize("pool", [1, 2])
+@pytest.mark.parametrize("pool", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("what", MADE)
 def test_what_clients_make_runs_for_the_session_that_calls_it(sides: Sides, what: str, pool: int) -> None:
     making, saying, name = (*MADE[what], "app.a")[:3]
@@ -253,7 +253,7 @@ def test_what_clients_make_runs_for_the_session_that_calls_it(sides: Sides, what
     assert str(sides.play(written(what, text, pool), fresh=True) or "") == ""
 
 
-@pytest.mark.parametrize("pool", [1, 2])
+@pytest.mark.parametrize("pool", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("what", UNTOLD)
 def test_what_no_query_tells_stays_with_its_session(sides: Sides, what: str, pool: int) -> None:
     story = written(what, UNTOLD[what], pool, (words.SUPERUSER,) * 2)

@@ -336,7 +336,7 @@ def sides() -> Iterator[Sides]:
         yield both
 
 
-@pytest.mark.parametrize("pool", [1, 2])
+@pytest.mark.parametrize("pool", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("who", SETTERS)
 def test_a_setting_that_is_made_unseen_is_its_sessions(sides: Sides, who: str, pool: int) -> None:
     statement, name = SETTERS[who]
@@ -344,7 +344,7 @@ def test_a_setting_that_is_made_unseen_is_its_sessions(sides: Sides, who: str, p
     assert str(sides.play(written(who, text, pool), fresh=True) or "") == ""
 
 
-@pytest.mark.parametrize("pool", [1, 2])
+@pytest.mark.parametrize("pool", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("what", TEXTS)
 def test_as_on_a_connection_of_ones_own(sides: Sides, what: str, pool: int) -> None:
     assert str(sides.play(written(what, TEXTS[what], pool), fresh=True) or "") == ""

@@ -23,6 +23,7 @@ from session_fuzz.story import POOLS, Step, Story
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from psycopg import Connection
     from support.router import Router
 
 HERE = Path(__file__).parent
@@ -104,6 +105,7 @@ class Sides:
     steps: int = 0
     waits: int = 0
     known_seen: dict[str, int] = field(default_factory=dict)
+    connections: dict[str, Connection] = field(default_factory=dict)  # of an administrator, by database
 
     # -- one story
 
@@ -160,19 +162,27 @@ class Sides:
         )
 
     def sql(self, database: str, text: str) -> list[tuple[object, ...]]:
-        """Run statements on the primary."""
-        with self.cluster.primary.connect(database) as connection:
+        """Run statements on the primary, over a connection that is kept."""
+        connection = self.connections.get(database)
+        if connection is None or connection.closed:
+            connection = self.connections[database] = self.cluster.primary.connect(database)
+            connection.autocommit = True
             connection.execute(QUIETLY)
-            cursor = connection.execute(text.encode())
-            while cursor.nextset():
-                pass
-            return cursor.fetchall() if cursor.description else []
+        cursor = connection.execute(text.encode())
+        while cursor.nextset():
+            pass
+        return cursor.fetchall() if cursor.description else []
+
+    def close(self) -> None:
+        """Hang up."""
+        for connection in self.connections.values():
+            connection.close()
 
     def forget_servers(self) -> None:
         """End the router's server connections for stories."""
         ours = f"usename in ('{words.USER}', '{words.SUPERUSER}') and datname <> '{DIRECT}'"
         for server in self.cluster.servers:
-            server.sql(f"select pg_terminate_backend(pid, 2000) from pg_stat_activity where {ours}")  # noqa: S608
+            server.sql(f"select pg_terminate_backend(pid) from pg_stat_activity where {ours}")  # noqa: S608
         until(lambda: not self.servers_in_use(), 5, "the router has let go of all servers")
 
     def servers_in_use(self) -> list[object]:
@@ -270,8 +280,8 @@ class Stage:
         gone = f"select 1 from pg_stat_activity where pid = {direct.server}"  # noqa: S608
         for player in (direct, routed):
             player.close()
-        until(lambda: not self.sides.cluster.primary.sql(gone), 5, "the session is over")
-        time.sleep(0.02)  # the router's server connection is made ready for others
+        until(lambda: not self.sides.sql(DIRECT, gone), 5, "the session is over", 0.002)
+        time.sleep(0.01)  # the router's server connection is made ready for others
 
     def notified(self) -> Difference | None:
         """Compare what the clients were notified of; a notification may be a moment on its way."""
@@ -329,5 +339,8 @@ def both_sides() -> Iterator[Sides]:
         }  # fmt: skip
         with running(settings) as router:
             sides = Sides(cluster, router)
-            sides.build()
-            yield sides
+            try:
+                sides.build()
+                yield sides
+            finally:
+                sides.close()
