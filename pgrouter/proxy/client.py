@@ -276,7 +276,9 @@ class ClientConnection(Link):
         """Link a server that is free, or wait for one."""
         server: ServerConnection
         if self.batch.needs_own_server():
-            return self.take_own()
+            if self.second is None or not self.second.inside or self.has_own(self.wrote):
+                return self.take_own()
+            self.group.sequences = True  # its transaction goes on there: the server says that it has no values
         if self.second is not None:
             server = self.second.take(self)
         elif self.stale:
@@ -339,8 +341,9 @@ class ClientConnection(Link):
             return 0
         self.waiting = False
         if self.batch.needs_own_server() and not self.has_own(server):  # somebody else has written there meanwhile
-            self.group.give(server)
-            return self.on_refused(REFUSALS[NO_SEQUENCES])
+            if self.second is None or not self.second.inside:
+                self.group.give(server)
+                return self.on_refused(REFUSALS[NO_SEQUENCES])
         if self.batch.reads and self.batch.mixed and not self.is_fresh(server):  # its member has joined meanwhile
             self.group.give(server)
             self.second = None
