@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from session_fuzz import words
 from session_fuzz.player import Player
-from session_fuzz.sides import DIRECT, ROUTED, both_sides
+from session_fuzz.sides import DIRECT, ROUTED
 from session_fuzz.story import Step, written
 from support.rawclient import query
 
@@ -254,17 +254,11 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module")
-def _sides() -> Iterator[Sides]:
-    with both_sides() as both:
-        yield both
-
-
 @pytest.fixture
-def sides(_sides: Sides) -> Iterator[Sides]:
-    yield _sides
+def sides(sides: Sides) -> Iterator[Sides]:
+    yield sides
     for database in (DIRECT, *ROUTED.values()):
-        _sides.defaults(database)
+        sides.defaults(database)
 
 
 QUICK = ("ALTER DATABASE SET", "a custom setting of the database", "a default that is read only")
@@ -474,7 +468,7 @@ CHAINED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("ending", ["commit and chain", "rollback and chain"])
+@pytest.mark.parametrize("ending", ["commit and chain", pytest.param("rollback and chain", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("what", CHAINED)
 def test_what_modes_the_next_of_a_chain_has(sides: Sides, what: str, ending: str) -> None:
     """PostgreSQL keeps those of a transaction that has not failed."""

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from session_fuzz import words
-from session_fuzz.sides import DIRECT, ROUTED, both_sides
+from session_fuzz.sides import DIRECT, ROUTED
 from session_fuzz.story import written
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
 
     from session_fuzz.sides import Sides
 
@@ -229,11 +228,10 @@ UNTOLD = {
 
 
 @pytest.fixture(scope="module")
-def sides() -> Iterator[Sides]:
-    with both_sides() as both:
-        for database in (DIRECT, *ROUTED.values()):
-            both.sql(database, "create extension dblink; create extension pg_trgm")
-        yield both
+def sides(sides: Sides) -> Sides:
+    for database in (DIRECT, *ROUTED.values()):
+        sides.sql(database, "create extension if not exists dblink; create extension if not exists pg_trgm")
+    return sides
 
 
 @pytest.mark.parametrize("pool", [1, pytest.param(2, marks=pytest.mark.slow)])
