@@ -280,6 +280,7 @@ class Hub:
     def let_go(self, client: ClientConnection, server: ServerConnection) -> None:
         """Have nothing more to do with a replica that has refused the client's batch: it is free when it is done."""
         server.dirty = server.dirty or bool(client.batch.effects)
+        self._introduce(client, server)
         if not server.closed:
             self._free(server)
 
@@ -304,6 +305,7 @@ class Hub:
         server.peer = None
         if client.batch.effects or client.pin is not None:
             server.dirty = True
+        self._introduce(client, server)
         if client.terminated and server.owed.count and not client.streams and not server.owed.copying:
             server.owner.reset(server)  # what was sent before Terminate is carried out, as PostgreSQL does
         elif server.owed.count or client.streams:
@@ -315,6 +317,14 @@ class Hub:
             server.owner.group.grow()
         else:
             self._free(server)
+
+    def _introduce(self, client: ClientConnection, server: ServerConnection) -> None:
+        """Note custom settings that the server may have met in a transaction that nobody reads back."""
+        effects, touched = client.batch.effects, client.batch.touched
+        names = {name for name in touched.all_names() if "." in name} if touched is not None else set()
+        if effects & (Effect.CODE | Effect.CUSTOM):
+            names |= self.databases.get(client.group.database).custom
+        server.meet(frozenset(names))
 
     @staticmethod
     def _free(server: ServerConnection) -> None:

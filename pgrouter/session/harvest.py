@@ -58,6 +58,10 @@ class Touched:
         """Whether all of these were touched."""
         return self.all_reset or all(name in self.names or name in self.local for name in names)
 
+    def all_names(self) -> set[str]:
+        """Give the names of all that was set or reset."""
+        return {*self.names, *self.local}
+
     def to_read(self, profile: Mapping[str, str]) -> set[str]:
         """Give the names to read back in a session that has set what `profile` says."""
         names = {*self.names, *(name for name in self.local if name not in profile)}

@@ -316,6 +316,28 @@ TEXTS = {
         0 set local app.b = 'x'
         1 select current_setting('app.b', true) is null
     """,
+    "a setting on a replica that its transaction has left": """
+        0 begin read only
+        0 set local app.a = 'x'
+        0 select count(*) from fz.t
+        0 select pg_current_wal_lsn() > '0/0'
+        0 commit
+        1 select current_setting('app.a', true)
+        1 select current_setting('app.a', true)
+        1 /* pgrouter: primary */ select current_setting('app.a', true)
+        0 select current_setting('app.a', true)
+        0 begin read only
+        0 set app.b = 'x'
+        0 select count(*) from fz.t
+        0 login:
+        1 select current_setting('app.b', true)
+        1 select current_setting('app.b', true)
+        0 begin
+        0 select fz.set_tenant('x')
+        0 login:
+        1 /* pgrouter: primary */ select current_setting('app.tenant', true)
+        1 select current_setting('app.tenant', true)
+    """,
     "an empty setting is not NULL": """
         0 set app.a = ''
         0 select current_setting('app.a', true) is null
