@@ -1,7 +1,7 @@
 # Every target sets itself up: scripts/bootstrap makes .venv on first use and leaves it alone while nothing changed.
 SHELL = /bin/sh
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-long oracle regress suites bench bench-failover bench-micro build check clean
+.PHONY: help demo test test-long oracle regress isolation fuzz-session suites bench bench-failover bench-micro build check clean
 
 PYTHON_IN_VENV = .venv/bin/python
 
@@ -13,7 +13,11 @@ help:
 	@echo 'make oracle             what the router gets wrong, by running PostgreSQL'\''s regression SQL on a primary and a standby'
 	@echo '                        (ORACLE="--only join plpgsql", ORACLE=--hand; reports in .oracle/report)'
 	@echo 'make regress            PostgreSQL'\''s regression files with psql, through the router and directly, compared'
-	@echo '                        (REGRESS="--interleaved 4 --pool 4", "--replicas", "--only join"; outputs in .oracle/regress)'
+	@echo '                        (REGRESS="--interleaved 4 --pool 4", "--replicas", "--contrib", "--only join"; outputs in .oracle/regress)'
+	@echo 'make isolation          PostgreSQL'\''s isolation specs, through the router and directly, compared'
+	@echo '                        (ISOLATION="--pool 4", "--replicas", "--only deadlock-hard"; outputs in .oracle/isolation)'
+	@echo 'make fuzz-session       half an hour of random sessions, through the router and directly, compared step by step'
+	@echo '                        (FUZZ="--minutes 5", FUZZ="--seed story7")'
 	@echo 'make bench              pgrouter beside PgBouncer, HAProxy, Pgpool-II and a bare relay on real servers (15 minutes)'
 	@echo '                        (BENCH=--quick, BENCH="--only simple rows --subjects relay pgrouter", BENCH=--help; docs/performance.md)'
 	@echo 'make bench-failover     leader changes of a real Patroni cluster under load, through all of them at the same time (9 minutes)'
@@ -40,6 +44,12 @@ oracle: build
 
 regress: build
 	@PYTHONPATH=tests $(PYTHON_IN_VENV) -m regress $(REGRESS)
+
+isolation: build
+	@PYTHONPATH=tests $(PYTHON_IN_VENV) -m isolation $(ISOLATION)
+
+fuzz-session: build
+	@PYTHONPATH=tests $(PYTHON_IN_VENV) -m session_fuzz $(FUZZ)
 
 bench: build
 	@$(PYTHON_IN_VENV) -m bench $(BENCH)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+from session_fuzz.sides import both_sides
 from support.router import RouterFactory
 
 import pgrouter
@@ -15,6 +16,8 @@ from pgrouter.demo.streaming import StreamingCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from session_fuzz.sides import Sides
 
 
 # A busy machine is no finding: what takes long is pytest-timeout's to say.
@@ -38,6 +41,13 @@ def streaming(_streaming_cluster: StreamingCluster) -> Iterator[StreamingCluster
     """Give a primary and two standbys; pg0 is the primary at the start of every test."""
     yield _streaming_cluster
     _streaming_cluster.heal()
+
+
+@pytest.fixture(scope="session")
+def sides() -> Iterator[Sides]:
+    """Give the two sides of tests/session_fuzz: stories are told on direct connections and through a router."""
+    with both_sides() as both:
+        yield both
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,7 @@ cdef class Group:
     cdef readonly object waiting_reads
     cdef readonly object waiting_logins
     cdef readonly object parameters
+    cdef dict of_cluster
     cdef public long long wait_us
     cdef readonly object departed
 

@@ -41,7 +41,7 @@ RESET_TIMEOUT_S = 15.0  # ROLLBACK and DISCARD ALL of a healthy server take a mi
 # Refusals that another try cannot mend: authentication (28), no such database (3D), no privilege (42501)
 FINAL_CLASSES = ("28", "3D", "42")
 
-# What differs between members and would only confuse a client of the cluster
+# What may differ between members and would only confuse a client of the cluster, until the primary says it
 CLUSTER_PARAMETERS = {"in_hot_standby": "off", "default_transaction_read_only": "off"}
 
 
@@ -70,6 +70,7 @@ class Group:
         self.sequences = False  # its clients ask for currval or lastval: no writer is to find another's values
         self.queued = False  # somebody may be waiting for a connection
         self.parameters = None
+        self.of_cluster = CLUSTER_PARAMETERS
         self.wait_us = 0
         self.departed = Totals()  # of members that have left
         self.apply(pools.view)
@@ -370,7 +371,10 @@ class Group:
 
     def welcome(self, server: ServerConnection) -> None:
         """A server has told its parameters: clients can be told theirs."""
-        parameters = tuple((name, CLUSTER_PARAMETERS.get(name, value)) for name, value in server.hello.parameters)
+        if server.owner is self.writer:
+            told = dict(server.hello.parameters)
+            self.of_cluster = {name: told.get(name, value) for name, value in CLUSTER_PARAMETERS.items()}
+        parameters = tuple((name, self.of_cluster.get(name, value)) for name, value in server.hello.parameters)
         self.outdated = False
         if parameters != self.parameters:  # the same object as long as they are the same: much is remembered by it
             self.parameters = parameters

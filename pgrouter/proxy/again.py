@@ -65,6 +65,7 @@ class Again:
     """The second run of a batch: why, where, and what is learned of it."""
 
     inside = False  # it belongs to a transaction that began before it
+    ends = False  # and ends that first
 
     def __init__(self, batch: bytes, reason: str, lost: MemberPool | None = None) -> None:
         self.batch = batch

@@ -98,6 +98,8 @@ class ClientConnection(Link):
                 used = self.swallow(pos, end)
             elif self.conversation is not None:
                 used = self.converse(buf, pos, end)
+                if used == pos and self.conversation is None:  # what it has left is ours
+                    continue
             elif self.server is not None and not self.server.held and not self.stopped():
                 if self.transaction is not None and self.may_move():
                     used = self.go_on(buf, pos, end)
@@ -276,7 +278,9 @@ class ClientConnection(Link):
         """Link a server that is free, or wait for one."""
         server: ServerConnection
         if self.batch.needs_own_server():
-            return self.take_own()
+            if self.second is None or not self.second.inside or self.has_own(self.wrote):
+                return self.take_own()
+            self.group.sequences = True  # its transaction goes on there: the server says that it has no values
         if self.second is not None:
             server = self.second.take(self)
         elif self.stale:
@@ -339,8 +343,9 @@ class ClientConnection(Link):
             return 0
         self.waiting = False
         if self.batch.needs_own_server() and not self.has_own(server):  # somebody else has written there meanwhile
-            self.group.give(server)
-            return self.on_refused(REFUSALS[NO_SEQUENCES])
+            if self.second is None or not self.second.inside:
+                self.group.give(server)
+                return self.on_refused(REFUSALS[NO_SEQUENCES])
         if self.batch.reads and self.batch.mixed and not self.is_fresh(server):  # its member has joined meanwhile
             self.group.give(server)
             self.second = None
@@ -489,7 +494,7 @@ class ClientConnection(Link):
         """A RESET goes back to the startup packet's values, which the server does not know."""
         if self.conversation is not None:
             return None
-        if self.batch.touched is None:  # no statement said so: code has set it, whatever the catalog tells of it
+        if self.batch.touched is None and not self.discards:  # no statement said so: code has set it, whatever the catalog tells of it
             self.batch.effects |= CODE
         return self.hub.parameter(self, body) if self.startup_profile.values else None
 

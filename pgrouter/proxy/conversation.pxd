@@ -7,6 +7,7 @@ cdef int UNKNOWN
 cdef class Conversation:
     cdef readonly ClientConnection client
     cdef unsigned int longest
+    cdef public bint leaves
 
     cpdef Py_ssize_t on_bytes(self, bytes data) except -1
     cpdef bint knows(self, int code) except -1

@@ -10,9 +10,10 @@ from pgrouter.errors import ProtocolViolation
 from pgrouter.protocol import codes
 from pgrouter.protocol.codes import MAX_MESSAGE
 from pgrouter.protocol.framing import UNKNOWN, copied, frontend_kind, length_at
+from pgrouter.proxy import move
 from pgrouter.proxy.client import ClientConnection
-from pgrouter.routing.statement import Tx
-from pgrouter.session.limbo import Limbo
+from pgrouter.routing.statement import Statement, Tx
+from pgrouter.session.limbo import LEFT, Limbo
 
 if TYPE_CHECKING:
     from pgrouter.errors import RouterError
@@ -24,12 +25,17 @@ _ENDINGS = {Tx.COMMIT: "COMMIT", Tx.ROLLBACK: "ROLLBACK"}
 _NAMELESS = b"\0\0"  # a Query, Parse or Bind of empty strings
 
 
+def _chains(statement: Statement) -> bool:
+    return statement.tx is Tx.INSIDE and statement.tag in ("COMMIT", "ROLLBACK")
+
+
 class Conversation:
     """Gets the client's bytes, and what the pool has to say, until it ends itself with `end`."""
 
     def __init__(self, client: ClientConnection) -> None:
         self.client = client
         self.longest = LONGEST
+        self.leaves = False  # it is over, and its last message is for what comes behind it
 
     def on_bytes(self, data: bytes) -> cython.Py_ssize_t:
         """Use whole messages of `data`; give how many bytes that were."""
@@ -59,6 +65,8 @@ class Conversation:
                 break
             else:
                 self.on_message(code, copied(data, used + 5, used + size))
+                if self.leaves:
+                    break
             used += here
             if end > used and self.client.poller.late():
                 self.client.put_off()
@@ -101,12 +109,16 @@ class LimboConversation(Conversation):
         self.limbo = Limbo(error, self, skipping=skipping, failed=failed)
 
     def on_message(self, code: cython.int, body: bytes) -> None:
-        """Refuse, or end the lost transaction."""
+        """Refuse, or end the lost transaction, and leave what is behind its end to a server."""
         if code == codes.TERMINATE:
             self.client.leave()
             return
         answer = self.limbo.on_message(code, body)
-        if answer:
+        if answer is LEFT:
+            self.leaves = True
+            if self.limbo.failed:
+                self.client.second = move.of_lost()
+        elif answer:
             self.client.send_bytes(answer)
         if self.limbo.over:
             self.end()
@@ -117,17 +129,27 @@ class LimboConversation(Conversation):
         return True
 
     def ends(self, code: int, body: bytes) -> str:
-        """Say how a Query, Parse, Bind or Describe's statement ends a transaction: COMMIT, ROLLBACK or ""."""
+        """Say how a Query, Parse, Bind or Describe begins by ending a transaction: COMMIT, ROLLBACK or ""."""
+        statement = self._class_of(code, body)
+        if statement is None or (statement.parts and code != codes.QUERY):  # the latter is a syntax error
+            return ""
+        first = statement.parts[0] if statement.parts else statement
+        return first.tag if _chains(first) else _ENDINGS.get(first.tx, "")
+
+    def goes_on(self, code: int, body: bytes) -> bool:
+        """Whether one that ends the transaction says more than that: another statement, or AND CHAIN."""
+        statement = self._class_of(code, body)
+        return bool(statement.parts) or _chains(statement)
+
+    def _class_of(self, code: int, body: bytes) -> Statement | None:
         statements = self.client.statements
         first, _, rest = body.partition(b"\0")
         if code == codes.BIND:
-            statement = statements.class_named(rest.partition(b"\0")[0])
-        elif code == codes.DESCRIBE:
-            statement = statements.class_named(first[1:])
-        else:
-            text = first if code == codes.QUERY else rest.partition(b"\0")[0]
-            statement = statements.cache.lookup_now(text, 0, len(text))
-        return _ENDINGS.get(statement.tx, "") if statement is not None else ""
+            return statements.class_named(rest.partition(b"\0")[0])
+        if code == codes.DESCRIBE:
+            return statements.class_named(first[1:])
+        text = first if code == codes.QUERY else rest.partition(b"\0")[0]
+        return statements.cache.lookup_now(text, 0, len(text), statements.unusual_strings)
 
     def define(self, body: bytes) -> bool:
         """Take a Parse that is answered here; False: there is a statement of that name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,10 +24,8 @@ if TYPE_CHECKING:
 
 _OF_RELATIONS = (Reason.WRITE, Reason.COPY, Reason.DDL, Reason.UNKNOWN_RELATION, Reason.WRITING_CTE, Reason.ROW_LOCK)
 MAX_CUSTOM = 1000  # names of custom settings that clients may teach
-
-
-# So long after the last look at a database what was prepared in it before is not shared with who comes
-UNWATCHED_S = 1.5
+FIRST_READING_S = 1.0  # so long a login waits for its database's catalog at most
+UNWATCHED_S = 1.5  # so long after the last look at a database what was prepared before is not shared with who comes
 
 
 class Database:
@@ -53,13 +51,18 @@ class Database:
         self._caches: dict[int, tuple[Catalog, StatementCache]] = {}  # by the identity of the catalog, kept alive here
         self._retired: Counter[str] = Counter()
         self.custom: set[str] = set(catalog(None).settings)  # names of custom settings in its code and its clients'
+        self.settled = False  # the catalog has been read once, or cannot be read
+        self.lasting = False  # code was made that may leave what no query tells, and it was not read since
 
     def adopt(self, catalog: ByRole) -> None:
         """Judge by this from now on: caches that were given out before are no longer the ones to use."""
         self._retired = self.counters()
         self._catalog = catalog
+        plain = catalog(None)
+        if plain.known or not plain.complete:
+            self.settled, self.lasting = True, False
         self._caches = {}
-        self.custom |= catalog(None).settings
+        self.custom |= plain.settings
         self.shared.renew()
 
     def statements(self, role: str | None) -> StatementCache:
@@ -82,6 +85,8 @@ class Database:
             code = int(Effect.CODE)
             if statement.effects & code:  # a precaution, as every table might have a trigger
                 return replace(statement, effects=statement.effects & ~code | int(Effect.MAYBE_CODE))
+        if self.lasting and statement.effects & Effect.CODE:
+            return replace(statement, effects=statement.effects | int(Effect.OTHER_STATE))
         return statement
 
     def counters(self) -> Counter[str]:
@@ -102,7 +107,7 @@ class Databases:
         self,
         routing: Routing,
         configured: Catalog,
-        on_use: Callable[[str], None] = lambda _name: None,
+        on_use: Callable[[str], None] | None = None,
         on_change: Callable[[str, bool], None] = lambda _name, _redefined: None,
     ) -> None:
         self.routing = routing
@@ -114,16 +119,42 @@ class Databases:
         self.late: Callable[[], bool] | None = None  # whether the round of events has taken its time
         self.reader: Reader | None = None  # who reads what would take too long
         self._databases: dict[str, Database] = {}
+        self._logins: deque[tuple[float, Database, Callable[[], object]]] = deque()
 
     def __iter__(self) -> Iterator[Database]:
         return iter(self._databases.values())
 
-    def changed(self, name: str, redefined: bool) -> None:  # noqa: FBT001  (a callback's)
+    def may_begin(self, name: str, now: float, then: Callable[[], object]) -> bool:
+        """Whether sessions of a database may begin; if not, `then` is called when its catalog was read, or soon.
+
+        Code that nobody has read could leave what nobody asks for.
+        """
+        database = self.get(name)
+        if database.settled or self.on_use is None:
+            return True
+        self._logins.append((now, database, then))
+        return False
+
+    def tick(self, now: float) -> None:
+        """Let sessions begin that have waited long enough, or for long enough."""
+        for _ in range(len(self._logins)):
+            since, database, then = self._logins.popleft()
+            if now - since > FIRST_READING_S:
+                database.settled = True  # it takes too long, for whatever reason
+            if database.settled:
+                then()
+            else:
+                self._logins.append((since, database, then))
+
+    def changed(self, name: str, redefined: bool, *, lasting: bool = False) -> None:  # noqa: FBT001  (a callback's)
         """See to it that texts are parsed anew and the catalog is read; `redefined`: what a known name does, maybe.
 
-        Not only when the catalog has been read: there may be a new table of an old name, and old plans do not fit it.
+        `lasting`: there is code that may leave what no query tells. Not only when the catalog has been read: there may
+        be a new table of an old name, and old plans do not fit it.
         """
-        self.get(name).shared.renew()
+        database = self.get(name)
+        database.lasting = database.lasting or lasting
+        database.shared.renew()
         self.on_change(name, redefined)
 
     def suspected(self, name: str) -> None:
@@ -153,5 +184,6 @@ class Databases:
             catalog = always(pending(self.configured))
             database = Database(name, self.routing, catalog, self.late, has_reader=self.reader is not None)
             self._databases[name] = database
-            self.on_use(name)
+            if self.on_use is not None:
+                self.on_use(name)
         return database

@@ -24,7 +24,7 @@ from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.conversation import LimboConversation
 from pgrouter.proxy.databases import UNWATCHED_S
 from pgrouter.proxy.loss import tell
-from pgrouter.proxy.session_sync import SessionSync
+from pgrouter.proxy.session_sync import IS_SUPERUSER, SessionSync
 from pgrouter.routing.policy import PLAIN, facts_of
 from pgrouter.routing.statement import Effect
 from pgrouter.server.connection import ServerConnection
@@ -191,6 +191,7 @@ class Hub:
         """Judge the statements of a database by this catalog from now on."""
         self.databases.get(name).adopt(catalog)
         self.senses = {}
+        self.databases.tick(self.pools.poller.now)
         for client in self._clients_of(name):
             sense: Sense = self.sense(client)
             client.statements.enter(sense.statements, sense.shared)
@@ -215,9 +216,14 @@ class Hub:
     def parameter(self, client: ClientConnection, body: bytes) -> bytes | None:
         """See a server's ParameterStatus; b"" keeps it from the client: its RESET means the startup packet's value."""
         name, value = messages.read_parameter_status(body)
-        if client.resets and name.lower() in self._reset(client):
+        key = name.lower()
+        if client.resets and key in self._reset(client):
             return b""
-        client.told[name.lower()] = value
+        if client.batch.effects & Effect.CODE and (name, value) in client.group.parameters:
+            if key in dict(client.startup_profile.values):
+                self.sync.hush(client, name, value)  # a RESET in code, maybe
+                return b""
+        client.told[key] = value
         return None
 
     def restored(self, client: ClientConnection) -> bytes:
@@ -236,7 +242,12 @@ class Hub:
         touched = client.batch.touched
         if client.batch.effects & Effect.DISCARD and (client.server is None or client.server.discarded):
             return startup
-        return {name: value for name, value in startup.items() if touched is not None and touched.resets(name)}
+        if touched is None:
+            return {}
+        acts = touched.resets("role") or touched.resets("session_authorization")
+        return {
+            name: value for name, value in startup.items() if touched.resets(name) or (acts and name == IS_SUPERUSER)
+        }
 
     # -- trouble
 
@@ -246,8 +257,8 @@ class Hub:
         if error.closes_client or client.group.parameters is None:
             client.violation(error)
         else:
-            inside = client.second is not None and client.second.inside  # a transaction, which is lost
-            client.second = None
+            second, client.second = client.second, None
+            inside = second is not None and second.inside and not second.ends  # a transaction, which is lost
             client.conversation = LimboConversation(client, error, failed=inside)
 
     def server_lost(self, client: ClientConnection, server: ServerConnection, error: RouterError) -> None:
@@ -273,6 +284,7 @@ class Hub:
     def let_go(self, client: ClientConnection, server: ServerConnection) -> None:
         """Have nothing more to do with a replica that has refused the client's batch: it is free when it is done."""
         server.dirty = server.dirty or bool(client.batch.effects)
+        self._introduce(client, server)
         if not server.closed:
             self._free(server)
 
@@ -281,6 +293,7 @@ class Hub:
         known = self.clients.pop(client.client_id, None) is not None
         self.logging_in.pop(client.client_id, None)
         self.idle_limits.pop(client.client_id, None)
+        self.sync.hushed.pop(client.client_id, None)
         if client.group is not None:
             client.group.forget(client)
         client.statements.forget()
@@ -297,6 +310,7 @@ class Hub:
         server.changed = None
         if client.batch.effects or client.pin is not None:
             server.dirty = True
+        self._introduce(client, server)
         if client.terminated and server.owed.count and not client.streams and not server.owed.copying:
             server.owner.reset(server)  # what was sent before Terminate is carried out, as PostgreSQL does
         elif server.owed.count or client.streams:
@@ -309,6 +323,14 @@ class Hub:
         else:
             self._free(server)
 
+    def _introduce(self, client: ClientConnection, server: ServerConnection) -> None:
+        """Note custom settings that the server may have met in a transaction that nobody reads back."""
+        effects, touched = client.batch.effects, client.batch.touched
+        names = {name for name in touched.all_names() if "." in name} if touched is not None else set()
+        if effects & (Effect.CODE | Effect.CUSTOM):
+            names |= self.databases.get(client.group.database).custom
+        server.meet(frozenset(names))
+
     @staticmethod
     def _free(server: ServerConnection) -> None:
         if server.owed.count or server.status != IDLE or not server.at_sync:
@@ -317,7 +339,8 @@ class Hub:
             server.owner.group.give(server)
 
     def tick(self, now: float) -> None:
-        """End logins that take too long."""
+        """End logins that take too long, and let others go on."""
+        self.databases.tick(now)
         limit_s = self.settings.pool.login_timeout_s
         for client in [c for c in self.logging_in.values() if now - c.since > limit_s]:
             client.violation(

@@ -25,6 +25,6 @@ cdef class Login(Conversation):
     cdef int begin(self, Application application) except -1
     cdef int authenticate(self, tuple answer) except -1
     cdef int authenticated(self, ClientIdentity identity) except -1
-    cdef int settle(self) except -1
+    cpdef int settle(self) except -1
     cdef int welcome(self) except -1
     cdef int say(self, bytes data) except -1

@@ -40,6 +40,7 @@ from pgrouter.proxy.application import Application
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.conversation import Conversation
 from pgrouter.proxy.hub import ClientInfo, Sense
+from pgrouter.proxy.session_sync import IS_SUPERUSER
 from pgrouter.session.settings import CALM, spelled, timers, transition
 
 if TYPE_CHECKING:
@@ -222,7 +223,10 @@ class Login(Conversation):
         self._fail(error)
 
     def settle(self) -> int:
-        """Have the settings checked by a server, if nobody has done that yet."""
+        """Have the settings checked by a server, if nobody has done that yet, once the catalog is known."""
+        client: ClientConnection = self.client
+        if client.closed or not self.hub.databases.may_begin(client.group.database, client.poller.now, self.settle):
+            return 0
         if self.client.profile.reported is not None:
             return self.welcome()
         server = self.client.group.take(not self.by_primary)
@@ -291,7 +295,10 @@ class Login(Conversation):
 
     def _reportable(self) -> list[str]:
         known = {name.lower() for name, _ in self.client.group.parameters}
-        return [name for name, _ in self.client.profile.values if name in known]
+        names = [name for name, _ in self.client.profile.values]
+        if "role" in names or "session_authorization" in names:
+            names.append(IS_SUPERUSER)
+        return [name for name in names if name in known]
 
     def _reported(self, known: dict[str, str]) -> list[tuple[str, str]]:
         # PostgreSQL reports only some settings, by their proper spelling (DateStyle); the packet may spell otherwise.

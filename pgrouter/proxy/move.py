@@ -60,6 +60,7 @@ class Transaction:
         self.said: list[bytes] = []
         self.before = 0  # how much was said before the batch at hand
         self.alone = True  # that batch has one statement at most
+        self.ends = False  # and begins with the end of the transaction
         self.snapshot = False  # something was read
         self.movable: bool | None = None  # although; None: the replica must be asked
         self.why = NOT_REPEATABLE  # else
@@ -70,16 +71,13 @@ class Transaction:
     def note(self, asked: Asked, *, failed: bool) -> None:
         """Follow a batch that goes to the replica; `failed`: the transaction has, before."""
         self.before, self.alone = len(self.said), asked.alone
-        said = asked.said
+        self.ends = bool(asked.needs & Needs.ENDS)
         if asked.needs & Needs.AFRESH:
             self.snapshot = False
             self.movable = None
             if asked.needs & Needs.ENDS:
                 self.said, self.before, self.known = [], 0, True
-            elif failed:  # COMMIT AND CHAIN rolls back, where PostgreSQL has seen the error
-                said = [b"ROLLBACK AND CHAIN"]
-                self.known = self.known and asked.alone
-        self.said += said
+        self.said += asked.said
         if asked.needs & Needs.SNAPSHOT:
             if not self.snapshot and not failed:
                 self.said.append(_READS)
@@ -97,6 +95,9 @@ class Transaction:
 
     def course(self, asked: Asked, *, failed: bool) -> int:  # noqa: PLR0911 (a table of cases)
         """Say what to do with the next batch."""
+        if failed and asked.needs & Needs.AFRESH and not asked.needs & Needs.ENDS:
+            self.said = [b"BEGIN"]  # COMMIT AND CHAIN: of a transaction that has failed the next one has no modes
+            return MOVES
         if not asked.needs & Needs.PRIMARY:
             return STAYS
         if failed and not asked.needs & (Needs.ENDS | Needs.REPEAT):
@@ -131,9 +132,10 @@ class Move(Again):
 
     inside = True
 
-    def __init__(self, said: list[bytes], batch: bytes = b"", *, failed: bool = False) -> None:
+    def __init__(self, said: list[bytes], batch: bytes = b"", *, ends: bool = False, failed: bool = False) -> None:
         super().__init__(batch, "")
         self.said = said
+        self.ends = ends  # the batch begins with the end of the transaction
         self.failed_before = failed
 
     def route(self, client: ClientConnection) -> None:
@@ -224,7 +226,7 @@ def course(client: ClientConnection, batch: bytes, whole: bool) -> int:  # noqa:
         )  # fmt: skip
         transaction.note(asked, failed=failed)
     elif course == MOVES:
-        client.move(Move(transaction.said, failed=failed))
+        client.move(Move(transaction.said, ends=bool(asked.needs & Needs.ENDS), failed=failed))
     elif course == ASKS:
         server.collector = []
         server.held = True
@@ -244,7 +246,12 @@ def answered(client: ClientConnection, server: ServerConnection) -> None:
         transaction.answered(server.status)
 
 
+def of_lost() -> Move:
+    """Begin a Query with the end of a transaction that was lost with its server, and has failed: another one fails."""
+    return Move([b"BEGIN"], ends=True, failed=True)
+
+
 def refused(client: ClientConnection, batch: bytes) -> Move:
     """Go on at the primary with a batch that the replica has refused, the first one that reads."""
     transaction: Transaction = client.transaction
-    return Move(transaction.said[: transaction.before], batch)
+    return Move(transaction.said[: transaction.before], batch, ends=transaction.ends)

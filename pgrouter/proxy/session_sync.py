@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 IDLE = ord("I")
 
 _ANY_CODE = Effect.CODE | Effect.MAYBE_CODE
+IS_SUPERUSER = "is_superuser"  # hangs on who acts
 _SETS = ("SET", "RESET", "DISCARD ALL", "COMMIT", "ROLLBACK")
 _OUTSIDE = (Tx.NONE, Tx.COMMIT, Tx.ROLLBACK)
 
@@ -52,6 +53,7 @@ class SessionSync:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
+        self.hushed: dict[object, dict[str, str]] = {}  # by client, ParameterStatus that code has caused
 
     # -- before a transaction
 
@@ -130,18 +132,22 @@ class SessionSync:
         batch = client.batch
         effects = batch.effects
         batch.effects = 0
+        names = set()
         if server.discarded:  # not merely asked for: it is refused inside a transaction
+            names = client.profile.custom  # which are there still, empty
             self._discarded(client, server)
         if effects & Effect.DEALLOCATE:
             forget_shared(server)
             server.dirty = True
         self._spread(client, effects)
+        if effects & Effect.MAKES and effects & Effect.CODE:  # and maybe has run it
+            effects |= Effect.OTHER_STATE
         if effects & Effect.OTHER_STATE:
             server.doomed = True  # nothing takes that away: it is nobody else's
             self.keep(client, server, client.state | Effect.OTHER_STATE)
         everything = bool(effects & _ANY_CODE)
         state = _to_ask(client.state, effects)
-        names = self._names(client, effects)
+        names = names | self._names(client, effects)
         if not (state or names or everything):
             batch.settled()
             return
@@ -154,7 +160,8 @@ class SessionSync:
     def _spread(self, client: ClientConnection, effects: int) -> None:
         """Tell others what the transaction means for them."""
         if effects & Effect.DDL and not effects & Effect.TEMP:
-            self.hub.databases.changed(client.group.database, bool(effects & Effect.REDEFINES))
+            lasting = bool(effects & Effect.MAKES)
+            self.hub.databases.changed(client.group.database, bool(effects & Effect.REDEFINES), lasting=lasting)
         elif effects & Effect.CODE:
             self.hub.databases.suspected(client.group.database)
         if effects & Effect.DEFAULTS:
@@ -208,6 +215,7 @@ class SessionSync:
         client.settled()
         self.keep(client, server, client.state & ~answer.state | answer.left())
         self._follow(client, server, touched, answer)
+        self._tell(client)
         client.end_link()
         client.take_up()
 
@@ -228,6 +236,24 @@ class SessionSync:
         server.profile = profiles.of(server_values)
         server.meet(server.profile.custom)
         self.hub.learn(client)
+
+    def hush(self, client: ClientConnection, name: str, value: str) -> None:
+        """Keep from a client what code has set to the server's default: if it was a RESET, that is another value."""
+        self.hushed.setdefault(client.client_id, {})[name] = value
+
+    def _tell(self, client: ClientConnection) -> None:
+        """Tell the client what has become of settings of which it was kept from hearing."""
+        hushed = self.hushed.pop(client.client_id, {})
+        if not hushed:
+            return
+        now = dict(client.profile.values)
+        begun = {name.lower(): value for name, value in client.startup_profile.reported or ()}
+        for name, value in hushed.items():
+            key = name.lower()
+            final = value if now.get(key) == value else begun.get(key, value)
+            if client.told.get(key, begun.get(key)) != final:
+                client.told[key] = final
+                client.send_bytes(messages.parameter_status(name, final))
 
 
 def _to_ask(before: int, effects: int) -> int:

@@ -50,8 +50,11 @@ def run(body: Body, catalog: Catalog, examine: Callable[[str, Node, Findings], S
         found = Findings(catalog, body.variables)
         kind, content = next(iter(query.items()))
         statement = examine(kind, content, found)
-        if statement.effects:
-            ran.leave(in_code(statement.effects), statement.through or _said(statement))
+        effects = statement.effects
+        if statement.settings and all(setting.is_local for setting in statement.settings):
+            effects &= ~Effect.SETTINGS
+        if effects:
+            ran.leave(in_code(effects), statement.through or _said(statement))
         if statement.draws:
             ran.effects |= Effect.DRAWS
         _settings(statement, ran)

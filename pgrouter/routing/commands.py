@@ -167,12 +167,16 @@ def _create_function(node: Node, found: Findings) -> Statement:
     )
     language = language_of(node)
     custom = _function_settings(node)
+    lasting = True
     if language in ("sql", "plpgsql"):
         body = read_function(node, language, found.catalog.type_numbers, found.catalog.columns)
-        custom |= run(body, found.catalog, examine).custom
+        ran = run(body, found.catalog, examine)
+        custom |= ran.custom
+        lasting = bool(ran.effects & Effect.OTHER_STATE)
     return replace(
-        statement, literal_sensitive=True, custom=tuple(dict.fromkeys((*statement.custom, *sorted(custom))))
-    )
+        statement, literal_sensitive=True, custom=tuple(dict.fromkeys((*statement.custom, *sorted(custom)))),
+        effects=statement.effects | (int(Effect.MAKES) if lasting else 0),
+    )  # fmt: skip
 
 
 def _function_settings(node: Node) -> set[str]:

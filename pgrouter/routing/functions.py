@@ -12,7 +12,7 @@ _ASKED = int(
     | Effect.DISCARD | Effect.DEALLOCATE | Effect.UNLISTEN | Effect.RELEASES | Effect.CODE
 )  # fmt: skip
 _SPREADING = int(Effect.OTHER_STATE | Effect.SEQUENCES | Effect.DRAWS | Effect.CUSTOM)
-_DDL = int(Effect.DDL | Effect.REDEFINES)
+_DDL = int(Effect.DDL | Effect.REDEFINES | Effect.MAKES)
 
 STATE = int(Effect.CODE | Effect.OTHER_STATE)
 CODE, TEMP = int(Effect.CODE), int(Effect.TEMP)

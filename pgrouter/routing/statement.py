@@ -50,7 +50,8 @@ class Effect(IntFlag):
     CUSTOM = 262144  # runs code that sets a custom setting for its transaction: '' is left where NULL was
     DRAWS = 524288  # of code: takes values from sequences; no statement has it, see `Statement.draws`
     DEFAULTS = 1048576  # changes what new sessions begin with
-    MAYBE_CODE = 2097152  # writes to a relation of which nobody knows (yet) what code that runs
+    MAKES = 2097152  # makes code that may leave what no query tells
+    MAYBE_CODE = 4194304  # writes to a relation of which nobody knows (yet) what code that runs
 
 
 class Tx(IntEnum):

@@ -137,7 +137,8 @@ def _set_transaction(tx: Tx) -> Statement:
 
 
 def _setting(setting: Setting, tag: str) -> Statement:
-    effects = Effect.NONE if setting.is_local else Effect.SETTINGS
+    # A custom one is there afterwards, too, if it was not before
+    effects = Effect.NONE if setting.is_local and "." not in setting.name else Effect.SETTINGS
     if setting.name == "search_path" and "pg_temp" in (setting.value or ""):
         effects |= Effect.TEMP  # a look at the path makes the temporary schema, which a standby cannot
     touched = (setting, NO_ROLE) if setting.name == "session_authorization" else (setting,)

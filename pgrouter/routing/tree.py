@@ -15,6 +15,7 @@ from pgrouter.routing.catalog import ANY_NAME
 from pgrouter.routing.extensions import ANYTHING
 from pgrouter.routing.functions import (
     effects_of_builtin,
+    in_code,
     is_builtin,
     is_session_setting,
     is_system_relation,
@@ -149,6 +150,8 @@ def _set_config(node: Node, found: Findings) -> None:
         return
     if local and isinstance(name, str):
         found.settings.append(Setting(name.lower(), value if isinstance(value, str) else "", is_local=True))
+        if "." in name:  # it is there afterwards, too, if it was not before
+            found.effects |= Effect.SETTINGS
     elif local:
         found.effects |= Effect.CUSTOM
     if local:
@@ -191,7 +194,7 @@ def _embedded(node: Node, name: str, found: Findings) -> bool:
     for query in queries:
         inner = type(found)(found.catalog)
         walk(query, inner)
-        found.leave(inner.effects, inner.cause)
+        found.leave(in_code(inner.effects), inner.cause or name)  # what it sets is not the statement's own
         found.states += inner.states
         found.custom |= inner.custom
         found.functions |= inner.functions

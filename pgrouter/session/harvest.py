@@ -28,10 +28,11 @@ class Reading(NamedTuple):
 class Touched:
     """Names that a transaction may have set, each with whether the last word on it was RESET."""
 
-    __slots__ = ("all_reset", "names")
+    __slots__ = ("all_reset", "local", "names")
 
     def __init__(self) -> None:
         self.names: dict[str, bool] = {}
+        self.local: set[str] = set()  # custom ones set for the transaction only: afterwards they are as before, or ""
         self.all_reset = False
 
     def note(self, settings: Iterable[Setting]) -> None:
@@ -40,6 +41,8 @@ class Touched:
             if setting.name == ALL:
                 self.all_reset = True
                 self.names = dict.fromkeys(self.names, True)
+            elif setting.is_local and setting.value is not None and "." in setting.name:
+                self.local.add(setting.name.lower())
             else:
                 self.names[setting.name.lower()] = setting.value is None
 
@@ -53,11 +56,16 @@ class Touched:
 
     def covers(self, names: Iterable[str]) -> bool:
         """Whether all of these were touched."""
-        return self.all_reset or all(name in self.names for name in names)
+        return self.all_reset or all(name in self.names or name in self.local for name in names)
+
+    def all_names(self) -> set[str]:
+        """Give the names of all that was set or reset."""
+        return {*self.names, *self.local}
 
     def to_read(self, profile: Mapping[str, str]) -> set[str]:
         """Give the names to read back in a session that has set what `profile` says."""
-        return {*self.names, *profile} if self.all_reset else {*self.names}
+        names = {*self.names, *(name for name in self.local if name not in profile)}
+        return {*names, *profile} if self.all_reset else names
 
 
 def follow(

@@ -6,6 +6,10 @@ ROLLBACK or COMMIT is refused with 25P02, so that the rest of its transaction ca
 
 A COMMIT that is answered with an error ends the transaction all the same, as in PostgreSQL (a deferred constraint that
 fails): drivers expect that, and do not send a ROLLBACK behind it.
+
+What comes behind the end of the transaction, in the same Query or before the same Sync, is a server's to answer. It is
+left to one (`LEFT`); a Query that begins with the end and goes on is left as a whole, and so is AND CHAIN: what follows
+a transaction that has failed has no modes of it.
 """
 
 from __future__ import annotations
@@ -28,12 +32,17 @@ _DONE = {codes.PARSE: messages.PARSE_COMPLETE, codes.BIND: messages.BIND_COMPLET
 _EXTENDED = frozenset({codes.PARSE, codes.BIND, codes.DESCRIBE, codes.EXECUTE, codes.CLOSE})
 _STATEMENT = b"S"
 
+LEFT = None  # the answer to what is a server's to answer
+
 
 class Statements(Protocol):
     """The session's prepared statements, which it has with or without a server."""
 
     def ends(self, code: int, body: bytes) -> str:
-        """Say how a Query, Parse, Bind or Describe's statement ends a transaction: COMMIT, ROLLBACK or ""."""
+        """Say how a Query, Parse, Bind or Describe begins by ending a transaction: COMMIT, ROLLBACK or ""."""
+
+    def goes_on(self, code: int, body: bytes) -> bool:
+        """Whether one that ends the transaction says more than that: another statement, or AND CHAIN."""
 
     def define(self, body: bytes) -> bool:
         """Take a Parse that is answered here; False: there is a statement of that name."""
@@ -46,7 +55,7 @@ class Limbo:
     """A session without a server, fed with the client's messages until `over`.
 
     `error` is what the next statement gets (None: it has been sent); `skipping`: nothing is answered before a Sync;
-    `failed`: a transaction was lost.
+    `failed`: a transaction was lost; `ended`: it was ended by the batch at hand, which may go on.
     """
 
     def __init__(
@@ -55,12 +64,15 @@ class Limbo:
         self.error = error
         self.skipping = skipping
         self.failed = failed
+        self.ended = False
         self.over = False
         self._statements = statements
         self._portal = ""  # how the statement that was bound last ends the transaction
 
-    def on_message(self, code: int, body: bytes) -> bytes:
-        """Give the answer to one frontend message."""
+    def on_message(self, code: int, body: bytes) -> bytes | None:
+        """Give the answer to one frontend message; LEFT: the session needs a server, beginning with this message."""
+        if self.ended and code not in (codes.CLOSE, codes.SYNC, codes.FLUSH):
+            return self._leave()
         if code in (codes.QUERY, codes.FUNCTION_CALL) and not self.skipping:
             return self._simple(code, body)
         if code == codes.SYNC:
@@ -73,17 +85,29 @@ class Limbo:
             return messages.CLOSE_COMPLETE
         return self._extended(code, body)
 
-    def _simple(self, code: int, body: bytes) -> bytes:
+    def _simple(self, code: int, body: bytes) -> bytes | None:
         ending = self._statements.ends(code, body) if self.failed and code == codes.QUERY else ""
-        if ending:
-            return self._end(ending) + self._ready()
-        return self._refusal() + self._ready()
+        if not ending:
+            return self._refusal() + self._ready()
+        answer = self._end(ending)
+        if answer is _ROLLED_BACK and self._statements.goes_on(code, body):
+            self.failed = True
+            return self._leave()
+        return answer + self._ready()
 
-    def _extended(self, code: int, body: bytes) -> bytes:
+    def _leave(self) -> None:
+        self.over = True
+        return LEFT
+
+    def _extended(self, code: int, body: bytes) -> bytes | None:
         of_statement = code == codes.DESCRIBE and body[:1] == _STATEMENT
         ending = self._portal
         if code in (codes.PARSE, codes.BIND) or of_statement:
             ending = self._statements.ends(code, body) if self.failed else ""
+            if ending and self._statements.goes_on(code, body):
+                if self.error is None:
+                    return self._leave()
+                ending = ""
         if code == codes.BIND:
             self._portal = ending
         if not ending:
@@ -97,7 +121,8 @@ class Limbo:
         if code == codes.EXECUTE:
             self._portal = ""
             answer = self._end(ending)
-            self.skipping = answer is not _ROLLED_BACK
+            self.ended = answer is _ROLLED_BACK
+            self.skipping = not self.ended
             return answer
         return _DONE[code]
 
@@ -113,6 +138,7 @@ class Limbo:
 
     def _ready(self) -> bytes:
         self._portal = ""  # ends with the (implicit) transaction
+        self.ended = False
         self.over = not self.failed and self.error is None
         return messages.READY_FAILED if self.failed else messages.READY_IDLE
 

@@ -18,7 +18,8 @@ PACKAGE = "postgresql-{major}"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 APT_SOURCES = f"deb-src [signed-by={KEYRING}] http://deb.debian.org/debian {{release}} main\n"
 WANTED = re.compile(
-    r"[^/]+/(src/test/regress/(sql|data|[a-z]*_schedule)|contrib/[^/]+/(sql|data|Makefile)|src/pl/plpgsql/src/(sql|data))(/|$)"
+    r"[^/]+/(src/test/regress/(sql|data|[a-z]*_schedule)|contrib/[^/]+/(sql|data|Makefile)|src/pl/plpgsql/src/(sql|data)"
+    r"|src/test/isolation/(specs|[a-z]*_schedule))(/|$)"
 )
 
 
@@ -40,7 +41,7 @@ def find(cache: Path, major: int) -> Path:
     if told := os.environ.get("PGROUTER_PG_SOURCE"):
         return Path(told)
     place = cache / f"source{major}"
-    if not place.exists():
+    if not (place / "src/test/isolation").exists():
         unpack(download(cache / "download", PACKAGE.format(major=major)), place)
     return place
 
@@ -82,6 +83,7 @@ def unpack(archive: Path, place: Path) -> None:
             if WANTED.match(member.name):
                 member.name = member.name.partition("/")[2]
                 tar.extract(member, making, filter="data")
+    shutil.rmtree(place, ignore_errors=True)  # of a time when less was wanted
     making.rename(place)
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pgrouter.demo.streaming import StreamingCluster
 
 
-def setting(name: str, value: str | None = None) -> SimpleNamespace:
-    return SimpleNamespace(name=name, value=value)
+def setting(name: str, value: str | None = None, *, is_local: bool = False) -> SimpleNamespace:
+    return SimpleNamespace(name=name, value=value, is_local=is_local)
 
 
 def touched(*settings: SimpleNamespace) -> Touched:
@@ -54,6 +54,14 @@ def test_the_profile_follows(  # noqa: PLR0917  (a row of the table)
 ) -> None:
     reading = Reading(row[0] or "", row[1], is_default=row[2] == "t")
     assert follow(touched(setting(row[0], word)), [reading], (before, before), startup) == (client, server)
+
+
+def test_a_custom_setting_of_a_transaction_is_asked_for_until_it_is_there() -> None:
+    noted = touched(setting("App.a", SET, is_local=True), setting("work_mem", SET, is_local=True))
+    assert noted.to_read({}) == {"app.a", "work_mem"}
+    assert noted.to_read({"app.a": ""}) == {"work_mem"}
+    assert noted.covers({"app.a"})
+    assert not noted.has_resets()
 
 
 def test_reset_all_asks_for_all_that_was_set() -> None:

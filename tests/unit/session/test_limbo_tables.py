@@ -11,7 +11,9 @@ from pgrouter.protocol import codes, messages
 from pgrouter.session.limbo import Limbo, after_loss
 
 LOST = ServerLost("gone")
-ENDINGS = {b"rollback": "ROLLBACK", b"commit": "COMMIT"}
+ENDINGS = {b"rollback": "ROLLBACK", b"commit": "COMMIT", b"rollback; insert": "ROLLBACK", b"commit; insert": "COMMIT",
+           b"commit and chain": "COMMIT"}  # fmt: skip
+LEFT = "a server's"
 
 QUERY, SYNC, FLUSH = codes.QUERY, codes.SYNC, codes.FLUSH
 PARSE, BIND, DESCRIBE, EXECUTE, CLOSE = codes.PARSE, codes.BIND, codes.DESCRIBE, codes.EXECUTE, codes.CLOSE
@@ -29,6 +31,10 @@ class Statements:
             return self.known.get(words[1] if code == BIND else words[0][1:], "")
         return ENDINGS.get(words[0] if code == QUERY else words[1], "")
 
+    def goes_on(self, code: int, body: bytes) -> bool:
+        words = body.split(b"\0")
+        return code in (QUERY, PARSE) and b" " in words[0 if code == QUERY else 1]
+
     def define(self, body: bytes) -> bool:
         name, text = body.split(b"\0")[:2]
         if name and name in self.known:
@@ -41,8 +47,10 @@ class Statements:
             self.known.pop(body[1:-1], None)
 
 
-def told(answer: bytes) -> str:
+def told(answer: bytes | None) -> str:
     """Write messages down: types, with SQLSTATEs and transaction states."""
+    if answer is None:
+        return LEFT
     words, at = [], 0
     while at < len(answer):
         size = 1 + int.from_bytes(answer[at + 1 : at + 5], "big")
@@ -157,9 +165,29 @@ STORIES = {
         {"error": None, "failed": True},
         [(BOUND_R, "2", False), (S, "ZE", False), (DONE, "E25P02", False), (S, "ZE", False), (q(b"commit"), "CROLLBACK ZI", True)],
     ),
-    "what comes behind the end in its batch is refused": (
-        {"error": None, "failed": True},
-        [(BOUND_R, "2", False), (DONE, "CROLLBACK", False), (p(b"select 1"), "E25P02", False), (BOUND, "", False), (S, "ZI", True)],
+    "what comes behind the end in its batch is a server's": (
+        {"error": None, "failed": True}, [(BOUND_R, "2", False), (DONE, "CROLLBACK", False), (p(b"select 1"), LEFT, True)],
+    ),
+    "the same statement once more": (
+        {"error": None, "failed": True}, [(BOUND_R, "2", False), (DONE, "CROLLBACK", False), (DONE, LEFT, True)],
+    ),
+    "a Query behind the end in a batch": (
+        {"error": None, "failed": True}, [(BOUND_R, "2", False), (DONE, "CROLLBACK", False), (q(b"select 1"), LEFT, True)],
+    ),
+    "Close and Flush behind the end need no server": (
+        {"error": LOST, "failed": True},
+        [(BOUND_R, "2", False), (DONE, "CROLLBACK", False), (H, "", False), ((CLOSE, b"P\0"), "3", False), (S, "ZI", True)],
+    ),
+    "a Query that goes on behind the end is a server's as a whole": (
+        {"error": None, "failed": True}, [(q(b"select 1"), "E25P02 ZE", False), (q(b"rollback; insert"), LEFT, True)],
+    ),
+    "a COMMIT that hears of the loss ends its Query": (
+        {"error": LOST, "failed": True}, [(q(b"commit; insert"), "E08006 ZI", True)],
+    ),
+    "AND CHAIN": ({"error": None, "failed": True}, [(q(b"commit and chain"), LEFT, True)]),
+    "AND CHAIN in the extended protocol": ({"error": None, "failed": True}, [(p(b"commit and chain"), LEFT, True)]),
+    "AND CHAIN of what nobody has heard to be lost": (
+        {"error": LOST, "failed": True}, [(p(b"commit and chain"), "E08006", False), (S, "ZE", False)],
     ),
     "anything else in the extended protocol": (
         {"error": None, "failed": True},

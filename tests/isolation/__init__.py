@@ -1,0 +1,1 @@
+"""`make isolation`: PostgreSQL's isolation specs through the router and directly, compared."""

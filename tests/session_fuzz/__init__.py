@@ -1,0 +1,1 @@
+"""`make fuzz-session`: random sessions through the router and directly, step by step, and what differs."""
