@@ -494,7 +494,7 @@ class ClientConnection(Link):
         """A RESET goes back to the startup packet's values, which the server does not know."""
         if self.conversation is not None:
             return None
-        if self.batch.touched is None and not self.discards:  # no statement said so: code has set it, whatever the catalog tells of it
+        if self.batch.touched is None and not self.discards:  # so code has set it, whatever the catalog tells
             self.batch.effects |= CODE
         return self.hub.parameter(self, body) if self.startup_profile.values else None
 
