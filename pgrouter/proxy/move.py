@@ -96,8 +96,9 @@ class Transaction:
     def course(self, asked: Asked, *, failed: bool) -> int:  # noqa: PLR0911 (a table of cases)
         """Say what to do with the next batch."""
         if failed and asked.needs & Needs.AFRESH and not asked.needs & Needs.ENDS:
-            self.said = [b"BEGIN"]  # COMMIT AND CHAIN: of a transaction that has failed the next one has no modes
-            return MOVES
+            if not self.known:
+                self.said = [b"BEGIN"]
+            return MOVES  # COMMIT AND CHAIN: the next one has no modes of a transaction that has failed
         if not asked.needs & Needs.PRIMARY:
             return STAYS
         if failed and not asked.needs & (Needs.ENDS | Needs.REPEAT):

@@ -457,7 +457,7 @@ def test_a_statement_tells_the_custom_settings_that_it_brings_along(
 def test_set_config_for_a_transaction_is_set_local(known: Catalog) -> None:
     statement = classify("SELECT set_config('app.x', 'y', true), set_config('app.z', $1, true)", known)
     assert statement.settings == (Setting("app.x", "y", is_local=True), Setting("app.z", "", is_local=True))
-    assert statement.effects == 0
+    assert statement.effects == Effect.SETTINGS  # they are there afterwards, empty
 
 
 def test_it_is_told_through_what(known: Catalog) -> None:
