@@ -16,6 +16,7 @@ from pgrouter.protocol.requests import PARSE as R_PARSE
 from pgrouter.protocol.requests import SKIP
 from pgrouter.protocol.requests import SYNC as R_SYNC
 from pgrouter.routing.statement import Target
+from pgrouter.server.states import ASKING
 
 if TYPE_CHECKING:
     from pgrouter.net.gather import Gather
@@ -81,7 +82,7 @@ def _give(client: ClientConnection, names: list[bytes], out: Gather, *, stays: b
 
 def forget_shared(server: ServerConnection) -> None:
     """Have the server hold nothing that clients share: SQL may have taken some of it away."""
-    server.held = True
+    server.held = ASKING
     server.send_bytes(_close_shared(server))
     server.sync()
 

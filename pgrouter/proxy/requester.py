@@ -43,6 +43,7 @@ from pgrouter.proxy.statements import FOLLOWS, ClientStatements
 from pgrouter.routing.statement import Effect
 from pgrouter.server.connection import ServerConnection
 from pgrouter.server.peer import Peer
+from pgrouter.server.states import WAITING
 from pgrouter.session.pins import INSTEAD, NO_SEQUENCES
 from pgrouter.session.settings import CALM, transition
 
@@ -65,7 +66,7 @@ class Requester(Peer):
         self.wrote = None  # the server that wrote for it last
         self.knows = False  # what the server remembers of sequences is nobody else's
         self.takes_over = False  # or will not be, when it has forgotten
-        self.asked = False  # something was sent since the link or the last ReadyForQuery with nothing owed
+        self.asked = False  # something of its own was sent since the link or the last ReadyForQuery with nothing owed
         self.portals = {}  # to which a DEALLOCATE or SET is bound
         self.deallocating = None  # one that has been sent and not been answered
         self.open_batch = False  # frames were sent since the last Sync, Query or FunctionCall
@@ -81,7 +82,6 @@ class Requester(Peer):
         owed: Outstanding = server.owed
         if code == BIND or code == EXECUTE or code == QUERY or code == FUNCTION_CALL:
             server.executed = True
-        self.asked = True
         continues: cython.bint = self.open_batch
         if code == QUERY and continues:  # behind an error in it, nobody will hear of the Query
             self.statements.closes_unnamed = True
@@ -120,7 +120,7 @@ class Requester(Peer):
         if waits and not owed.skipping:
             if code == EXECUTE:
                 out.add_bytes(messages.FLUSH)
-            server.held = True
+            server.held = WAITING
             return 2
         return 1
 
@@ -199,8 +199,8 @@ class Requester(Peer):
             self.refuse(code, NO_SEQUENCES, False, out)
             return True
         if effects & NAMES:
-            if code == QUERY and self.server.owed.count and not continues:  # maybe in a transaction that has failed
-                self.server.held = True
+            if code == QUERY and self.asked and self.server.owed.count and not continues:  # maybe it will be refused
+                self.server.held = WAITING
                 return True
             if runs:
                 present(self, statement, out, code == QUERY, continues)
