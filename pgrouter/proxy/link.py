@@ -221,7 +221,7 @@ class Link(Requester):
                 return self.put_off()
             self.put_aside = True
             self.pause()
-            self.hub.databases.reader.read(self.statements.cache, text, self)
+            self.hub.databases.reader.read(self.statements.cache, bytes(text), self)
         return 0
 
     def must_hold(self, code: cython.int, buf, pos: cython.Py_ssize_t) -> cython.bint:

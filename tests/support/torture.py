@@ -343,6 +343,8 @@ def written(code: str, body: bytes) -> str:
             return f"{code} FATAL {fields['C']}"
         if fields.get("C") == "25006":  # a standby says it in other words
             return f"{code} {fields['S']} {fields['C']}"
+        if fields.get("C") == "25P02":  # maybe of what was put in front of the client's message
+            fields = {key: fields[key] for key in fields.keys() - {"L", "R"}}
         if fields.get("R") == "CopyGetData":  # what is put in front of the client's message is refused in its place
             fields.pop("M")
         return f"{code} " + " ".join(f"{key}={value!r}" for key, value in fields.items())
