@@ -479,7 +479,7 @@ class ClientConnection(Link):
         return False
 
     def on_deallocated(self) -> int:
-        """Forget what a DEALLOCATE has taken away."""
+        """Forget what a DEALLOCATE or DISCARD ALL has taken away."""
         if self.deallocating is not None:
             self.statements.deallocated(self.deallocating, self.server)
             self.deallocating = None

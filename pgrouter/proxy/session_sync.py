@@ -168,8 +168,6 @@ class SessionSync:
 
     def _discarded(self, client: ClientConnection, server: ServerConnection) -> None:
         server.discarded = False
-        client.statements.forget_named()
-        server.prepared.clear()
         server.profile = self.hub.profiles.empty
         client.profile = client.startup_profile
         self.keep(client, server, 0)

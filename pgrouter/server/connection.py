@@ -247,7 +247,8 @@ class ServerConnection(Dialled):
         if code == COMMAND_COMPLETE and self.peer is not None and self.peer.discards:
             if copied(buf, pos + 5, stop) == DISCARDED:
                 self.discarded = True
-                self.dirty = self.dirty or self.owed.count > 2  # what is behind it is not discarded
+                self.dirty = self.dirty or self.owed.front() != QUERY  # what may come behind it is not discarded
+                self.peer.on_deallocated()
             elif copied(buf, pos + 5, pos + 5 + len(DEALLOCATED)) == DEALLOCATED:
                 self.peer.on_deallocated()
         elif code == ERROR_RESPONSE:

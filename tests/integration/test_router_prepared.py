@@ -321,6 +321,17 @@ BATCHES = {
     "of what is not there, behind a SET": query("set work_mem = '7MB'") + query("deallocate nothing"),
     "of all, behind a SET": query("set datestyle = 'German'") + query("deallocate all") + bind("one") + SYNC,
     "a look behind a SET": query("set work_mem = '7MB'") + query("select name from pg_prepared_statements order by 1"),
+    "DISCARD ALL executed, and a name parsed again": bind("discard") + EXECUTE + parse("select 'new'", "one")
+        + bind("one") + EXECUTE + SYNC,
+    "DISCARD ALL executed, and a name bound": bind("discard") + EXECUTE + bind("one") + EXECUTE + SYNC,
+    "DISCARD ALL executed, and a SET behind it": parse("set work_mem = '9MB'") + bind("discard") + EXECUTE + bind()
+        + EXECUTE + SYNC,
+    "DISCARD ALL of a Query": query("set work_mem = '7MB'") + query("discard all") + bind("one") + EXECUTE + SYNC,
+    "DISCARD ALL that is refused": query("begin") + query("discard all") + query("rollback") + bind("one") + EXECUTE
+        + SYNC,
+    "EXECUTE of a DEALLOCATE ALL": query("execute \"all\"") + bind("one") + EXECUTE + SYNC,
+    "EXECUTE of a DEALLOCATE": query("execute name") + parse("select 'new'", "one") + bind("one") + EXECUTE + SYNC,
+    "a Query in a batch that was not ended": parse("select 'new'", "new") + query("deallocate new"),
     "a Parse in a transaction that has failed":
         query("begin; select 1/0") + parse("select 'new'", "new") + SYNC + query("rollback"),
     "a Parse in a transaction that will have failed":

@@ -5,17 +5,15 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from support.rawclient import Message, RawClient, message
-
 from pgrouter.demo.postgres import ServerOptions
+from support.rawclient import Message, RawClient, message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import ExitStack
 
-    from support.router import Router
-
     from pgrouter.demo.streaming import StreamingCluster
+    from support.router import Router
 
 TRUST = ServerOptions(hba=("host all postgres 127.0.0.1/32 trust",))
 DATABASES = ("direct", "routed")
