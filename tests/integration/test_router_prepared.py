@@ -329,7 +329,7 @@ BATCHES = {
     "DISCARD ALL of a Query": query("set work_mem = '7MB'") + query("discard all") + bind("one") + EXECUTE + SYNC,
     "DISCARD ALL that is refused": query("begin") + query("discard all") + query("rollback") + bind("one") + EXECUTE
         + SYNC,
-    "EXECUTE of a DEALLOCATE ALL": query("execute \"all\"") + bind("one") + EXECUTE + SYNC,
+    "EXECUTE of a DEALLOCATE ALL": query('execute "all"') + bind("one") + EXECUTE + SYNC,
     "EXECUTE of a DEALLOCATE": query("execute name") + parse("select 'new'", "one") + bind("one") + EXECUTE + SYNC,
     "a Query in a batch that was not ended": parse("select 'new'", "new") + query("deallocate new"),
     "a Parse in a transaction that has failed":
