@@ -145,7 +145,9 @@ def changed(client: ClientConnection, server: ServerConnection) -> Again | None:
     if not client.elsewhere or client.again < 0 or client.batch.begins or client.conversation is not None:
         return None
     client.hub.log(client, logging.DEBUG, f"runs again on the primary: another description by {server!r}")
-    return Again(_kept(client, server), REFUSED)
+    again = client.moved(_kept(client, server)) or Again(_kept(client, server), REFUSED)
+    again.reason = REFUSED
+    return again
 
 
 def renew_changed(client: ClientConnection, rest: bytes) -> None:

@@ -21,7 +21,8 @@ from pgrouter.session.pins import refusal_of
 
 DATABASE = int(Effect.DATABASE)
 DEALLOCATE = int(Effect.DEALLOCATE)
-DEALLOCATIONS = ("DEALLOCATE", "DEALLOCATE ALL")
+DEALLOCATIONS = ("DEALLOCATE", "DEALLOCATE ALL", "DISCARD ALL")
+DEFERRED = (*DEALLOCATIONS, "EXECUTE")  # which may be of a statement that is one
 DISCARD = int(Effect.DISCARD)
 OBJECTS = int(Effect.DDL | Effect.TEMP)  # what names stand for may be something else afterwards
 UNUSUAL = int(Effect.INSTEAD | Effect.NAMES)
@@ -223,9 +224,9 @@ class Batch:
             self.unusual = True
         if refusal == 0 and (code == BIND or code == QUERY):  # only what is bound will be executed
             self.note(statement)
-            if statement.tag in DEALLOCATIONS or (code == BIND and statement.settings):
+            if statement.tag in DEFERRED or (code == BIND and statement.settings):
                 self.defers = True
-            elif statement.settings:
+            if code == QUERY and statement.settings:
                 self.touch(statement.settings)
         return refusal
 

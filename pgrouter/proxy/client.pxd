@@ -12,7 +12,7 @@ cdef int BIND, EXECUTE, FLUSH, FUNCTION_CALL, PARSE, QUERY, SYNC
 cdef Py_ssize_t MAX_SMALL_MESSAGE
 cdef int COPY, ENDS_BATCH, LAST, UNKNOWN, LATER, PART
 cdef Py_ssize_t MUCH
-cdef int IDLE
+cdef int IDLE, WAITING
 cdef int CODE
 
 @cython.final
@@ -35,6 +35,7 @@ cdef class ClientConnection(Link):
     cdef public int state
     cdef public object transaction
     cdef public bint can_move
+    cdef Py_ssize_t stays
     cdef readonly object client_id
     cdef public object key
     cdef public object info
@@ -60,6 +61,7 @@ cdef class ClientConnection(Link):
     cdef bint has_own(self, ServerConnection server) except -1
     cdef bint may_move(self) except -1
     cdef Py_ssize_t go_on(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
+    cdef Py_ssize_t stay(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t at) except -1
     cdef Py_ssize_t end_of_batch(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -2
     cdef Py_ssize_t refuse_batch(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t at) except -1
     cpdef int move(self, object second) except -1

@@ -39,6 +39,7 @@ from pgrouter.proxy.link import AHEAD, MAX_BATCH, Link, bad_frame
 from pgrouter.routing.cache import LATER
 from pgrouter.routing.statement import Effect, Reason
 from pgrouter.server.connection import ServerConnection
+from pgrouter.server.states import WAITING
 from pgrouter.session.consistency import EVENTUAL, SESSION
 from pgrouter.session.pins import NO_SEQUENCES, OLD_PLAN_ROUTINE, REFUSALS
 
@@ -77,6 +78,7 @@ class ClientConnection(Link):
         self.state = 0  # Effect flags of what it has there
         self.transaction = None  # the one that it has on a replica, see `proxy.move`
         self.can_move = False  # what the replica refuses of it can be had from the primary
+        self.stays = 0  # bytes of its batch at hand that may go to the replica and wait
         self.client_id = next(_ids)
         self.key = b""
         self.address = None  # host and port, as accept() gave them
@@ -434,7 +436,7 @@ class ClientConnection(Link):
         """Run the batch again, if a replica has refused it or a plan is too old."""
         if self.second is not None:
             self.second.failed(sqlstate)
-        elif (self.again > 0 or (self.server.held and self.again == 0)) and self.conversation is None:
+        elif (self.again > 0 or (self.server.held == WAITING and self.again == 0)) and self.conversation is None:
             self.second = again.refused(self, self.server, sqlstate, routine)
             if self.second is not None:
                 return True
@@ -467,7 +469,7 @@ class ClientConnection(Link):
     def on_changed(self, shared: object, known: bytes) -> cython.bint:
         """There was DDL: refuse what waits for the description, run it on the primary, or have a statement apart."""
         self.statements.outdated()
-        if self.server.held:
+        if self.server.held == WAITING:
             self.second = again.changed(self, self.server)
             return self.second is not None
         self.server.changed = None
@@ -484,7 +486,7 @@ class ClientConnection(Link):
         return False
 
     def on_deallocated(self) -> int:
-        """Forget what a DEALLOCATE has taken away."""
+        """Forget what a DEALLOCATE or DISCARD ALL has taken away."""
         if self.deallocating is not None:
             self.statements.deallocated(self.deallocating, self.server)
             self.deallocating = None
@@ -553,6 +555,7 @@ class ClientConnection(Link):
         """The server is gone: say what is lost, and stay where PostgreSQL's session could."""
         server: ServerConnection = self.server
         self.server = None
+        self.stays = 0
         self.idle_at = self.poller.now
         if self.batch.writes and not self.reading:
             self.note_write()
@@ -591,6 +594,8 @@ class ClientConnection(Link):
         server: ServerConnection = self.server
         if self.body_left:
             return self.forward(buf, pos, min(end, pos + self.body_left))
+        if self.stays:
+            return self.stay(buf, pos, min(end, pos + self.stays))
         if server.owed.copying:
             return self.forward(buf, pos, end)
         at: cython.Py_ssize_t = self.end_of_batch(buf, pos, end)
@@ -615,7 +620,13 @@ class ClientConnection(Link):
             self.again = 0
             self.elsewhere = True
             self.repeats = False
-        return self.forward(buf, pos, at)
+        return self.stay(buf, pos, at)
+
+    def stay(self, buf, pos: cython.Py_ssize_t, at: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Forward what may go to the replica: of what has to wait, that is not asked again."""
+        used: cython.Py_ssize_t = self.forward(buf, pos, at)
+        self.stays = max(0, at - used) if self.server is not None and self.transaction is not None else 0
+        return used
 
     def end_of_batch(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Give where the batch at pos ends: behind `end` if it is too long to be kept, at pos if more bytes are needed.
@@ -661,6 +672,7 @@ class ClientConnection(Link):
         server.peer = None
         self.server = None
         self.transaction = None
+        self.stays = 0
         self.second = second
         self.batch.moved()
         self.hub.let_go(self, server)
@@ -675,6 +687,7 @@ class ClientConnection(Link):
         self.again = -1
         self.transaction = None
         self.can_move = False
+        self.stays = 0
         if self.second.inside:
             self.batch.moved()
         else:

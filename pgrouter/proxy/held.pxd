@@ -5,7 +5,7 @@ from pgrouter.session.prepared cimport SharedStatement
 
 cdef int CLOSE, DESCRIBE, PARSE
 cdef int CHECK, CHECK_UNNAMED, FORWARD, SKIP, OURS, THEIRS
-cdef int R_CLOSE, R_PARSE, R_REFUSED, OLD_PLAN
+cdef int R_CLOSE, R_PARSE, R_REFUSED, OLD_PLAN, WAITING
 
 cdef class HeldStatements(StatementNames):
     cdef public Py_ssize_t limit

@@ -24,6 +24,7 @@ from pgrouter.protocol.requests import REFUSED as R_REFUSED
 from pgrouter.proxy.names import StatementNames
 from pgrouter.proxy.unnamed import UNSEEN
 from pgrouter.server.connection import ServerConnection
+from pgrouter.server.states import WAITING
 from pgrouter.session.pins import INSTEAD, OLD_PLAN
 from pgrouter.session.prepared import VARIES, SharedStatement, with_types
 
@@ -120,7 +121,7 @@ class HeldStatements(StatementNames):
         if not waits or server.owed.skipping:  # behind an error it is ignored
             return True
         out.add_bytes(messages.FLUSH)
-        server.held = True
+        server.held = WAITING
         return False
 
     def refuse_unless_held(self, server: ServerConnection, out: Gather) -> cython.bint:
@@ -128,7 +129,7 @@ class HeldStatements(StatementNames):
 
         False: it has not said yet what the statement looks like there.
         """
-        if server.held:
+        if server.held == WAITING:
             return False
         server.owed.push(R_REFUSED, FORWARD, OLD_PLAN)
         out.add_bytes(_REFUSED)
@@ -192,7 +193,7 @@ class HeldStatements(StatementNames):
             server.owed.push_check(CHECK_UNNAMED, SKIP, OURS)
             out.add_bytes(_DESCRIBE_UNNAMED)
             out.add_bytes(messages.FLUSH)
-            server.held = True
+            server.held = WAITING
         elif self.unnamed_parse is not None:
             server.owed.push(R_PARSE, SKIP)
             out.add_bytes(self.unnamed_parse)

@@ -6,7 +6,7 @@ from pgrouter.proxy.batch cimport Batch
 from pgrouter.proxy.requester cimport Requester
 from pgrouter.server.connection cimport ServerConnection
 
-cdef int BIND, COPY_DATA, FLUSH, FUNCTION_CALL, PARSE, QUERY, SYNC, TERMINATE
+cdef int BIND, CLOSE, COPY_DATA, FLUSH, FUNCTION_CALL, PARSE, QUERY, SYNC, TERMINATE
 cdef int COPY, LATER, UNKNOWN
 cdef int FORWARD
 cdef int R_QUERY, R_FUNCTION

@@ -15,7 +15,7 @@ from pgrouter.errors import ProtocolViolation, RouterError
 from pgrouter.net.gather import Gather
 from pgrouter.net.poller import Poller
 from pgrouter.protocol import messages
-from pgrouter.protocol.codes import BIND, COPY_DATA, FLUSH, FUNCTION_CALL, IDLE, PARSE, QUERY, SYNC, TERMINATE
+from pgrouter.protocol.codes import BIND, CLOSE, COPY_DATA, FLUSH, FUNCTION_CALL, IDLE, PARSE, QUERY, SYNC, TERMINATE
 from pgrouter.protocol.framing import COPY, UNKNOWN, frontend_kind, impossible
 from pgrouter.protocol.requests import FORWARD
 from pgrouter.protocol.requests import FUNCTION as R_FUNCTION
@@ -148,6 +148,7 @@ class Link(Requester):
                 if server.owed.count and not self.open_batch and not server.owed.copying:
                     break  # the answers come first
                 server.send_gathered(out)
+                server.at_sync = server.at_sync and server.owed.count == 0
                 self.leave()
                 return end
             if stop > end and end - pos == 5:
@@ -171,6 +172,7 @@ class Link(Requester):
             done = self.request(code, buf, pos, stop, out)
             if done:
                 pos = stop
+                self.asked = True
             if done != 1:  # the server has to say something first
                 break
         self.examined = self.examined - pos if self.examined > pos else 0
@@ -219,14 +221,15 @@ class Link(Requester):
                 return self.put_off()
             self.put_aside = True
             self.pause()
-            self.hub.databases.reader.read(self.statements.cache, text, self)
+            self.hub.databases.reader.read(self.statements.cache, bytes(text), self)
         return 0
 
     def must_hold(self, code: cython.int, buf, pos: cython.Py_ssize_t) -> cython.bint:
         """Whether the batch that begins here must wait until the server has answered all before it.
 
         What is linked to a replica was routed there; what comes after its transaction may be a write. The same goes for
-        a server that may not be written to now. And a name whose Parse may have failed can only then be parsed again.
+        a server that may not be written to now. What a name stands for that was parsed or closed before is only then
+        known, and so is whether a transaction has failed, where the router answers a Parse or Close by itself.
         """
         server: ServerConnection = self.server
         batch: Batch = self.batch
@@ -239,7 +242,9 @@ class Link(Requester):
                 return True
         if (self.reading or server.fenced) and (server.status == IDLE or batch.ends):
             return True
-        return self.statements.may_come_back() or (code == PARSE and len(self.statements.unconfirmed) > 0)
+        if self.statements.may_come_back() or (code != QUERY and len(self.statements.unconfirmed) > 0):
+            return True
+        return (code == CLOSE or (code == PARSE and buf[pos + 5] != 0)) and (server.status != IDLE or batch.begins)
 
     def stream_body(
         self,
@@ -257,6 +262,7 @@ class Link(Requester):
         """
         server: ServerConnection = self.server
         server.executed = True
+        self.asked = True
         if code == QUERY or code == FUNCTION_CALL:
             if code == QUERY:
                 server.unnamed = None

@@ -51,7 +51,7 @@ def tell(client: ClientConnection, server: ServerConnection, error: RouterError)
     answer, said, skipping = after_loss(
         owed, told, failed=lost, skipping=server.owed.skipping, over=client.batch.over
     )  # fmt: skip
-    begun = client.open_batch and (client.again != 0 or not server.held)  # else its first message waits, and will come
+    begun = client.open_batch and client.asked  # else its first message waits, and will come
     if not any(expected for _, expected in owed) and server.executed and begun:  # flushed, and lost before its Sync
         answer, said, skipping = messages.error_response(told), True, True
     if answer:

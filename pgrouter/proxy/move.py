@@ -19,6 +19,7 @@ from pgrouter.protocol.requests import SKIP
 from pgrouter.proxy.again import Again, split
 from pgrouter.routing.read_only import Needs, needs, parts_of
 from pgrouter.routing.statement import Reason, Statement, Target
+from pgrouter.server.states import ASKING
 from pgrouter.session.pins import INSTEAD, NOT_REPEATABLE, OPEN_CURSOR, SNAPSHOT
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ def course(client: ClientConnection, batch: bytes, whole: bool) -> int:  # noqa:
         client.move(Move(transaction.said, ends=bool(asked.needs & Needs.ENDS), failed=failed))
     elif course == ASKS:
         server.collector = []
-        server.held = True
+        server.held = ASKING
         server.inject(_QUESTION)
     return course
 

@@ -140,7 +140,7 @@ class StatementNames(UnnamedStatement):
         return self.forget_unnamed()
 
     def deallocated(self, statement, server: ServerConnection) -> int:
-        """A DEALLOCATE was carried out: what it names is gone, here and on the server, or all of it."""
+        """A DEALLOCATE or DISCARD ALL was carried out: what it names is gone, here and on the server, or all of it."""
         if statement.tag == "DEALLOCATE":
             server.presented = frozenset(server.presented).difference((statement.cause.encode(),))
             return self.discard(statement.cause.encode())

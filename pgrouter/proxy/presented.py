@@ -16,6 +16,7 @@ from pgrouter.protocol.requests import PARSE as R_PARSE
 from pgrouter.protocol.requests import SKIP
 from pgrouter.protocol.requests import SYNC as R_SYNC
 from pgrouter.routing.statement import Target
+from pgrouter.server.states import ASKING
 
 if TYPE_CHECKING:
     from pgrouter.net.gather import Gather
@@ -36,15 +37,20 @@ def named_by(statement: Statement, named: dict) -> list[bytes]:
     return list(named)
 
 
-def present(client: ClientConnection, statement: Statement, out: Gather, simple: bool, continues: bool) -> None:  # noqa: FBT001 (called from C)
+def present(client: ClientConnection, statement: Statement, out: Gather, simple: bool) -> None:  # noqa: FBT001 (from C)
     """Put in front what a statement about prepared statements will look for.
 
-    `simple`: it is a Query's; `continues`: it is not the first of its batch.
+    `simple`: it is a Query's.
     """
     server, named = client.server, client.prepared
-    if server.status == FAILED_TRANSACTION or (simple and continues):
-        return  # it is refused; or nothing can be put in front without ending what is open
+    if server.status == FAILED_TRANSACTION or server.owed.skipping:
+        return  # it is refused, or not read
+    if simple and server.executed and not server.at_sync:
+        return  # nothing can be put in front without ending what is open
     names = named_by(statement, named)
+    inner = client.statements.class_named(names[0]) if statement.tag == "EXECUTE" and names else None
+    if inner is not None and inner.tag in BY_NAME:
+        names += [name for name in named_by(inner, named) if name not in names]
     closed = _close_presented(client, statement)
     out.add_bytes(closed)
     if statement.tag not in BY_NAME:
@@ -81,7 +87,7 @@ def _give(client: ClientConnection, names: list[bytes], out: Gather, *, stays: b
 
 def forget_shared(server: ServerConnection) -> None:
     """Have the server hold nothing that clients share: SQL may have taken some of it away."""
-    server.held = True
+    server.held = ASKING
     server.send_bytes(_close_shared(server))
     server.sync()
 

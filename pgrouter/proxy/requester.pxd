@@ -12,6 +12,7 @@ cdef int COPY
 cdef int FORWARD, SKIP
 cdef int R_QUERY, R_FUNCTION, R_EXECUTE, R_SYNC, R_COPY_END, R_REFUSED, R_REFUSED_QUERY
 cdef int NAMES, NO_SEQUENCES, REPLACED, SEQUENCES
+cdef int WAITING
 
 cdef class Requester(Peer):
     cdef readonly Batch batch
@@ -20,7 +21,7 @@ cdef class Requester(Peer):
     cdef public object profile
     cdef bint knows
     cdef bint takes_over
-    cdef bint asked
+    cdef readonly bint asked
     cdef readonly bint open_batch
     cdef dict portals
     cdef readonly object deallocating

@@ -36,13 +36,14 @@ from pgrouter.protocol.requests import QUERY as R_QUERY
 from pgrouter.protocol.requests import REFUSED as R_REFUSED
 from pgrouter.protocol.requests import REFUSED_QUERY as R_REFUSED_QUERY
 from pgrouter.protocol.requests import SYNC as R_SYNC
-from pgrouter.proxy.batch import DEALLOCATIONS, Batch
+from pgrouter.proxy.batch import DEALLOCATIONS, DEFERRED, Batch
 from pgrouter.proxy.explain import explained
 from pgrouter.proxy.presented import present, present_for_description
 from pgrouter.proxy.statements import FOLLOWS, ClientStatements
 from pgrouter.routing.statement import Effect
 from pgrouter.server.connection import ServerConnection
 from pgrouter.server.peer import Peer
+from pgrouter.server.states import WAITING
 from pgrouter.session.pins import INSTEAD, NO_SEQUENCES
 from pgrouter.session.settings import CALM, transition
 
@@ -65,8 +66,8 @@ class Requester(Peer):
         self.wrote = None  # the server that wrote for it last
         self.knows = False  # what the server remembers of sequences is nobody else's
         self.takes_over = False  # or will not be, when it has forgotten
-        self.asked = False  # something was sent since the link or the last ReadyForQuery with nothing owed
-        self.portals = {}  # to which a DEALLOCATE or SET is bound
+        self.asked = False  # something of its own was sent since the link or the last ReadyForQuery with nothing owed
+        self.portals = {}  # to which a DEALLOCATE, DISCARD ALL or SET is bound
         self.deallocating = None  # one that has been sent and not been answered
         self.open_batch = False  # frames were sent since the last Sync, Query or FunctionCall
 
@@ -79,22 +80,22 @@ class Requester(Peer):
         """
         server: ServerConnection = self.server
         owed: Outstanding = server.owed
-        if code == BIND or code == EXECUTE or code == QUERY or code == FUNCTION_CALL:
+        if code == BIND or code == EXECUTE or code == FUNCTION_CALL:
             server.executed = True
-        self.asked = True
         continues: cython.bint = self.open_batch
         if code == QUERY and continues:  # behind an error in it, nobody will hear of the Query
             self.statements.closes_unnamed = True
-        if code != FLUSH and frontend_kind(code) != COPY:
-            self.open_batch = code != SYNC and code != QUERY and code != FUNCTION_CALL
         waits: cython.bint = False
         if self.batch.defers and (code == QUERY or code == BIND or code == EXECUTE):
             waits = self.deferred(code, buf, pos, stop)
         if self.batch.unusual and (code == QUERY or code == PARSE or code == BIND or code == DESCRIBE):
             if self.request_unusual(code, buf, pos, stop, out, continues):
                 return not server.held
+        if code != FLUSH and frontend_kind(code) != COPY:
+            self.open_batch = code != SYNC and code != QUERY and code != FUNCTION_CALL
         if code == QUERY:
             server.queries += 1
+            server.executed = True
             server.unnamed = None  # a simple Query ends the unnamed statement
             owed.push(R_QUERY, FORWARD, self.statements.define_unnamed(None))
         elif code == SYNC:
@@ -120,16 +121,16 @@ class Requester(Peer):
         if waits and not owed.skipping:
             if code == EXECUTE:
                 out.add_bytes(messages.FLUSH)
-            server.held = True
+            server.held = WAITING
             return 2
         return 1
 
     def deferred(
         self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t
     ) -> cython.bint:
-        """Act on a DEALLOCATE or SET when it is executed: a portal may never be, or not in the order of the Binds.
+        """Act on a DEALLOCATE, DISCARD ALL or SET when it is executed: a portal may never be, or in another order.
 
-        Gives whether it is a DEALLOCATE: what names stand for behind it is known when it has been answered.
+        Gives whether it is no SET: what names stand for behind it is known when it has been answered.
         """
         statement = self.statements.class_of(code, buf, pos, stop) if code != EXECUTE else None
         portal = b"" if code == QUERY else copied(buf, pos + 5, max(pos + 5, end_of_string(buf, pos + 5, stop)))
@@ -138,7 +139,7 @@ class Requester(Peer):
         elif statement is FOLLOWS:
             statement = None
         if code == BIND:
-            if statement is not None and (statement.tag in DEALLOCATIONS or statement.settings):
+            if statement is not None and (statement.tag in DEFERRED or statement.settings):
                 self.portals[portal] = statement
             else:
                 self.portals.pop(portal, None)
@@ -146,6 +147,8 @@ class Requester(Peer):
         if code == EXECUTE and statement is not None and statement.settings:
             self.batch.touch(statement.settings)
             self.resets = self.batch.resets
+        if statement is not None and statement.tag == "EXECUTE":
+            statement = self.statements.class_named(statement.cause.encode()) if statement.cause else None
         if statement is None or statement.tag not in DEALLOCATIONS:
             return False
         self.deallocating = statement
@@ -199,11 +202,14 @@ class Requester(Peer):
             self.refuse(code, NO_SEQUENCES, False, out)
             return True
         if effects & NAMES:
-            if code == QUERY and self.server.owed.count and not continues:  # maybe in a transaction that has failed
-                self.server.held = True
+            owed: Outstanding = self.server.owed
+            if code == QUERY and self.asked and owed.count > owed.fakes:  # maybe it will be refused, or not be read
+                if continues:
+                    out.add_bytes(messages.FLUSH)
+                self.server.held = WAITING
                 return True
             if runs:
-                present(self, statement, out, code == QUERY, continues)
+                present(self, statement, out, code == QUERY)
             else:
                 present_for_description(self, statement, out)
         return False

@@ -16,6 +16,7 @@ from pgrouter.protocol import codes, messages
 from pgrouter.proxy.again import REFUSED, Again, first_batch, only_statement
 from pgrouter.proxy.presented import forget_shared
 from pgrouter.routing.statement import Effect, Target, Tx
+from pgrouter.server.states import ASKING
 from pgrouter.session import harvest, remains
 from pgrouter.session.readback import Readback
 from pgrouter.session.settings import is_certain, transition
@@ -83,7 +84,7 @@ class SessionSync:
     @staticmethod
     def _ask(server: ServerConnection, question: Applied | Readback) -> None:
         server.collector = question
-        server.held = True
+        server.held = ASKING
         server.inject(question.message)
 
     def heard(self, client: ClientConnection, server: ServerConnection) -> None:
@@ -181,8 +182,6 @@ class SessionSync:
 
     def _discarded(self, client: ClientConnection, server: ServerConnection) -> None:
         server.discarded = False
-        client.statements.forget_named()
-        server.prepared.clear()
         server.profile = self.hub.profiles.empty
         client.profile = client.startup_profile
         self.keep(client, server, 0)

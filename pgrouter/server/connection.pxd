@@ -16,7 +16,7 @@ cdef int NO_DATA, PARAMETER_DESCRIPTION, ROW_DESCRIPTION
 cdef int COMMAND_COMPLETE, COPY_DATA, DATA_ROW, ERROR_RESPONSE, NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS, READY_FOR_QUERY
 cdef int FORWARD, SKIP, FAKE, OUT_OF_SYNC
 cdef int QUERY, SYNC, PARSE, PARSE_NAMED, CLOSE, CHECK, CHECK_UNNAMED
-cdef int IDLE, RESETTING
+cdef int IDLE, RESETTING, PASSES, ASKING, WAITING
 cdef unsigned int MAX_MESSAGE
 cdef Py_ssize_t ROOM, WHOLE
 
@@ -27,7 +27,7 @@ cdef class ServerConnection(Dialled):
     cdef readonly int status
     cdef public bint at_sync
     cdef public bint executed
-    cdef public bint held
+    cdef public int held
     cdef public bint fenced
     cdef bint body_forward
     cdef Py_ssize_t body_left

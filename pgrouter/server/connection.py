@@ -49,7 +49,7 @@ from pgrouter.protocol.requests import (
     SYNC,
 )
 from pgrouter.server.dialled import WHOLE, Dialled
-from pgrouter.server.states import RESETTING
+from pgrouter.server.states import ASKING, PASSES, RESETTING, WAITING
 from pgrouter.session.pins import ANSWERS
 from pgrouter.session.prepared import PREFIX, SharedStatement, description
 
@@ -83,7 +83,7 @@ class ServerConnection(Dialled):
         self.body_forward = False
         self.at_sync = True  # the last request was answered with ReadyForQuery
         self.executed = False  # since then something was bound or executed: a transaction may be open
-        self.held = False  # we ask something ourselves, for the client: it may not send meanwhile
+        self.held = PASSES  # or why its client's next message does not
         self.presented = ()  # names of the client's own under which it has got statements, see `proxy.presented`
         self.fenced = False  # no transaction may begin here: its member was written to and now is not, but may be again
         self.discarded = False  # a DISCARD ALL of the client was carried out
@@ -216,7 +216,7 @@ class ServerConnection(Dialled):
             if self.owed.count == 0:
                 self.at_sync = True
                 self.executed = False
-                self.held = False
+                self.held = PASSES
                 self.query_s += self.poller.now - self.asked_at
             elif self.status == IDLE:
                 self.xact_at = self.poller.now
@@ -247,7 +247,8 @@ class ServerConnection(Dialled):
         if code == COMMAND_COMPLETE and self.peer is not None and self.peer.discards:
             if copied(buf, pos + 5, stop) == DISCARDED:
                 self.discarded = True
-                self.dirty = self.dirty or self.owed.count > 2  # what is behind it is not discarded
+                self.dirty = self.dirty or self.owed.front() != QUERY  # what may come behind it is not discarded
+                self.peer.on_deallocated()
             elif copied(buf, pos + 5, pos + 5 + len(DEALLOCATED)) == DEALLOCATED:
                 self.peer.on_deallocated()
         elif code == ERROR_RESPONSE:
@@ -384,8 +385,8 @@ class ServerConnection(Dialled):
             elif self.state == RESETTING:
                 self.owner.server_free(self)
         elif peer is not None and self.owed.count == 0:
-            if self.held:  # it has told what the client's next message waits for
-                self.held = False
+            if self.held == WAITING:  # it has told what the client's next message waits for
+                self.held = PASSES
                 peer.on_waiting()
             elif not self.owed.skipping and not self.executed and self.status == IDLE:
                 self.close_batch()
@@ -449,7 +450,7 @@ class ServerConnection(Dialled):
         answered by the router.
         """
         if self.status == IDLE and self.body_left == 0:
-            self.held = True
+            self.held = ASKING
             self.sync()
         return 0
 

@@ -93,7 +93,7 @@ class Peer(Stream):
         return False
 
     def on_deallocated(self) -> int:
-        """Hear that a DEALLOCATE was carried out; told when `discards` says so."""
+        """Hear that a DEALLOCATE or DISCARD ALL was carried out; told when `discards` says so."""
         return 0
 
     def on_parameter(self, body: bytes) -> bytes | None:

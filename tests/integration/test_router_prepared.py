@@ -7,75 +7,23 @@ from __future__ import annotations
 
 import struct
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.front import running
-from support.rawclient import EXECUTE, FLUSH, SYNC, Message, RawClient, message, parse, query, sqlstate, values
+from support.rawclient import EXECUTE, FLUSH, SYNC, RawClient, parse, query, sqlstate, values
 from support.router import static_cluster
+from support.stage import DATABASES, TRUST, Heard, Stage, asked, bind, close, describe, execute, heard
 
-from pgrouter.demo.postgres import ServerOptions
 from pgrouter.demo.processes import until
 from pgrouter.demo.streaming import StreamingCluster
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from support.router import Router
 
 pytestmark = [pytest.mark.pg, pytest.mark.timeout(120)]
-
-TRUST = ServerOptions(hba=("host all postgres 127.0.0.1/32 trust",))
-DATABASES = ("direct", "routed")
-INT4, INT8 = 23, 20
-
-
-def describe(name: str, kind: str = "S") -> bytes:
-    return message(b"D", f"{kind}{name}\0".encode())
-
-
-def close(name: str) -> bytes:
-    return message(b"C", f"S{name}\0".encode())
-
-
-def execute(portal: str) -> bytes:
-    return message(b"E", portal.encode() + bytes(5))
-
-
-def bind(name: str = "", portal: str = "", *given: bytes, binary: bool = False) -> bytes:
-    """Give a Bind with these values; they and the results in binary, or in text."""
-    body = f"{portal}\0{name}\0".encode() + struct.pack("!HHH", 1, binary, len(given))
-    body += b"".join(struct.pack("!i", len(value)) + value for value in given)
-    return message(b"B", body + struct.pack("!HH", 1, binary))
-
-
-class Heard(NamedTuple):
-    """What can be compared of an answer: a Describe that is refused may have told of parameters, or not."""
-
-    codes: str
-    rows: list[bytes]
-    columns: list[bytes]
-    error: tuple[str, ...]
-
-
-def heard(said: list[Message]) -> Heard:
-    errors = tuple(
-        f"{m.fields['C']} {m.fields['M']} {m.fields['R'] if m.fields['C'] == '0A000' else ''}"
-        for m in said if m.code == "E"
-    )  # fmt: skip
-    return Heard(
-        "".join(m.code for m in said).replace("tE", "E"), [m.body for m in said if m.code in "DC"],
-        [name for m in said if m.code == "T" for name in names(m.body)], errors,
-    )  # fmt: skip
-
-
-def names(columns: bytes) -> Iterator[bytes]:
-    """Give each column's name and length of its type."""
-    at = 2
-    for _ in range(struct.unpack_from("!H", columns)[0]):
-        end = columns.index(0, at) + 1
-        yield columns[at:end] + columns[end + 10 : end + 12]
-        at = end + 18
 
 
 @pytest.fixture(scope="module")
@@ -96,53 +44,6 @@ def router(cluster: StreamingCluster, request: pytest.FixtureRequest) -> Iterato
     with running(settings) as router:
         router.several = request.param != "pool of 1"
         yield router
-
-
-class Stage:
-    """The same story in front of PostgreSQL and of the router."""
-
-    def __init__(self, cluster: StreamingCluster, router: Router, stack: ExitStack) -> None:
-        self.cluster, self.router, self.stack = cluster, router, stack
-        self.ports = {"direct": cluster.primary.port, "routed": router.port}
-
-    def both(self, play: Callable[[str], Any]) -> None:
-        """Play it directly and through the router, and compare what `play` gives."""
-        direct = play("direct")
-        routed = play("routed")
-        assert routed == direct
-
-    def client(self, database: str, **more: str) -> RawClient:
-        client = self.stack.enter_context(RawClient(self.ports[database]))
-        client.login(database=database, **more)
-        return client
-
-    def admin(self, database: str, *texts: str) -> None:
-        """Do something another way than through the router."""
-        for text in texts:
-            self.cluster.primary.sql(text, dbname=database)
-        self.cluster.wait_caught_up()
-
-    def occupied(self, database: str) -> RawClient:
-        """Have the next client get another server connection, where there are several."""
-        client = self.client(database)
-        if self.router.several:
-            client.ask("begin; select txid_current()")
-        return client
-
-    def elsewhere(self, database: str, client: RawClient, data: bytes) -> list[Heard]:
-        """Send it twice: on the server connection that was used last, and on another."""
-        answers = [asked(client, data)]
-        with RawClient(self.ports[database]) as other:
-            other.login(database=database)
-            if database == "routed" and self.router.several:
-                other.ask("begin; select txid_current()")
-            answers.append(asked(client, data))
-        return answers
-
-
-def asked(client: RawClient, data: bytes) -> Heard:
-    client.send(data)
-    return heard(client.until_ready())
 
 
 @pytest.fixture
@@ -416,6 +317,29 @@ BATCHES = {
         + bind("new") + EXECUTE + SYNC,
     "a Close behind an error": parse("selekt") + close("one") + SYNC + bind("one") + EXECUTE + SYNC,
     "a Parse that fails, a Bind in the next batch": parse("selekt", "new") + SYNC + bind("new") + EXECUTE + SYNC,
+    "a Query of ours behind a SET": query("set work_mem = '7MB'") + query("deallocate one") + bind("one") + SYNC,
+    "of what is not there, behind a SET": query("set work_mem = '7MB'") + query("deallocate nothing"),
+    "of all, behind a SET": query("set datestyle = 'German'") + query("deallocate all") + bind("one") + SYNC,
+    "a look behind a SET": query("set work_mem = '7MB'") + query("select name from pg_prepared_statements order by 1"),
+    "DISCARD ALL executed, and a name parsed again": bind("discard") + EXECUTE + parse("select 'new'", "one")
+        + bind("one") + EXECUTE + SYNC,
+    "DISCARD ALL executed, and a name bound": bind("discard") + EXECUTE + bind("one") + EXECUTE + SYNC,
+    "DISCARD ALL executed, and a SET behind it": parse("set work_mem = '9MB'") + bind("discard") + EXECUTE + bind()
+        + EXECUTE + SYNC,
+    "DISCARD ALL of a Query": query("set work_mem = '7MB'") + query("discard all") + bind("one") + EXECUTE + SYNC,
+    "DISCARD ALL that is refused": query("begin") + query("discard all") + query("rollback") + bind("one") + EXECUTE
+        + SYNC,
+    "EXECUTE of a DEALLOCATE ALL": query('execute "all"') + bind("one") + EXECUTE + SYNC,
+    "EXECUTE of a DEALLOCATE": query("execute name") + parse("select 'new'", "one") + bind("one") + EXECUTE + SYNC,
+    "a Query in a batch that was not ended": parse("select 'new'", "new") + query("deallocate new"),
+    "a Parse in a transaction that has failed":
+        query("begin; select 1/0") + parse("select 'new'", "new") + SYNC + query("rollback"),
+    "a Parse in a transaction that will have failed":
+        query("begin") + bind("zero") + EXECUTE + SYNC + parse("select 'new'", "new") + SYNC + query("rollback"),
+    "a Close and a Parse in one that has failed":
+        query("begin; select 1/0") + close("one") + parse("select 'new'", "one") + SYNC + query("rollback"),
+    "a Parse behind one that was skipped, not the first of its batch": parse("selekt") + parse("select 'new'", "new")
+        + SYNC + bind("one") + parse("select 'newer'", "new") + bind("new") + EXECUTE + SYNC,
     "a Parse with a Flush": parse("select 'new'", "new") + FLUSH + bind("new") + EXECUTE + SYNC,
 }  # fmt: skip
 
@@ -427,11 +351,13 @@ def test_what_a_batch_does_to_names(stage: Stage, batch: str, known: bool) -> No
     def play(database: str) -> list[Heard]:
         if known:
             for _ in range(2):
-                asked(stage.client(database), parse("select 'new'", "new") + bind("new") + EXECUTE + SYNC)
+                other = stage.client(database, datestyle="ISO, YMD")
+                asked(other, parse("select 'new'", "new") + bind("new") + EXECUTE + SYNC)
         client = stage.client(database, datestyle="ISO, YMD")
         for name, text in {
             "one": "select 'one'", "all": "deallocate all", "name": "deallocate one", "discard": "discard all",
             "commit": "commit", "begin": "begin", "set": "set work_mem = '9MB'", "reset": "reset datestyle",
+            "zero": "select 1/0",
         }.items():  # fmt: skip
             asked(client, parse(text, name) + SYNC)
         client.send(BATCHES[batch])

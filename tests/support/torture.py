@@ -271,6 +271,48 @@ class Torturer:
         return Piece(f"{how} {piece.name}: {data!r}", data)
 
 
+# What decides over names, and what is about them
+NAMING = [
+    "select 1", "select 2", "select 1", "select 2", "select 1/0", "selekt", "deallocate all", "deallocate s1",
+    "discard all", "begin", "commit", "rollback", "execute s1", "select * from nowhere", "set work_mem = '9MB'",
+]  # fmt: skip
+NAMED = [
+    "select 1/0", "begin", "commit", "rollback", "deallocate s1", "deallocate s2", "deallocate all", "discard all",
+    "execute s1", "set work_mem = '5MB'", "select 1", "begin; select 1/0",
+    "select name, statement, parameter_types from pg_prepared_statements order by 1",
+]  # fmt: skip
+
+
+class NameTorturer(Torturer):
+    """Makes pipelines that define, use and take away a few names in any order, errors between them."""
+
+    def conversation(self) -> list[Piece]:
+        """Give a conversation, without its tail; what is not ended by a Sync is not gone on with in a Query."""
+        pieces: list[Piece] = []
+        for _ in range(self.dice.randint(3, 16)):
+            name, portal = self.dice.choice(("", "s1", "s2")), self.dice.choice(("", "", "p1"))
+            parts = self.dice.choices(
+                (
+                    [self.parse(name)], [self.bind(portal, name), self.execute(portal)], [self.bind(portal, name)],
+                    [self.execute(portal)], [self.describe("S", name)], [self.close("S", name)], [SYNC], [FLUSH],
+                    [SYNC, query_piece(self.dice.choice(NAMED))],
+                ),
+                (22, 18, 6, 6, 8, 8, 20, 2, 10),
+            )[0]  # fmt: skip
+            pieces += parts
+        return pieces
+
+    def parse(self, name: str) -> Piece:
+        sql = self.dice.choice(NAMING)
+        return Piece(f"Parse({name!r}, {sql!r}, ())", message(b"P", strings(name, sql) + b"\0\0"))
+
+    def bind(self, portal: str, name: str) -> Piece:
+        return Piece(f"Bind({portal!r}, {name!r}, [], (), ())", message(b"B", strings(portal, name) + bytes(6)))
+
+    def execute(self, portal: str) -> Piece:
+        return Piece(f"Execute({portal!r}, 0)", message(b"E", strings(portal) + bytes(4)))
+
+
 # -- playing
 
 
@@ -343,6 +385,8 @@ def written(code: str, body: bytes) -> str:
             return f"{code} FATAL {fields['C']}"
         if fields.get("C") == "25006":  # a standby says it in other words
             return f"{code} {fields['S']} {fields['C']}"
+        if fields.get("C") == "25P02":  # maybe of what was put in front of the client's message
+            fields = {key: fields[key] for key in fields.keys() - {"L", "R"}}
         if fields.get("R") == "CopyGetData":  # what is put in front of the client's message is refused in its place
             fields.pop("M")
         return f"{code} " + " ".join(f"{key}={value!r}" for key, value in fields.items())
