@@ -26,6 +26,7 @@ cdef class Poller:
     cdef bint called
     cdef int at
     cdef int count
+    cdef int waiting
     cdef object turns
     cdef double round_at
     cdef Watched current

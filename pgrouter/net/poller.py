@@ -71,6 +71,7 @@ class Poller:
         self.count = 0
         self.current = None  # whose event is being handled
         self.turns = deque()  # streams that have put off work to the next round, the first to come first
+        self.waiting = 0  # how many: asked twice a round
         self.round_at = self.now
         self.to_client = Gather()
         self.to_server = Gather()
@@ -100,16 +101,23 @@ class Poller:
     def put_off(self, stream: Watched) -> int:
         """Give a stream its `turn` in the next round, behind those that wait already."""
         self.turns.append(stream)
+        self.waiting += 1
         return 0
 
     def take_turns(self) -> int:
-        """Let those go on who have put something off; who does that again waits for yet another round."""
-        left: cython.int = len(self.turns)
+        """Let those go on who have put something off, one after the other until the round has taken its time.
+
+        Who puts something off again waits for yet another round, behind all others.
+        """
+        left: cython.int = self.waiting
         while left > 0:
             left -= 1
+            self.waiting -= 1
             stream: Watched = self.turns.popleft()
             self.current = stream
             stream.turn()
+            if self.late():
+                break
         return 0
 
     def call(self) -> int:
@@ -146,9 +154,9 @@ class Poller:
                 if timeout_s > 0:
                     wait_ms = _milliseconds(deadline - self.now)
                 self.at = 0
-                self.count = self.ask(0 if self.turns else wait_ms)
+                self.count = self.ask(0 if self.waiting else wait_ms)
                 self.round_at = self.touch()
-                if self.turns:
+                if self.waiting:
                     self.take_turns()
                 elif self.count <= 0:  # the time is over, or a signal came
                     return 0

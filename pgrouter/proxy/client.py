@@ -159,13 +159,16 @@ class ClientConnection(Link):
         needs_server: cython.bint = False
         works: cython.bint = False
         refusal: cython.int
-        if self.scanned and self.judge is self.statements.cache:
-            at += self.scanned
-            needs_server = True
-            works = self.works
-        else:
+        if self.scanned == 0:
             self.batch.begin()
-        self.scanned = 0
+        else:
+            if self.judge is self.statements.cache:
+                at += self.scanned
+                needs_server = True
+                works = self.works
+            else:
+                self.batch.begin()
+            self.scanned = 0
         while True:
             if end - at < 5:
                 return self.go_on_later(pos, at, works)
@@ -194,11 +197,12 @@ class ClientConnection(Link):
                 needs_server = True
                 works = works or code == BIND or code == EXECUTE
                 refusal = self.batch.examine(code, buf, at, stop)
-                if refusal == LATER:
-                    self.hold()
-                    return self.go_on_later(pos, at, works)
-                if refusal and at == pos:  # nothing in front of it needs a server: it is answered here
-                    return self.refused(refusal, code == PARSE and buf[pos + 5] == 0, pos)
+                if refusal:
+                    if refusal == LATER:
+                        self.hold()
+                        return self.go_on_later(pos, at, works)
+                    if at == pos:  # nothing in front of it needs a server: it is answered here
+                        return self.refused(refusal, code == PARSE and buf[pos + 5] == 0, pos)
             at = stop
             if kind == ENDS_BATCH:
                 break
@@ -398,7 +402,7 @@ class ClientConnection(Link):
                     return 0  # what it has left is being asked
             if self.pin is None:
                 self.unlink()
-        return self.take_up()
+        return self.proceed()
 
     def end_link(self) -> int:
         """Nothing more is asked of the server: let go of it, unless a transaction or session state holds it."""
@@ -408,6 +412,10 @@ class ClientConnection(Link):
 
     def take_up(self) -> int:
         """Take up what the client has sent meanwhile."""
+        return self.proceed()
+
+    def proceed(self) -> int:
+        """Do what `take_up` says, without its call."""
         if not self.closed:
             self.read_on()
             if self.kept:
@@ -418,6 +426,15 @@ class ClientConnection(Link):
         """The client takes bytes again: its server may send, or we may answer."""
         if self.server is not None:
             return self.server.resume()
+        return 0 if self.put_aside else self.turn()
+
+    def turn(self) -> int:
+        """Go on with what was put off; what a conversation has begun comes first."""
+        self.put_aside = False
+        if self.conversation is not None:
+            self.conversation.go_on()
+        if self.put_aside or self.closed:
+            return 0
         self.resume()
         return self.process_partial()
 

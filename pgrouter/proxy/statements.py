@@ -63,7 +63,7 @@ class ClientStatements(StatementNames):
 
     def class_of_shared(self, shared):
         """Give the class of a prepared statement as this client sees it."""
-        if shared.judge is not self.cache or shared.statement is UNREAD:
+        if shared.judge is not self.cache:
             judged = self.cache.lookup(shared.body, 0, shared.body.index(0), self.unusual_strings)
             if judged is UNREAD:
                 return judged
@@ -190,7 +190,8 @@ class ClientStatements(StatementNames):
         failed: cython.bint = server.status == FAILED_TRANSACTION and not _ends_transaction(statement)
         if name in self.named or failed:
             return self.parse_in_error(server, name, copied(buf, pos, stop), name in self.named, out)
-        shared = self.shared.take(copied(buf, finish + 1, stop), statement, self.cache, self.meaning(server))
+        judge = None if statement is UNREAD else self.cache
+        shared = self.shared.take(copied(buf, finish + 1, stop), statement, judge, self.meaning(server))
         self.named[name] = shared
         self.unconfirmed.append(name)
         if shared.ident in server.prepared:
