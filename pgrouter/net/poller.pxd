@@ -38,6 +38,8 @@ cdef class Poller:
     cdef object epoll
     cdef bytearray buffer
     cdef list ready
+    cdef object thread
+    cdef int works
     cdef readonly object clock
     cdef public object on_bug
 

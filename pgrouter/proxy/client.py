@@ -103,6 +103,7 @@ class ClientConnection(Link):
                         pos = used
                         continue
                 else:
+                    self.scanned = 0
                     pos = self.forward(buf, pos, end)
                     if self.server is not None:
                         return pos
@@ -568,10 +569,12 @@ class ClientConnection(Link):
         if self.body_left:
             return self.forward(buf, pos, min(end, pos + self.body_left))
         if server.owed.copying:
+            self.scanned = 0
             return self.forward(buf, pos, end)
         at: cython.Py_ssize_t = self.end_of_batch(buf, pos, end)
         if at == pos:
             return pos
+        self.scanned = 0
         if server.owed.skipping or at < 0:
             return self.forward(buf, pos, end if at < 0 else min(at, end))
         if server.owed.count:  # whether it may stay hangs on what is in front of it
@@ -602,7 +605,11 @@ class ClientConnection(Link):
         kind: cython.int
         length: cython.Py_ssize_t
         at: cython.Py_ssize_t = pos
+        if self.judge is None:
+            at += self.scanned
+        self.judge = None  # nobody has: where it goes is not asked here
         while end - at >= 5:
+            self.scanned = at - pos
             code = buf[at]
             length = length_at(buf, at + 1)
             kind = frontend_kind(code)
@@ -616,6 +623,7 @@ class ClientConnection(Link):
                 return pos
             if kind == ENDS_BATCH:
                 return at
+        self.scanned = at - pos
         return pos
 
     def refuse_batch(self, buf, pos: cython.Py_ssize_t, at: cython.Py_ssize_t) -> cython.Py_ssize_t:

@@ -14,6 +14,7 @@ cdef class StatementNames(UnnamedStatement):
     cdef readonly list closing
     cdef object shared
     cdef dict failed
+    cdef Names gone
 
     cpdef int settle(self, list events) except -1
     cpdef int take_back(self) except -1

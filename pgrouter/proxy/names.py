@@ -19,7 +19,9 @@ from pgrouter.protocol.requests import PARSE_UNNAMED as R_PARSE_UNNAMED
 from pgrouter.protocol.requests import QUERY as R_QUERY
 from pgrouter.proxy.unnamed import UnnamedStatement
 from pgrouter.server.connection import ServerConnection
-from pgrouter.session.prepared import PREFIX, Names
+from pgrouter.session.prepared import Names, renamed
+
+_SETTLED = (b"", None)  # in place of a Close that has been answered
 
 
 class StatementNames(UnnamedStatement):
@@ -34,19 +36,26 @@ class StatementNames(UnnamedStatement):
         self.closes_unnamed = False  # a Close of the unnamed statement has no answer yet
         self.deallocated = None  # server, names and its statements before a DEALLOCATE ALL that has no answer yet
         self.failed = {}  # number of a shared statement -> name whose Parse has failed, for words about it
+        self.gone = None  # the names before the last DEALLOCATE ALL, likewise
         self.gossip = False  # there is something that the next batch forgets
 
     # -- what servers have done
 
     def settle(self, events: list) -> int:
         """Follow what became of named statements: a Parse that failed defines nothing."""
+        parsed: cython.Py_ssize_t = 0
+        closed: cython.Py_ssize_t = 0
         for kind, ident, done in events:
             if kind == R_PARSE_NAMED:
-                name = self.unconfirmed.pop(0)
+                name = self.unconfirmed[parsed]
+                self.unconfirmed[parsed] = None
+                parsed += 1
                 if not done and name is not None:
                     self.undefine(name)
             elif kind == R_CLOSE_NAMED:
-                name, shared = self.closing.pop(0)
+                name, shared = self.closing[closed]
+                self.closing[closed] = _SETTLED
+                closed += 1
                 if shared is None:
                     continue
                 if done:
@@ -61,6 +70,10 @@ class StatementNames(UnnamedStatement):
                 if ident & 1:
                     self.reallocate()
                 self.unnamed_kept(ident >> 1)
+        if parsed:
+            del self.unconfirmed[:parsed]
+        if closed:
+            del self.closing[:closed]
         return 0
 
     def may_come_back(self) -> cython.bint:
@@ -107,10 +120,10 @@ class StatementNames(UnnamedStatement):
             return 0
         server, named, prepared = self.deallocated
         self.deallocated = None
-        for name in self.named:
-            if name in named:
-                self.shared.give(named[name])
-        self.named = Names(named | self.named)
+        newer, self.named = self.named, named
+        for name, shared in newer.items():
+            self.discard(name)
+            self.named[name] = shared
         server.prepared = prepared | server.prepared
         return 0
 
@@ -139,15 +152,16 @@ class StatementNames(UnnamedStatement):
 
     def in_clients_words(self, error: bytes) -> bytes:
         """Give an ErrorResponse with the client's names for shared statements, as far as they are known."""
-        names = dict(self.failed)
-        for name, shared in self.closing:
-            if shared is not None:
-                names[shared.ident] = name
-        for name, shared in self.named.items():
-            names[shared.ident] = name
-        for ident, name in names.items():
-            error = error.replace(b'"%s%d"' % (PREFIX, ident), b'"%s"' % name)
-        return error
+        return renamed(error, self.name_of)
+
+    def name_of(self, number: int) -> bytes | None:
+        """Give the client's name for the shared statement of this number; it may have let go of it since."""
+        name = self.named.name_of(number)
+        if name is None:
+            name = next((name for name, shared in self.closing if shared is not None and shared.ident == number), None)
+        if name is None:
+            name = self.failed.get(number)
+        return self.gone.name_of(number) if name is None and self.gone is not None else name
 
     # -- forgetting
 
@@ -166,8 +180,7 @@ class StatementNames(UnnamedStatement):
     def forget_named(self) -> int:
         """Let go of all named statements."""
         if self.named:
-            for shared in self.named.values():
-                self.shared.give(shared)
+            self.shared.give_all(self.named)
             self.named = Names()
         if self.unconfirmed:
             self.unconfirmed = []
@@ -192,8 +205,7 @@ class StatementNames(UnnamedStatement):
             return 0
         self.forget_deallocated()
         self.deallocated = (server, self.named, server.prepared)
-        for name, shared in self.named.items():
-            self.failed[shared.ident] = name
+        self.gone = self.named
         self.gossip = True
         self.named = Names()
         server.prepared = {}
@@ -202,8 +214,7 @@ class StatementNames(UnnamedStatement):
     def forget_deallocated(self) -> int:
         """A DEALLOCATE ALL was carried out."""
         if self.deallocated is not None:
-            for shared in self.deallocated[1].values():
-                self.shared.give(shared)
+            self.shared.give_all(self.deallocated[1])
             self.deallocated = None
         return 0
 

@@ -16,6 +16,7 @@ from pgrouter.protocol.requests import PARSE as R_PARSE
 from pgrouter.protocol.requests import SKIP
 from pgrouter.protocol.requests import SYNC as R_SYNC
 from pgrouter.routing.statement import Target
+from pgrouter.session.pins import MAX_PRESENTED
 
 if TYPE_CHECKING:
     from pgrouter.net.gather import Gather
@@ -34,6 +35,11 @@ def named_by(statement: Statement, named: dict) -> list[bytes]:
         name = statement.cause.encode()
         return [name] if name in named else []
     return list(named)
+
+
+def too_many(statement: Statement, named: dict) -> bool:
+    """Whether a statement is about so many of these names that to give them to a server would take too long."""
+    return len(named) > MAX_PRESENTED and len(named_by(statement, named)) > MAX_PRESENTED
 
 
 def present(client: ClientConnection, statement: Statement, out: Gather, simple: bool, continues: bool) -> None:  # noqa: FBT001 (called from C)
@@ -98,10 +104,10 @@ def _close_presented(client: ClientConnection, statement: Statement) -> bytes:
 
 
 def _close_shared(server: ServerConnection) -> bytes:
-    out = b""
+    out = []
     for shared in server.prepared.values():
         server.evicted[shared.ident] = shared
         server.owed.push(R_CLOSE, SKIP, shared.ident)
-        out += shared.close()
+        out.append(shared.close())
     server.prepared = {}
-    return out
+    return b"".join(out)

@@ -38,12 +38,12 @@ from pgrouter.protocol.requests import REFUSED_QUERY as R_REFUSED_QUERY
 from pgrouter.protocol.requests import SYNC as R_SYNC
 from pgrouter.proxy.batch import Batch
 from pgrouter.proxy.explain import explained
-from pgrouter.proxy.presented import present, present_for_description
+from pgrouter.proxy.presented import present, present_for_description, too_many
 from pgrouter.proxy.statements import FOLLOWS, ClientStatements
 from pgrouter.routing.statement import Effect
 from pgrouter.server.connection import ServerConnection
 from pgrouter.server.peer import Peer
-from pgrouter.session.pins import INSTEAD, NO_SEQUENCES
+from pgrouter.session.pins import INSTEAD, NO_SEQUENCES, TOO_MANY_NAMES
 from pgrouter.session.settings import CALM, transition
 
 NAMES = int(Effect.NAMES)
@@ -155,6 +155,9 @@ class Requester(Peer):
             self.refuse(code, NO_SEQUENCES, False, out)
             return True
         if effects & NAMES:
+            if runs and too_many(statement, self.statements.named):
+                self.refuse(code, TOO_MANY_NAMES, False, out)
+                return True
             if runs:
                 present(self, statement, out, code == QUERY, continues)
             else:

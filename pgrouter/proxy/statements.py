@@ -115,6 +115,7 @@ class ClientStatements(StatementNames):
             self.gossip = False
             self.parsed = {}
             self.failed = {}
+            self.gone = None
         return self.at_rest()
 
     def class_of(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t):

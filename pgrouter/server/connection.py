@@ -32,7 +32,7 @@ from pgrouter.protocol.codes import (
 )
 from pgrouter.protocol.framing import copied
 from pgrouter.protocol.outstanding import Outstanding
-from pgrouter.protocol.requests import CLOSE, FAKE, FORWARD, LATER, OUT_OF_SYNC, PARSE, PARSE_NAMED, QUERY, SKIP, SYNC
+from pgrouter.protocol.requests import CLOSE, FAKE, FORWARD, LATER, PARSE, PARSE_NAMED, QUERY, SKIP, SYNC
 from pgrouter.server.dialled import WHOLE, Dialled
 from pgrouter.server.states import RESETTING
 from pgrouter.session.pins import ANSWERS
@@ -235,6 +235,9 @@ class ServerConnection(Dialled):
                 self.discarded = True
                 self.dirty = self.dirty or self.owed.count > 2  # what is behind it is not discarded
         elif code == ERROR_RESPONSE:
+            if self.poller.late():
+                self.put_off()
+                return LATER
             return self.error(copied(buf, pos + 5, stop), out)
         return self.owed.answer(code)
 

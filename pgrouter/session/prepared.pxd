@@ -15,6 +15,7 @@ cdef class SharedStatement:
 cdef class Names(dict):
     cdef bytes last_name
     cdef SharedStatement last
+    cdef readonly dict by_number
 
     @cython.locals(name=bytes, shared=SharedStatement)
     cdef SharedStatement find(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end)
