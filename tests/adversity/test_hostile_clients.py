@@ -27,25 +27,36 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.pg
 
-# The 99th percentile of what a well-behaved client waits. A machine that is busy with something else can spoil one
-# measurement, or two; what the router does to it spoils all.
+# What a well-behaved client waits for the router, 99th percentile: it asks what the router answers by itself (a Sync).
+# Counted is how long the router has worked meanwhile (its main thread's processor time), which is not longer on a machine
+# that is busy with something else. What it waits for its statements is told beside that.
 TARGET_MS = 20
-TRIES = 4
 GOOD = """
 import sys, time, psycopg
-with psycopg.connect(sys.argv[1], autocommit=True) as client:
+dsn, pid = sys.argv[1:]
+def worked():
+    with open(f"/proc/{pid}/task/{pid}/schedstat") as stat:
+        return int(stat.read().split()[0]) / 1e9
+with psycopg.connect(dsn, autocommit=True) as client, psycopg.connect(dsn, autocommit=True) as other:
     client.execute("select 1")
+    pinging = other.pgconn
+    pinging.enter_pipeline_mode()
     print("ready", flush=True)
     for span_s in sys.stdin:
-        taken, end = [], time.monotonic() + float(span_s)
+        waits, works, end = [], [], time.monotonic() + float(span_s)
         while time.monotonic() < end:
+            begin = worked()
+            pinging.pipeline_sync()
+            assert pinging.get_result().status == psycopg.pq.ExecStatus.PIPELINE_SYNC
+            works.append(worked() - begin)
             begin = time.monotonic()
             client.execute("select 1")
-            taken.append(time.monotonic() - begin)
-            time.sleep(0.002)
-        print(1000 * sorted(taken)[int(len(taken) * 0.99)], flush=True)
+            waits.append(time.monotonic() - begin)
+            time.sleep(0.001)
+        print(*(1000 * sorted(one)[int(len(one) * 0.99)] for one in (works, waits)), flush=True)
+    pinging.exit_pipeline_mode()
 """
-SPAN_S = 0.7
+SPAN_S = 0.6
 
 Make = "Callable[[int], bytes]"
 
@@ -53,27 +64,27 @@ Make = "Callable[[int], bytes]"
 class Good:
     """The well-behaved client."""
 
-    def __init__(self, dsn: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", GOOD, dsn], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+    def __init__(self, router: Router, dsn: str) -> None:
+        argv = [sys.executable, "-c", GOOD, dsn, str(router.process.pid)]
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._line() == "ready\n"
 
     def _line(self) -> str:
         assert self.process.stdout is not None
         return self.process.stdout.readline()
 
-    def waits_ms(self) -> float:
-        """Work for a while; give the 99th percentile of what it has waited."""
+    def waits_ms(self) -> tuple[float, float]:
+        """Work for a while; give the 99th percentiles of what the router has worked meanwhile, and of the time."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{SPAN_S}\n")
         self.process.stdin.flush()
-        return float(self._line())
+        works_ms, waits_ms = map(float, self._line().split())
+        return works_ms, waits_ms
 
 
 @contextlib.contextmanager
-def good_client(dsn: str) -> Iterator[Good]:
-    client = Good(dsn)
+def good_client(router: Router, **who: str) -> Iterator[Good]:
+    client = Good(router, router.dsn(**who))
     with client.process:
         yield client
         assert client.process.stdin is not None
@@ -246,31 +257,26 @@ ATTACKS: dict[str, Callable[[int, threading.Event], None]] = {
 }  # fmt: skip
 
 
-def told(good: Good, port: int, attack: Callable[[int, threading.Event], None]) -> float:
+def told(good: Good, port: int, attack: Callable[[int, threading.Event], None]) -> tuple[float, float]:
     """Give what the well-behaved client waits beside an attack."""
     stop = threading.Event()
     hostile = threading.Thread(target=attack, args=(port, stop))
     hostile.start()
     try:
-        time.sleep(0.2)
+        time.sleep(0.15)
         return good.waits_ms()
     finally:
         stop.set()
         hostile.join()
 
 
-def test_others_go_on_beside(front: Router) -> None:
+def test_others_go_on_beside(front: Router, record_property: Callable[[str, object], None]) -> None:
     """All in one test, as there is one router and one client for them, and one table of what it waited."""
-    found: dict[str, float] = {}
-    with good_client(front.dsn()) as good:
-        for name, attack in ATTACKS.items():
-            for _ in range(TRIES):
-                found[name] = min(told(good, front.port, attack), found.get(name, float("inf")))
-                if found[name] < TARGET_MS:
-                    break
-    table = "\n".join(f"{waits_ms:8.1f} ms  {name}" for name, waits_ms in sorted(found.items(), key=lambda one: -one[1]))
-    print(table)
-    assert max(found.values()) < TARGET_MS, table
+    with good_client(front) as good:
+        found = {name: told(good, front.port, attack) for name, attack in ATTACKS.items()}
+    table = "".join(f"{works:8.1f} {waits:8.1f} ms  {name}\n" for name, (works, waits) in found.items())
+    record_property("table", table)
+    assert max(works for works, _ in found.values()) < TARGET_MS, "\n" + table
 
 
 def test_passwords_are_not_hashed_while_others_wait(_streaming_cluster: StreamingCluster) -> None:
@@ -289,11 +295,11 @@ def test_passwords_are_not_hashed_while_others_wait(_streaming_cluster: Streamin
                 assert said is not None
                 assert said.fields["C"] == "28P01"
 
-    with running(settings, users=users) as router, good_client(router.dsn(password="right")) as good:
+    with running(settings, users=users) as router, good_client(router, password="right") as good:
         begun = time.monotonic()
         scram.derive("wrong", b"0123456789abcdef", 500_000)
         assert time.monotonic() - begun > 0.05  # what would keep everybody waiting
-        assert min(told(good, router.port, guess) for _ in range(2)) < TARGET_MS
+        assert told(good, router.port, guess)[0] < TARGET_MS
 
 
 def test_only_one_request_for_ssl_comes_before_the_startup_packet(front: Router) -> None:

@@ -74,7 +74,7 @@ def test_what_a_pool_forbids(settings: Pool, forbidden: int) -> None:
 
 
 def test_every_refusal_has_its_words() -> None:
-    assert len(REFUSALS) == len(ANSWERS) == len(INSTEAD) == len(WORDS) + 6
+    assert len(REFUSALS) == len(ANSWERS) == len(INSTEAD) == len(WORDS) + 7
     for error, answer, text in zip(REFUSALS[1:], ANSWERS[1:], INSTEAD[1:], strict=True):
         wanted = "55000" if error is REFUSALS[NO_SEQUENCES] else "0A000"
         assert (error.severity, error.sqlstate) == ("ERROR", wanted)
