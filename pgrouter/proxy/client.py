@@ -47,7 +47,7 @@ log = logging.getLogger("pgrouter.client")
 OWN_WRITE = Reason.OWN_WRITE
 
 MUCH = 4096  # bytes that may be so many messages that others should have a turn between them
-PART = 256  # messages that are dealt with at once
+PART = 32  # messages that are dealt with at once
 
 _ids = count(1)
 

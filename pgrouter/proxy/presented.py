@@ -31,15 +31,19 @@ BY_NAME = ("PREPARE", "EXECUTE", "DEALLOCATE")  # tags of statements that are ab
 
 def named_by(statement: Statement, named: dict) -> list[bytes]:
     """Give which of these names a statement is about: its own, or any."""
-    if statement.tag in BY_NAME and statement.target is Target.SESSION and statement.cause:
-        name = statement.cause.encode()
-        return [name] if name in named else []
-    return list(named)
+    if not _names_one(statement):
+        return list(named)
+    name = statement.cause.encode()
+    return [name] if name in named else []
+
+
+def _names_one(statement: Statement) -> bool:
+    return statement.tag in BY_NAME and statement.target is Target.SESSION and bool(statement.cause)
 
 
 def too_many(statement: Statement, named: dict) -> bool:
     """Whether a statement is about so many of these names that to give them to a server would take too long."""
-    return len(named) > MAX_PRESENTED and len(named_by(statement, named)) > MAX_PRESENTED
+    return len(named) > MAX_PRESENTED and not _names_one(statement)
 
 
 def present(client: ClientConnection, statement: Statement, out: Gather, simple: bool, continues: bool) -> None:  # noqa: FBT001 (called from C)

@@ -12,7 +12,7 @@ cdef class ServerConnection(Dialled)  # here, because Peer asks for it
 from pgrouter.server.peer cimport Peer
 
 cdef int COMMAND_COMPLETE, COPY_DATA, DATA_ROW, ERROR_RESPONSE, NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS, READY_FOR_QUERY
-cdef int FORWARD, SKIP, FAKE, LATER, OUT_OF_SYNC
+cdef int FORWARD, SKIP, FAKE, LATER
 cdef int QUERY, SYNC, PARSE, PARSE_NAMED, CLOSE
 cdef int IDLE, RESETTING
 cdef unsigned int MAX_MESSAGE
