@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 # A driver keeps hundreds at most (psycopg 100, asyncpg 100, JDBC 256).
 MAX_STATEMENTS = 1000
-# Of a statement; no command takes any.
-MAX_PARAMETERS = 1000
+MAX_NAME = 1000  # characters of a statement's or portal's name, of which a client may have so many
+MAX_PARAMETERS = 1000  # of a statement; no command takes any
 
 _READY_AFTER = frozenset({codes.QUERY, codes.FUNCTION_CALL, codes.SYNC})
 _PORTAL_SUSPENDED = messages.message(codes.PORTAL_SUSPENDED, b"")
@@ -119,9 +119,9 @@ class Dialogue:
         return b"".join(self.answer(code, body))
 
     def answer(self, code: int, body: bytes) -> Iterator[bytes]:
-        """Give the answer to one frontend message in small pieces, each when it is asked for; Terminate is the caller's.
+        """Give the answer to one frontend message in small pieces, each made when it is asked for.
 
-        It must be taken to its end before the next message's.
+        It must be taken to its end before the next message's. Terminate is the caller's.
         """
         if code == codes.SYNC:
             self._skipping = False
@@ -171,7 +171,7 @@ class Dialogue:
     # -- extended protocol
 
     def _parse(self, body: Body) -> Iterable[bytes]:
-        name = body.string()
+        name = _name(body)
         found = commands.parse(body.string())
         if len(found) > 1:
             raise RouterError("cannot insert multiple commands into a prepared statement", sqlstate="42601")
@@ -184,7 +184,7 @@ class Dialogue:
         return (messages.PARSE_COMPLETE,)
 
     def _bind(self, body: Body) -> Iterable[bytes]:
-        portal = body.string()
+        portal = _name(body)
         command = self._statement(body.string()).command
         body.numbers("h")
         values = body.number("!H")
@@ -261,6 +261,13 @@ def _described(command: Command | None, formats: tuple[int, ...]) -> bytes:
     if command is None or command.columns is None:
         return messages.NO_DATA
     return row_description(command.columns, formats)
+
+
+def _name(body: Body) -> str:
+    name = body.string()
+    if len(name) > MAX_NAME:
+        raise RouterError(f"a name has at most {MAX_NAME} characters here", sqlstate="54000")
+    return name
 
 
 def _malformed() -> RouterError:

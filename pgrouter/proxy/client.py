@@ -134,7 +134,11 @@ class ClientConnection(Link):
             part = after_frames(buf, part, end, PART)
             before: cython.Py_ssize_t = pos
             pos = self.on_data(buf, pos, part)
-            if part == end or self.put_aside or self.waiting or (pos == before and self.server is not None):
+            if part == end or self.put_aside:
+                break
+            if self.waiting or (pos == before and self.server is not None):
+                if end - pos > AHEAD:
+                    self.pause()
                 break
             if self.poller.late():
                 self.put_off()

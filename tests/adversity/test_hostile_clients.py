@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 
     from support.router import Router
 
+    Make = Callable[[int], bytes]  # the number of a message to the message
+
     from pgrouter.demo.streaming import StreamingCluster
 
 pytestmark = pytest.mark.pg
 
 # What a well-behaved client waits for the router, 99th percentile: it asks what the router answers by itself (a Sync).
-# Counted is how long the router has worked meanwhile (its main thread's processor time), which is not longer on a machine
-# that is busy with something else. What it waits for its statements is told beside that.
+# Counted is how long the router has worked meanwhile (its main thread's processor time), which is not longer on a
+# machine that is busy with something else. What it waits for its statements is told beside that.
 TARGET_MS = 20
 GOOD = """
 import sys, time, psycopg
@@ -57,8 +59,6 @@ with psycopg.connect(dsn, autocommit=True) as client, psycopg.connect(dsn, autoc
     pinging.exit_pipeline_mode()
 """
 SPAN_S = 0.6
-
-Make = "Callable[[int], bytes]"
 
 
 class Good:
@@ -94,8 +94,11 @@ def good_client(router: Router, **who: str) -> Iterator[Good]:
 # -- attacks: each works until it is told to stop
 
 
-def flood(make: Make, *, before: bytes = b"", login: bool = True, reads: bool = True, database: str = "postgres"):
-    """Send what `make` gives, again and again, and read the answers."""
+def flood(
+    make: Make, *, before: bytes = b"", first: bytes = b"", login: bool = True, reads: bool = True,
+    database: str = "postgres",
+) -> Callable[[int, threading.Event], None]:  # fmt: skip
+    """Send what `make` gives, again and again, and read the answers; `before` is answered before that."""
 
     def attack(port: int, stop: threading.Event) -> None:
         with RawClient(port) as hostile:
@@ -104,6 +107,7 @@ def flood(make: Make, *, before: bytes = b"", login: bool = True, reads: bool = 
             if before:
                 hostile.send(before)
                 hostile.until_ready()
+            hostile.send(first)
             hostile.sock.settimeout(0.1)
             reader = threading.Thread(target=drain, args=(hostile, stop))
             if reads:
@@ -173,17 +177,12 @@ def in_small_pieces(batch: bytes, before: str = "") -> Callable[[int, threading.
 def logins(port: int, stop: threading.Event) -> None:
     """Log in by the hundred."""
     while not stop.is_set():
-        clients = []
-        try:
-            for _ in range(100):
-                clients.append(RawClient(port))
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(RawClient(port)) for _ in range(100)]
             for client in clients:
                 client.send(startup(user="postgres", database="postgres"))
             for client in clients:
                 client.until_ready()
-        finally:
-            for client in clients:
-                client.close()
 
 
 def names(make: Make, number: int = 20_000) -> Callable[[int, threading.Event], None]:
@@ -226,8 +225,9 @@ ATTACKS: dict[str, Callable[[int, threading.Event], None]] = {
     "empty queries": flood(again(query("") * 40000)),
     "queries that nobody reads the answers of": flood(again(query("select 1") * 4000), reads=False),
     "closes": flood(again((message(b"C", b"Sx\0") + SYNC) * 5000)),
-    "binds": flood(lambda n: b"".join(bind("s", f"p{n}_{one}") for one in range(5000)), before=query("begin") + parse(
-        "select 1", "s")[:0]),
+    "binds": flood(
+        lambda n: b"".join(bind("", f"p{n}_{one}") for one in range(500)) + FLUSH,
+        before=query("begin"), first=parse("select 1")),
     "parameters": flood(again(parse("select 1") + message(
         b"B", b"\0\0" + bytes(2) + b"\xff\xff" + (struct.pack("!i", 1) + b"1") * 65535 + bytes(2)) + EXECUTE + SYNC)),
     "a batch in small pieces": in_small_pieces(BATCH),
@@ -250,7 +250,8 @@ ATTACKS: dict[str, Callable[[int, threading.Event], None]] = {
     "logins": logins,
     "the console's clients": beside_many(again(query("show clients;" * 200))),
     "the console, unread": beside_many(again(query("show clients;" * 200)), 50),
-    "the console's pools": flood(again(query("show pools; show servers; show stats; show mem;" * 100)), database="pgrouter"),
+    "the console's pools": flood(
+        again(query("show pools; show servers; show stats; show mem;" * 100)), database="pgrouter"),
     "the console's portals": flood(
         again((parse("show clients", "s") + bind("s") + message(b"E", b"\0" + struct.pack("!i", 1))) * 300 + SYNC),
         database="pgrouter"),
@@ -279,11 +280,11 @@ def test_others_go_on_beside(front: Router, record_property: Callable[[str, obje
     assert max(works for works, _ in found.values()) < TARGET_MS, "\n" + table
 
 
-def test_passwords_are_not_hashed_while_others_wait(_streaming_cluster: StreamingCluster) -> None:
+def test_passwords_are_not_hashed_while_others_wait(streaming: StreamingCluster) -> None:
     salt = base64.b64encode(b"0123456789abcdef").decode()
     key = base64.b64encode(bytes(32)).decode()
     users = {"postgres": "right", "slow": f"SCRAM-SHA-256$500000:{salt}${key}:{key}"}
-    settings = {"cluster": static_cluster(_streaming_cluster.servers), "auth": {"type": "password"}}
+    settings = {"cluster": static_cluster(streaming.servers), "auth": {"type": "password"}}
 
     def guess(port: int, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -335,7 +336,7 @@ def test_more_prepared_statements_than_can_be_shown(front: Router) -> None:
         client.send(message(b"C", b"Sn0\0") + SYNC)
         client.until_ready()
         assert len([said for said in client.ask("select name from pg_prepared_statements") if said.code == "D"]) == 1000
-        assert [said for said in client.ask("execute n1000") if said.code == "D"][0].values == ["0"]
+        assert next(said for said in client.ask("execute n1000") if said.code == "D").values == ["0"]
 
 
 def test_words_about_prepared_statements_with_very_many_names(front: Router) -> None:
