@@ -20,8 +20,9 @@ PREFIX = b"pgrouter_"
 
 # Statements that no client holds any more stay known, so that clients that come and go find them parsed.
 UNUSED_KEPT = 5000
-# Names that are let go of at once, in a millisecond; of more, so many with each tick and some with each new statement.
-AT_ONCE = 2000
+# Names that are let go of at once, in less than a millisecond; of more, so many with each tick, and some with each new
+# statement.
+AT_ONCE = 500
 SOME = 8
 
 _OURS = re.compile(rb'"pgrouter_([0-9]{1,18})"')
