@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import resource
 import signal
@@ -174,6 +175,8 @@ async def serve(config_path: Path, settings: Settings, loop: Loop) -> int:
         loop.add_signal_handler(number, app.request_stop)
     loop.add_signal_handler(signal.SIGHUP, _reload_by_signal, app)
     await app.start()
+    gc.collect()
+    gc.freeze()  # what there is now stays: no look for cycles, which keeps everybody waiting, need come here again
     for listener in app.listeners:
         host = f"[{listener.host}]" if ":" in listener.host else listener.host
         print(f"pgrouter ready: {host}:{listener.port}", flush=True)  # noqa: T201  (scripts wait for this line)

@@ -42,7 +42,7 @@ class Command:
     """One command, ready to run; `columns` None: it gives no rows."""
 
     tag: str
-    run: Callable[[Scene], Iterable[Row]] = _nothing
+    run: Callable[[Scene], Iterable[Row | None]] = _nothing
     columns: tuple[Column, ...] | None = None
     admin: bool = False  # needs more than a stats user
     status: bytes = b""  # transaction status afterwards; empty: as before
@@ -67,13 +67,13 @@ def parse(text: str) -> list[Command]:
 
 def split(text: str) -> list[list[str]]:
     """Cut a text into commands, and those into words; comments and empty commands vanish."""
-    pieces = [""]
+    commands: list[list[str]] = [[]]
     for token in _TOKEN.finditer(text):
         if token.lastgroup == "end":
-            pieces.append("")
+            commands.append([])
         else:
-            pieces[-1] += " " if token.lastgroup == "space" else token.group()
-    return [words for words in (piece.split() for piece in pieces) if words]
+            commands[-1].append(" " if token.lastgroup == "space" else token.group())
+    return [words for words in ("".join(command).split() for command in commands) if words]
 
 
 def _command(words: list[str]) -> Command:

@@ -1,7 +1,7 @@
 """The console's conversation: who may, what a login is told, and each command run on the router as it is now.
 
-Everything is synchronous and in memory, so a command is answered in the call that read it. A client that asks and does
-not read is closed: answers are not kept without limit.
+Everything is in memory, so a command is answered in the call that read it, unless that takes long or the client is slow
+to read: an answer goes on when others have had their turn, and when the client has taken what it got before.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pgrouter.protocol import codes, messages
 from pgrouter.proxy.conversation import Conversation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from pgrouter.admin.commands import Command
     from pgrouter.admin.scene import App
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from pgrouter.config.settings import Admin
     from pgrouter.proxy.client import ClientConnection
 
-# SHOW CLIENTS of 1000 clients is about 0.25 MB.
-MAX_UNREAD = 16 * 1024 * 1024
-CHUNK = 64 * 1024
+CHUNK = 64 * 1024  # is sent at once
 
 # BackendKeyData needs a key; this one cancels nothing, as a console never waits.
 NO_KEY = bytes(4)
@@ -42,7 +40,7 @@ class Console(Conversation):
         self._app = app
         self._may_command = may_command
         self._dialogue = Dialogue(self._execute)
-        self._out = bytearray()
+        self._answer: Iterator[bytes] | None = None  # to the message at hand, what is still to come of it
         self._queued = client.sent  # bytes ever given to the stream
 
     @classmethod
@@ -66,39 +64,37 @@ class Console(Conversation):
 
     # -- bytes
 
-    def on_bytes(self, data: bytes) -> int:
-        """Answer whole messages, with one send for all."""
-        used = super().on_bytes(data)
-        self._flush()
-        return used
-
     def on_message(self, code: int, body: bytes) -> None:
-        """Answer one message."""
+        """Answer one message, or begin to."""
         if code == codes.TERMINATE:
-            self._flush()
             self.client.leave()
             return
-        self._out += self._dialogue.on_message(code, body)
-        if len(self._out) >= CHUNK:
-            self._flush()
+        self._answer = self._dialogue.answer(code, body)
+        self.go_on()
 
-    def _flush(self) -> None:
-        out, self._out = bytes(self._out), bytearray()
-        if out:
-            self._send(out)
-        if self._queued - self.client.sent > MAX_UNREAD and not self.client.closed:
-            self.client.violation(
-                RouterError("the console's client does not read its answers", sqlstate="54000", severity="FATAL")
-            )
+    def go_on(self) -> None:
+        """Go on with the answer at hand until it has kept others waiting, or the client does not take it."""
+        while self._answer is not None and self._queued <= self.client.sent and not self.client.closed:
+            if self.client.poller.late():
+                self.client.put_off()
+                break
+            out = bytearray()
+            for piece in self._answer:
+                out += piece
+                if len(out) >= CHUNK or self.client.poller.late():
+                    break
+            else:
+                self._answer = None
+            self._send(bytes(out))
 
     def _send(self, data: bytes) -> None:
-        if not self.client.closed:
+        if data and not self.client.closed:
             self._queued += len(data)
             self.client.send_bytes(data)
 
     # -- commands
 
-    def _execute(self, command: Command) -> Iterable[Row]:
+    def _execute(self, command: Command) -> Iterable[Row | None]:
         if command.admin:
             if not self._may_command:
                 raise RouterError(f"permission denied for {command.tag}", sqlstate="42501")

@@ -1,8 +1,10 @@
-"""A server's side of the protocol without IO: messages of a console's client in, bytes out.
+"""A server's side of the protocol without IO: messages of a console's client in, bytes out, piece by piece.
 
 Both query protocols: a simple Query with any number of commands, and Parse, Bind, Describe, Execute, Close with named
 statements and portals, row limits and result formats; an error is followed by silence up to Sync. A transaction is
 remembered for ReadyForQuery's sake only: there is nothing to roll back, so an error does not fail it.
+
+An answer is as long as it likes, so it is made while it is taken: row by row, and each command when it is its turn.
 
 Source: protocol chapter, "Message Flow".
 """
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 # A driver keeps hundreds at most (psycopg 100, asyncpg 100, JDBC 256).
 MAX_STATEMENTS = 1000
+MAX_NAME = 1000  # characters of a statement's or portal's name, of which a client may have so many
+MAX_PARAMETERS = 1000  # of a statement; no command takes any
 
 _READY_AFTER = frozenset({codes.QUERY, codes.FUNCTION_CALL, codes.SYNC})
 _PORTAL_SUSPENDED = messages.message(codes.PORTAL_SUSPENDED, b"")
@@ -45,7 +49,7 @@ class Portal:
 
     command: Command | None
     formats: tuple[int, ...] = ()
-    rows: Iterator[Row] | None = field(default=None)
+    rows: Iterator[Row | None] | None = field(default=None)
 
 
 class Body:
@@ -73,8 +77,14 @@ class Body:
         return value
 
     def numbers(self, form: str) -> tuple[int, ...]:
-        """Read an int16 count and so many numbers."""
-        return tuple(self.number(form) for _ in range(self.number("!H")))
+        """Read an int16 count and so many numbers, `form` as in struct."""
+        count = self.number("!H")
+        try:
+            values = struct.unpack_from(f"!{count}{form}", self._data, self._pos)
+        except struct.error:
+            raise _malformed() from None
+        self._pos += struct.calcsize(f"!{count}{form}")
+        return values
 
     def skip_value(self) -> None:
         """Pass over a parameter."""
@@ -85,15 +95,15 @@ class Body:
 
 
 class Dialogue:
-    """One client's session with the console. `execute` runs a command and gives its rows."""
+    """One client's session with the console. `execute` runs a command and gives its rows; None: not yet another."""
 
-    def __init__(self, execute: Callable[[Command], Iterable[Row]]) -> None:
+    def __init__(self, execute: Callable[[Command], Iterable[Row | None]]) -> None:
         self._execute = execute
         self._statements: dict[str, Statement] = {}
         self._portals: dict[str, Portal] = {}
         self._skipping = False
         self._status = b"I"
-        self._answers: dict[int, Callable[[Body], bytes]] = {
+        self._answers: dict[int, Callable[[Body], Iterable[bytes]]] = {
             codes.PARSE: self._parse,
             codes.BIND: self._bind,
             codes.DESCRIBE: self._describe,
@@ -101,22 +111,30 @@ class Dialogue:
             codes.CLOSE: self._close,
             codes.QUERY: self._query,
             codes.FUNCTION_CALL: self._function_call,
-            codes.SYNC: lambda _: b"",
+            codes.SYNC: lambda _: (),
         }
 
     def on_message(self, code: int, body: bytes) -> bytes:
-        """Give the answer to one frontend message; Terminate is the caller's."""
+        """Give the whole answer to one frontend message."""
+        return b"".join(self.answer(code, body))
+
+    def answer(self, code: int, body: bytes) -> Iterator[bytes]:
+        """Give the answer to one frontend message in small pieces, each made when it is asked for.
+
+        It must be taken to its end before the next message's. Terminate is the caller's.
+        """
         if code == codes.SYNC:
             self._skipping = False
         answer = self._answers.get(code)
         if self._skipping or answer is None:  # Flush, and CopyData that nobody asked for: PostgreSQL ignores them too
-            return b""
+            return
         try:
-            out = answer(Body(body))
+            yield from answer(Body(body))
         except RouterError as error:
-            out = messages.error_response(error)
+            yield messages.error_response(error)
             self._skipping = code not in _READY_AFTER
-        return out + self._ready() if code in _READY_AFTER else out
+        if code in _READY_AFTER:
+            yield self._ready()
 
     def _ready(self) -> bytes:
         if self._status == b"I":
@@ -125,28 +143,24 @@ class Dialogue:
 
     # -- simple protocol
 
-    def _query(self, body: Body) -> bytes:
-        out = b""
-        try:
-            found = commands.parse(body.string())
-            if not found:
-                return messages.EMPTY_QUERY
-            for command in found:
-                rows = self._run(command)
-                if command.columns is not None:
-                    out += row_description(command.columns)
-                    encode = encoders(command.columns)
-                    out += b"".join([data_row(encode, row) for row in rows])
-                out += messages.command_complete(command.tag)
-        except RouterError as error:
-            out += messages.error_response(error)
-        return out
+    def _query(self, body: Body) -> Iterator[bytes]:
+        found = commands.parse(body.string())
+        if not found:
+            yield messages.EMPTY_QUERY
+        for command in found:
+            rows = self._run(command)
+            if command.columns is not None:
+                yield row_description(command.columns)
+                encode = encoders(command.columns)
+                for row in rows:
+                    yield b"" if row is None else data_row(encode, row)
+            yield messages.command_complete(command.tag)
 
-    def _function_call(self, _body: Body) -> bytes:
+    def _function_call(self, _body: Body) -> Iterable[bytes]:
         raise FeatureNotSupported("the console has no functions")
 
-    def _run(self, command: Command) -> list[Row]:
-        rows = list(self._execute(command))
+    def _run(self, command: Command) -> Iterable[Row | None]:
+        rows = self._execute(command)
         self._status = command.status or self._status
         if command.closes == commands.ALL_STATEMENTS:
             self._statements.clear()
@@ -156,24 +170,30 @@ class Dialogue:
 
     # -- extended protocol
 
-    def _parse(self, body: Body) -> bytes:
-        name = body.string()
+    def _parse(self, body: Body) -> Iterable[bytes]:
+        name = _name(body)
         found = commands.parse(body.string())
         if len(found) > 1:
             raise RouterError("cannot insert multiple commands into a prepared statement", sqlstate="42601")
         if name not in self._statements and len(self._statements) >= MAX_STATEMENTS:
             raise RouterError(f"more than {MAX_STATEMENTS} prepared statements", sqlstate="53400")
-        self._statements[name] = Statement(found[0] if found else None, body.numbers("!I"))
-        return messages.PARSE_COMPLETE
+        oids = body.numbers("I")
+        if len(oids) > MAX_PARAMETERS:
+            raise RouterError(f"more than {MAX_PARAMETERS} parameters", sqlstate="54000")
+        self._statements[name] = Statement(found[0] if found else None, oids)
+        return (messages.PARSE_COMPLETE,)
 
-    def _bind(self, body: Body) -> bytes:
-        portal = body.string()
+    def _bind(self, body: Body) -> Iterable[bytes]:
+        portal = _name(body)
         command = self._statement(body.string()).command
-        body.numbers("!h")
-        for _ in range(body.number("!H")):  # values: no command takes any
+        body.numbers("h")
+        values = body.number("!H")
+        if values > MAX_PARAMETERS:
+            raise RouterError(f"more than {MAX_PARAMETERS} parameters", sqlstate="54000")
+        for _ in range(values):  # no command takes any
             body.skip_value()
         described = command.columns if command is not None and command.columns is not None else ()
-        wanted = body.numbers("!h")
+        wanted = body.numbers("h")
         formats = expand_formats(wanted, len(described))
         if formats is None:
             raise RouterError(
@@ -185,41 +205,44 @@ class Dialogue:
         if portal not in self._portals and len(self._portals) >= MAX_STATEMENTS:
             raise RouterError(f"more than {MAX_STATEMENTS} portals", sqlstate="53400")
         self._portals[portal] = Portal(command, formats)
-        return messages.BIND_COMPLETE
+        return (messages.BIND_COMPLETE,)
 
-    def _describe(self, body: Body) -> bytes:
+    def _describe(self, body: Body) -> Iterable[bytes]:
         kind, name = chr(body.number("!B")), body.string()
         if kind == "P":
             portal = self._portal(name)
-            return _described(portal.command, portal.formats)
+            return (_described(portal.command, portal.formats),)
         statement = self._statement(name)
         oids = struct.pack(f"!H{len(statement.oids)}I", len(statement.oids), *statement.oids)
-        return messages.message(codes.PARAMETER_DESCRIPTION, oids) + _described(statement.command, ())
+        return messages.message(codes.PARAMETER_DESCRIPTION, oids), _described(statement.command, ())
 
-    def _run_portal(self, body: Body) -> bytes:
+    def _run_portal(self, body: Body) -> Iterator[bytes]:
         name, limit = body.string(), body.number("!i")
         portal = self._portal(name)
         command = portal.command
         if command is None:
-            return messages.EMPTY_QUERY
+            yield messages.EMPTY_QUERY
+            return
         if portal.rows is None:
             portal.rows = iter(self._run(command))
         elif command.columns is None:
             raise RouterError(f'portal "{name}" cannot be run anymore', sqlstate="55000")
-        out = []
         if command.columns is not None:
             encode = encoders(command.columns, portal.formats)
+            given = 0
             for row in portal.rows:
-                out.append(data_row(encode, row))
-                if len(out) == limit:
-                    return b"".join(out) + _PORTAL_SUSPENDED
-        return b"".join(out) + messages.command_complete(command.tag)
+                yield b"" if row is None else data_row(encode, row)
+                given += row is not None
+                if given == limit:
+                    yield _PORTAL_SUSPENDED
+                    return
+        yield messages.command_complete(command.tag)
 
-    def _close(self, body: Body) -> bytes:
+    def _close(self, body: Body) -> Iterable[bytes]:
         kind, name = chr(body.number("!B")), body.string()
         closed = self._portals if kind == "P" else self._statements
         closed.pop(name, None)
-        return messages.CLOSE_COMPLETE
+        return (messages.CLOSE_COMPLETE,)
 
     def _statement(self, name: str) -> Statement:
         statement = self._statements.get(name)
@@ -238,6 +261,13 @@ def _described(command: Command | None, formats: tuple[int, ...]) -> bytes:
     if command is None or command.columns is None:
         return messages.NO_DATA
     return row_description(command.columns, formats)
+
+
+def _name(body: Body) -> str:
+    name = body.string()
+    if len(name) > MAX_NAME:
+        raise RouterError(f"a name has at most {MAX_NAME} characters here", sqlstate="54000")
+    return name
 
 
 def _malformed() -> RouterError:

@@ -33,7 +33,7 @@ from pgrouter.auth.scram import (
     server_final,
     server_first,
 )
-from pgrouter.auth.secret import Credential, Md5Secret, PlainSecret, ScramSecret, scram_secret
+from pgrouter.auth.secret import Credential, Derivation, Md5Secret, PlainSecret, ScramSecret, scram_secret
 from pgrouter.auth.wire import (
     AUTH_CLEARTEXT,
     AUTH_MD5,
@@ -72,13 +72,14 @@ class ClientIdentity:
         return f"<ClientIdentity {self.user}>"
 
 
-Exchange = Generator[bytes, tuple[int, bytes], ClientIdentity]
+Exchange = Generator[bytes | Derivation, tuple[int, bytes] | ScramKeys | None, ClientIdentity]
 
 
 def client_login(auth_type: str, user: str, secret: StoredSecret | None) -> Exchange:
     """Give the exchange that finds out whether a client is `user`, who is known by `secret`; None is an unknown user.
 
-    Every value that it yields is one whole message, for which it wants the client's next message.
+    Every value that it yields is one whole message, for which it wants the client's next message, or a `Derivation`,
+    for which it wants the keys.
 
     The exchange raises:
         AuthenticationFailed: 28P01, wrong password or unknown user.
@@ -112,7 +113,11 @@ def _why(secret: StoredSecret | None, wrong: str = "wrong password") -> str:
 def _cleartext(user: str, secret: StoredSecret | None) -> Exchange:
     answer = yield authentication(AUTH_CLEARTEXT)
     password = as_text(_password(answer))
-    proven = (scram_secret(user, None) if secret is None else secret).proves(user, password)
+    known = scram_secret(user, None) if secret is None else secret
+    if isinstance(known, ScramSecret):
+        proven = yield from known.proven(user, password)
+    else:
+        proven = known.proves(user, password)
     if proven is None:
         raise _failed(user, _why(secret))
     return ClientIdentity(user, proven)

@@ -1,7 +1,8 @@
 """What is known of a user's password: the password, its md5 digest, or what SCRAM keeps of it. None ever prints.
 
 A secret remembers what PBKDF2 gave, so that only a user's first login pays for it, on either side. These memories are
-invisible from outside: secrets compare and behave as immutable values.
+invisible from outside: secrets compare and behave as immutable values. What takes longer than PostgreSQL's own 4096
+iterations do is not done here: the login that needs it yields a `Derivation`, and goes on when somebody has done it.
 """
 
 from __future__ import annotations
@@ -10,10 +11,15 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pgrouter.auth import md5, scram
 from pgrouter.auth.wire import as_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+AT_ONCE = 8192  # iterations: some two milliseconds
 
 # Members of one cluster share salts, and the router's own side adds one: more than two are seldom in use.
 REMEMBERED = 8
@@ -23,10 +29,26 @@ _SCRAM = re.compile(r"SCRAM-SHA-256\$([1-9][0-9]{0,9}):([^$:]+)\$([^$:]+):([^$:]
 
 
 class Secret(Protocol):
-    """What a users file holds for a user."""
+    """What a users file holds for a user; of `ScramSecret` see `ScramSecret.proven`."""
 
     def proves(self, user: str, password: str) -> PlainSecret | None:
         """Give the password as a secret if it is the right one; an empty one never is. In constant time."""
+
+
+class Derivation:
+    """SCRAM keys that a login waits for: `run` makes them, in any thread, and the login is sent them."""
+
+    def __init__(self, password: str, salt: bytes, iterations: int) -> None:
+        self._password = password
+        self._salt = salt
+        self._iterations = iterations
+
+    def run(self) -> scram.ScramKeys:
+        """Do it; a second of one core for every four million iterations."""
+        return scram.derive(self._password, self._salt, self._iterations)
+
+    def __repr__(self) -> str:
+        return "<Derivation>"
 
 
 class _Hidden:
@@ -50,13 +72,19 @@ class PlainSecret(_Hidden):
 
     def keys(self, salt: bytes, iterations: int) -> scram.ScramKeys:
         """Derive SCRAM keys, or remember them."""
-        known = self._derived.get((salt, iterations))
-        if known is None:
-            known = scram.derive(self.password, salt, iterations)
-            if len(self._derived) >= REMEMBERED:
-                del self._derived[next(iter(self._derived))]
-            self._derived[salt, iterations] = known
-        return known
+        return self._derived.get((salt, iterations)) or self._keep(scram.derive(self.password, salt, iterations))
+
+    def derived(self, salt: bytes, iterations: int) -> Generator[Derivation, scram.ScramKeys, scram.ScramKeys]:
+        """Give what `keys` does, and have it derived by somebody else where that takes long."""
+        if iterations > AT_ONCE and (salt, iterations) not in self._derived:
+            return self._keep((yield Derivation(self.password, salt, iterations)))
+        return self.keys(salt, iterations)
+
+    def _keep(self, keys: scram.ScramKeys) -> scram.ScramKeys:
+        if len(self._derived) >= REMEMBERED:
+            del self._derived[next(iter(self._derived))]
+        self._derived[keys.salt, keys.iterations] = keys
+        return keys
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -83,13 +111,13 @@ class ScramSecret(_Hidden):
     server_key: bytes
     _proven: list[PlainSecret] = field(default_factory=list, init=False, compare=False)
 
-    def proves(self, user: str, password: str) -> PlainSecret | None:
-        """See `Secret`; PBKDF2 is run unless this password was found right before."""
+    def proven(self, user: str, password: str) -> Generator[Derivation, scram.ScramKeys, PlainSecret | None]:
+        """Give what `Secret.proves` does; PBKDF2 is run unless this password was found right before."""
         known = _remember(self._proven, user, password)
         if known is not None:
             return known
         candidate = PlainSecret(password)
-        keys = candidate.keys(self.salt, self.iterations)
+        keys = yield from candidate.derived(self.salt, self.iterations)
         if not hmac.compare_digest(keys.stored_key, self.stored_key) or not password:
             return None
         return _keep(self._proven, candidate)

@@ -1,7 +1,7 @@
 """The router's login to a PostgreSQL server, as a generator.
 
 It yields what to send (b"" for nothing) and is sent the server's next message, `(type, body)`, until the server is
-ready for its first query.
+ready for its first query. For a `Derivation` that it yields it wants the keys.
 
 Source: protocol chapter, "Start-up" and "SASL Authentication".
 """
@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pgrouter.auth import md5, scram, wire
-from pgrouter.auth.secret import Credential, Md5Secret, PlainSecret
+from pgrouter.auth.secret import Credential, Derivation, Md5Secret, PlainSecret
 from pgrouter.errors import InvalidAuthorization, RouterError, ServerLost
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class ServerRefused(RouterError):
 
 def server_login(
     user: str, database: str, parameters: Iterable[tuple[str, str]], credential: Credential | None
-) -> Generator[bytes, Message, ServerHello]:
+) -> Generator[bytes | Derivation, Message | scram.ScramKeys, ServerHello]:
     """Log in to a server as `user`; `parameters` are startup parameters besides user and database.
 
     Raises:
@@ -140,7 +140,7 @@ def _cannot(wanted: str, user: str, credential: Credential | None) -> InvalidAut
     )
 
 
-def _scram(user: str, data: bytes, credential: Credential | None) -> Generator[bytes, Message, Message]:
+def _scram(user: str, data: bytes, credential: Credential | None) -> Generator[bytes | Derivation, Any, Message]:
     """Run the SASL exchange; gives the message after it."""
     if wire.MECHANISM not in data.split(b"\0"):
         raise _cannot("an unknown SASL mechanism", user, None)
@@ -151,7 +151,8 @@ def _scram(user: str, data: bytes, credential: Credential | None) -> Generator[b
         begin = wire.MECHANISM + b"\0" + struct.pack("!I", len(first.message)) + first.message
         body = yield from _sasl(begin, wire.AUTH_SASL_CONTINUE)
         challenge = scram.read_server_first(body, first)
-        final, signature = scram.client_final(_keys(user, credential, challenge), first, challenge)
+        keys = yield from _keys(user, credential, challenge)
+        final, signature = scram.client_final(keys, first, challenge)
         body = yield from _sasl(final, wire.AUTH_SASL_FINAL)
         scram.check_server_final(body, signature)
     except scram.ScramError as error:
@@ -167,9 +168,11 @@ def _sasl(out: bytes, expected: int) -> Generator[bytes, Message, bytes]:
     return data
 
 
-def _keys(user: str, credential: PlainSecret | scram.ScramKeys, challenge: scram.ServerFirst) -> scram.ScramKeys:
+def _keys(
+    user: str, credential: PlainSecret | scram.ScramKeys, challenge: scram.ServerFirst
+) -> Generator[Derivation, scram.ScramKeys, scram.ScramKeys]:
     if isinstance(credential, PlainSecret):
-        return credential.keys(challenge.salt, challenge.iterations)
+        return (yield from credential.derived(challenge.salt, challenge.iterations))
     if (credential.salt, credential.iterations) != (challenge.salt, challenge.iterations):
         raise InvalidAuthorization(
             f'cannot log in to the server as user "{user}"',

@@ -26,6 +26,7 @@ cdef class Poller:
     cdef bint called
     cdef int at
     cdef int count
+    cdef int waiting
     cdef object turns
     cdef double round_at
     cdef Watched current
@@ -37,6 +38,8 @@ cdef class Poller:
     cdef object epoll
     cdef bytearray buffer
     cdef list ready
+    cdef object thread
+    cdef int works
     cdef readonly object clock
     cdef public object on_bug
 

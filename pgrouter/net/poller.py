@@ -9,11 +9,15 @@ in which the bytes of one send are collected.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
+import threading
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import cython
 
@@ -27,6 +31,7 @@ BUFFER = 256 * 1024
 SHARE_S = 0.002
 # Room in front of what is received, for the incomplete frame that was kept from the last time.
 HEADROOM = 8 * 1024
+NICE = 5  # of the thread that works aside: it may wait, the clients that it would slow down do not
 
 
 class Watched:
@@ -71,12 +76,18 @@ class Poller:
         self.count = 0
         self.current = None  # whose event is being handled
         self.turns = deque()  # streams that have put off work to the next round, the first to come first
+        self.waiting = 0  # how many: asked twice a round
         self.round_at = self.now
+        self.thread = None  # see `aside`
+        self.works = 0  # how much it has to do
         self.to_client = Gather()
         self.to_server = Gather()
 
     def close(self) -> None:
         """Stop watching; streams that are still open are the owner's to close."""
+        if self.thread is not None:
+            self.thread.shutdown(wait=False, cancel_futures=True)
+            self.thread = None
         self.epoll.close()
         self.epoll_fd = -1
 
@@ -100,16 +111,43 @@ class Poller:
     def put_off(self, stream: Watched) -> int:
         """Give a stream its `turn` in the next round, behind those that wait already."""
         self.turns.append(stream)
+        self.waiting += 1
         return 0
 
+    def aside(self, work, then) -> None:
+        """Have a thread call `work`, one after the other, and `then` in the loop with what it gave.
+
+        For what takes long and lets others run meanwhile. The thread ends with its work: as long as there is one, the
+        interpreter is given up around every wait.
+        """
+        if self.thread is None:
+            self.thread = ThreadPoolExecutor(1, "pgrouter-aside", initializer=_be_nice)
+        self.works += 1
+        self.loop.run_in_executor(self.thread, work).add_done_callback(partial(self.worked, then))
+
+    def worked(self, then, done) -> None:
+        """Hand over what the thread gave."""
+        self.works -= 1
+        if self.works == 0 and self.thread is not None:
+            self.thread.shutdown(wait=False)
+            self.thread = None
+        if not done.cancelled():
+            then(done.result())
+
     def take_turns(self) -> int:
-        """Let those go on who have put something off; who does that again waits for yet another round."""
-        left: cython.int = len(self.turns)
+        """Let those go on who have put something off, one after the other until the round has taken its time.
+
+        Who puts something off again waits for yet another round, behind all others.
+        """
+        left: cython.int = self.waiting
         while left > 0:
             left -= 1
+            self.waiting -= 1
             stream: Watched = self.turns.popleft()
             self.current = stream
             stream.turn()
+            if self.late():
+                break
         return 0
 
     def call(self) -> int:
@@ -146,9 +184,9 @@ class Poller:
                 if timeout_s > 0:
                     wait_ms = _milliseconds(deadline - self.now)
                 self.at = 0
-                self.count = self.ask(0 if self.turns else wait_ms)
+                self.count = self.ask(0 if self.waiting else wait_ms)
                 self.round_at = self.touch()
-                if self.turns:
+                if self.waiting:
                     self.take_turns()
                 elif self.count <= 0:  # the time is over, or a signal came
                     return 0
@@ -224,6 +262,11 @@ class Poller:
     def modify(self, fd: int, mask: int) -> None:
         """Change what a socket is watched for."""
         self.epoll.modify(fd, mask)
+
+
+def _be_nice() -> None:
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
 def _milliseconds(seconds: cython.double) -> cython.int:

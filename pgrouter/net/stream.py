@@ -102,7 +102,7 @@ class Stream(Watched):
         """Handle one epoll event."""
         if mask & WRITE:
             self.flush_pending()
-        if mask & READ or (mask & GONE and not self.closed):
+        if mask & READ or (mask & GONE and not self.closed and not self.put_aside):
             if self.fd >= 0:
                 self.readable(mask)
         return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 # What to do with an answer
 FORWARD, SKIP, FAKE = range(3)
 OUT_OF_SYNC = -1
+LATER = -3  # nothing yet: it comes again in the next round
 
 # PARSE_NAMED, CLOSE_NAMED: of a client's named statement; what became of them is reported. The latter is always faked.
 NOTHING, QUERY, FUNCTION, PARSE, PARSE_NAMED, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, COPY_END, CLOSE_NAMED = range(12)

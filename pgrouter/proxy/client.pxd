@@ -58,6 +58,7 @@ cdef class ClientConnection(Link):
     cdef int take_own(self) except -1
     cpdef int end_link(self) except -1
     cpdef int take_up(self) except -1
+    cdef inline int proceed(self) except -1
     cdef bint has_own(self, ServerConnection server) except -1
     cdef bint may_move(self) except -1
     cdef Py_ssize_t go_on(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1

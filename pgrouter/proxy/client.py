@@ -50,7 +50,7 @@ CODE = int(Effect.CODE)
 OWN_WRITE = Reason.OWN_WRITE
 
 MUCH = 4096  # bytes that may be so many messages that others should have a turn between them
-PART = 256  # messages that are dealt with at once
+PART = 32  # messages that are dealt with at once
 
 _ids = count(1)
 
@@ -109,6 +109,7 @@ class ClientConnection(Link):
                         pos = used
                         continue
                 else:
+                    self.scanned = 0
                     pos = self.forward(buf, pos, end)
                     if self.server is not None:
                         return pos
@@ -139,7 +140,11 @@ class ClientConnection(Link):
             part = after_frames(buf, part, end, PART)
             before: cython.Py_ssize_t = pos
             pos = self.on_data(buf, pos, part)
-            if part == end or self.put_aside or self.waiting or (pos == before and self.server is not None):
+            if part == end or self.put_aside:
+                break
+            if self.waiting or (pos == before and self.server is not None):
+                if end - pos > AHEAD:
+                    self.pause()
                 break
             if self.poller.late():
                 self.put_off()
@@ -165,13 +170,16 @@ class ClientConnection(Link):
         needs_server: cython.bint = False
         works: cython.bint = False
         refusal: cython.int
-        if self.scanned and self.judge is self.statements.cache:
-            at += self.scanned
-            needs_server = True
-            works = self.works
-        else:
+        if self.scanned == 0:
             self.batch.begin()
-        self.scanned = 0
+        else:
+            if self.judge is self.statements.cache:
+                at += self.scanned
+                needs_server = True
+                works = self.works
+            else:
+                self.batch.begin()
+            self.scanned = 0
         while True:
             if end - at < 5:
                 return self.go_on_later(pos, at, works)
@@ -200,11 +208,12 @@ class ClientConnection(Link):
                 needs_server = True
                 works = works or code == BIND or code == EXECUTE
                 refusal = self.batch.examine(code, buf, at, stop)
-                if refusal == LATER:
-                    self.hold()
-                    return self.go_on_later(pos, at, works)
-                if refusal and at == pos:  # nothing in front of it needs a server: it is answered here
-                    return self.refused(refusal, code == PARSE and buf[pos + 5] == 0, pos)
+                if refusal:
+                    if refusal == LATER:
+                        self.hold()
+                        return self.go_on_later(pos, at, works)
+                    if at == pos:  # nothing in front of it needs a server: it is answered here
+                        return self.refused(refusal, code == PARSE and buf[pos + 5] == 0, pos)
             at = stop
             if kind == ENDS_BATCH:
                 break
@@ -407,7 +416,7 @@ class ClientConnection(Link):
                     return 0  # what it has left is being asked
             if self.pin is None:
                 self.unlink()
-        return self.take_up()
+        return self.proceed()
 
     def end_link(self) -> int:
         """Nothing more is asked of the server: let go of it, unless a transaction or session state holds it."""
@@ -417,6 +426,10 @@ class ClientConnection(Link):
 
     def take_up(self) -> int:
         """Take up what the client has sent meanwhile."""
+        return self.proceed()
+
+    def proceed(self) -> int:
+        """Do what `take_up` says, without its call."""
         if not self.closed:
             self.read_on()
             if self.kept:
@@ -427,6 +440,15 @@ class ClientConnection(Link):
         """The client takes bytes again: its server may send, or we may answer."""
         if self.server is not None:
             return self.server.resume()
+        return 0 if self.put_aside else self.turn()
+
+    def turn(self) -> int:
+        """Go on with what was put off; what a conversation has begun comes first."""
+        self.put_aside = False
+        if self.conversation is not None:
+            self.conversation.go_on()
+        if self.put_aside or self.closed:
+            return 0
         self.resume()
         return self.process_partial()
 
@@ -597,10 +619,12 @@ class ClientConnection(Link):
         if self.stays:
             return self.stay(buf, pos, min(end, pos + self.stays))
         if server.owed.copying:
+            self.scanned = 0
             return self.forward(buf, pos, end)
         at: cython.Py_ssize_t = self.end_of_batch(buf, pos, end)
         if at == pos:
             return pos
+        self.scanned = 0
         if server.owed.skipping or at < 0:
             return self.forward(buf, pos, end if at < 0 else min(at, end))
         if server.owed.count:  # whether it may stay hangs on what is in front of it
@@ -637,7 +661,11 @@ class ClientConnection(Link):
         kind: cython.int
         length: cython.Py_ssize_t
         at: cython.Py_ssize_t = pos
+        if self.judge is None:
+            at += self.scanned
+        self.judge = None  # nobody has: where it goes is not asked here
         while end - at >= 5:
+            self.scanned = at - pos
             code = buf[at]
             length = length_at(buf, at + 1)
             kind = frontend_kind(code)
@@ -651,6 +679,7 @@ class ClientConnection(Link):
                 return pos
             if kind == ENDS_BATCH:
                 return at
+        self.scanned = at - pos
         return pos
 
     def refuse_batch(self, buf, pos: cython.Py_ssize_t, at: cython.Py_ssize_t) -> cython.Py_ssize_t:

@@ -48,7 +48,7 @@ class Conversation:
         while self.client.conversation is self and not self.client.closed and end - used >= 5:
             code = data[used]
             length = length_at(data, used + 1)
-            if self.client.put_aside:  # by the message before
+            if self.client.put_aside or self.client.congested():  # by the message before
                 break
             too_long: cython.bint = length > self.longest
             impossible: cython.bint = length < 4 or length > MAX_MESSAGE or not self.knows(code)
@@ -84,6 +84,9 @@ class Conversation:
     def on_long_message(self, code: cython.int) -> cython.bint:
         """Answer one that is too long to be kept, by its type alone; whether that was possible."""
         return False
+
+    def go_on(self) -> None:
+        """Go on with what was put off, or what the client was too slow to take."""
 
     def end(self) -> None:
         """Give the client back to the data path."""

@@ -74,13 +74,13 @@ class Database:
             routing = self._routing
             cache = StatementCache(judge, routing.cache_bytes, routing.max_parsed_bytes, self._learned, self._late)
             cache.has_reader = self._has_reader
+            cache.on_learned = self._note
             kept = self._caches[id(catalog)] = catalog, cache
         return kept[1]
 
     def _judge(self, text: bytes, catalog: Catalog) -> Statement:
         statement = classify(text, catalog)
-        if len(self.custom) < MAX_CUSTOM:
-            self.custom.update(statement.custom)
+        self._note(statement)
         if not catalog.known and statement.reason in _OF_RELATIONS:  # it was not read (yet)
             code = int(Effect.CODE)
             if statement.effects & code:  # a precaution, as every table might have a trigger
@@ -88,6 +88,10 @@ class Database:
         if self.lasting and statement.effects & Effect.CODE:
             return replace(statement, effects=statement.effects | int(Effect.OTHER_STATE))
         return statement
+
+    def _note(self, statement: Statement) -> None:
+        """Know the custom settings that a text names; it may have been judged in another process."""
+        self.custom.update(statement.custom[: max(0, MAX_CUSTOM - len(self.custom))])
 
     def counters(self) -> Counter[str]:
         """Give statements and bytes held now; hits, misses and evictions since the start."""

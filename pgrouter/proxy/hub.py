@@ -339,8 +339,10 @@ class Hub:
             server.owner.group.give(server)
 
     def tick(self, now: float) -> None:
-        """End logins that take too long, and let others go on."""
+        """End logins that take too long, let others go on, and let go of what clients have left behind."""
         self.databases.tick(now)
+        for database in self.databases:
+            database.shared.let_go()
         limit_s = self.settings.pool.login_timeout_s
         for client in [c for c in self.logging_in.values() if now - c.since > limit_s]:
             client.violation(

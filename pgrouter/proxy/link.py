@@ -67,7 +67,8 @@ class Link(Requester):
         self.open_batch = False
         self.asked = False
         server.peer = self
-        server.stands_for = None
+        if server.stands_for is not None:
+            server.stands_for = None
         server.xacts += 1
         server.linked_at = self.poller.now
         return 0

@@ -23,7 +23,7 @@ cdef class Login(Conversation):
 
     cdef int first_packet(self, bytes body) except -1
     cdef int begin(self, Application application) except -1
-    cdef int authenticate(self, tuple answer) except -1
+    cdef int authenticate(self, object answer) except -1
     cdef int authenticated(self, ClientIdentity identity) except -1
     cpdef int settle(self) except -1
     cdef int welcome(self) except -1

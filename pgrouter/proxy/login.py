@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import cython
 
 from pgrouter.auth.client import ClientIdentity, client_login
+from pgrouter.auth.secret import Derivation
 from pgrouter.auth.server import ServerRefused
 from pgrouter.errors import (
     FeatureNotSupported,
@@ -77,6 +78,11 @@ class Login(Conversation):
         used: cython.Py_ssize_t = 0
         end: cython.Py_ssize_t = len(data)
         length: cython.uint
+        if self.client.put_aside:
+            return 0
+        if self.client.poller.late():  # many may come at once
+            self.client.put_off()
+            return 0
         try:
             while self.application is None and not self.client.closed:
                 if end - used < LENGTH:
@@ -165,18 +171,34 @@ class Login(Conversation):
         """Go on with the authentication."""
         self.authenticate((code, body))
 
-    def authenticate(self, answer: tuple | None) -> int:
-        """Give the exchange the client's answer, and the client what the exchange asks."""
+    def authenticate(self, answer) -> int:
+        """Give the exchange the client's answer, or keys that it wanted, and the client what the exchange asks."""
         if self.exchange is None:
             raise ProtocolViolation("unexpected message before the login was complete")
         try:
-            request: bytes = self.exchange.send(answer)
+            request = self.exchange.send(answer)
         except StopIteration as over:
             self.exchange = None
             return self.authenticated(over.value)
-        if request:
+        if isinstance(request, Derivation):
+            self.client.put_aside = True
+            self.client.pause()
+            self.client.poller.aside(request.run, self.derived)
+        elif request:
             self.client.send_bytes(request)
         return 0
+
+    def derived(self, keys) -> None:
+        """Go on with the authentication, for which somebody else had to calculate."""
+        if self.client.closed:
+            return
+        self.client.put_aside = False
+        try:
+            self.authenticate(keys)
+        except RouterError as error:
+            self._fail(error)
+        if not self.client.put_aside:
+            self.client.turn()
 
     # -- after authentication
 

@@ -17,7 +17,9 @@ from pgrouter.protocol.requests import PARSE_UNNAMED as R_PARSE_UNNAMED
 from pgrouter.protocol.requests import QUERY as R_QUERY
 from pgrouter.proxy.unnamed import UnnamedStatement
 from pgrouter.server.connection import ServerConnection
-from pgrouter.session.prepared import PREFIX, Names
+from pgrouter.session.prepared import Names, renamed
+
+_SETTLED = (b"", None)  # in place of a Close that has been answered
 
 
 class StatementNames(UnnamedStatement):
@@ -37,13 +39,19 @@ class StatementNames(UnnamedStatement):
 
     def settle(self, events: list) -> int:
         """Follow what became of named statements: a Parse that failed defines nothing."""
+        parsed: cython.Py_ssize_t = 0
+        closed: cython.Py_ssize_t = 0
         for kind, ident, done in events:
             if kind == R_PARSE_NAMED:
-                name = self.unconfirmed.pop(0)
+                name = self.unconfirmed[parsed]
+                self.unconfirmed[parsed] = None
+                parsed += 1
                 if not done and name is not None:
                     self.undefine(name)
             elif kind == R_CLOSE_NAMED:
-                name, shared = self.closing.pop(0)
+                name, shared = self.closing[closed]
+                self.closing[closed] = _SETTLED
+                closed += 1
                 if shared is None:
                     continue
                 if done:
@@ -54,6 +62,10 @@ class StatementNames(UnnamedStatement):
                 self.unnamed_failed(ident)
             elif kind in (R_PARSE_UNNAMED, R_CLOSE_UNNAMED, R_QUERY):
                 self.unnamed_kept(ident)
+        if parsed:
+            del self.unconfirmed[:parsed]
+        if closed:
+            del self.closing[:closed]
         return 0
 
     def may_come_back(self) -> cython.bint:
@@ -115,15 +127,14 @@ class StatementNames(UnnamedStatement):
 
     def in_clients_words(self, error: bytes) -> bytes:
         """Give an ErrorResponse with the client's names for shared statements, as far as they are known."""
-        names = dict(self.failed)
-        for name, shared in self.closing:
-            if shared is not None:
-                names[shared.ident] = name
-        for name, shared in self.named.items():
-            names[shared.ident] = name
-        for ident, name in names.items():
-            error = error.replace(b'"%s%d"' % (PREFIX, ident), b'"%s"' % name)
-        return error
+        return renamed(error, self.name_of)
+
+    def name_of(self, number: int) -> bytes | None:
+        """Give the client's name for the shared statement of this number; it may have let go of it since."""
+        name = self.named.name_of(number)
+        if name is None:
+            name = next((name for name, shared in self.closing if shared is not None and shared.ident == number), None)
+        return self.failed.get(number) if name is None else name
 
     # -- forgetting
 
@@ -144,8 +155,7 @@ class StatementNames(UnnamedStatement):
         if statement.tag == "DEALLOCATE":
             server.presented = frozenset(server.presented).difference((statement.cause.encode(),))
             return self.discard(statement.cause.encode())
-        for shared in self.named.values():
-            self.shared.give(shared)
+        self.shared.give_all(self.named)
         self.named = Names()
         server.prepared = {}
         server.presented = ()
@@ -154,8 +164,7 @@ class StatementNames(UnnamedStatement):
     def forget_named(self) -> int:
         """Let go of all named statements."""
         if self.named:
-            for shared in self.named.values():
-                self.shared.give(shared)
+            self.shared.give_all(self.named)
             self.named = Names()
         if self.unconfirmed:
             self.unconfirmed = []

@@ -17,6 +17,7 @@ from pgrouter.protocol.requests import SKIP
 from pgrouter.protocol.requests import SYNC as R_SYNC
 from pgrouter.routing.statement import Target
 from pgrouter.server.states import ASKING
+from pgrouter.session.pins import MAX_PRESENTED
 
 if TYPE_CHECKING:
     from pgrouter.net.gather import Gather
@@ -31,10 +32,19 @@ BY_NAME = ("PREPARE", "EXECUTE", "DEALLOCATE")  # tags of statements that are ab
 
 def named_by(statement: Statement, named: dict) -> list[bytes]:
     """Give which of these names a statement is about: its own, or any."""
-    if statement.tag in BY_NAME and statement.target is Target.SESSION and statement.cause:
-        name = statement.cause.encode()
-        return [name] if name in named else []
-    return list(named)
+    if not _names_one(statement):
+        return list(named)
+    name = statement.cause.encode()
+    return [name] if name in named else []
+
+
+def _names_one(statement: Statement) -> bool:
+    return statement.tag in BY_NAME and statement.target is Target.SESSION and bool(statement.cause)
+
+
+def too_many(statement: Statement, named: dict) -> bool:
+    """Whether a statement is about so many of these names that to give them to a server would take too long."""
+    return len(named) > MAX_PRESENTED and not _names_one(statement)
 
 
 def present(client: ClientConnection, statement: Statement, out: Gather, simple: bool) -> None:  # noqa: FBT001 (from C)
@@ -105,10 +115,10 @@ def _close_presented(client: ClientConnection, statement: Statement) -> bytes:
 
 
 def _close_shared(server: ServerConnection) -> bytes:
-    out = b""
+    out = []
     for shared in server.prepared.values():
         server.evicted[shared.ident] = shared
         server.owed.push(R_CLOSE, SKIP, shared.ident)
-        out += shared.close()
+        out.append(shared.close())
     server.prepared = {}
-    return out
+    return b"".join(out)

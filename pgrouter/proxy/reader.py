@@ -19,6 +19,7 @@ import socket
 import struct
 import warnings
 from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import astuple
@@ -151,7 +152,11 @@ class _Process(PlainStream):
         self.close()
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
-        self.poller.loop.run_in_executor(None, os.waitpid, self.pid, 0)
+        self.poller.aside(partial(os.waitpid, self.pid, 0), _buried)
+
+
+def _buried(_status: tuple[int, int]) -> None:
+    """Hear that a process is gone."""
 
 
 def _statement(fields: tuple[Any, ...]) -> Statement:

@@ -38,13 +38,13 @@ from pgrouter.protocol.requests import REFUSED_QUERY as R_REFUSED_QUERY
 from pgrouter.protocol.requests import SYNC as R_SYNC
 from pgrouter.proxy.batch import DEALLOCATIONS, DEFERRED, Batch
 from pgrouter.proxy.explain import explained
-from pgrouter.proxy.presented import present, present_for_description
+from pgrouter.proxy.presented import present, present_for_description, too_many
 from pgrouter.proxy.statements import FOLLOWS, ClientStatements
 from pgrouter.routing.statement import Effect
 from pgrouter.server.connection import ServerConnection
 from pgrouter.server.peer import Peer
 from pgrouter.server.states import WAITING
-from pgrouter.session.pins import INSTEAD, NO_SEQUENCES
+from pgrouter.session.pins import INSTEAD, NO_SEQUENCES, TOO_MANY_NAMES
 from pgrouter.session.settings import CALM, transition
 
 NAMES = int(Effect.NAMES)
@@ -207,6 +207,9 @@ class Requester(Peer):
                 if continues:
                     out.add_bytes(messages.FLUSH)
                 self.server.held = WAITING
+                return True
+            if runs and too_many(statement, self.statements.named):
+                self.refuse(code, TOO_MANY_NAMES, False, out)
                 return True
             if runs:
                 present(self, statement, out, code == QUERY)

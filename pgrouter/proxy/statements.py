@@ -60,7 +60,7 @@ class ClientStatements(HeldStatements):
 
     def class_of_shared(self, shared):
         """Give the class of a prepared statement as this client sees it."""
-        if shared.judge is not self.cache or shared.statement is UNREAD:
+        if shared.judge is not self.cache:
             judged = self.cache.lookup(shared.body, 0, shared.body.index(0), self.unusual_strings)
             if judged is UNREAD:
                 return judged
@@ -213,16 +213,17 @@ class ClientStatements(HeldStatements):
     def taken(self, server: ServerConnection, body: bytes, statement):
         """Take the shared statement of a Parse, which means what the server would make of it now."""
         meaning = self.meaning(server)
+        judge = None if statement is UNREAD else self.cache
         if statement is not None and (statement.effects & NAMES or statement.tag in ("FETCH", "MOVE")):
-            shared: SharedStatement = self.shared.take(body, statement, self.cache, object())
+            shared: SharedStatement = self.shared.take(body, statement, judge, object())
             shared.description = VARIES
             return shared
-        shared = self.shared.take(body, statement, self.cache, meaning)
+        shared = self.shared.take(body, statement, judge, meaning)
         if server.changed is shared:  # to others it is something else
             server.changed = None
             self.shared.retire(shared)
             self.shared.give(shared)
-            shared = self.shared.take(body, statement, self.cache, meaning)
+            shared = self.shared.take(body, statement, judge, meaning)
         return shared
 
     def parse_in_error(

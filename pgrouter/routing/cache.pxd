@@ -14,6 +14,7 @@ cpdef bytes _short(bytes key)
 cdef class StatementCache:
     cdef readonly object classify
     cdef public object late
+    cdef public object on_learned
     cdef public bint has_reader
     cdef readonly bytes wanted
     cdef bytes _answered

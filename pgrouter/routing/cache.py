@@ -64,6 +64,7 @@ class StatementCache:
         late: Callable[[], bool] | None = None,
     ) -> None:
         self.classify = classify
+        self.on_learned: Callable[[Statement], None] | None = None  # called with what somebody else has judged
         self.late = late  # whether the round of events has taken its time; None: there are no rounds
         self.has_reader = False  # somebody reads, at leisure, what is too heavy to be judged here
         self.wanted: bytes | None = None  # why the last answer was UNREAD: the text for the reader; None: it is late
@@ -144,6 +145,8 @@ class StatementCache:
 
     def learn(self, text: bytes, statement: Statement) -> Statement:
         """Take the class of a text for which the answer was UNREAD; gives what its like will get."""
+        if self.on_learned is not None:
+            self.on_learned(statement)
         self._answered = text
         self._answer = statement = self._note(self._fingerprinter.key(text, 0, len(text)), text, statement)
         return statement

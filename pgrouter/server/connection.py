@@ -41,7 +41,7 @@ from pgrouter.protocol.requests import (
     CLOSE,
     FAKE,
     FORWARD,
-    OUT_OF_SYNC,
+    LATER,
     PARSE,
     PARSE_NAMED,
     QUERY,
@@ -179,9 +179,6 @@ class ServerConnection(Dialled):
             elif stop > end and code in (NOTICE_RESPONSE, NOTIFICATION_RESPONSE):
                 action = self.aside(code)
             elif stop <= end:
-                if code in (NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS) and self.poller.late():
-                    self.put_off()  # thousands of them may come at once, and each is read
-                    return pos
                 action = self.message(code, buf, pos, stop, out)
                 if self.closed:
                     return end
@@ -190,7 +187,9 @@ class ServerConnection(Dialled):
                     continue
             else:
                 action = self.owed.answer(code)
-            if action == OUT_OF_SYNC:
+            if action < 0:
+                if action == LATER:
+                    return pos
                 return self.break_off(out, f"the server sent an unexpected message of type {chr(code)!r}", "")
             if stop > end:
                 self.body_left = stop - end
@@ -206,7 +205,10 @@ class ServerConnection(Dialled):
     def message(
         self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: Gather
     ) -> cython.int:
-        """Account for a whole message that is no row; gives what to do with it, FAKE when nothing is left to do."""
+        """Account for a whole message that is no row; gives what to do with it, FAKE when nothing is left to do.
+
+        LATER: others come first, and it was not touched.
+        """
         action: cython.int
         if code == READY_FOR_QUERY:
             self.status = buf[pos + 5]
@@ -222,6 +224,9 @@ class ServerConnection(Dialled):
                 self.xact_at = self.poller.now
             return action
         if code in (NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS):
+            if self.poller.late():
+                self.put_off()  # thousands of them may come at once, and each is read
+                return LATER
             action = self.aside(code)
             if code == NOTICE_RESPONSE and self.peer is not None and self.peer.again > 0 and self.peer.repeats:
                 fields = messages.read_error(copied(buf, pos + 5, stop))
@@ -252,6 +257,9 @@ class ServerConnection(Dialled):
             elif copied(buf, pos + 5, pos + 5 + len(DEALLOCATED)) == DEALLOCATED:
                 self.peer.on_deallocated()
         elif code == ERROR_RESPONSE:
+            if self.poller.late():
+                self.put_off()
+                return LATER
             return self.error(copied(buf, pos + 5, stop), out)
         elif self.owed.checks and self.is_described(code):
             self.described(code, copied(buf, pos + 5, stop))
@@ -341,7 +349,8 @@ class ServerConnection(Dialled):
         if self.peer is not None:
             if out.length():
                 self.peer.again = -1
-                self.peer.pass_on(out, self.body_left > 0 and self.body_forward)
+                self.peer.mid_frame = self.body_left > 0 and self.body_forward
+                self.peer.send_gathered(out)
         return self.lose(ServerLost(why, sqlstate=sqlstate))
 
     def fakes(self, out: Gather) -> int:
@@ -370,7 +379,8 @@ class ServerConnection(Dialled):
                 if peer.again > ROOM:
                     self.make_room(ROOM)
                 peer.again = -1
-                if peer.pass_on(out, self.body_left > 0 and self.body_forward) == 1:
+                peer.mid_frame = self.body_left > 0 and self.body_forward
+                if peer.send_gathered(out) == 1:
                     self.pause()  # until the peer has drained
         if self.owed.told:
             self.settle(self.owed.take_events())

@@ -11,6 +11,7 @@ from itertools import count
 
 import cython
 
+from pgrouter.auth.secret import Derivation
 from pgrouter.errors import RouterError, ServerLost
 from pgrouter.net import options
 from pgrouter.net.poller import Poller
@@ -70,29 +71,46 @@ class Dialled(Stream):
     def login_data(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Feed whole messages to the login conversation; gives how far it came."""
         length: cython.Py_ssize_t
-        while end - pos >= 5 and self.login is not None:
+        while end - pos >= 5 and self.login is not None and not self.put_aside:
             length = length_at(buf, pos + 1)
             if length < 4 or length > WHOLE:
                 self.lose(ServerLost("the server does not speak PostgreSQL's protocol", sqlstate="08P01"))
                 return end
             if end - pos < length + 1:
                 return pos
-            body = copied(buf, pos + 5, pos + 1 + length)
-            try:
-                answer = self.login.send((buf[pos], body))
-            except StopIteration as over:
-                self.login = None
-                self.hello = over.value
-                self.owner.server_ready(self)
-            except RouterError as error:
-                self.lose(error)
-            else:
-                if answer:
-                    self.send_bytes(answer)
+            if self.poller.late():  # thousands may come at once, and hundreds of servers
+                self.put_off()
+                return pos
+            self.tell_login((buf[pos], copied(buf, pos + 5, pos + 1 + length)))
             if self.closed:
                 return end
             pos += length + 1
         return pos
+
+    def tell_login(self, said) -> int:
+        """Give the login conversation a message, or keys that it wanted; send what it says."""
+        try:
+            answer = self.login.send(said)
+        except StopIteration as over:
+            self.login = None
+            self.hello = over.value
+            self.owner.server_ready(self)
+        except RouterError as error:
+            self.lose(error)
+        else:
+            if isinstance(answer, Derivation):
+                self.put_aside = True
+                self.pause()
+                self.poller.aside(answer.run, self.derived)
+            elif answer:
+                self.send_bytes(answer)
+        return 0
+
+    def derived(self, keys) -> None:
+        """Go on with the login, for which somebody else had to calculate."""
+        if not self.closed:
+            self.tell_login(keys)
+            self.turn()
 
     # -- the end
 

@@ -1,6 +1,3 @@
-cimport cython
-
-from pgrouter.net.gather cimport Gather
 from pgrouter.net.poller cimport Poller
 from pgrouter.net.stream cimport Stream
 
@@ -17,8 +14,6 @@ cdef class Peer(Stream):
     cdef public bint repeats
     cdef readonly bint mid_frame
 
-    @cython.final
-    cdef inline int pass_on(self, Gather out, bint mid_frame) except -2
     cpdef int close_cut(self) except -1
 
     cpdef int on_served(self, ServerConnection server) except -1

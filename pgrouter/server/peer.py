@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import cython
-
-from pgrouter.net.gather import Gather
 from pgrouter.net.poller import Poller
 from pgrouter.net.stream import Stream
 
@@ -30,12 +27,7 @@ class Peer(Stream):
         self.again = -1  # bytes in `server.batch` that may be run again; -1: none, or the answer has begun
         self.elsewhere = False  # because it is a replica that has them: also when it refuses
         self.repeats = False  # because they only read: when the server is lost, on whatever other there is
-        self.mid_frame = False  # a part of a message was sent: what comes next must be its rest
-
-    def pass_on(self, out: Gather, mid_frame: cython.bint) -> int:
-        """Send what a server has sent; `mid_frame`: it ends within a message. Gives what `send` gives."""
-        self.mid_frame = mid_frame
-        return self.send_gathered(out)
+        self.mid_frame = False  # what its server has sent ended within a message: what comes next must be its rest
 
     def send_bytes(self, data: bytes) -> int:
         """Send bytes of our own; never into a message: who has got a part of one can hear nothing else, and is left."""

@@ -2,9 +2,10 @@
 
 Two settings of a pool forbid statements: `pins: error` those that would leave state on the server, `mode: statement`
 those that leave a transaction open. And currval and lastval are refused where the server would tell another session's
-value. What is refused gets an error in its place, numbered here, and never reaches a server. Inside a transaction or a
-pipeline the server gets a text that it cannot parse (`INSTEAD`), so that it fails exactly where the statement would
-have failed, and the client is told our words for it (`ANSWERS`).
+value, and a look at more prepared statements than a server can be given for it. What is refused gets an error in its
+place, numbered here, and never reaches a server. Inside a transaction or a pipeline the server gets a text that it
+cannot parse (`INSTEAD`), so that it fails exactly where the statement would have failed, and the client is told our
+words for it (`ANSWERS`).
 """
 
 from __future__ import annotations
@@ -54,20 +55,29 @@ _UNMOVED = (
     "Only the primary can run it, and what the transaction has done so far cannot be repeated there.",
 )
 
+MAX_PRESENTED = 1000
+
+_TOO_MANY_NAMES = FeatureNotSupported(
+    f"cannot look at more than {MAX_PRESENTED} prepared statements",
+    detail="The statement asks for all that the session has prepared, and its server would have to get them first.",
+    hint="Close some, or use session pooling.",
+)
+
 # By number; 0 is for what may be sent
 REFUSALS = (
     None, *(_pinning(state) for state in WORDS.values()), _NO_BLOCKS, _NO_SEQUENCES,
     *(FeatureNotSupported(_ONLY_PRIMARY, detail=detail, hint=_HINT) for detail in _UNMOVED),
+    _TOO_MANY_NAMES,
 )  # fmt: skip
 _NO_BLOCK = len(WORDS) + 1
 NO_SEQUENCES = len(WORDS) + 2
-SNAPSHOT, OPEN_CURSOR, NOT_REPEATABLE = range(len(WORDS) + 3, len(WORDS) + 6)
+SNAPSHOT, OPEN_CURSOR, NOT_REPEATABLE, TOO_MANY_NAMES = range(len(WORDS) + 3, len(WORDS) + 7)
 
 ANSWERS = (b"", *(messages.error_response(error) for error in REFUSALS if error is not None))
 INSTEAD = (
     b"", *(f"pgrouter has refused a statement ({why})".encode() for why in WORDS.values()),
     b"pgrouter: BEGIN", b"pgrouter: currval",
-    b"pgrouter: snapshot", b"pgrouter: cursor", b"pgrouter: transaction",
+    b"pgrouter: snapshot", b"pgrouter: cursor", b"pgrouter: transaction", b"pgrouter: prepared statements",
 )  # fmt: skip
 
 # In the place of what would have another result than it was described with: PostgreSQL's own words, which drivers know

@@ -2,6 +2,7 @@ cimport cython
 
 from pgrouter.protocol.framing cimport copied, is_same
 
+@cython.no_gc  # a hundred thousand of them would make each look for cycles long, and they are in none
 cdef class SharedStatement:
     cdef readonly object ident
     cdef readonly bytes name
@@ -17,6 +18,7 @@ cdef class SharedStatement:
 cdef class Names(dict):
     cdef bytes last_name
     cdef SharedStatement last
+    cdef readonly dict by_number
 
     @cython.locals(name=bytes, shared=SharedStatement)
     cdef SharedStatement find(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end)

@@ -12,6 +12,7 @@ one session: the parameter types stay, and another result is an error.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from hashlib import blake2b
 from itertools import count
@@ -24,6 +25,12 @@ PREFIX = b"pgrouter_"
 
 # Statements that no client holds any more stay known, so that clients that come and go find them parsed.
 UNUSED_KEPT = 5000
+# Names that are let go of at once, in less than a millisecond; of more, so many with each tick, and some with each new
+# statement.
+AT_ONCE = 500
+SOME = 8
+
+_OURS = re.compile(rb'"pgrouter_([0-9]{1,18})"')
 
 # In place of a description: what it describes (a cursor, another statement) is found anew whenever it is bound
 VARIES = b""
@@ -91,10 +98,11 @@ def with_types(parse: bytes, described: bytes) -> bytes:
 class Names(dict):
     """The shared statements that a client's names stand for; the last one is found again without a copy of its name."""
 
-    def __init__(self, known=()) -> None:
-        dict.__init__(self, known)
+    def __init__(self) -> None:
+        dict.__init__(self)
         self.last_name = None
         self.last = None
+        self.by_number = {}  # number of a statement -> its name, or a dict of its names
 
     def find(self, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> SharedStatement | None:
         """Give what the name buf[start:end] stands for."""
@@ -107,18 +115,51 @@ class Names(dict):
             self.last = shared
         return shared
 
+    def name_of(self, number: int) -> bytes | None:
+        """Give a name of the shared statement of this number."""
+        named = self.by_number.get(number)
+        return next(iter(named), None) if isinstance(named, dict) else named
+
     def __setitem__(self, name: bytes, shared: SharedStatement) -> None:
+        if name in self:
+            self.pop(name)
         self.last_name = None
         dict.__setitem__(self, name, shared)
+        others = self.by_number.get(shared.ident)
+        if others is None:
+            self.by_number[shared.ident] = name
+        elif isinstance(others, dict):
+            others[name] = None
+        else:
+            self.by_number[shared.ident] = {others: None, name: None}
 
     def __delitem__(self, name: bytes) -> None:
-        self.last_name = None
-        dict.__delitem__(self, name)
+        if self.pop(name) is None:
+            raise KeyError(name)
 
     def pop(self, name: bytes, default: SharedStatement | None = None) -> SharedStatement | None:
         """Take a name out and give what it stood for."""
         self.last_name = None
-        return dict.pop(self, name, default)
+        shared = dict.pop(self, name, None)
+        if shared is None:
+            return default
+        named = self.by_number[shared.ident]
+        if isinstance(named, dict):
+            del named[name]
+            if named:
+                return shared
+        del self.by_number[shared.ident]
+        return shared
+
+
+def renamed(error: bytes, name_of) -> bytes:
+    """Give an ErrorResponse with a client's names for shared statements; `name_of` gives them by their numbers."""
+
+    def name(found: re.Match[bytes]) -> bytes:
+        known = name_of(int(found[1]))
+        return found[0] if known is None else b'"%s"' % known
+
+    return _OURS.sub(name, error)
 
 
 class SharedStatements:
@@ -127,6 +168,7 @@ class SharedStatements:
     def __init__(self) -> None:
         self._known: dict[tuple[bytes, object], SharedStatement] = {}
         self._unused: OrderedDict[int, SharedStatement] = OrderedDict()
+        self._leaving: list[Names] = []  # of clients that have let go of them
         self._idents = count(1)
 
     def __len__(self) -> int:
@@ -138,6 +180,8 @@ class SharedStatements:
         if shared is None:
             shared = SharedStatement(next(self._idents), body, meaning, statement, judge)
             self._known[body, meaning] = shared
+            if self._leaving:
+                self.let_go(SOME)
         self._unused.pop(shared.ident, None)
         shared.users += 1
         return shared
@@ -157,6 +201,24 @@ class SharedStatements:
             if len(self._unused) > UNUSED_KEPT:
                 _, oldest = self._unused.popitem(last=False)
                 del self._known[oldest.body, oldest.meaning]
+
+    def give_all(self, names: Names) -> None:
+        """A client's names stand for them no longer; if there are very many, that takes effect bit by bit."""
+        self._leaving.append(names)
+        if len(names) <= AT_ONCE:
+            self.let_go(AT_ONCE)
+
+    def let_go(self, number: int = AT_ONCE) -> None:
+        """Let go of so many of the names that nobody has any more."""
+        while self._leaving and number > 0:
+            names = self._leaving[0]
+            while names and number > 0:
+                number -= 1
+                self.give(names.popitem()[1])
+                if names.by_number:
+                    names.by_number.popitem()
+            if not names:
+                del self._leaving[0]
 
     def retire(self, shared: SharedStatement) -> None:
         """Give it to nobody else: servers' plans for it are out of date."""

@@ -9,7 +9,7 @@ import pytest
 from psycopg import sql
 
 from pgrouter.auth import scram
-from pgrouter.auth.secret import Md5Secret, PlainSecret, ScramSecret, parse_secret
+from pgrouter.auth.secret import Derivation, Md5Secret, PlainSecret, ScramSecret, parse_secret
 from pgrouter.auth.server import ServerHello, ServerRefused, server_login
 from pgrouter.demo.postgres import Server, ServerOptions
 from pgrouter.demo.streaming import StreamingCluster
@@ -61,6 +61,8 @@ def log_in(server: Server, user: str, credential: Credential | None, database: s
                 out = conversation.send((code, incoming.read(int.from_bytes(bytes(length), "big") - 4)))
             except StopIteration as over:
                 return over.value
+            if isinstance(out, Derivation):
+                out = conversation.send(out.run())
 
 
 def stored_secret(server: Server, role: str) -> PlainSecret | Md5Secret | ScramSecret:

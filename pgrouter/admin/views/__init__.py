@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 
 class View(NamedTuple):
-    """Columns, the function that gives the rows, and what it is about."""
+    """Columns, the function that gives the rows, and what it is about.
+
+    Between two rows anything may happen to what they tell of, as a long answer is made in shares. A view that takes
+    long to find its next row gives None meanwhile.
+    """
 
     columns: tuple[Column, ...]
-    rows: Callable[[Scene], Iterable[Row]]
+    rows: Callable[[Scene], Iterable[Row | None]]
     about: str
 
 

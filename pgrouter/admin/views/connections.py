@@ -30,7 +30,8 @@ def clients(scene: Scene) -> Iterator[Row]:
     hub = scene.app.hub
     since = waiting_since(scene.app.pools.groups.values())
     for client in [*hub.clients.values(), *(c for i, c in hub.logging_in.items() if i not in hub.clients)]:
-        yield _client(scene, client, since.get(id(client)))
+        if not client.closed:  # since the first row
+            yield _client(scene, client, since.get(id(client)))
 
 
 def _client(scene: Scene, client: ClientConnection, since: float | None) -> Row:
@@ -88,7 +89,8 @@ def servers(scene: Scene) -> Iterator[Row]:
     """Give a row per server connection."""
     for group in list(scene.app.pools.groups.values()):
         for server in sorted(group.servers(), key=lambda server: server.connection_id):
-            yield _server(scene, group, server)
+            if not server.closed:
+                yield _server(scene, group, server)
 
 
 def _server(scene: Scene, group: Group, server: ServerConnection) -> Row:

@@ -75,9 +75,11 @@ def databases(scene: Scene) -> Iterator[Row]:
     clients = Counter(client.info.database for client in app.hub.clients.values() if client.info is not None)
     view = app.monitor.view
     primary = view.member(view.primary) if view.primary else None
-    for name in sorted({group.database for group in app.pools.groups.values()}):
+    connections: Counter[str] = Counter()
+    for group in app.pools.groups.values():
+        connections[group.database] += len(list(group.servers()))
+    for name in sorted(connections):
         mine = settings.of(name, "")
-        connections = sum(len(list(g.servers())) for g in app.pools.groups.values() if g.database == name)
         yield (
             name,
             primary.host if primary else None,
@@ -91,7 +93,7 @@ def databases(scene: Scene) -> Iterator[Row]:
             mine.mode,
             BALANCE,
             0,
-            connections,
+            connections[name],
             0,
             clients[name],
             0,

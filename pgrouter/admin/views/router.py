@@ -24,6 +24,7 @@ STATE = columns("key value")
 
 # The console that ours stands in for: tools look for a version at least as new as the columns that they read.
 PGBOUNCER_VERSION = "1.25.0"
+MANY = 100  # statements that are looked at without a break
 BUILD = "compiled" if pgrouter.COMPILED else "not compiled"
 
 
@@ -47,25 +48,36 @@ def _counters(scene: Scene) -> Counter[str]:
     return sum((database.counters() for database in scene.app.hub.databases), Counter())
 
 
-def prepared(scene: Scene) -> Iterator[Row]:
+def prepared(scene: Scene) -> Iterator[Row | None]:
     """Give the shared statements that clients hold or servers have parsed; `servers` counts the latter."""
-    holders: Counter[SharedStatement] = Counter()
-    for client in scene.app.hub.clients.values():
-        holders.update(dict.fromkeys(client.prepared.values(), 0))
-    for group in scene.app.pools.groups.values():
-        for server in group.servers():
-            holders.update(server.prepared.values())
-    for shared, servers in sorted(holders.items(), key=lambda held: held[0].ident):
-        text = shared.body.partition(b"\0")[0].decode("utf-8", "replace")
-        yield shared.ident, shared.users, servers, text
+    held: dict[int, SharedStatement] = {}
+    servers: Counter[int] = Counter()
+    for client in list(scene.app.hub.clients.values()):
+        for number, shared in enumerate(list(client.prepared.values())):
+            held[shared.ident] = shared
+            if number % MANY == 0:
+                yield None
+    for group in list(scene.app.pools.groups.values()):
+        for server in list(group.servers()):
+            held.update((shared.ident, shared) for shared in server.prepared.values())
+            servers.update(shared.ident for shared in server.prepared.values())
+        yield None
+    for ident in sorted(held):
+        shared = held[ident]
+        yield ident, shared.users, servers[ident], shared.body.partition(b"\0")[0].decode("utf-8", "replace")
 
 
-def mem(scene: Scene) -> Iterator[Row]:
+def mem(scene: Scene) -> Iterator[Row | None]:
     """Give what the caches take: size of one entry, entries, free ones, bytes in all (estimated)."""
     held = _counters(scene)
     used, taken = held["statements"], held["used_bytes"]
     yield "statement_cache", taken // used if used else 0, used, 0, taken
-    total = sum(len(shared.encode()) for *_, shared in prepared(scene))
+    total = 0
+    for row in prepared(scene):
+        if row is None:
+            yield None
+        else:
+            total += len(str(row[-1]).encode())
     count = sum(len(database.shared) for database in scene.app.hub.databases)
     yield "prepared_statement_cache", total // count if count else 0, count, 0, total
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pgrouter.auth import md5, scram
 from pgrouter.auth.client import ClientIdentity
-from pgrouter.auth.secret import Md5Secret, PlainSecret, ScramSecret, parse_secret, scram_secret
+from pgrouter.auth.secret import AT_ONCE, Md5Secret, PlainSecret, ScramSecret, parse_secret, scram_secret
 from pgrouter.auth.users import UserStore
 from pgrouter.errors import ConfigError
 
@@ -125,3 +125,16 @@ def test_a_mock_secret_looks_like_a_derived_one() -> None:
     known, unknown = scram_secret("joe", PlainSecret("pw")), scram_secret("joe", None)
     assert (known.salt, known.iterations) == (unknown.salt, unknown.iterations)
     assert scram_secret("joe", PlainSecret("")).stored_key != scram_secret("joe", PlainSecret("")).stored_key
+
+
+def test_keys_of_many_iterations_are_derived_by_somebody_else_and_only_once() -> None:
+    secret = PlainSecret("pw")
+    waits = secret.derived(b"a" * 16, AT_ONCE + 1)
+    derivation = next(waits)
+    assert "pw" not in repr(derivation)
+    with pytest.raises(StopIteration) as over:
+        waits.send(derivation.run())
+    assert over.value.value == scram.derive("pw", b"a" * 16, AT_ONCE + 1)
+    for iterations in (AT_ONCE, AT_ONCE + 1):
+        with pytest.raises(StopIteration):
+            next(secret.derived(b"a" * 16, iterations))

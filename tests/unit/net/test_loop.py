@@ -241,3 +241,28 @@ def test_a_thread_of_the_loop_ends_with_its_work(run: Run) -> None:
         assert threading.active_count() == before
 
     run(main())
+
+
+def test_what_is_done_aside_keeps_nobody_waiting(run: Run) -> None:
+    async def go() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Loop)
+        first, second = loop.create_future(), loop.create_future()
+        begun = threading.Event()
+        may_end = threading.Event()
+
+        def work() -> int:
+            begun.set()
+            assert may_end.wait(FAR_S)
+            return threading.get_ident()
+
+        loop.poller.aside(work, first.set_result)
+        loop.poller.aside(threading.get_ident, second.set_result)
+        await until(begun.is_set)
+        assert not first.done()
+        may_end.set()
+        await asyncio.wait_for(second, FAR_S)
+        assert first.result() == second.result() != threading.get_ident()
+        await until(lambda: threading.active_count() == 1)
+
+    run(go())

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgrouter.session import prepared
-from pgrouter.session.prepared import SharedStatements
+from pgrouter.session.prepared import AT_ONCE, Names, SharedStatements, renamed
 
 
 def test_one_text_is_one_statement() -> None:
@@ -84,3 +84,38 @@ def test_it_knows_what_is_used_and_a_bounded_rest(calls: list[tuple[bool, int]])
             used = {id(shared) for shared in held}
             assert all(shared.users == sum(other is shared for other in held) for shared in held)
             assert len(used) <= len(known) <= len(used) + 3
+
+
+def test_names_are_found_by_the_numbers_of_their_statements() -> None:
+    shared = SharedStatements()
+    names = Names()
+    one, other = shared.take(b"select 1\0\0\0", None), shared.take(b"select 2\0\0\0", None)
+    names[b"a"] = one
+    names[b"b"] = shared.take(b"select 1\0\0\0", None)
+    names[b"c"] = other
+    assert names.name_of(one.ident) in (b"a", b"b")
+    names.pop(b"a")
+    assert names.name_of(one.ident) == b"b"
+    names[b"b"] = other
+    assert names.name_of(one.ident) is None
+    del names[b"c"]
+    assert names.name_of(other.ident) == b"b"
+    error = b'Mprepared statement "pgrouter_%d" is not "pgrouter_99" or "pgrouter_%d"\0' % (other.ident, other.ident)
+    assert renamed(error, names.name_of) == b'Mprepared statement "b" is not "pgrouter_99" or "b"\0'
+
+
+def test_very_many_names_are_let_go_of_bit_by_bit() -> None:
+    shared = SharedStatements()
+    many, few = Names(), Names()
+    for number in range(AT_ONCE + 1):
+        many[b"%d" % number] = shared.take(b"select %d\0\0\0" % number, None)
+    few[b"a"] = held = shared.take(b"select 0\0\0\0", None)
+    assert held.users == 2
+    shared.give_all(many)
+    assert len(many) == AT_ONCE + 1
+    shared.let_go()
+    shared.let_go()
+    assert len(many) == 0
+    assert held.users == 1
+    shared.give_all(few)
+    assert held.users == 0
