@@ -44,6 +44,7 @@ cdef class ClientConnection(Link):
 
     cdef Py_ssize_t begin(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
     cdef Py_ssize_t in_parts(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
+    cdef Py_ssize_t part(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t start, Py_ssize_t end) except -1
     cdef Py_ssize_t go_on_later(self, Py_ssize_t pos, Py_ssize_t at, bint works) except -1
     cdef Py_ssize_t refused(self, int refusal, bint unnamed, Py_ssize_t pos) except -1
     cdef Py_ssize_t swallow(self, Py_ssize_t pos, Py_ssize_t end) except -1

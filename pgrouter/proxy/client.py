@@ -110,7 +110,10 @@ class ClientConnection(Link):
                         continue
                 else:
                     self.scanned = 0
-                    pos = self.forward(buf, pos, end)
+                    if self.parted:  # maybe the whole of a long batch, which has just been linked
+                        pos = self.forward(buf, pos, self.part(buf, pos, pos, end))
+                    else:
+                        pos = self.forward(buf, pos, end)
                     if self.server is not None:
                         return pos
                     continue
@@ -135,14 +138,16 @@ class ClientConnection(Link):
         part: cython.Py_ssize_t = pos
         self.parted = True
         while pos < end and not self.closed:
-            if part <= pos:
-                part = pos + min(self.body_left, end - pos)
-            part = after_frames(buf, part, end, PART)
+            part = self.part(buf, pos, part, end)
             before: cython.Py_ssize_t = pos
             pos = self.on_data(buf, pos, part)
-            if part == end or self.put_aside:
+            if self.put_aside:
                 break
-            if self.waiting or (pos == before and self.server is not None):
+            if before < pos < part and self.server is not None:
+                part = pos
+            elif part == end:
+                break
+            elif self.waiting or (pos == before and self.server is not None):
                 if end - pos > AHEAD:
                     self.pause()
                 break
@@ -151,6 +156,14 @@ class ClientConnection(Link):
                 break
         self.parted = False
         return pos
+
+    def part(
+        self, buf, pos: cython.Py_ssize_t, start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.Py_ssize_t:
+        """Give where the next part ends of what begins at pos, if it has been looked at up to `start`."""
+        if start <= pos:
+            start = pos + min(self.body_left, end - pos)
+        return after_frames(buf, start, end, PART)
 
     def stopped(self) -> cython.bint:
         """Whether our server may begin no transaction for now, and none is open."""
