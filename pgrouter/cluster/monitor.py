@@ -171,7 +171,7 @@ class Monitor:
         lag = Lag(most_bytes=self._reads.max_lag_bytes, most_s=self._reads.max_lag_s, marks=self._marks)
         before, self._view = self._view, merge(self._view, snapshot, self._probes, lag)
         if self._follow_members():  # what an old address said is no word of the new one
-            self._view = merge(self._view, snapshot, self._probes, lag)
+            self._view = merge(before, snapshot, self._probes, lag)
         if self._view.number != before.number:
             if self._view.dcs_reachable != before.dcs_reachable:
                 self.dcs_since_s = self._clock()
@@ -294,7 +294,7 @@ class Monitor:
 
     def _alarm(self, leader: str | None, since_s: float) -> None:
         """Cry out, once each, about servers that say they are primary although another has been named since."""
-        now = frozenset(second_primaries(self._probes, leader, since_s))
+        now = frozenset(second_primaries(self._probes, leader, since_s)) - twins(self._view, self._probes, leader)
         for name in sorted(now - self._alarms):
             log.error("cluster: ALARM: %s says it is primary while %s leads; it gets nothing", name, leader)
         for name in sorted(self._alarms - now):
@@ -319,6 +319,25 @@ def second_primaries(probes: Mapping[str, Probe], leader: str | None, since_s: f
     """Name the servers that have said they are primary after another one was named leader."""
     words = ((name, probe.said) for name, probe in probes.items() if leader not in (None, name))
     return [name for name, word in words if word and word.role is Role.PRIMARY and word.asked_s > since_s]
+
+
+def twins(view: ClusterView, probes: Mapping[str, Probe], name: str | None) -> frozenset[str]:
+    """Name the members that are the same server as that one, which has gone by several names."""
+    known = view.member(name) if name is not None else None
+    if known is None:
+        return frozenset()
+    started = _started(probes.get(known.name))
+    return frozenset(
+        member.name
+        for member in view.members
+        if (member.host, member.port) == (known.host, known.port)
+        or (started is not None and _started(probes.get(member.name)) == started)
+    )
+
+
+def _started(probe: Probe | None) -> tuple[str, str] | None:
+    word = probe.word if probe else None
+    return (word.system_id, word.started) if word and word.started else None
 
 
 def source_of(settings: Cluster, clock: Clock = monotonic) -> Source:

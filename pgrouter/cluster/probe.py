@@ -35,8 +35,8 @@ log = logging.getLogger("pgrouter.cluster")
 # the least it can be. Positions are bytes since 0/0. A receiver whose columns are hidden (neither superuser nor
 # pg_monitor) counts as streaming when it exists. The primary tells how far it has inserted, not written: a commit with
 # synchronous_commit = off has been acknowledged before it is written.
-# The last two columns: in short, what new sessions begin with (rows for roles and databases, and postgresql.conf by the
-# moment when it was read); and whether the role may see the receiver's columns. Names are qualified as in catalog.sql.
+# The last three columns: in short, what new sessions begin with (rows for roles and databases, and postgresql.conf by the
+# moment when it was read); whether the role may see the receiver's columns; and when the server was started. Names are qualified as in catalog.sql.
 QUESTION = b"""
 SELECT recovering,
   (SELECT system_identifier FROM pg_catalog.pg_control_system()),
@@ -54,7 +54,8 @@ SELECT recovering,
   (SELECT pg_catalog.md5(pg_catalog.concat_ws(',', pg_catalog.pg_conf_load_time(), pg_catalog.string_agg(
      pg_catalog.concat_ws('.', setdatabase, setrole, setconfig), ',' ORDER BY setdatabase, setrole)))
    FROM pg_catalog.pg_db_role_setting),
-  pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')
+  pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE'),
+  (pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()) OPERATOR(pg_catalog.*) 1000000)::bigint
 FROM pg_catalog.pg_is_in_recovery() AS recovering
 """
 
@@ -274,7 +275,7 @@ def read_row(row: list[str | None], asked_s: float, answered_s: float) -> Word:
     Raises ProbeError when it has no sense: something that is not PostgreSQL answers.
     """
     try:
-        recovering, system_id, timeline, lsn, received_lsn, streaming, defaults, sees_all = row
+        recovering, system_id, timeline, lsn, received_lsn, streaming, defaults, sees_all, started = row
         return Word(
             role={"t": Role.REPLICA, "f": Role.PRIMARY}[recovering or ""],
             system_id=system_id or "",
@@ -284,6 +285,7 @@ def read_row(row: list[str | None], asked_s: float, answered_s: float) -> Word:
             streaming=recovering == "t" and streaming == "t",
             defaults=defaults or "",
             unseen=UNSEEN if sees_all == "f" else "",
+            started=started or "",
             asked_s=asked_s,
             answered_s=answered_s,
         )
