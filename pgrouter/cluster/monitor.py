@@ -25,12 +25,13 @@ from msgspec.structs import replace
 from pgrouter.clock import monotonic, wall
 from pgrouter.cluster.etcd import EtcdSource
 from pgrouter.cluster.freshness import Freshness
-from pgrouter.cluster.handover import handover
+from pgrouter.cluster.handover import NONE, handover
 from pgrouter.cluster.merge import Lag, merge
 from pgrouter.cluster.patroni import PatroniSource
 from pgrouter.cluster.probe import Prober
+from pgrouter.cluster.refusal import Refusal
 from pgrouter.cluster.static import StaticSource
-from pgrouter.cluster.word import Probe
+from pgrouter.cluster.word import SILENT_AFTER, Probe
 from pgrouter.config.settings import Reads
 from pgrouter.topology import ClusterView, Role
 
@@ -72,6 +73,11 @@ class Monitor:
         self._settings, self._on_view, self._clock = settings, on_view, clock
         self._on_marks = on_marks
         self.on_defaults: Callable[[str], None] = lambda _: None
+        # What the router's own connections show: see `_vouch`.
+        self.received: Callable[[str, float], int | None] = lambda _name, _before_s: None
+        self.make_room: Callable[[str, Refusal], None] = lambda _name, _refusal: None
+        self._received: dict[str, int] = {}  # by a member's open connections, when it failed last
+        self._handover = NONE
         self._reads = Reads()
         self._freshness = Freshness()
         self._marks: dict[str, Mark] = {}
@@ -196,7 +202,8 @@ class Monitor:
 
     def _with_handover(self, snapshot: Snapshot) -> Snapshot:
         """Add what follows from an announced switchover at this moment, and come back when that changes."""
-        now = handover(snapshot, self._clock(), wall(), self._settings.switchover_timeout_s)
+        limit_s = self._settings.switchover_timeout_s
+        now = self._handover = handover(snapshot, self._clock(), wall(), limit_s, self._handover)
         self._wake_at(now.until_s)
         return replace(snapshot, handover=now.reason) if now.reason else snapshot
 
@@ -229,6 +236,7 @@ class Monitor:
         for name, prober in list(self._probers.items()):
             if wanted.get(name) != prober.address:
                 del self._probers[name]
+                self._received.pop(name, None)
                 dropped = self._probes.pop(name, None) is not None or dropped
                 self._retire(prober)
         for name, address in wanted.items():
@@ -247,12 +255,34 @@ class Monitor:
             if self._probers.get(name) is prober:
                 self._heard(name, probe)
 
-        prober = Prober(address, self._settings.monitor, on_probe, lambda: self._pace_s(name), self._clock)
+        def vouch(refusal: Refusal, silent: bool) -> float:  # noqa: FBT001  (a callback)
+            return self._vouch(name, refusal, silent=silent)
+
+        prober = Prober(address, self._settings.monitor, on_probe, lambda: self._pace_s(name), self._clock, vouch)
         return prober
+
+    def _vouch(self, name: str, refusal: Refusal, *, silent: bool) -> float:
+        """Look what open connections tell of a server that a probe could not ask; gives when, 0: nothing.
+
+        One that was open before the server's last word shows that it has not been restarted: since PostgreSQL answers
+        there it would have ended, and where nobody answers, by what it has received since the failure before this one.
+        Where a connection is wanting, one of the router's own that is free makes room.
+        """
+        if refusal in (Refusal.FULL, Refusal.LIMIT):
+            self.make_room(name, refusal)
+        word = self._probes.get(name, Probe()).word
+        received = self.received(name, word.asked_s) if word is not None else None
+        if received is None or not (silent or refusal is not Refusal.NONE):
+            return 0.0
+        before = self._received.get(name, received)
+        self._received[name] = received
+        return self._clock() if refusal is not Refusal.NONE or received > before else 0.0
 
     def _heard(self, name: str, probe: Probe) -> None:
         before = self._probes.get(name, Probe())
         self._probes[name] = probe
+        if not probe.failures:
+            self._received.pop(name, None)
         if probe.failures == 1 or (probe.error and probe.error != before.error):
             log.warning("cluster: probe of %s failed: %s", name, probe.error)
         elif before.lost and not probe.failures:
@@ -287,6 +317,7 @@ class Monitor:
         return pace_s(
             self._interval_s,
             failures=probe.failures,
+            silent=0 < probe.silences < SILENT_AFTER,
             awaited=view.primary is None and view.leader == name,
             # Without a DCS the servers' words are all that tells of another leader.
             alert=view.primary is None or not view.dcs_reachable or self._clock() - self._changed_s < ALERT_FOR_S,
@@ -302,10 +333,12 @@ class Monitor:
         self._alarms = now
 
 
-def pace_s(interval_s: float, *, failures: int, awaited: bool, alert: bool) -> float:
+def pace_s(interval_s: float, *, failures: int, awaited: bool, alert: bool, silent: bool = False) -> float:
     """Give the pause before the next question to a member."""
     if awaited:
         return min(AWAITED_S, interval_s)
+    if silent:  # the time-out was pause enough: reads wait for this
+        return 0.0
     if failures:
         return min(ALERT_S * 2.0 ** min(failures - 1, 16), interval_s)
     return min(ALERT_S, interval_s) if alert else interval_s

@@ -18,6 +18,7 @@ import psycopg
 from pgrouter.clock import monotonic
 from pgrouter.cluster import login
 from pgrouter.cluster.question import ProbeError, conversation, one_line
+from pgrouter.cluster.refusal import Refusal, refusal
 from pgrouter.cluster.word import Probe, Word
 from pgrouter.lsn import end_of_record
 from pgrouter.topology import Role
@@ -35,8 +36,9 @@ log = logging.getLogger("pgrouter.cluster")
 # the least it can be. Positions are bytes since 0/0. A receiver whose columns are hidden (neither superuser nor
 # pg_monitor) counts as streaming when it exists. The primary tells how far it has inserted, not written: a commit with
 # synchronous_commit = off has been acknowledged before it is written.
-# The last three columns: in short, what new sessions begin with (rows for roles and databases, and postgresql.conf by the
-# moment when it was read); whether the role may see the receiver's columns; and when the server was started. Names are qualified as in catalog.sql.
+# The last three columns: in short, what new sessions begin with (rows for roles and databases, and postgresql.conf by
+# the moment when it was read); whether the role may see the receiver's columns; when the server was started. Names are
+# qualified as in catalog.sql.
 QUESTION = b"""
 SELECT recovering,
   (SELECT system_identifier FROM pg_catalog.pg_control_system()),
@@ -88,8 +90,10 @@ class Prober:
         on_probe: Callable[[Probe], None],
         pace_s: Callable[[], float],
         clock: Clock = monotonic,
+        vouch: Callable[[Refusal, bool], float] = lambda _refusal, _silent: 0.0,
     ) -> None:
         self.address = address
+        self._vouch = vouch  # gives the moment at which open connections show that the server was not restarted, or 0
         self._settings, self._on_probe, self._pace_s, self._clock = settings, on_probe, pace_s, clock
         self._probe = Probe()
         self._state = State.STOPPED
@@ -216,13 +220,24 @@ class Prober:
     def _fail(self, error: Exception) -> None:
         self._hang_up()
         if isinstance(error, TimeoutError):
-            text, silent = f"no answer within {self._settings.timeout_s:g} s", True
+            text, silent, refused = f"no answer within {self._settings.timeout_s:g} s", True, Refusal.NONE
         else:
             text = one_line(str(error)) or type(error).__name__
-            silent = any(words in text for words in SILENCE)
+            refused = refusal(str(error)) if isinstance(error, psycopg.Error) else Refusal.NONE
+            silent = refused is Refusal.NONE and any(words in text for words in SILENCE)
         if not isinstance(error, EXPECTED):
             log.error("probe of %s:%d: a bug", *self.address, exc_info=error)
-        self._conclude(self._probe.failed(text, silent=silent))
+        vouched_s = self._vouch(refused, silent)
+        lives = refused not in (Refusal.NONE, Refusal.TRANSITION)
+        self._conclude(
+            self._probe.failed(
+                text,
+                silent=silent and not vouched_s,
+                refused=refused is not Refusal.NONE,
+                stands=lives or vouched_s > 0,
+                vouched_s=vouched_s,
+            )
+        )
 
     def _conclude(self, probe: Probe) -> None:
         """Tell the outcome and pause: until hurry(), the pace or a word that nobody asked for, but always a little."""
