@@ -283,7 +283,9 @@ def _fenced(case: Case) -> str | None:
 def _nobody(case: Case) -> str:
     if case.candidate is not None:
         return f"{case.candidate} is named as leader but has no address"
-    return case.snapshot.trouble or "nobody holds the leader key"
+    paused = case.snapshot.config.paused and case.last_leader is None
+    nobody = "nobody holds the leader key" + (", and nobody has since the router started" if paused else "")
+    return case.snapshot.trouble or nobody
 
 
 def _objections_to_writes(name: str, probe: Probe, case: Case) -> Iterator[str]:
