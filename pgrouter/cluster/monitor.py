@@ -138,10 +138,30 @@ class Monitor:
         await asyncio.gather(*(prober.stop() for prober in probers), *self._retired)
 
     def reload(self, settings: Cluster) -> None:
-        """Take other static members; those that stay keep their roles. All else waits for a restart."""
+        """Take other static members; those that stay keep their roles. All else waits for a restart.
+
+        With `forget_on_reload` each reload forgets, so that SIGHUP can be told to.
+        """
         if isinstance(self._source, StaticSource):
             self._source.replace(settings.members)
             self._update()
+        if settings.forget_on_reload:
+            self.forget()
+
+    def forget(self) -> None:
+        """Forget which system and timeline the cluster was on, for somebody who knows that it is another now.
+
+        Who leads, and that at most one does, is decided by the source and the servers' words as ever.
+        """
+        log.warning(
+            "cluster: told to forget system identifier %s and timeline %d", self._view.system_id, self._view.timeline
+        )
+        members = tuple(replace(member, follows=None) for member in self._view.members)
+        self._view = replace(self._view, members=members, system_id="", timeline=0, lsn=0)
+        for prober in self._probers.values():
+            prober.forget()
+        self._update()
+        self._hurry_all()
 
     def suspect(self, name: str) -> None:
         """Have a member asked at once: somebody else has had trouble with it."""

@@ -131,6 +131,10 @@ class Prober:
         if self._state is State.PAUSING and self._timer is not None and self._timer.when() > self._least_s:
             self._wake_at(self._least_s, self._begin)
 
+    def forget(self) -> None:
+        """Remember nothing of earlier answers."""
+        self._probe = Probe()
+
     def _wake_at(self, moment_s: float, then: Callable[[], None]) -> None:
         self._cancel_timer()
         self._timer = self._loop.call_at(moment_s, then)

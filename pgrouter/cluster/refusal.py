@@ -12,7 +12,8 @@ from enum import Enum
 SERVERS = re.compile(r"failed: [^\s:]+:  (.*)", re.DOTALL)
 CLIENTS = re.compile(r"fe_sendauth|authentication method|no password supplied")  # it asked, and libpq had no answer
 TRANSITION = re.compile(r"the database system is ")  # 57P03: starting up, shutting down, in recovery mode ...
-LOGIN = re.compile(r"authentication|pg_hba|does not exist|not permitted to log in|permission denied")  # 28, 3D000, 42501
+# 28000, 28P01, 3D000, 42501
+LOGIN = re.compile(r"authentication|pg_hba|does not exist|not permitted to log in|permission denied")
 ONE_ROLE = re.compile(r"too many connections for (role|database)")  # 53300, and others' connections do not matter
 
 

@@ -118,7 +118,9 @@ class Pools:
         ]
         for fits, pool, server in sorted(idle, key=lambda each: (not each[0], each[2].used_at)):
             if fits or not same:
-                pool.close(server, "the server has no connection left for the router's own role")
+                why = "the server has no connection left for the router's own role"
+                log.info("S-%d %s: free, is closed: %s", server.connection_id, pool, why)
+                pool.close(server, why)
                 return
 
     def reload(self, settings: Pool) -> None:

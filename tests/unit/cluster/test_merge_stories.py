@@ -590,7 +590,7 @@ def test_a_router_that_starts_without_a_primary_serves_reads() -> None:
     ("word", "why"),
     [
         ({"timeline": 1}, "is on timeline 1, but 2 is in use"),
-        ({"received_lsn": 512}, "has not streamed since it was started: may be a former primary that has not been rewo"),
+        ({"received_lsn": 512}, "has not streamed since it was started: may be a former primary"),
         ({"lsn": 900, "received_lsn": 1000}, ""),
         ({"lsn": 0}, ""),  # far behind, but less than a segment
         ({"system_id": "8"}, "belongs to another cluster"),
