@@ -39,27 +39,29 @@ NONE = Handover()
 
 def handover(snapshot: Snapshot, now_s: float, wall_s: float, limit_s: float, before: Handover = NONE) -> Handover:
     """Say whether writes are held at `now_s`, which is `wall_s` (Unix time) on the wall; `before`: the last answer."""
-    announced = snapshot.switchover
-    if announced is None or not _is_about(announced, snapshot.leader):
+    announced, since_s = snapshot.switchover, snapshot.switchover_since_s
+    due_s = _due_s(announced, since_s, now_s, wall_s) if announced and _is_about(announced, snapshot.leader) else None
+    if announced is None or due_s is None:
         return NONE
-    spent = Handover(over=announced, over_since_s=snapshot.switchover_since_s)
-    if (before.over, before.over_since_s) == (spent.over, spent.over_since_s):
+    if (before.over, before.over_since_s) == (announced, since_s):
         return before
-    due_s = snapshot.switchover_since_s
-    if announced.scheduled_at:
-        moment_s = unix_time(announced.scheduled_at)
-        if moment_s is None:
-            return NONE
-        due_s = now_s + moment_s - wall_s
     if now_s < due_s:
         return Handover(until_s=min(due_s, now_s + LOOK_AGAIN_S))
     began_s = now_s if before.began_s is None else before.began_s
     ends_s = min(due_s, began_s) + limit_s
     if now_s >= ends_s:
-        return spent
-    if before.began_s is not None or has_begun(snapshot) or now_s >= due_s + DECIDES_S:
-        return Handover(_reason(announced), ends_s, began_s)
-    return Handover(until_s=due_s + DECIDES_S)
+        return Handover(over=announced, over_since_s=since_s)
+    if before.began_s is None and not has_begun(snapshot) and now_s < due_s + DECIDES_S:
+        return Handover(until_s=due_s + DECIDES_S)
+    return Handover(_reason(announced), ends_s, began_s)
+
+
+def _due_s(announced: Switchover, since_s: float, now_s: float, wall_s: float) -> float | None:
+    """Give the moment from which it may hold writes, on the router's clock; None: none is given that can be read."""
+    if not announced.scheduled_at:
+        return since_s
+    moment_s = unix_time(announced.scheduled_at)
+    return None if moment_s is None else now_s + moment_s - wall_s
 
 
 def has_begun(snapshot: Snapshot) -> bool:

@@ -62,7 +62,7 @@ from msgspec.structs import replace
 
 from pgrouter.cluster import readable
 from pgrouter.cluster.describe import difference
-from pgrouter.cluster.patroni_keys import DcsMember, is_set
+from pgrouter.cluster.patroni_keys import DcsMember
 from pgrouter.cluster.word import Probe, Word
 from pgrouter.topology import ClusterView, Mark, Member, Role
 
@@ -135,9 +135,9 @@ class Case(Struct, frozen=True, kw_only=True, gc=False):
         """Give where the last primary was when it last told, on the newest timeline; 0: not known."""
         probe = self.probe(self.candidate or self.last_leader or "")
         word = probe.said
-        if word is not None and word.role is Role.PRIMARY and not self.is_stranger(word):
-            if word.timeline == self.proven_timeline:
-                return word.lsn
+        leads = word is not None and word.role is Role.PRIMARY and not self.is_stranger(word)
+        if leads and word is not None and word.timeline == self.proven_timeline:
+            return word.lsn
         return self.previous.lsn if self.proven_timeline else 0
 
 
@@ -368,14 +368,11 @@ def _member(server: DcsMember, case: Case, reign: Reign) -> Member:
 
 
 def _reason(name: str, case: Case, reign: Reign, objection: str, *, unseen: bool) -> str:
-    if name == case.candidate and reign.objection:
-        return reign.objection
-    if objection:
-        return objection
+    if objection or (name == case.candidate and reign.objection):
+        return reign.objection if name == case.candidate and reign.objection else objection
     if name != reign.primary:
-        if reign.primary:
-            return "streams"
-        return readable.ASSUMED if unseen else "goes on without a primary"
+        alone = readable.ASSUMED if unseen else "goes on without a primary"
+        return "streams" if reign.primary else alone
     if case.probe(name).lost:
         return f"{case.probe(name).unheard}; its last word stands, as it has not been restarted since"
     if not case.snapshot.reachable:

@@ -278,7 +278,8 @@ class Monitor:
         def vouch(refusal: Refusal, silent: bool) -> float:  # noqa: FBT001  (a callback)
             return self._vouch(name, refusal, silent=silent)
 
-        prober = Prober(address, self._settings.monitor, on_probe, lambda: self._pace_s(name), self._clock, vouch)
+        prober = Prober(address, self._settings.monitor, on_probe, lambda: self._pace_s(name), self._clock)
+        prober.vouch = vouch
         return prober
 
     def _vouch(self, name: str, refusal: Refusal, *, silent: bool) -> float:

@@ -90,10 +90,10 @@ class Prober:
         on_probe: Callable[[Probe], None],
         pace_s: Callable[[], float],
         clock: Clock = monotonic,
-        vouch: Callable[[Refusal, bool], float] = lambda _refusal, _silent: 0.0,
     ) -> None:
         self.address = address
-        self._vouch = vouch  # gives the moment at which open connections show that the server was not restarted, or 0
+        # Gives the moment at which open connections show that the server has not been restarted, or 0.
+        self.vouch: Callable[[Refusal, bool], float] = lambda _refusal, _silent: 0.0
         self._settings, self._on_probe, self._pace_s, self._clock = settings, on_probe, pace_s, clock
         self._probe = Probe()
         self._state = State.STOPPED
@@ -231,7 +231,7 @@ class Prober:
             silent = refused is Refusal.NONE and any(words in text for words in SILENCE)
         if not isinstance(error, EXPECTED):
             log.error("probe of %s:%d: a bug", *self.address, exc_info=error)
-        vouched_s = self._vouch(refused, silent)
+        vouched_s = self.vouch(refused, silent)
         lives = refused not in (Refusal.NONE, Refusal.TRANSITION)
         self._conclude(
             self._probe.failed(

@@ -1,13 +1,11 @@
 """Clusters as they are found: no primary, a receiver that stands still, no connection left. Real servers."""
 
-# ruff: noqa: S608  (the SQL is ours)
-
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import psycopg
 import pytest
@@ -137,7 +135,7 @@ class Writer(threading.Thread):
                     self.errors.append(str(error))
                 self.longest_s = max(self.longest_s, time.monotonic() - start_s)
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> Self:
         self.start()
         until(lambda: self.done or self.errors, 20, "it writes")
         return self
@@ -222,6 +220,5 @@ def test_reads_on_a_frozen_replica_end_within_15_s(table: StreamingCluster) -> N
             thread.start()
         for thread in threads:
             thread.join()
-        print(f"reads on a frozen replica took {[round(each, 1) for each in took]} s")
         assert len(took) == 4
         assert 5 < max(took) < 15
