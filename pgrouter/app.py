@@ -54,6 +54,7 @@ class App:
         self.monitor.on_defaults = self.pools.defaults_changed
         self.monitor.received = self.pools.received
         self.monitor.make_room = self._make_room
+        self.monitor.on_address = self.pools.found
         self._share_reads(settings.reads)
         self.catalogs = Catalogs(settings, self._catalog, lambda: self.monitor.view, self._in_use, self._watched)
         databases = Databases(settings.routing, self.catalogs.configured, self.catalogs.use, self.catalogs.changed)

@@ -27,6 +27,7 @@ from pgrouter.cluster.etcd import EtcdSource
 from pgrouter.cluster.freshness import Freshness
 from pgrouter.cluster.handover import NONE, handover
 from pgrouter.cluster.merge import Lag, merge
+from pgrouter.cluster.names import follow, is_name
 from pgrouter.cluster.patroni import PatroniSource
 from pgrouter.cluster.probe import Prober
 from pgrouter.cluster.refusal import Refusal
@@ -76,6 +77,8 @@ class Monitor:
         # What the router's own connections show: see `_vouch`.
         self.received: Callable[[str, float], int | None] = lambda _name, _before_s: None
         self.make_room: Callable[[str, Refusal], None] = lambda _name, _refusal: None
+        self.on_address: Callable[[str, int, str], None] = lambda _host, _port, _address: None  # where a name led to
+        self._names: asyncio.Task[None] | None = None
         self._received: dict[str, int] = {}  # by a member's open connections, when it failed last
         self._handover = NONE
         self._reads = Reads()
@@ -114,6 +117,7 @@ class Monitor:
         """Start to follow; returns when every member has been heard or has failed, or after START_S."""
         self._running = True
         log.info("cluster: following source %s", self.source_name)
+        self._names = asyncio.get_running_loop().create_task(follow(self._probers.values), name="names")
         self._source.start(self._update)
         self._update()
         try:
@@ -133,6 +137,8 @@ class Monitor:
         if self._sampler is not None:
             self._sampler.cancel()
         self._wake_at(None)
+        if self._names is not None:
+            self._names.cancel()
         await self._source.stop()
         probers, self._probers = list(self._probers.values()), {}
         await asyncio.gather(*(prober.stop() for prober in probers), *self._retired)
@@ -280,6 +286,8 @@ class Monitor:
 
         prober = Prober(address, self._settings.monitor, on_probe, lambda: self._pace_s(name), self._clock)
         prober.vouch = vouch
+        if is_name(address[0]):
+            prober.on_address = lambda found: self.on_address(*address, found)
         return prober
 
     def _vouch(self, name: str, refusal: Refusal, *, silent: bool) -> float:

@@ -92,6 +92,7 @@ class Prober:
         clock: Clock = monotonic,
     ) -> None:
         self.address = address
+        self.on_address: Callable[[str], None] = lambda _: None  # gets the address that a new connection has found
         # Gives the moment at which open connections show that the server has not been restarted, or 0.
         self.vouch: Callable[[Refusal, bool], float] = lambda _refusal, _silent: 0.0
         self._settings, self._on_probe, self._pace_s, self._clock = settings, on_probe, pace_s, clock
@@ -131,6 +132,18 @@ class Prober:
         if self._state is State.PAUSING and self._timer is not None and self._timer.when() > self._least_s:
             self._wake_at(self._least_s, self._begin)
 
+    @property
+    def connected_to(self) -> str:
+        """Give the address that the kept connection goes to; empty: there is none, or a Unix socket."""
+        connection = self._connection
+        return connection.pgconn.hostaddr.decode() if connection is not None else ""
+
+    def redial(self) -> None:
+        """Give up the kept connection, unless an answer is awaited, and ask over a new one at once."""
+        if self._state is State.PAUSING:
+            self._hang_up()
+            self.hurry()
+
     def forget(self) -> None:
         """Remember nothing of earlier answers."""
         self._probe = Probe()
@@ -167,6 +180,7 @@ class Prober:
             self._fail(error)
         else:
             self._fresh, self._connection, self._fd = True, connection, fd
+            self.on_address(self.connected_to)
             self._loop.add_reader(fd, self._readable)
             self._ask()
 

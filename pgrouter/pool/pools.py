@@ -97,6 +97,14 @@ class Pools:
                     group.defaults_changed(pool)
             group.grow()
 
+    def found(self, host: str, port: int, address: str) -> None:
+        """Dial the members of that host at this address from now on; connections to another one go when free."""
+        if self.resolver.learn(host, port, address):
+            for group in self.groups.values():
+                for pool in list(group.members.values()):
+                    if (pool.member.host, pool.member.port) == (host, port):
+                        pool.retire("the server's name has another address now")
+
     def received(self, name: str, before_s: float) -> int | None:
         """Give the bytes received over connections to a member that were begun before that moment; None: none is open.
 
