@@ -99,6 +99,24 @@ def test_a_router_that_starts_without_a_primary_serves_reads(table: StreamingClu
         until(lambda: member(router, table.primary.name)["writable"], 20, "the primary is back")
 
 
+def test_a_session_sees_its_own_writes_without_a_primary(table: StreamingCluster) -> None:
+    late, well = table.standbys
+    asked = settings(table) | {"routing": {"read_consistency": "session"}}
+    with running(asked) as router:
+        until(lambda: len(reads(router)) == 2, 20, "both are read from")
+        late.sql("select pg_wal_replay_pause()")
+        try:
+            with router.connect() as client:
+                client.execute("insert into found values (1)")
+                until(lambda: client.execute(WHO).fetchone() == (well.name, 1), 20, "it reads where its write is")
+                table.primary.kill()
+                until(lambda: not any(row["writable"] for row in router.admin("SHOW CLUSTER")), 20, "no primary")
+                assert {client.execute(WHO).fetchone() for _ in range(20)} == {(well.name, 1)}
+                assert (late.name, 0) in reads(router)  # of others nothing is known, and any lag will do
+        finally:
+            late.sql("select pg_wal_replay_resume()")
+
+
 def test_a_former_primary_that_was_not_rewound_is_not_assumed_to_be_well(table: StreamingCluster) -> None:
     """Three servers in recovery, one of which has rows that never were, for a router that has seen nothing."""
     former, (left, right) = table.primary, table.standbys
