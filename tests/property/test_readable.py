@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pgrouter.cluster.merge import Lag, merge
 from pgrouter.cluster.patroni_keys import DcsConfig, DcsMember, Snapshot
 from pgrouter.cluster.readable import NEAR_BYTES
-from pgrouter.cluster.word import Probe, Word
+from pgrouter.cluster.word import LOST_AFTER, UNSTREAMED_AFTER, Probe, Word
 from pgrouter.topology import ClusterView, Mark, Role
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ words = st.builds(
     asked_s=st.just(1.0),
     answered_s=st.integers(1, 20).map(float),
 )
-failures = st.sampled_from(("lost", "lost", "refused"))
+failures = st.sampled_from(("lost", "gone", "refused", "stalls"))  # gone: for good; stalls: its receiver has ended
+REPEATS = {"gone": LOST_AFTER, "stalls": UNSTREAMED_AFTER}
+STALLED = Word(role=Role.REPLICA, system_id=SYSTEM, timeline=1, lsn=400, received_lsn=400)
 WELL: list[object] = [
     Snapshot(
         members=tuple(DcsMember(name=name, host="h", port=number) for number, name in enumerate(NAMES)),
@@ -96,10 +98,14 @@ class Told:
         else:
             name, said = event
             probe = self.probes.get(name, Probe())
-            if isinstance(said, Word):
-                self.probes[name] = probe.answered(said)
-            else:
-                self.probes[name] = probe.failed(said, refused=said == "refused", stands=said == "refused")
+            for _ in range(REPEATS.get(str(said), 1)):
+                if said == "stalls":
+                    probe = probe.answered(STALLED)
+                elif isinstance(said, Word):
+                    probe = probe.answered(said)
+                else:
+                    probe = probe.failed(said, refused=said == "refused", stands=said == "refused")
+            self.probes[name] = probe
         self.history.append((merge(self.view, self.snapshot, self.probes, self.lag), dict(self.probes)))
 
     # -- the rule, by its numbers
