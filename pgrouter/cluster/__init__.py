@@ -17,5 +17,7 @@ probes (one task per member) ───────► Probe ────┴─�
 | `etcd`         | source: Patroni's keys, watched in one daemon thread                        | yes |
 | `probe`        | one kept connection and one query per member                                | yes |
 | `tls`          | the one builder of TLS contexts                                              | no  |
+| `names`        | host names of members, looked up again                                      | yes |
+| `alarms`       | who says that it is primary and does not lead                               | no  |
 | `monitor`      | runs them, publishes and logs each change                                   | yes |
 """

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from pgrouter.clock import monotonic, wall
+from pgrouter.cluster.alarms import second_primaries, twins
 from pgrouter.cluster.etcd import EtcdSource
 from pgrouter.cluster.freshness import Freshness
 from pgrouter.cluster.handover import NONE, handover
@@ -34,7 +35,7 @@ from pgrouter.cluster.refusal import Refusal
 from pgrouter.cluster.static import StaticSource
 from pgrouter.cluster.word import SILENT_AFTER, Probe
 from pgrouter.config.settings import Reads
-from pgrouter.topology import ClusterView, Role
+from pgrouter.topology import ClusterView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -375,31 +376,6 @@ def pace_s(interval_s: float, *, failures: int, awaited: bool, alert: bool, sile
 
 def _roles(view: ClusterView) -> tuple[object, ...]:
     return view.leader, view.primary, view.readers, view.paused, len(view.members)
-
-
-def second_primaries(probes: Mapping[str, Probe], leader: str | None, since_s: float) -> list[str]:
-    """Name the servers that have said they are primary after another one was named leader."""
-    words = ((name, probe.said) for name, probe in probes.items() if leader not in (None, name))
-    return [name for name, word in words if word and word.role is Role.PRIMARY and word.asked_s > since_s]
-
-
-def twins(view: ClusterView, probes: Mapping[str, Probe], name: str | None) -> frozenset[str]:
-    """Name the members that are the same server as that one, which has gone by several names."""
-    known = view.member(name) if name is not None else None
-    if known is None:
-        return frozenset()
-    started = _started(probes.get(known.name))
-    return frozenset(
-        member.name
-        for member in view.members
-        if (member.host, member.port) == (known.host, known.port)
-        or (started is not None and _started(probes.get(member.name)) == started)
-    )
-
-
-def _started(probe: Probe | None) -> tuple[str, str] | None:
-    word = probe.word if probe else None
-    return (word.system_id, word.started) if word and word.started else None
 
 
 def source_of(settings: Cluster, clock: Clock = monotonic) -> Source:

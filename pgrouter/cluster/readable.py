@@ -107,11 +107,12 @@ def _left_behind(probe: Probe, case: Case) -> Iterator[str]:
 def newest_position(case: Case, reign: Reign) -> int:
     """Give the position that lag is measured from: the primary's, else the newest that is known; 0: none is.
 
-    Without a primary that is where the last one was when it last told, or the replica that is furthest.
+    Without a primary, or while it lets nobody in to ask, that is where it was when it last told, or the replica that is
+    furthest.
     """
-    if reign.lsn is not None:
+    if reign.lsn is not None and reign.primary is not None and not case.probe(reign.primary).failures:
         return reign.lsn
-    told = case.last_position
+    told = case.last_position if reign.lsn is None else reign.lsn
     reached = (word.lsn for word in case.relatives() if word.role is Role.REPLICA and word.timeline >= reign.timeline)
     return max(told, *reached, 0)
 

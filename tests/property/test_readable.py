@@ -175,7 +175,8 @@ class Told:
         view = self.view
         relatives = self.relatives()
         reached = [o.lsn for o in relatives if o.role is Role.REPLICA and o.timeline >= view.timeline]
-        newest = view.lsn if view.primary else max(view.lsn, *reached, 0)
+        tells = view.primary is not None and not self.probes[view.primary].failures
+        newest = view.lsn if tells else max(view.lsn, *reached, 0)
         behind = max(0, newest - word.lsn)
         if self.lag.most_bytes and behind > self.lag.most_bytes:
             return True

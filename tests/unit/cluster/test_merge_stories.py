@@ -748,6 +748,16 @@ def test_a_leader_that_refuses_more_connections_goes_on() -> None:
     assert story.view.primary is None
 
 
+def test_lag_behind_a_primary_that_refuses_is_measured_from_the_furthest_replica() -> None:
+    story = Story()
+    story.lag = Lag(most_bytes=100)
+    story.refuses("pg0")
+    story.refuses("pg0")
+    story.replica("pg1", 2, lsn=1200)
+    assert (story.view.primary, story.view.readers) == ("pg0", ("pg1",))
+    assert story.why("pg2") == "lags more than reads.max_lag_bytes"
+
+
 def test_a_replica_that_refuses_may_be_any_distance_behind() -> None:
     story = Story()
     story.refuses("pg1")
