@@ -16,6 +16,7 @@ from pgrouter.admin.stats import Sampler
 from pgrouter.auth.users import UserStore
 from pgrouter.cluster.catalogs import Catalogs
 from pgrouter.cluster.monitor import Monitor
+from pgrouter.cluster.refusal import Refusal
 from pgrouter.config.diff import diff, taken
 from pgrouter.config.load import load
 from pgrouter.errors import ConfigError, RouterError, ShuttingDown
@@ -52,6 +53,9 @@ class App:
         self.pools = Pools(self.poller, settings.pool, self.monitor.view, suspect=self.monitor.suspect)
         self.pools.sample = self.monitor.sample
         self.monitor.on_defaults = self.pools.defaults_changed
+        self.monitor.received = self.pools.received
+        self.monitor.make_room = self._make_room
+        self.monitor.on_address = self.pools.found
         self._share_reads(settings.reads)
         self.catalogs = Catalogs(settings, self._catalog, lambda: self.monitor.view, self._in_use, self._watched)
         databases = Databases(settings.routing, self.catalogs.configured, self.catalogs.use, self.catalogs.changed)
@@ -143,6 +147,10 @@ class App:
 
     def _in_use(self, database: str) -> bool:
         return self.hub.has_clients(database)
+
+    def _make_room(self, name: str, refusal: Refusal) -> None:
+        role = self.settings.cluster.monitor
+        self.pools.make_room(name, role.user, role.database, same=refusal is Refusal.LIMIT)
 
     def _make_way(self) -> None:
         self.pools.make_way(self._in_use)

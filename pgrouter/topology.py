@@ -39,8 +39,9 @@ class Member(Struct, frozen=True, kw_only=True, gc=False):
     leader: bool = False  # named by the DCS
     writable: bool = False  # gets writes: at most one member of a view
     readable: bool = False  # gets reads when it is not the primary
+    follows: bool | None = None  # the primary, or did when there last was one; None: there never was
     timeline: int = 0  # 0: unknown
-    lag_bytes: int | None = None  # replay position behind the leader's; None: unknown
+    lag_bytes: int | None = None  # replay position behind the primary's, or the last known; None: unknown
     lag_s: float | None = None  # since it had everything, as far as is known: up to an interval too much; None: unknown
     state: str = ""  # Patroni's word: running, streaming, starting ...
     reason: str = ""  # why it is (not) writable or readable, for people
@@ -60,6 +61,7 @@ class ClusterView(Struct, frozen=True, kw_only=True, gc=False):
     reason: str = ""  # what made this view differ from the last one, for logs
     last_leader: str | None = None  # the last name that the DCS gave; stays when the leader key goes
     timeline: int = 0  # the newest on which a member of this system was ever writable: never goes back
+    lsn: int = 0  # where the primary was when it last told, in bytes since 0/0, on that timeline; 0: unknown
     system_id: str = ""  # of the cluster that this view is about; empty: not known yet
     dcs_reachable: bool = True  # False: who leads is what was last known
     fenced: str | None = None  # the last leader, when no transaction may go on there although no other leads yet

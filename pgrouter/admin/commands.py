@@ -140,14 +140,24 @@ def _deallocate(words: list[str]) -> Command:
 
 
 def _reload(words: list[str]) -> Command:
-    if len(words) > 1:
+    run = _RELOADS.get(" ".join(words[1:]).upper())
+    if run is None:
         raise _unknown(words)
-    return Command("RELOAD", _run_reload, admin=True)
+    return Command("RELOAD", run, admin=True)
 
 
 def _run_reload(scene: Scene) -> tuple[Row, ...]:
     scene.app.reload()
     return ()
+
+
+def _run_forget(scene: Scene) -> tuple[Row, ...]:
+    scene.app.reload()
+    scene.app.monitor.forget()
+    return ()
+
+
+_RELOADS: dict[str, Callable[[Scene], tuple[Row, ...]]] = {"": _run_reload, "FORGET CLUSTER": _run_forget}
 
 
 def _shutdown(words: list[str]) -> Command:
@@ -207,6 +217,7 @@ UNSUPPORTED = frozenset({"PAUSE", "RESUME", "DISABLE", "ENABLE", "RECONNECT", "K
 
 _ACTIONS = {
     "RELOAD": "read the configuration file again",
+    "RELOAD FORGET CLUSTER": "the same, and forget which system identifier and timeline the cluster had",
     "SHUTDOWN": "accept no more clients, let running transactions end, then stop",
     "KILL_CLIENT id": "end the connection of a client",
 }

@@ -27,7 +27,8 @@ import urllib3
 from msgspec.structs import replace
 
 from pgrouter.clock import monotonic
-from pgrouter.cluster.patroni_keys import Snapshot, decode
+from pgrouter.cluster.patroni_keys import Snapshot, absence, decode
+from pgrouter.cluster.tls import TlsAdapter, tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,6 +45,7 @@ MOST_BACKOFF_S = 2.0
 STOP_MARGIN_S = 1.0
 LIVED_S = 1.0  # a watch that ends sooner counts as a failure of its endpoint, or a flapping one would spin
 UNREACHABLE = "etcd cannot be reached"
+NO_AUTHENTICATION = "authentication is not enabled"
 
 
 class WatchLostError(Exception):
@@ -87,7 +89,8 @@ class KeySpace:
     def snapshot(self) -> tuple[Snapshot, int]:
         """Decode everything; the number is the revision that wrote the leader key, 0 without one."""
         decoded = decode({key: value for key, (value, _) in self._keys.items()})
-        return replace(decoded, revision=self.revision), self.written("leader")
+        trouble = "" if decoded.leader else absence(self._keys.keys(), self._prefix)
+        return replace(decoded, revision=self.revision, trouble=trouble), self.written("leader")
 
     def written(self, key: str) -> int:
         """Give the revision that wrote a key, 0 when there is none."""
@@ -172,6 +175,8 @@ class _Watcher(threading.Thread):
         self._last = Snapshot()
         self._reign = 0  # revision of the leader key of self._last
         self._announced = 0  # and of its failover key
+        self._open = False  # etcd has said that its authentication is off
+        self._secured: set[etcd3gw.Etcd3Client] = set()  # that have a TLS context
         self._told: dict[str, str] = {}  # trouble of each endpoint that is in the log already
         self._lock = threading.Lock()  # guards _response
         self._response: requests.Response | None = None
@@ -228,6 +233,7 @@ class _Watcher(threading.Thread):
         if self._halted.is_set():
             return
         client.session.headers.pop("Authorization", None)  # it may have expired, or died with its etcd
+        self._secured.discard(client)
         self._turn = (self._turn + 1) % len(self._clients)
         if self._hurried.is_set():
             return
@@ -247,6 +253,7 @@ class _Watcher(threading.Thread):
 
     def _session(self, client: etcd3gw.Etcd3Client) -> None:
         """Read everything, then watch until silence; returns then, raises when the watch is lost."""
+        self._secure(client)
         self._authenticate(client)
         asked_s = self._clock()  # what the answer says was true then: it may be long on its way
         self._keys.read(client.post(client.get_url("/kv/range"), json=self._keys.range))
@@ -270,12 +277,33 @@ class _Watcher(threading.Thread):
             finally:
                 self._expose(None)
 
+    def _secure(self, client: etcd3gw.Etcd3Client) -> None:
+        """Have https use our context; made anew after a failure, since files may have been replaced. Raises OSError."""
+        if client not in self._secured and client.base_url.startswith("https:"):
+            client.session.mount("https://", TlsAdapter(tls_context(self._settings.tls)))
+            self._secured.add(client)
+
     def _authenticate(self, client: etcd3gw.Etcd3Client) -> None:
-        if self._settings.username and "Authorization" not in client.session.headers:
-            who = {"name": self._settings.username, "password": self._settings.password}
-            client.session.headers["Authorization"] = client.post(client.get_url("/auth/authenticate"), json=who)[
-                "token"
-            ]
+        """Get a token, unless etcd's authentication is off: then go on without, as Patroni does, and ask again later.
+
+        Each session asks again, so within `idle` of its being turned on there is a token.
+        """
+        if not self._settings.username or "Authorization" in client.session.headers:
+            return
+        who = {"name": self._settings.username, "password": self._settings.password}
+        try:
+            answer = client.post(client.get_url("/auth/authenticate"), json=who)
+        except etcd3gw.exceptions.Etcd3Exception as error:
+            if NO_AUTHENTICATION not in (getattr(error, "detail_text", None) or str(error)):
+                raise
+            if not self._open:
+                log.warning("etcd %s: authentication is not enabled there: going on without a token", client.base_url)
+            self._open = True
+        else:
+            client.session.headers["Authorization"] = answer["token"]
+            if self._open:
+                log.info("etcd %s: authentication is enabled now", client.base_url)
+            self._open = False
 
     def _expose(self, response: requests.Response | None) -> None:
         with self._lock:
@@ -336,9 +364,6 @@ def _client(endpoint: str, settings: Etcd) -> etcd3gw.Etcd3Client:
     tls = settings.tls
     session = requests.Session()
     session.trust_env = False  # or REQUESTS_CA_BUNDLE overrides `ca`, and *_PROXY sends us elsewhere
-    session.verify = str(tls.ca) if tls and tls.ca else True
-    if tls and tls.cert:
-        session.cert = (str(tls.cert), str(tls.key)) if tls.key else str(tls.cert)
     return etcd3gw.Etcd3Client(
         host=url.hostname or "127.0.0.1",
         port=url.port or 2379,

@@ -7,7 +7,9 @@ held from then on, writes are not hit, and not kept waiting for what Patroni tak
 not seen they are held 0.15 s after the announcement.
 
 Nothing is held when the key speaks of another leader than the present one, when its candidate leads already, or before
-the moment for which it is scheduled; and never for longer than a limit, for an announcement that nothing follows.
+the moment for which it is scheduled, whatever the leader's key tells or does not: there are other reasons for a key
+without a position. And no hold lasts longer than a limit, counted from when it began: neither a wall clock that is set
+back nor an announcement that is made again prolongs it.
 """
 
 from __future__ import annotations
@@ -27,27 +29,39 @@ class Handover(NamedTuple):
 
     reason: str = ""  # why writes are held; empty: they are not
     until_s: float | None = None  # on the router's clock; None: only with news
+    began_s: float | None = None  # since when writes are held; None: they are not
+    over: Switchover | None = None  # an announcement whose hold has ended: it holds nothing any more
+    over_since_s: float = 0.0  # and when that one was first heard of
 
 
 NONE = Handover()
 
 
-def handover(snapshot: Snapshot, now_s: float, wall_s: float, limit_s: float) -> Handover:
-    """Say whether writes are held at `now_s`, which is `wall_s` (Unix time) on the wall."""
-    announced = snapshot.switchover
-    if announced is None or not _is_about(announced, snapshot.leader):
+def handover(snapshot: Snapshot, now_s: float, wall_s: float, limit_s: float, before: Handover = NONE) -> Handover:
+    """Say whether writes are held at `now_s`, which is `wall_s` (Unix time) on the wall; `before`: the last answer."""
+    announced, since_s = snapshot.switchover, snapshot.switchover_since_s
+    due_s = _due_s(announced, since_s, now_s, wall_s) if announced and _is_about(announced, snapshot.leader) else None
+    if announced is None or due_s is None:
         return NONE
-    due_s = snapshot.switchover_since_s
-    if announced.scheduled_at:
-        moment_s = unix_time(announced.scheduled_at)
-        if moment_s is None:
-            return NONE
-        due_s = now_s + moment_s - wall_s
-    if now_s >= due_s + limit_s:
-        return NONE
-    if has_begun(snapshot) or now_s >= due_s + DECIDES_S:
-        return Handover(_reason(announced), due_s + limit_s)
-    return Handover(until_s=min(due_s + DECIDES_S, now_s + LOOK_AGAIN_S))
+    if (before.over, before.over_since_s) == (announced, since_s):
+        return before
+    if now_s < due_s:
+        return Handover(until_s=min(due_s, now_s + LOOK_AGAIN_S))
+    began_s = now_s if before.began_s is None else before.began_s
+    ends_s = min(due_s, began_s) + limit_s
+    if now_s >= ends_s:
+        return Handover(over=announced, over_since_s=since_s)
+    if before.began_s is None and not has_begun(snapshot) and now_s < due_s + DECIDES_S:
+        return Handover(until_s=due_s + DECIDES_S)
+    return Handover(_reason(announced), ends_s, began_s)
+
+
+def _due_s(announced: Switchover, since_s: float, now_s: float, wall_s: float) -> float | None:
+    """Give the moment from which it may hold writes, on the router's clock; None: none is given that can be read."""
+    if not announced.scheduled_at:
+        return since_s
+    moment_s = unix_time(announced.scheduled_at)
+    return None if moment_s is None else now_s + moment_s - wall_s
 
 
 def has_begun(snapshot: Snapshot) -> bool:

@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import http.client
 import io
-import ssl
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
-
-    from pgrouter.config.settings import Tls
 
 MOST_BYTES = 1024 * 1024  # a member takes some 300 bytes of /cluster
 PIECE = 64 * 1024
@@ -81,14 +79,3 @@ class _Received:
 
     def makefile(self, _mode: str) -> io.BytesIO:
         return io.BytesIO(self._data)
-
-
-def tls_context(tls: Tls | None) -> ssl.SSLContext:
-    """Build what checks the server's certificate and shows ours.
-
-    Raises OSError when a file cannot be read or is none of these (ssl.SSLError).
-    """
-    context = ssl.create_default_context(cafile=str(tls.ca) if tls and tls.ca else None)
-    if tls and tls.cert:
-        context.load_cert_chain(tls.cert, tls.key)
-    return context

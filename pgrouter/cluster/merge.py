@@ -9,7 +9,9 @@ THE INVARIANT. At most one member of a view is writable. A member is writable on
    the cluster's, and its timeline is not older than one on which any member was ever writable.
 
 To BECOME writable, that word must answer a question asked after this reign began: what a server said before it was
-named proves nothing. To STAY writable, a single failed probe is forgiven.
+named proves nothing. To STAY writable, a single failed probe is forgiven; and any number of them while the server is
+known not to have been restarted since its last word (`Probe.stands`): it refuses the login because all connections are
+taken, say, or the router's open connections go on. What was asked over these after the reign began counts for both.
 
 Everything else follows:
 - The leader key is deleted: nobody is writable, at once. Whoever cuts server connections looks at `leader`, which is
@@ -25,9 +27,29 @@ Everything else follows:
   and the DCS must name the leader again before that is believed: this catches a DCS out of reach, or a watch that
   hangs, while another leader was elected, and a promotion by hand in a paused cluster.
 
-Reads go to replicas that stream, by their own word, on the primary's timeline. A former primary that comes back as a
-replica shows rows that never were until it is rewound (0.3-1.1 s, measured), and does not stream until then. While
-there is no primary to stream from, replicas that have streamed on its timeline go on.
+WHO MAY BE READ FROM. A member that is not the primary is read from only while all of this is known of it:
+
+1. It is a replica of this cluster: its own word still counts (`Probe.said`), says that it is in recovery, and has the
+   cluster's system identifier.
+2. Nobody has taken it out: no `noloadbalance` tag, also not on another key of the same server.
+3. It follows. With a primary: it streams on the primary's timeline, a short break forgiven (`word.UNSTREAMED_AFTER`).
+   Without one, receivers have nobody to stream from, so what was seen when there last was a primary stays true
+   (`Member.follows`): who followed goes on, also when the stream ends; who did not, for reasons of his own, stays out,
+   for however long it takes, until he is seen to stream again on no older timeline. A server that has said that it is
+   primary does not follow, nor does one at an address that is new,
+   before it is seen to. Who does not stream is out while another replica
+   streams and is ahead of it.
+4. Where no primary has been seen yet (the router was started when there was none; a standby cluster never has one)
+   this stands in for 3, and the reason says that it is assumed: it is on the newest timeline that any member or the
+   DCS's history tells; all members have one system identifier; it streams, or has streamed since it
+   was started, all that it has replayed (a former primary that was not rewound has not); and it is no further behind
+   the newest position that anybody has told, the DCS's `status` included, than reads.max_lag_bytes, else 16 MB.
+5. It is near enough: reads.max_lag_bytes and reads.max_lag, measured from the primary's position, and without a primary
+   from the last that it told or the replica that is furthest. A session's own writes are looked at per read
+   (`cluster.freshness`), with a primary or without.
+
+A former primary that comes back as a replica shows rows that never were until it is rewound (0.3-1.1 s, measured), and
+does not stream until then: 3 keeps it out.
 """
 
 from __future__ import annotations
@@ -38,8 +60,9 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from pgrouter.cluster import readable
 from pgrouter.cluster.describe import difference
-from pgrouter.cluster.patroni_keys import DcsMember, is_set
+from pgrouter.cluster.patroni_keys import DcsMember
 from pgrouter.cluster.word import Probe, Word
 from pgrouter.topology import ClusterView, Mark, Member, Role
 
@@ -49,7 +72,6 @@ if TYPE_CHECKING:
     from pgrouter.cluster.patroni_keys import Snapshot
 
 KEY_GONE = "key gone"
-LAGS_BYTES, LAGS_TIME = "lags more than reads.max_lag_bytes", "lags more than reads.max_lag"
 SILENT = Probe()  # of a member that nobody has asked yet
 
 
@@ -61,7 +83,7 @@ class Lag(Struct, frozen=True, kw_only=True, gc=False):
     marks: Mapping[str, Mark] = field(default_factory=dict)
 
 
-class _Case(Struct, frozen=True, kw_only=True, gc=False):
+class Case(Struct, frozen=True, kw_only=True, gc=False):
     """What is the same for every member of one decision."""
 
     previous: ClusterView
@@ -69,17 +91,57 @@ class _Case(Struct, frozen=True, kw_only=True, gc=False):
     probes: Mapping[str, Probe]
     lag: Lag
     candidate: str | None  # the one member that the DCS's word covers
+    last_leader: str | None  # whom it named last, by the name that this server has now
     system_id: str  # expected of every member; empty: not known yet
     proven_timeline: int  # the newest on which a member of this system was ever writable
 
     def probe(self, name: str) -> Probe:
+        """Give what is known of a member."""
         return self.probes.get(name, SILENT)
 
     def is_stranger(self, word: Word) -> bool:
+        """Whether a server belongs to another cluster."""
         return bool(self.system_id) and word.system_id != self.system_id
 
+    def stranger(self, word: Word) -> str:
+        """Say that it does, for people."""
+        return f"belongs to another cluster: its system identifier is {word.system_id}, not {self.system_id}"
 
-class _Reign(Struct, frozen=True, kw_only=True, gc=False):
+    def relatives(self) -> list[Word]:
+        """Give what the members of this cluster say now."""
+        words = (probe.said for probe in self.probes.values())
+        return [word for word in words if word is not None and not self.is_stranger(word)]
+
+    def followed(self, server: DcsMember) -> bool | None:
+        """Give what the last view knew of this server at this address; see `Member.follows`."""
+        same = (each for each in self.previous.members if (each.host, each.port) == (server.host, server.port))
+        return next((each.follows for each in same), None)
+
+    def is_same(self, one: DcsMember, other: DcsMember) -> bool:
+        """Whether two keys are about one server: it is its address, or its postmaster; a name is what it is called."""
+        if (one.host, one.port) == (other.host, other.port):
+            return True
+        words = (self.probe(one.name).word, self.probe(other.name).word)
+        starts = [(word.system_id, word.started) for word in words if word is not None and word.started]
+        return len(starts) == len(words) and starts[0] == starts[1]
+
+    def twins(self, server: DcsMember) -> list[DcsMember]:
+        """Give the keys that the DCS lists for this server, the one that counts first: the leader's, if it is one."""
+        same = [each for each in self.snapshot.members if each.host and self.is_same(each, server)]
+        return sorted(same, key=lambda each: each.name != self.snapshot.leader)
+
+    @property
+    def last_position(self) -> int:
+        """Give where the last primary was when it last told, on the newest timeline; 0: not known."""
+        probe = self.probe(self.candidate or self.last_leader or "")
+        word = probe.said
+        leads = word is not None and word.role is Role.PRIMARY and not self.is_stranger(word)
+        if leads and word is not None and word.timeline == self.proven_timeline:
+            return word.lsn
+        return self.previous.lsn if self.proven_timeline else 0
+
+
+class Reign(Struct, frozen=True, kw_only=True, gc=False):
     """The decision about writes, on which those about reads depend."""
 
     primary: str | None
@@ -111,8 +173,9 @@ def merge(
         readers=tuple(member.name for member in members if member.readable),
         paused=snapshot.config.paused,
         standby=snapshot.config.standby_cluster,
-        last_leader=snapshot.leader or previous.last_leader,
+        last_leader=snapshot.leader or case.last_leader,
         timeline=reign.timeline,
+        lsn=case.last_position if reign.lsn is None else reign.lsn,
         system_id=reign.system_id,
         dcs_reachable=snapshot.reachable,
         fenced=_fenced(case),
@@ -122,24 +185,35 @@ def merge(
     return _numbered(previous, view)
 
 
-def _case(previous: ClusterView, snapshot: Snapshot, probes: Mapping[str, Probe], lag: Lag) -> _Case:
+def _case(previous: ClusterView, snapshot: Snapshot, probes: Mapping[str, Probe], lag: Lag) -> Case:
+    last_leader = _called_now(previous.last_leader, previous, snapshot)
     candidate = snapshot.leader
     if candidate is None and snapshot.config.paused:
-        candidate = previous.last_leader
+        candidate = last_leader
     system_id = snapshot.system_id or previous.system_id
     same_system = previous.system_id in ("", system_id)
-    return _Case(
+    return Case(
         previous=previous,
         snapshot=snapshot,
         probes=probes,
         lag=lag,
         candidate=candidate,
+        last_leader=last_leader,
         system_id=system_id,
         proven_timeline=previous.timeline if same_system else 0,
     )
 
 
-def _servers(case: _Case) -> tuple[DcsMember, ...]:
+def _called_now(name: str | None, previous: ClusterView, snapshot: Snapshot) -> str | None:
+    """Give the name of a server that was called `name`: a key at its address replaces one that is gone."""
+    known = previous.member(name) if name is not None else None
+    if known is None or any(member.name == name for member in snapshot.members):
+        return name
+    at_address = (each.name for each in snapshot.members if (each.host, each.port) == (known.host, known.port))
+    return next(at_address, name)
+
+
+def _servers(case: Case) -> tuple[DcsMember, ...]:
     """Give the members that the DCS lists, then those whose key is gone but who are not.
 
     Member keys are leased: they expire with their Patroni, while PostgreSQL lives on. The last leader stays because a
@@ -153,7 +227,8 @@ def _servers(case: _Case) -> tuple[DcsMember, ...]:
         for member in (case.previous.members if case.snapshot.leased else ())
         if member.name not in names and _stays(member.name, case)
     ]
-    return tuple(member for member in (*listed, *unlisted) if member.host)
+    gone = [member for member in unlisted if not any(case.is_same(member, other) for other in listed)]
+    return tuple(member for member in (*listed, *gone) if member.host)
 
 
 def _addressed(member: DcsMember, previous: ClusterView) -> DcsMember:
@@ -162,13 +237,13 @@ def _addressed(member: DcsMember, previous: ClusterView) -> DcsMember:
     return replace(member, host=known.host, port=known.port) if known else member
 
 
-def _stays(name: str, case: _Case) -> bool:
+def _stays(name: str, case: Case) -> bool:
     word = case.probe(name).said
     answers = word is not None and not case.is_stranger(word)
-    return answers or name == (case.snapshot.leader or case.previous.last_leader)
+    return answers or name == (case.snapshot.leader or case.last_leader)
 
 
-def _reign(case: _Case, servers: tuple[DcsMember, ...]) -> _Reign:
+def _reign(case: Case, servers: tuple[DcsMember, ...]) -> Reign:
     name = case.candidate
     if name is None or all(server.name != name for server in servers):
         word, objection = None, _nobody(case)
@@ -176,14 +251,14 @@ def _reign(case: _Case, servers: tuple[DcsMember, ...]) -> _Reign:
         objection = next(_objections_to_writes(name, case.probe(name), case), "")
         word = None if objection else case.probe(name).said
     if word is None:
-        return _Reign(
+        return Reign(
             primary=None,
             objection=objection,
             timeline=case.proven_timeline,
             system_id=case.system_id,
             lsn=None,
         )
-    return _Reign(
+    return Reign(
         primary=name,
         objection="",
         timeline=word.timeline,
@@ -192,12 +267,12 @@ def _reign(case: _Case, servers: tuple[DcsMember, ...]) -> _Reign:
     )
 
 
-def _fenced(case: _Case) -> str | None:
+def _fenced(case: Case) -> str | None:
     """Name the member that led last, if nobody leads and it does not say that it is primary.
 
     Silence counts where a DCS has taken the key away; where words are all there is, it may be no more than a slow host.
     """
-    name = case.previous.last_leader
+    name = case.last_leader
     if case.candidate is not None or name is None:
         return None
     word = case.probe(name).said
@@ -205,20 +280,22 @@ def _fenced(case: _Case) -> str | None:
     return name if silent or (word is not None and word.role is not Role.PRIMARY) else None
 
 
-def _nobody(case: _Case) -> str:
+def _nobody(case: Case) -> str:
     if case.candidate is not None:
         return f"{case.candidate} is named as leader but has no address"
-    return case.snapshot.trouble or "nobody holds the leader key"
+    paused = case.snapshot.config.paused and case.last_leader is None
+    nobody = "nobody holds the leader key" + (", and nobody has since the router started" if paused else "")
+    return case.snapshot.trouble or nobody
 
 
-def _objections_to_writes(name: str, probe: Probe, case: _Case) -> Iterator[str]:
+def _objections_to_writes(name: str, probe: Probe, case: Case) -> Iterator[str]:
     """Say why the member that the DCS's word covers may not be written to. The invariant is kept here."""
     word = probe.said
     if word is None:
-        yield _unheard(probe)
+        yield probe.unheard
         return
     if case.is_stranger(word):
-        yield _stranger(word, case)
+        yield case.stranger(word)
     if word.role is not Role.PRIMARY:
         standby = case.snapshot.config.standby_cluster
         yield "leads a standby cluster" if standby else "leads but is still in recovery"
@@ -228,13 +305,19 @@ def _objections_to_writes(name: str, probe: Probe, case: _Case) -> Iterator[str]
     rival = _rival(name, word, case)
     if rival:
         yield f"{rival} says it is primary on a newer timeline, and the DCS has not spoken since"
-    if case.previous.primary != name and (probe.failures or word.asked_s < case.snapshot.leader_since_s):
+    if case.previous.primary != name and not _has_spoken_since(case.snapshot.leader_since_s, probe, word):
         yield "leads, its own word is awaited"
     if case.snapshot.handover:
         yield case.snapshot.handover
 
 
-def _rival(name: str, word: Word, case: _Case) -> str:
+def _has_spoken_since(moment_s: float, probe: Probe, word: Word) -> bool:
+    if probe.failures:
+        return probe.stands and probe.vouched_s > moment_s
+    return word.asked_s >= moment_s
+
+
+def _rival(name: str, word: Word, case: Case) -> str:
     """Name a member that was promoted past the candidate, unless the DCS has named the candidate since."""
     spoken_s = case.snapshot.heard_s if case.snapshot.leader == name else 0.0
     for other, probe in case.probes.items():
@@ -251,18 +334,21 @@ def _rival(name: str, word: Word, case: _Case) -> str:
     return ""
 
 
-def _member(server: DcsMember, case: _Case, reign: _Reign) -> Member:
+def _member(server: DcsMember, case: Case, reign: Reign) -> Member:
     probe = case.probe(server.name)
     word = probe.said
     writable = server.name == reign.primary
+    newest = readable.newest_position(case, reign)
     lag_bytes = lag_s = None
-    if reign.lsn is not None and word is not None and not writable and not case.is_stranger(word):
-        lag_bytes = max(0, reign.lsn - word.lsn)
-        lag_s = _lag_s(server.name, word, lag_bytes, case)
+    if newest and word is not None and word.role is Role.REPLICA and not writable and not case.is_stranger(word):
+        lag_bytes = max(0, newest - word.lsn)
+        lag_s = readable.lag_s(server.name, word, lag_bytes, case)
+    follows = False if writable else readable.follows(server, case, reign)
     objection = ""
     if not writable:
-        objections = chain(_objections_to_reads(server, probe, case, reign), _lags(server.name, lag_bytes, lag_s, case))
-        objection = next(objections, "")
+        unseen = reign.primary is None and follows is None
+        lags = readable.lags_unseen(word, case) if unseen else readable.lags(lag_bytes, lag_s, case)
+        objection = next(chain(readable.objections(server, case, reign), lags), "")
     return Member(
         name=server.name,
         host=server.host,
@@ -271,75 +357,27 @@ def _member(server: DcsMember, case: _Case, reign: _Reign) -> Member:
         leader=server.name == case.snapshot.leader,
         writable=writable,
         readable=not writable and not objection,
+        follows=follows,
         timeline=probe.timeline,
         lag_bytes=lag_bytes,
         lag_s=lag_s,
         state=server.state,
-        reason=_reason(server.name, case, reign, objection),
+        reason=_reason(server.name, case, reign, objection, unseen=follows is None),
         tags=server.tags,
     )
 
 
-def _objections_to_reads(server: DcsMember, probe: Probe, case: _Case, reign: _Reign) -> Iterator[str]:
-    """Say why a member that is not the primary gets no reads."""
-    word = probe.said
-    if word is None:
-        yield _unheard(probe)
-        return
-    if case.is_stranger(word):
-        yield _stranger(word, case)
-    if word.role is not Role.REPLICA:
-        yield "says it is primary but does not lead: gets nothing"
-    if is_set(server.tags, "noloadbalance"):
-        yield "tagged noloadbalance"
-    if reign.primary is None:
-        if probe.streamed_timeline < max(1, reign.timeline):
-            yield f"has not been seen to stream on timeline {reign.timeline}" if reign.timeline else "does not stream"
-    else:
-        if probe.timeline != reign.timeline:
-            yield f"is on timeline {probe.timeline}, the primary on {reign.timeline}"
-        if not probe.streams:
-            yield "does not stream"
-
-
-def _lag_s(name: str, word: Word, lag_bytes: int, case: _Case) -> float | None:
-    mark = case.lag.marks.get(name)
-    if not lag_bytes:
-        return 0.0
-    return max(0.0, word.answered_s - mark.fresh_s) if mark is not None and mark.fresh_s else None
-
-
-def _lags(name: str, lag_bytes: int | None, lag_s: float | None, case: _Case) -> Iterator[str]:
-    """Say that a replica is too far behind for reads; while nobody writes, it stays what it was."""
-    lag, before = case.lag, case.previous.member(name)
-    if lag_bytes is None:
-        if before is not None and before.reason in (LAGS_BYTES, LAGS_TIME):
-            yield before.reason
-        return
-    if lag.most_bytes and lag_bytes > lag.most_bytes:
-        yield LAGS_BYTES
-    if lag.most_s and lag.marks and (lag_s is None or lag_s > lag.most_s):
-        yield LAGS_TIME
-
-
-def _reason(name: str, case: _Case, reign: _Reign, objection: str) -> str:
-    if name == case.candidate and reign.objection:
-        return reign.objection
-    if objection:
-        return objection
+def _reason(name: str, case: Case, reign: Reign, objection: str, *, unseen: bool) -> str:
+    if objection or (name == case.candidate and reign.objection):
+        return reign.objection if name == case.candidate and reign.objection else objection
     if name != reign.primary:
-        return "streams" if reign.primary else "goes on without a primary"
+        alone = readable.ASSUMED if unseen else "goes on without a primary"
+        return "streams" if reign.primary else alone
+    if case.probe(name).lost:
+        return f"{case.probe(name).unheard}; its last word stands, as it has not been restarted since"
     if not case.snapshot.reachable:
         return "led when the DCS was last heard, still says it is primary"
     return "leads" if case.snapshot.leader else "led when the cluster was paused, still says it is primary"
-
-
-def _unheard(probe: Probe) -> str:
-    return f"does not answer: {probe.error}" if probe.lost else "has not answered yet"
-
-
-def _stranger(word: Word, case: _Case) -> str:
-    return f"belongs to another cluster: its system identifier is {word.system_id}, not {case.system_id}"
 
 
 def _numbered(previous: ClusterView, view: ClusterView) -> ClusterView:
@@ -352,4 +390,5 @@ def _numbered(previous: ClusterView, view: ClusterView) -> ClusterView:
 
 
 def _without_positions(view: ClusterView) -> ClusterView:
-    return replace(view, members=tuple(replace(member, lag_bytes=None, lag_s=None) for member in view.members))
+    members = tuple(replace(member, lag_bytes=None, lag_s=None, follows=None) for member in view.members)
+    return replace(view, members=members, lsn=0)

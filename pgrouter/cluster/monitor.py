@@ -23,16 +23,19 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from pgrouter.clock import monotonic, wall
+from pgrouter.cluster.alarms import second_primaries, twins
 from pgrouter.cluster.etcd import EtcdSource
 from pgrouter.cluster.freshness import Freshness
-from pgrouter.cluster.handover import handover
+from pgrouter.cluster.handover import NONE, handover
 from pgrouter.cluster.merge import Lag, merge
+from pgrouter.cluster.names import follow, is_name
 from pgrouter.cluster.patroni import PatroniSource
 from pgrouter.cluster.probe import Prober
+from pgrouter.cluster.refusal import Refusal
 from pgrouter.cluster.static import StaticSource
-from pgrouter.cluster.word import Probe
+from pgrouter.cluster.word import SILENT_AFTER, Probe
 from pgrouter.config.settings import Reads
-from pgrouter.topology import ClusterView, Role
+from pgrouter.topology import ClusterView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -72,6 +75,13 @@ class Monitor:
         self._settings, self._on_view, self._clock = settings, on_view, clock
         self._on_marks = on_marks
         self.on_defaults: Callable[[str], None] = lambda _: None
+        # What the router's own connections show: see `_vouch`.
+        self.received: Callable[[str, float], int | None] = lambda _name, _before_s: None
+        self.make_room: Callable[[str, Refusal], None] = lambda _name, _refusal: None
+        self.on_address: Callable[[str, int, str], None] = lambda _host, _port, _address: None  # where a name led to
+        self._names: asyncio.Task[None] | None = None
+        self._received: dict[str, int] = {}  # by a member's open connections, when it failed last
+        self._handover = NONE
         self._reads = Reads()
         self._freshness = Freshness()
         self._marks: dict[str, Mark] = {}
@@ -108,6 +118,7 @@ class Monitor:
         """Start to follow; returns when every member has been heard or has failed, or after START_S."""
         self._running = True
         log.info("cluster: following source %s", self.source_name)
+        self._names = asyncio.get_running_loop().create_task(follow(self._probers.values), name="names")
         self._source.start(self._update)
         self._update()
         try:
@@ -127,15 +138,37 @@ class Monitor:
         if self._sampler is not None:
             self._sampler.cancel()
         self._wake_at(None)
+        if self._names is not None:
+            self._names.cancel()
         await self._source.stop()
         probers, self._probers = list(self._probers.values()), {}
         await asyncio.gather(*(prober.stop() for prober in probers), *self._retired)
 
     def reload(self, settings: Cluster) -> None:
-        """Take other static members; those that stay keep their roles. All else waits for a restart."""
+        """Take other static members; those that stay keep their roles. All else waits for a restart.
+
+        With `forget_on_reload` each reload forgets, so that SIGHUP can be told to.
+        """
         if isinstance(self._source, StaticSource):
             self._source.replace(settings.members)
             self._update()
+        if settings.forget_on_reload:
+            self.forget()
+
+    def forget(self) -> None:
+        """Forget which system and timeline the cluster was on, for somebody who knows that it is another now.
+
+        Who leads, and that at most one does, is decided by the source and the servers' words as ever.
+        """
+        log.warning(
+            "cluster: told to forget system identifier %s and timeline %d", self._view.system_id, self._view.timeline
+        )
+        members = tuple(replace(member, follows=None) for member in self._view.members)
+        self._view = replace(self._view, members=members, system_id="", timeline=0, lsn=0)
+        for prober in self._probers.values():
+            prober.forget()
+        self._update()
+        self._hurry_all()
 
     def suspect(self, name: str) -> None:
         """Have a member asked at once: somebody else has had trouble with it."""
@@ -171,7 +204,7 @@ class Monitor:
         lag = Lag(most_bytes=self._reads.max_lag_bytes, most_s=self._reads.max_lag_s, marks=self._marks)
         before, self._view = self._view, merge(self._view, snapshot, self._probes, lag)
         if self._follow_members():  # what an old address said is no word of the new one
-            self._view = merge(self._view, snapshot, self._probes, lag)
+            self._view = merge(before, snapshot, self._probes, lag)
         if self._view.number != before.number:
             if self._view.dcs_reachable != before.dcs_reachable:
                 self.dcs_since_s = self._clock()
@@ -196,7 +229,8 @@ class Monitor:
 
     def _with_handover(self, snapshot: Snapshot) -> Snapshot:
         """Add what follows from an announced switchover at this moment, and come back when that changes."""
-        now = handover(snapshot, self._clock(), wall(), self._settings.switchover_timeout_s)
+        limit_s = self._settings.switchover_timeout_s
+        now = self._handover = handover(snapshot, self._clock(), wall(), limit_s, self._handover)
         self._wake_at(now.until_s)
         return replace(snapshot, handover=now.reason) if now.reason else snapshot
 
@@ -229,6 +263,7 @@ class Monitor:
         for name, prober in list(self._probers.items()):
             if wanted.get(name) != prober.address:
                 del self._probers[name]
+                self._received.pop(name, None)
                 dropped = self._probes.pop(name, None) is not None or dropped
                 self._retire(prober)
         for name, address in wanted.items():
@@ -247,12 +282,37 @@ class Monitor:
             if self._probers.get(name) is prober:
                 self._heard(name, probe)
 
+        def vouch(refusal: Refusal, silent: bool) -> float:  # noqa: FBT001  (a callback)
+            return self._vouch(name, refusal, silent=silent)
+
         prober = Prober(address, self._settings.monitor, on_probe, lambda: self._pace_s(name), self._clock)
+        prober.vouch = vouch
+        if is_name(address[0]):
+            prober.on_address = lambda found: self.on_address(*address, found)
         return prober
+
+    def _vouch(self, name: str, refusal: Refusal, *, silent: bool) -> float:
+        """Look what open connections tell of a server that a probe could not ask; gives when, 0: nothing.
+
+        One that was open before the server's last word shows that it has not been restarted: since PostgreSQL answers
+        there it would have ended, and where nobody answers, by what it has received since the failure before this one.
+        Where a connection is wanting, one of the router's own that is free makes room.
+        """
+        if refusal in (Refusal.FULL, Refusal.LIMIT):
+            self.make_room(name, refusal)
+        word = self._probes.get(name, Probe()).word
+        received = self.received(name, word.asked_s) if word is not None else None
+        if received is None or not (silent or refusal is not Refusal.NONE):
+            return 0.0
+        before = self._received.get(name, received)
+        self._received[name] = received
+        return self._clock() if refusal is not Refusal.NONE or received > before else 0.0
 
     def _heard(self, name: str, probe: Probe) -> None:
         before = self._probes.get(name, Probe())
         self._probes[name] = probe
+        if not probe.failures:
+            self._received.pop(name, None)
         if probe.failures == 1 or (probe.error and probe.error != before.error):
             log.warning("cluster: probe of %s failed: %s", name, probe.error)
         elif before.lost and not probe.failures:
@@ -287,6 +347,7 @@ class Monitor:
         return pace_s(
             self._interval_s,
             failures=probe.failures,
+            silent=0 < probe.silences < SILENT_AFTER,
             awaited=view.primary is None and view.leader == name,
             # Without a DCS the servers' words are all that tells of another leader.
             alert=view.primary is None or not view.dcs_reachable or self._clock() - self._changed_s < ALERT_FOR_S,
@@ -294,7 +355,7 @@ class Monitor:
 
     def _alarm(self, leader: str | None, since_s: float) -> None:
         """Cry out, once each, about servers that say they are primary although another has been named since."""
-        now = frozenset(second_primaries(self._probes, leader, since_s))
+        now = frozenset(second_primaries(self._probes, leader, since_s)) - twins(self._view, self._probes, leader)
         for name in sorted(now - self._alarms):
             log.error("cluster: ALARM: %s says it is primary while %s leads; it gets nothing", name, leader)
         for name in sorted(self._alarms - now):
@@ -302,10 +363,12 @@ class Monitor:
         self._alarms = now
 
 
-def pace_s(interval_s: float, *, failures: int, awaited: bool, alert: bool) -> float:
+def pace_s(interval_s: float, *, failures: int, awaited: bool, alert: bool, silent: bool = False) -> float:
     """Give the pause before the next question to a member."""
     if awaited:
         return min(AWAITED_S, interval_s)
+    if silent:  # the time-out was pause enough: reads wait for this
+        return 0.0
     if failures:
         return min(ALERT_S * 2.0 ** min(failures - 1, 16), interval_s)
     return min(ALERT_S, interval_s) if alert else interval_s
@@ -313,12 +376,6 @@ def pace_s(interval_s: float, *, failures: int, awaited: bool, alert: bool) -> f
 
 def _roles(view: ClusterView) -> tuple[object, ...]:
     return view.leader, view.primary, view.readers, view.paused, len(view.members)
-
-
-def second_primaries(probes: Mapping[str, Probe], leader: str | None, since_s: float) -> list[str]:
-    """Name the servers that have said they are primary after another one was named leader."""
-    words = ((name, probe.said) for name, probe in probes.items() if leader not in (None, name))
-    return [name for name, word in words if word and word.role is Role.PRIMARY and word.asked_s > since_s]
 
 
 def source_of(settings: Cluster, clock: Clock = monotonic) -> Source:

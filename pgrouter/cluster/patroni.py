@@ -21,8 +21,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pgrouter.clock import monotonic
-from pgrouter.cluster.http import HttpError, get, tls_context
+from pgrouter.cluster.http import HttpError, get
 from pgrouter.cluster.patroni_rest import NotPatroniError, base_url, read_answer
+from pgrouter.cluster.tls import tls_context
 from pgrouter.cluster.voices import Agreement, Voice, agree
 from pgrouter.cluster.word import LOST_AFTER
 

@@ -13,6 +13,7 @@ Source: Patroni's patroni/dcs/__init__.py for the shapes of the values.
 from __future__ import annotations
 
 import json
+import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -20,11 +21,12 @@ from urllib.parse import urlsplit
 from msgspec import Struct, field
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 ROLE_OF_WORD = MappingProxyType({"master": "primary", "promoted": "primary"})  # other words stand for themselves
 NO_WORDS = frozenset({"", "false", "no", "off", "0", "none"})  # a tag set to one of these is not set
 MEMBERS = "members/"
+GROUP_KEY = re.compile(r"[0-9]{1,9}/")
 DEFAULT_TTL_S = 30  # Patroni's own
 
 
@@ -105,6 +107,21 @@ def decode(keys: Mapping[str, str]) -> Snapshot:
         sync=_sync(keys.get("sync")),
         failsafe_members=tuple(sorted(filter(None, map(_name, _object(keys.get("failsafe")))))),
     )
+
+
+def absence(keys: Collection[str], prefix: str) -> str:
+    """Say why there is no leader where the keys themselves show that `prefix` is not a cluster's; empty: it may be.
+
+    Citus: Patroni keeps each group's keys below the group's number, 0 being the coordinator's.
+    """
+    groups = sorted({int(key.split("/", 1)[0]) for key in keys if GROUP_KEY.match(key)})
+    if groups and not any(_is_member_key(key) for key in keys):
+        scope = prefix.strip("/").rsplit("/", 1)[-1]
+        return (
+            f"{prefix} has the Citus groups {', '.join(map(str, groups))} below it and no cluster of its own: "
+            f"cluster.etcd.scope has to name one of them, {scope}/{groups[0]} say (0 is the coordinator)"
+        )
+    return "" if keys else f"there are no keys below {prefix}: are cluster.etcd.namespace and scope those of Patroni?"
 
 
 def is_set(tags: tuple[tuple[str, str], ...], tag: str) -> bool:

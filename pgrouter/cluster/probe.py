@@ -18,6 +18,7 @@ import psycopg
 from pgrouter.clock import monotonic
 from pgrouter.cluster import login
 from pgrouter.cluster.question import ProbeError, conversation, one_line
+from pgrouter.cluster.refusal import Refusal, refusal
 from pgrouter.cluster.word import Probe, Word
 from pgrouter.lsn import end_of_record
 from pgrouter.topology import Role
@@ -35,8 +36,9 @@ log = logging.getLogger("pgrouter.cluster")
 # the least it can be. Positions are bytes since 0/0. A receiver whose columns are hidden (neither superuser nor
 # pg_monitor) counts as streaming when it exists. The primary tells how far it has inserted, not written: a commit with
 # synchronous_commit = off has been acknowledged before it is written.
-# The last two columns: in short, what new sessions begin with (rows for roles and databases, and postgresql.conf by the
-# moment when it was read); and whether the role may see the receiver's columns. Names are qualified as in catalog.sql.
+# The last three columns: in short, what new sessions begin with (rows for roles and databases, and postgresql.conf by
+# the moment when it was read); whether the role may see the receiver's columns; when the server was started. Names are
+# qualified as in catalog.sql.
 QUESTION = b"""
 SELECT recovering,
   (SELECT system_identifier FROM pg_catalog.pg_control_system()),
@@ -54,7 +56,8 @@ SELECT recovering,
   (SELECT pg_catalog.md5(pg_catalog.concat_ws(',', pg_catalog.pg_conf_load_time(), pg_catalog.string_agg(
      pg_catalog.concat_ws('.', setdatabase, setrole, setconfig), ',' ORDER BY setdatabase, setrole)))
    FROM pg_catalog.pg_db_role_setting),
-  pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')
+  pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE'),
+  (pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()) OPERATOR(pg_catalog.*) 1000000)::bigint
 FROM pg_catalog.pg_is_in_recovery() AS recovering
 """
 
@@ -89,6 +92,9 @@ class Prober:
         clock: Clock = monotonic,
     ) -> None:
         self.address = address
+        self.on_address: Callable[[str], None] = lambda _: None  # gets the address that a new connection has found
+        # Gives the moment at which open connections show that the server has not been restarted, or 0.
+        self.vouch: Callable[[Refusal, bool], float] = lambda _refusal, _silent: 0.0
         self._settings, self._on_probe, self._pace_s, self._clock = settings, on_probe, pace_s, clock
         self._probe = Probe()
         self._state = State.STOPPED
@@ -126,6 +132,22 @@ class Prober:
         if self._state is State.PAUSING and self._timer is not None and self._timer.when() > self._least_s:
             self._wake_at(self._least_s, self._begin)
 
+    @property
+    def connected_to(self) -> str:
+        """Give the address that the kept connection goes to; empty: there is none, or a Unix socket."""
+        connection = self._connection
+        return connection.pgconn.hostaddr.decode() if connection is not None else ""
+
+    def redial(self) -> None:
+        """Give up the kept connection, unless an answer is awaited, and ask over a new one at once."""
+        if self._state is State.PAUSING:
+            self._hang_up()
+            self.hurry()
+
+    def forget(self) -> None:
+        """Remember nothing of earlier answers."""
+        self._probe = Probe()
+
     def _wake_at(self, moment_s: float, then: Callable[[], None]) -> None:
         self._cancel_timer()
         self._timer = self._loop.call_at(moment_s, then)
@@ -158,6 +180,7 @@ class Prober:
             self._fail(error)
         else:
             self._fresh, self._connection, self._fd = True, connection, fd
+            self.on_address(self.connected_to)
             self._loop.add_reader(fd, self._readable)
             self._ask()
 
@@ -215,13 +238,24 @@ class Prober:
     def _fail(self, error: Exception) -> None:
         self._hang_up()
         if isinstance(error, TimeoutError):
-            text, silent = f"no answer within {self._settings.timeout_s:g} s", True
+            text, silent, refused = f"no answer within {self._settings.timeout_s:g} s", True, Refusal.NONE
         else:
             text = one_line(str(error)) or type(error).__name__
-            silent = any(words in text for words in SILENCE)
+            refused = refusal(str(error)) if isinstance(error, psycopg.Error) else Refusal.NONE
+            silent = refused is Refusal.NONE and any(words in text for words in SILENCE)
         if not isinstance(error, EXPECTED):
             log.error("probe of %s:%d: a bug", *self.address, exc_info=error)
-        self._conclude(self._probe.failed(text, silent=silent))
+        vouched_s = self.vouch(refused, silent)
+        lives = refused not in (Refusal.NONE, Refusal.TRANSITION)
+        self._conclude(
+            self._probe.failed(
+                text,
+                silent=silent and not vouched_s,
+                refused=refused is not Refusal.NONE,
+                stands=lives or vouched_s > 0,
+                vouched_s=vouched_s,
+            )
+        )
 
     def _conclude(self, probe: Probe) -> None:
         """Tell the outcome and pause: until hurry(), the pace or a word that nobody asked for, but always a little."""
@@ -274,7 +308,7 @@ def read_row(row: list[str | None], asked_s: float, answered_s: float) -> Word:
     Raises ProbeError when it has no sense: something that is not PostgreSQL answers.
     """
     try:
-        recovering, system_id, timeline, lsn, received_lsn, streaming, defaults, sees_all = row
+        recovering, system_id, timeline, lsn, received_lsn, streaming, defaults, sees_all, started = row
         return Word(
             role={"t": Role.REPLICA, "f": Role.PRIMARY}[recovering or ""],
             system_id=system_id or "",
@@ -284,6 +318,7 @@ def read_row(row: list[str | None], asked_s: float, answered_s: float) -> Word:
             streaming=recovering == "t" and streaming == "t",
             defaults=defaults or "",
             unseen=UNSEEN if sees_all == "f" else "",
+            started=started or "",
             asked_s=asked_s,
             answered_s=answered_s,
         )

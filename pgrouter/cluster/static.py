@@ -5,6 +5,9 @@ a new one by ending the old timeline, so the newest is the last that was decided
 be told apart by that rule: the one that led goes on; without one that led, nobody does, because a guess loses rows.
 For the same reason the first election waits until every member has answered or failed once: a former primary that is
 up again must not win by being quick.
+
+A primary of another system, or on a timeline older than one that was in use, does not win either, and is named. It is
+right after pg_upgrade, or when a backup was restored: whoever did that says so (`Monitor.forget`).
 """
 
 from __future__ import annotations
@@ -15,11 +18,14 @@ from pgrouter.cluster.patroni_keys import DcsMember, Snapshot
 from pgrouter.topology import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from pgrouter.cluster.word import Probe, Word
     from pgrouter.config.settings import MemberAddress
     from pgrouter.topology import ClusterView
+
+
+TO_FORGET = "if that is meant (pg_upgrade, a restored backup), RELOAD FORGET CLUSTER on the console accepts it"
 
 
 class StaticSource:
@@ -54,7 +60,9 @@ def elect(members: tuple[DcsMember, ...], previous: ClusterView, probes: Mapping
     if unheard and previous.last_leader is None:
         leader, trouble = None, f"{', '.join(unheard)} not heard yet"
     else:
-        leader, trouble = _choose(primaries, previous.last_leader)
+        leader, trouble = _choose(_each_once(primaries, previous.last_leader), previous.last_leader)
+        if not primaries:
+            trouble = "; ".join(_refused(words, previous)) or trouble
     # Here the servers' words are the DCS: it is as fresh as they are, so nothing can have been heard since.
     heard_s = max((word.answered_s for word in words.values() if word), default=0.0)
     return Snapshot(members=members, leased=False, leader=leader, trouble=trouble, heard_s=heard_s)
@@ -63,6 +71,32 @@ def elect(members: tuple[DcsMember, ...], previous: ClusterView, probes: Mapping
 def _may_lead(word: Word, previous: ClusterView) -> bool:
     same_system = previous.system_id in ("", word.system_id)
     return word.role is Role.PRIMARY and same_system and word.timeline >= previous.timeline
+
+
+def _refused(words: Mapping[str, Word | None], previous: ClusterView) -> Iterator[str]:
+    """Name the members that say they are primary and may not lead, with what is to be done about it."""
+    for name, word in words.items():
+        if word is None or word.role is not Role.PRIMARY:
+            continue
+        if previous.system_id not in ("", word.system_id):
+            yield (
+                f"{name} says it is primary, but has the system identifier {word.system_id} and the cluster had "
+                f"{previous.system_id}: {TO_FORGET}"
+            )
+        else:
+            yield (
+                f"{name} says it is primary on timeline {word.timeline}, but timeline {previous.timeline} was in use: "
+                f"{TO_FORGET}"
+            )
+
+
+def _each_once(primaries: Mapping[str, Word], preferred: str | None) -> dict[str, Word]:
+    """Leave out other names of the same server, such as that of a virtual address."""
+    servers: dict[object, str] = {}
+    for name in sorted(primaries, key=lambda each: each != preferred):
+        word = primaries[name]
+        servers.setdefault((word.system_id, word.started) if word.started else name, name)
+    return {name: primaries[name] for name in primaries if name in servers.values()}
 
 
 def _choose(primaries: Mapping[str, Word], last_leader: str | None) -> tuple[str | None, str]:

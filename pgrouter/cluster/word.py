@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from pgrouter.topology import Role
 
 LOST_AFTER = 2  # failures in a row; one alone changes nothing. Each has already tried a fresh connection
-SILENT_AFTER = 5  # questions in a row without a sign of life: its connections are taken for dead, not only for slow
+SILENT_AFTER = 4  # questions in a row without a sign of life: its connections are taken for dead, not only for slow
 UNSTREAMED_AFTER = 3  # answers in a row without a running WAL receiver: more than it takes to see its primary lost
 
 
@@ -28,6 +28,7 @@ class Word(Struct, frozen=True, kw_only=True, gc=False):
     streaming: bool = False  # replica: its WAL receiver streams now
     defaults: str = ""  # digest of what new sessions begin with there; empty: not told
     unseen: str = ""  # what it hides from the router's role, for people
+    started: str = ""  # when its postmaster was started, in microseconds: the same server, whatever it is called
     asked_s: float = 0.0
     answered_s: float = 0.0
 
@@ -39,6 +40,9 @@ class Probe(Struct, frozen=True, kw_only=True, gc=False):
     failures: int = 0  # in a row, since the last word
     silences: int = 0  # of these, the last ones that met no sign of life at all, not even a refusal
     error: str = ""  # of the last failure, one line
+    refused: bool = False  # the last failure was an answer: PostgreSQL runs there and lets the router's role not in
+    stands: bool = False  # and its last word holds nevertheless: see `failed`
+    vouched_s: float = 0.0  # when open connections last showed that it has not been restarted since its last word
     unstreamed: int = 0  # answers as replica in a row without streaming
     streamed_timeline: int = 0  # on which it streamed last; 0: never, or it has been primary since
     primary_since_s: float = 0.0  # since when it has said primary, on this timeline, without a break
@@ -55,8 +59,20 @@ class Probe(Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def said(self) -> Word | None:
-        """Give its last word while that still counts."""
-        return None if self.lost else self.word
+        """Give its last word while that still counts.
+
+        A primary becomes a replica by a restart only, so that its word holds while it is known not to have been
+        restarted. A replica's word is about how far it has come, and is old soon.
+        """
+        stands = self.stands and self.word is not None and self.word.role is Role.PRIMARY
+        return self.word if stands or not self.lost else None
+
+    @property
+    def unheard(self) -> str:
+        """Say why there is no word that counts, for people."""
+        if self.refused:
+            return f"refuses the login of cluster.monitor.user: {self.error}"
+        return f"does not answer: {self.error}" if self.lost else "has not answered yet"
 
     @property
     def streams(self) -> bool:
@@ -80,7 +96,20 @@ class Probe(Struct, frozen=True, kw_only=True, gc=False):
             return Probe(word=word, unstreamed=1)
         return Probe(word=word, unstreamed=self.unstreamed + 1, streamed_timeline=self.streamed_timeline)
 
-    def failed(self, error: str, *, silent: bool = False) -> Probe:
-        """Add a failure; `silent`: there was no answer of any kind."""
-        silences = self.silences + 1 if silent else 0
-        return replace(self, failures=self.failures + 1, silences=silences, error=error)
+    def failed(
+        self, error: str, *, silent: bool = False, refused: bool = False, stands: bool = False, vouched_s: float = 0.0
+    ) -> Probe:
+        """Add a failure; `silent`: there was no answer of any kind; `refused`: PostgreSQL itself refused the login.
+
+        `stands`: it has not been restarted since its last word. It says so by refusing with another reason than that it
+        starts or stops, or the router's open connections show it, at `vouched_s`.
+        """
+        return replace(
+            self,
+            failures=self.failures + 1,
+            silences=self.silences + 1 if silent else 0,
+            error=error,
+            refused=refused,
+            stands=stands,
+            vouched_s=vouched_s,
+        )

@@ -18,7 +18,8 @@ NEEDS_RESTART = (
     "cluster",  # the source and the monitor are built once: who leads is never in doubt because of a reload
     "routing",  # the cache holds what was decided under the old rules
 )
-TAKEN = ("cluster.members",)  # below these, and taken all the same: members come and go
+# Below these, and taken all the same: members come and go, and what is to be forgotten is said to a running router
+TAKEN = ("cluster.members", "cluster.forget_on_reload")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ def taken(old: Settings, new: Settings) -> Settings:
     kept = {name: getattr(old, name) for name in NEEDS_RESTART}
     if old.cluster.source == new.cluster.source:
         kept["cluster"] = msgspec.structs.replace(old.cluster, members=new.cluster.members)
+    forgets = new.cluster.forget_on_reload
+    kept["cluster"] = msgspec.structs.replace(kept["cluster"], forget_on_reload=forgets)
     return msgspec.structs.replace(new, **kept)
 
 

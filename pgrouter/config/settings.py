@@ -90,6 +90,7 @@ class Cluster(_Section, kw_only=True):
     patroni: Patroni | None = None  # source: patroni
     monitor: Monitor = field(default_factory=Monitor)
     switchover_timeout_s: Seconds = field(default=10.0, name="switchover_timeout")  # writes held for an announced one
+    forget_on_reload: bool = False  # each reload forgets the system identifier and timeline that the cluster had
 
 
 class Tcp(_Section, kw_only=True):

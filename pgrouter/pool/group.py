@@ -442,12 +442,20 @@ class Group:
         if queue is self.waiting_writes and self.writer is None:
             return self._no_primary(limit_s)
         if queue is self.waiting_logins or not self.eligible(reads=True):
-            detail = f"None of the members could be reached in {limit_s:g} seconds."
-            return NoServer("no server is available", detail=detail)
+            return self._no_server(limit_s)
         return WaitTimeout(
             "canceling statement: no server connection became free in time",
             detail=f"Waited {limit_s:g} seconds (pool.wait_timeout) for one of {self.settings.size} connections.",
             hint="Increase pool.size, or look for long transactions with SHOW SERVERS.",
+        )
+
+    def _no_server(self, limit_s: float) -> RouterError:
+        """Say of each member why it is of no use, and for how long that has been so."""
+        reasons = "; ".join(f"{member.name}: {member.reason}" for member in self.pools.view.members)
+        return NoServer(
+            "no server is available",
+            detail=f"Nobody could be read from for {limit_s:g} seconds: {reasons or self.pools.view.no_primary}.",
+            hint="Try again; the session and its settings are unharmed. SHOW CLUSTER on the console has the members.",
         )
 
     def _no_primary(self, limit_s: float) -> RouterError:

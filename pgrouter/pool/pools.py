@@ -97,6 +97,40 @@ class Pools:
                     group.defaults_changed(pool)
             group.grow()
 
+    def found(self, host: str, port: int, address: str) -> None:
+        """Dial the members of that host at this address from now on; connections to another one go when free."""
+        if self.resolver.learn(host, port, address):
+            for group in self.groups.values():
+                for pool in list(group.members.values()):
+                    if (pool.member.host, pool.member.port) == (host, port):
+                        pool.retire("the server's name has another address now")
+
+    def received(self, name: str, before_s: float) -> int | None:
+        """Give the bytes received over connections to a member that were begun before that moment; None: none is open.
+
+        Such a connection, while it is open, shows that its server has not been restarted since.
+        """
+        pools = [pool for group in self.groups.values() if (pool := group.members.get(name)) is not None]
+        counts = [s.received for pool in pools for s in pool.servers if s.login is None and s.created_at < before_s]
+        return sum(counts) if counts else None
+
+    def make_room(self, name: str, user: str, database: str, *, same: bool) -> None:
+        """Close one free connection to a member, so that the router's own role gets in.
+
+        Rather one of that role or to that database; `same`: only such a one, for no other is in the way.
+        """
+        idle = [
+            (user == group.user or database == group.database, pool, pool.idle[0])
+            for group in self.groups.values()
+            if (pool := group.members.get(name)) is not None and pool.idle
+        ]
+        for fits, pool, server in sorted(idle, key=lambda each: (not each[0], each[2].used_at)):
+            if fits or not same:
+                why = "the server has no connection left for the router's own role"
+                log.info("S-%d %s: free, is closed: %s", server.connection_id, pool, why)
+                pool.close(server, why)
+                return
+
     def reload(self, settings: Pool) -> None:
         """Take new limits; they hold from now on."""
         self.settings = settings

@@ -35,6 +35,7 @@ class Resolver:
         self._loop = loop
         self._clock = clock
         self._known: dict[tuple[str, int], tuple[float, Address]] = {}
+        self._learned: dict[tuple[str, int], Address] = {}  # where the monitor has found the server
         self._tasks: set[asyncio.Task] = set()
 
     def known(self, host: str, port: int) -> Address | None:
@@ -42,8 +43,20 @@ class Resolver:
         literal = literal_address(host, port)
         if literal is not None:
             return literal
+        learned = self._learned.get((host, port))
+        if learned is not None:
+            return learned
         entry = self._known.get((host, port))
         return entry[1] if entry is not None and self._clock() - entry[0] < TTL_S else None
+
+    def learn(self, host: str, port: int, address: str) -> bool:
+        """Take the address at which a server was found by somebody who knows it; tell whether it was another before."""
+        before = self._learned.get((host, port))
+        found = literal_address(address, port)
+        if found is None:
+            return False
+        self._learned[host, port] = found
+        return before not in (None, found)
 
     def ask(self, host: str, port: int, then: Callable[[Address | None, str], None]) -> None:
         """Look a name up, then call `then(address, "")` or `then(None, why)`."""

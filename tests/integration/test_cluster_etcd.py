@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -20,6 +21,8 @@ import pytest
 import requests
 
 from pgrouter.cluster.etcd import EtcdSource
+from pgrouter.cluster.http import get
+from pgrouter.cluster.tls import tls_context
 from pgrouter.config.settings import Etcd, Tls
 from pgrouter.topology import ClusterView
 
@@ -74,12 +77,23 @@ class Nodes:
             process.kill()
             process.wait()
 
-    def start(self, number: int) -> None:
+    def add_learner(self) -> None:
+        """Have one more node, which has no vote."""
+        self.count += 1
+        ports = free_ports(2)
+        self.ports.append(ports[0])
+        self.peers.append(ports[1])
+        self.call("/cluster/member/add", peerURLs=[f"http://127.0.0.1:{ports[1]}"], isLearner=True)
+        self.start(self.count - 1, "existing")
+        self.ready(self.count - 1)
+
+    def start(self, number: int, state: str = "new") -> None:
         url, peer = self.url(number), f"http://127.0.0.1:{self.peers[number]}"
         cluster = ",".join(f"n{each}=http://127.0.0.1:{port}" for each, port in enumerate(self.peers))
         command = [etcd_binary(), "--name", f"n{number}", "--data-dir", str(self.folder / f"n{number}")]
         command += ["--listen-client-urls", url, "--advertise-client-urls", url]
         command += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", cluster]
+        command += ["--initial-cluster-state", state]
         command += ["--heartbeat-interval", "50", "--election-timeout", "500", "--log-level", "error"]
         if self.certificates:
             command += ["--cert-file", str(self.certificates / "leaf.crt"), "--key-file"]
@@ -376,11 +390,132 @@ def test_passwords(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 
     with Nodes(tmp_path) as nodes:
         nodes.put("leader", "pg0")
-        nodes.call("/auth/user/add", name="root", password="right")
-        nodes.call("/auth/role/add", name="root")
-        nodes.call("/auth/user/grant", user="root", role="root")
-        nodes.call("/auth/enable")
+        enable_authentication(nodes)
         asyncio.run(story(nodes))
+
+
+def enable_authentication(nodes: Nodes) -> None:
+    nodes.call("/auth/user/add", name="root", password="right")
+    nodes.call("/auth/role/add", name="root")
+    nodes.call("/auth/user/grant", user="root", role="root")
+    nodes.call("/auth/enable")
+
+
+def test_credentials_while_authentication_is_off(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The usual order of a migration: clients first, then etcd; and what an emergency makes of it."""
+
+    async def story(nodes: Nodes) -> None:
+        loop = asyncio.get_running_loop()
+
+        async def change(leader: str, token: str = "") -> None:
+            def put() -> None:
+                with nodes.client() as client:
+                    if token:
+                        client.session.headers["Authorization"] = token
+                    client.put("/service/demo/leader", leader)
+
+            await loop.run_in_executor(None, put)
+            await listener.until(leads(leader), 20)
+
+        def root() -> str:
+            return str(nodes.call("/auth/authenticate", name="root", password="right")["token"])
+
+        async with listening(nodes.settings(username="root", password="right")) as listener:
+            await listener.until(leads("pg0"), 20)
+            await change("pg1")
+            await loop.run_in_executor(None, enable_authentication, nodes)
+            await change("pg2", await loop.run_in_executor(None, root))
+            await asyncio.sleep(2.5)  # more than `idle`: it has read anew, which takes a token now
+            await change("pg0", await loop.run_in_executor(None, root))
+            token = await loop.run_in_executor(None, root)
+
+            def disable() -> None:
+                with nodes.client() as client:
+                    client.session.headers["Authorization"] = token
+                    client.post(client.get_url("/auth/disable"), json={})
+
+            await loop.run_in_executor(None, disable)
+            await change("pg1")
+            await asyncio.sleep(2.5)
+            await change("pg2")
+            assert all(snapshot.reachable for snapshot in listener.heard)
+
+    with Nodes(tmp_path) as nodes:
+        nodes.put("leader", "pg0")
+        asyncio.run(story(nodes))
+    assert caplog.text.count("authentication is not enabled there: going on without a token") in (1, 2)
+
+
+def test_a_plain_scope_of_a_citus_cluster_names_its_groups(one: Nodes) -> None:
+    async def story() -> None:
+        for group in (0, 1, 12):
+            await asyncio.to_thread(one.put, f"{group}/leader", f"pg{group}", scope="citus")
+        async with listening(one.settings(scope="citus")) as listener:
+            snapshot = await listener.until(lambda snapshot: snapshot.revision > 0, 20)
+            assert "/service/citus/ has the Citus groups 0, 1, 12 below it" in snapshot.trouble
+            assert "citus/0" in snapshot.trouble
+        async with listening(one.settings(scope="citus/12")) as listener:
+            await listener.until(leads("pg12"), 20)
+        async with listening(one.settings(scope="no-such")) as listener:
+            snapshot = await listener.until(lambda snapshot: snapshot.revision > 0, 20)
+            assert "no keys below /service/no-such/" in snapshot.trouble
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("source", ["etcd", "patroni"])
+def test_without_a_ca_the_authorities_are_the_systems(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of both sources alike; SSL_CERT_FILE is how OpenSSL is told of others than it was built with."""
+    make_certificates(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.crt"))
+    mine = Tls(cert=tmp_path / "leaf.crt", key=tmp_path / "leaf.key")
+
+    async def etcd() -> None:
+        with Nodes(tmp_path, certificates=tmp_path) as nodes:
+            nodes.put("leader", "pg0")
+            async with listening(nodes.settings(tls=mine)) as listener:
+                await listener.until(leads("pg0"), 20)
+            monkeypatch.delenv("SSL_CERT_FILE")
+            async with listening(nodes.settings(tls=mine)) as listener:
+                snapshot = await listener.until(lambda snapshot: not snapshot.reachable, 20)
+                assert snapshot.leader is None
+
+    async def patroni() -> None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(tmp_path / "ca.crt"))
+        context.load_cert_chain(tmp_path / "leaf.crt", tmp_path / "leaf.key")
+        context.verify_mode = ssl.CERT_REQUIRED
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.0 200 OK\r\n\r\nfine")
+            writer.close()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
+            url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            asked = {"headers": {}, "connect_timeout_s": 20}
+            assert await get(url, "/", context=tls_context(mine), **asked) == b"fine"
+            monkeypatch.delenv("SSL_CERT_FILE")
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await get(url, "/", context=tls_context(mine), **asked)
+
+    asyncio.run(etcd() if source == "etcd" else patroni())
+
+
+def test_a_learner_is_passed_over(tmp_path: Path) -> None:
+    """It holds the keys and does not answer linearizable reads."""
+
+    async def story() -> None:
+        async with listening(nodes.settings()) as listener:
+            for name in ("pg0", "pg1", "pg2", "pg3"):
+                await asyncio.to_thread(nodes.put, "leader", name)
+                await listener.until(leads(name), 20)
+                listener.source.refresh()
+
+    with Nodes(tmp_path) as nodes:
+        nodes.add_learner()
+        asyncio.run(story())
 
 
 def test_mutual_tls_whatever_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,7 +144,7 @@ class Told:
     """A source that says what it was told."""
 
     def __init__(self, *members: DcsMember) -> None:
-        self.members = members
+        self.members, self.leader = members, "pg0"
         self.on_change: Callable[[], None]
 
     def start(self, on_change: Callable[[], None]) -> None:
@@ -157,7 +157,7 @@ class Told:
         """There is nothing newer."""
 
     def current(self, *_: object) -> Snapshot:
-        return Snapshot(members=self.members, leader="pg0")
+        return Snapshot(members=self.members, leader=self.leader)
 
 
 def test_a_leader_that_has_moved_is_nobody_before_it_has_spoken(run: Run) -> None:
@@ -181,6 +181,74 @@ def test_a_leader_that_has_moved_is_nobody_before_it_has_spoken(run: Run) -> Non
                 while monitor.view.primary is None:  # noqa: ASYNC110 (the views come by themselves)
                     await asyncio.sleep(0.01)
             await monitor.stop()
+
+    run(story())
+
+
+def test_a_primary_that_goes_by_another_name_is_no_second_primary(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Patroni was set up anew with another `name`, and the lease of the old key runs out later."""
+
+    async def story() -> None:
+        async with watched() as world:
+            port = world.servers[0].port
+            old, new = (DcsMember(name=name, host="127.0.0.1", port=port) for name in ("pg0", "pgA"))
+            world.servers[0].started = "1700000000000001"
+            source = Told(old)
+            monitor = Monitor(Cluster(source="static"), lambda _: None, source=source)
+            await monitor.start()
+            assert monitor.view.primary == "pg0"
+            source.members, source.leader = (old, new), "pgA"
+            source.on_change()
+            async with asyncio.timeout(30):
+                while monitor.view.primary != "pgA":  # noqa: ASYNC110 (the views come by themselves)
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.3)  # both have been asked since
+            assert [member.name for member in monitor.view.members] == ["pg0", "pgA"]
+            source.members = (new,)
+            source.on_change()
+            await asyncio.sleep(0.3)
+            assert [member.name for member in monitor.view.members] == ["pgA"]
+            await monitor.stop()
+
+    run(story())
+    assert "ALARM" not in caplog.text
+
+
+def test_it_forgets_system_and_timeline_when_told(run: Run) -> None:
+    async def story() -> None:
+        async with watched(interval_s=0.05) as world:
+            for server in world.servers:
+                await server.stop()
+                server.system_id = "8"
+            for server in world.servers:
+                await server.start()
+            await world.until(lambda view: "has the system identifier 8 and the cluster had 7" in view.no_primary, 20)
+            world.monitor.forget()
+            await world.until(lambda view: view.primary == "pg0" and len(view.readers) == 2, 20)
+            assert world.view.system_id == "8"
+            before = world.view
+            world.monitor.forget()  # for nothing: nobody notices
+            assert world.monitor.view is before or world.monitor.view.primary == "pg0"
+
+    run(story())
+
+
+def test_open_connections_speak_for_a_primary_that_does_not_answer_in_time(run: Run) -> None:
+    async def story() -> None:
+        async with watched(interval_s=0.05, timeout_s=0.3) as world:
+            asked: list[str] = []
+
+            def received(name: str, _before_s: float) -> int:
+                asked.append(name)
+                return len(asked)
+
+            world.monitor.received = received
+            world.servers[0].answers.clear()
+            await asyncio.sleep(2)
+            assert world.monitor.probes["pg0"].failures > 2
+            assert (world.view.primary, set(asked)) == ("pg0", {"pg0"})
+            world.monitor.received = lambda _name, _before_s: 7  # open, and silent as well
+            await world.until(lambda view: view.primary is None, 20)
 
     run(story())
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -355,5 +356,57 @@ def test_members_come_and_go(keys: Keys) -> None:
             await asyncio.to_thread(keys.cluster.servers[2].start)
             await asyncio.to_thread(keys.member, keys.cluster.servers[2])
             await eye.until(state("pg0", "pg1", "pg2"))
+
+    asyncio.run(story())
+
+
+def test_started_while_the_cluster_is_paused_and_has_no_leader_key(keys: Keys) -> None:
+    async def story() -> None:
+        keys.put("config", {"ttl": 20, "loop_wait": 1, "pause": True})
+        keys.delete("leader")
+        async with watching(keys.settings()) as eye:
+            await eye.until(state(None, "pg1", "pg2"))
+            assert eye.monitor.view.no_primary == "nobody holds the leader key, and nobody has since the router started"
+            keys.put("status", {"optime": 2**40})  # far ahead of what any replica has
+            await eye.until(state(None))
+            assert "behind the newest position" in eye.monitor.view.members[1].reason
+            keys.put("status", "{}")
+            keys.put("leader", "pg0", "pg0")
+            await eye.until(state("pg0", "pg1", "pg2"))
+            keys.delete("leader")  # this one was seen
+            await asyncio.sleep(0.5)
+            assert state("pg0", "pg1", "pg2")(eye.monitor.view)
+
+    asyncio.run(story())
+
+
+def test_a_member_comes_back_under_another_name(keys: Keys) -> None:
+    """Its old key runs out later: until then, and afterwards, it is one server, with its tags."""
+
+    async def story() -> None:
+        async with watching(keys.settings()) as eye:
+            await eye.until(state("pg0", "pg1", "pg2"))
+            port = keys.cluster.servers[2].port
+            value = {"role": "replica", "state": "running", "tags": {"noloadbalance": True}}
+            keys.put("members/new", value | {"conn_url": f"postgres://localhost:{port}/postgres"})
+            await eye.until(state("pg0", "pg1"))
+            keys.expire("pg2")
+            await eye.until(lambda view: [member.name for member in view.members] == ["new", "pg0", "pg1"])
+            await asyncio.sleep(1.0)
+            assert eye.monitor.view.readers == ("pg1",)
+
+    asyncio.run(story())
+
+
+def test_a_switchover_in_two_days_holds_nothing_now(keys: Keys) -> None:
+    async def story() -> None:
+        when = (datetime.now(UTC) + timedelta(days=2)).isoformat()
+        keys.put("failover", {"leader": "pg0", "member": "pg1", "scheduled_at": when})
+        async with watching(keys.settings()) as eye:
+            await eye.until(state("pg0", "pg1", "pg2"))
+            keys.member(keys.cluster.servers[0], "primary", "starting")  # and no xlog_location
+            before = len(eye.views)
+            await asyncio.sleep(1.0)
+            assert {view.primary for _, view in eye.views[before - 1 :]} == {"pg0"}
 
     asyncio.run(story())

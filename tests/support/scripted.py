@@ -19,7 +19,7 @@ class ScriptedServer:
 
     def __init__(self) -> None:
         self.recovering, self.timeline, self.system_id, self.streaming = True, 1, "7", True
-        self.defaults = "d"
+        self.defaults, self.started = "d", ""
         self.password_is_wrong = False
         self.answers = asyncio.Event()  # cleared: questions are read and never answered
         self.answers.set()
@@ -124,7 +124,7 @@ class ScriptedServer:
     def _answer(self) -> bytes:
         values = ["t" if self.recovering else "f", self.system_id, str(self.timeline), "1000"]
         values += ["1000", "t"] if self.recovering and self.streaming else ["", ""]
-        return _row([*values, self.defaults, "t"])
+        return _row([*values, self.defaults, "t", self.started])
 
 
 def _row(values: list[str]) -> bytes:

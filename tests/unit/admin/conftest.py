@@ -66,6 +66,10 @@ class Watch:
     dcs_since_s: float = 0.0
     leader_since_s: float = 0.0
     probes: dict[str, Probe] = field(default_factory=dict)
+    forgets: int = 0
+
+    def forget(self) -> None:
+        self.forgets += 1
 
 
 @dataclass

@@ -145,15 +145,16 @@ def test_transactions_change_only_the_status(text: str, tag: str, status: bytes)
 def test_help_names_every_view_and_action(desk: Desk) -> None:
     (command,) = parse("show help")
     listed = [row[0] for row in command.run(desk.scene())]
-    assert {f"SHOW {view}" for view in VIEWS} | {"SHOW HELP", "RELOAD", "SHUTDOWN", "KILL_CLIENT id"} == set(listed)
+    actions = {"SHOW HELP", "RELOAD", "RELOAD FORGET CLUSTER", "SHUTDOWN", "KILL_CLIENT id"}
+    assert {f"SHOW {view}" for view in VIEWS} | actions == set(listed)
 
 
 def test_reload_and_shutdown_reach_the_application(desk: Desk) -> None:
-    for text in ("RELOAD", "shutdown", "shutdown wait_for_clients"):
+    for text in ("RELOAD", "reload forget cluster", "shutdown", "shutdown wait_for_clients"):
         (command,) = parse(text)
         assert command.admin
         assert command.run(desk.scene()) == ()
-    assert (desk.reloads, desk.stops) == (1, 2)
+    assert (desk.reloads, desk.monitor.forgets, desk.stops) == (2, 1, 2)
 
 
 @pytest.mark.parametrize("form", ["KILL_CLIENT {}", "kill_client C-{}", "kill_client '{}'"])

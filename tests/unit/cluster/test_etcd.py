@@ -7,6 +7,7 @@ import base64
 import pytest
 
 from pgrouter.cluster.etcd import MOST_BACKOFF_S, KeySpace, WatchLostError, backoff_s, prefix_of
+from pgrouter.cluster.patroni_keys import absence
 from pgrouter.config.settings import Etcd
 
 PREFIX = "/service/demo/"
@@ -105,3 +106,17 @@ def test_backoff() -> None:
     assert [backoff_s(lost, 3) for lost in range(3)] == [0.0, 0.0, 0.0]
     assert 0 < backoff_s(3, 3) <= 0.05
     assert MOST_BACKOFF_S / 2 <= backoff_s(10_000, 1) <= MOST_BACKOFF_S
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({}, "there are no keys below /service/demo/"),
+        ({"0/leader", "2/members/x"}, "/service/demo/ has the Citus groups 0, 2 below it"),
+        ({"members/pg0", "0/leader"}, ""),
+        ({"config"}, ""),
+    ],
+)
+def test_why_a_prefix_has_no_leader(keys: set[str], said: str) -> None:
+    assert absence(keys, "/service/demo/").startswith(said)
+    assert bool(absence(keys, "/service/demo/")) == bool(said)

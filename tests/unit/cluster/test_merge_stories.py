@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from pgrouter.cluster.merge import merge
+from pgrouter.cluster.merge import Lag, merge
 from pgrouter.cluster.patroni_keys import DcsConfig, DcsMember, Snapshot
-from pgrouter.cluster.word import LOST_AFTER, SILENT_AFTER, Probe, Word
+from pgrouter.cluster.readable import ASSUMED, NEAR_BYTES
+from pgrouter.cluster.word import LOST_AFTER, SILENT_AFTER, UNSTREAMED_AFTER, Probe, Word
 from pgrouter.topology import ClusterView, Role
 
 SYSTEM = "7710441312518985579"
@@ -22,6 +23,7 @@ class Story:
         members = tuple(DcsMember(name=name, host="127.0.0.1", port=7200 + i) for i, name in enumerate(names))
         self.snapshot = Snapshot(members=members, system_id=SYSTEM)
         self.probes: dict[str, Probe] = {}
+        self.lag = Lag()
         if steady:
             self.dcs(leader=names[0])
             self.primary(names[0], 2)
@@ -66,6 +68,14 @@ class Story:
             self._merge()
         return self.view
 
+    def refuses(self, name: str, *, vouched: bool = False) -> ClusterView:
+        """A server lets nobody in, but it runs; `vouched`: open connections go on there."""
+        self._tick()
+        error, vouched_s = "FATAL:  sorry, too many clients already", self.now_s if vouched else 0.0
+        probe = self.probes.get(name, Probe())
+        self.probes[name] = probe.failed(error, refused=True, stands=True, vouched_s=vouched_s)
+        return self._merge()
+
     def hangs(self, name: str) -> ClusterView:
         """A server gives no sign of life."""
         self._tick()
@@ -83,8 +93,8 @@ class Story:
 
     def _merge(self) -> ClusterView:
         before = self.view
-        self.view = merge(before, self.snapshot, self.probes)
-        assert merge(self.view, self.snapshot, self.probes) is self.view, "the same again must change nothing"
+        self.view = merge(before, self.snapshot, self.probes, self.lag)
+        assert merge(self.view, self.snapshot, self.probes, self.lag) is self.view, "the same again must change nothing"
         assert sum(member.writable for member in self.view.members) <= 1
         assert (self.view.primary is None) == bool(self.view.no_primary)
         assert all(member.reason for member in self.view.members)
@@ -384,10 +394,13 @@ def test_the_reason_of_a_view_says_what_changed() -> None:
     assert story.view.reason.startswith("primary pg0 -> none (nobody holds the leader key); leader pg0 -> none")
 
 
-def test_no_lag_without_a_primary() -> None:
+def test_without_a_primary_lag_is_measured_from_the_last_known_position() -> None:
     story = Story()
-    story.dcs(leader=None)
-    assert [member.lag_bytes for member in story.view.members] == [None, None, None]
+    story.primary("pg0", 2, lsn=1500)
+    story.key_gone("pg0")
+    story.fails("pg0", LOST_AFTER)
+    story.replica("pg2", 2, lsn=1700)  # has received more than the primary had told
+    assert [member.lag_bytes for member in story.view.members] == [700, 0, None]
 
 
 def test_a_single_member() -> None:
@@ -456,7 +469,7 @@ def test_paused_keeps_the_sessions_of_its_silent_primary() -> None:
     assert (story.view.primary, story.view.fenced) == (None, None)
 
 
-def test_a_silent_member_is_named_after_five_questions() -> None:
+def test_a_silent_member_is_named_after_some_questions() -> None:
     story = Story()
     for _ in range(SILENT_AFTER - 1):
         story.hangs("pg1")
@@ -478,3 +491,277 @@ def test_without_a_dcs_silence_fences_nobody() -> None:
     assert story.view.fenced is None
     story.replica("pg0", 2, streaming=False)
     assert story.view.fenced == "pg0"
+
+
+# -- reads while there is no primary
+
+
+def without_receiver(story: Story, name: str, **more: object) -> None:
+    for _ in range(UNSTREAMED_AFTER):
+        story.replica(name, 2, streaming=False, **more)
+
+
+def test_who_was_put_aside_stays_aside_when_the_key_goes() -> None:
+    story = Story()
+    without_receiver(story, "pg1")
+    assert story.view.readers == ("pg2",)
+    story.key_gone("pg0")
+    story.fails("pg0", LOST_AFTER)
+    for _ in range(9):
+        without_receiver(story, "pg1")
+    assert story.view.readers == ("pg2",)
+    assert story.why("pg1") == "does not stream, and did not when there last was a primary"
+    without_receiver(story, "pg2")  # it has nobody to stream from any more
+    assert story.view.readers == ("pg2",)
+    story.replica("pg1", 2)  # streams again, from a primary that is not named yet, say
+    assert story.view.readers == ("pg1", "pg2")
+
+
+def test_who_did_not_answer_while_there_was_a_primary_is_not_read_when_it_comes_back() -> None:
+    story = Story()
+    story.fails("pg1", LOST_AFTER)
+    story.key_gone("pg0")
+    story.replica("pg1", 2, streaming=False)
+    assert story.view.readers == ("pg2",)
+    story.fails("pg2", LOST_AFTER)
+    story.replica("pg2", 2, streaming=False)  # this one followed
+    assert story.view.readers == ("pg2",)
+
+
+def test_limits_to_the_lag_hold_without_a_primary() -> None:
+    story = Story()
+    story.lag = Lag(most_bytes=100)
+    story.primary("pg0", 2, lsn=1100)
+    assert story.view.readers == ("pg1", "pg2")
+    story.primary("pg0", 2, lsn=1101)
+    assert story.view.readers == ()
+    story.key_gone("pg0")
+    story.fails("pg0", LOST_AFTER)
+    assert story.view.readers == ()
+    story.replica("pg1", 2, lsn=1050, streaming=False)
+    assert story.view.readers == ("pg1",)
+    assert story.why("pg2") == "lags more than reads.max_lag_bytes"
+    story.dcs(leader="pg1")
+    story.primary("pg1", 3, lsn=1200)
+    story.replica("pg2", 3, lsn=1150)
+    assert story.view.readers == ("pg2",)
+
+
+def test_a_replica_at_another_address_has_to_be_seen_to_stream() -> None:
+    story = Story()
+    story.key_gone("pg0")
+    moved = replace(story.snapshot.members[0], port=9999)
+    del story.probes["pg1"]  # as the monitor does
+    story.dcs(members=(moved, *story.snapshot.members[1:]))
+    story.replica("pg1", 2, streaming=False)
+    assert story.view.readers == ("pg2",)
+
+
+def test_a_former_primary_does_not_follow() -> None:
+    story = Story()
+    story.key_gone("pg0")
+    story.replica("pg0", 2, streaming=False, received_lsn=1000)
+    assert story.view.readers == ("pg1", "pg2")
+    story.replica("pg0", 2)
+    assert story.view.readers == ("pg1", "pg2", "pg0")
+
+
+def started_without_a_primary(**snapshot: object) -> Story:
+    story = Story(steady=False)
+    story.dcs(**snapshot)
+    story.fails("pg0", LOST_AFTER)
+    story.replica("pg1", 2, streaming=False, received_lsn=1000)
+    story.replica("pg2", 2, streaming=False, received_lsn=1000)
+    return story
+
+
+def test_a_router_that_starts_without_a_primary_serves_reads() -> None:
+    story = started_without_a_primary()
+    assert (story.view.primary, story.view.readers) == (None, ("pg1", "pg2"))
+    assert story.why("pg1") == ASSUMED
+    story.dcs(leader="pg1")
+    story.primary("pg1", 3)
+    assert story.view.readers == ()
+    story.replica("pg2", 3)
+    assert story.view.readers == ("pg2",)
+
+
+@pytest.mark.parametrize(
+    ("word", "why"),
+    [
+        ({"timeline": 1}, "is on timeline 1, but 2 is in use"),
+        ({"received_lsn": 512}, "has not streamed since it was started: may be a former primary"),
+        ({"lsn": 900, "received_lsn": 1000}, ""),
+        ({"lsn": 0}, ""),  # far behind, but less than a segment
+        ({"system_id": "8"}, "belongs to another cluster"),
+    ],
+)
+def test_of_whom_too_little_is_known_is_not_read(word: dict[str, object], why: str) -> None:
+    story = started_without_a_primary()
+    facts = {"timeline": 2, "streaming": False, "received_lsn": 1000, **word}
+    story.says("pg2", Role.REPLICA, **facts)
+    assert story.view.readers == (("pg1",) if why else ("pg1", "pg2"))
+    assert story.why("pg2").startswith(why or ASSUMED)
+
+
+@pytest.mark.parametrize("told", [{"optime": 1000 + NEAR_BYTES + 1}, {"timeline": 3}])
+def test_what_the_dcs_knows_of_positions_and_history_counts_at_the_start(told: dict[str, int]) -> None:
+    assert started_without_a_primary(**told).view.readers == ()
+
+
+def test_members_of_two_clusters_and_nobody_who_says_which_is_ours() -> None:
+    story = Story(steady=False)
+    story.dcs(system_id="", leased=False)
+    story.replica("pg1", 2, received_lsn=1000)
+    assert story.view.readers == ("pg1",)
+    story.replica("pg2", 2, received_lsn=1000, system_id="8")
+    assert story.view.readers == ()
+    assert "different system identifiers" in story.why("pg1")
+
+
+def test_a_standby_cluster_does_not_read_from_who_stands_still() -> None:
+    story = Story(steady=False)
+    story.dcs(leader="pg0", config=DcsConfig(standby_cluster=True))
+    for name in ("pg0", "pg1", "pg2"):
+        story.replica(name, 4, received_lsn=1000)
+    assert story.view.readers == ("pg0", "pg1", "pg2")
+    for _ in range(UNSTREAMED_AFTER):
+        story.replica("pg2", 4, streaming=False, received_lsn=1000)
+    assert story.view.readers == ("pg0", "pg1", "pg2")  # the others are no further
+    story.replica("pg1", 4, lsn=2000, received_lsn=2000)
+    assert story.view.readers == ("pg0", "pg1")
+    assert story.why("pg2") == "does not stream, while another replica does and is ahead"
+
+
+def test_a_standby_cluster_is_promoted() -> None:
+    story = Story(steady=False)
+    story.dcs(leader="pg0", config=DcsConfig(standby_cluster=True))
+    story.replica("pg0", 4)
+    story.replica("pg1", 4)
+    story.dcs(config=DcsConfig())
+    assert story.view.no_primary == "leads but is still in recovery"
+    assert story.view.readers == ("pg0", "pg1")
+    story.primary("pg0", 5)
+    assert (story.view.primary, story.view.readers) == ("pg0", ())
+    story.replica("pg1", 5)
+    assert story.view.readers == ("pg1",)
+
+
+def test_a_replica_rebuilt_under_its_name_as_a_server_of_another_cluster() -> None:
+    story = Story()
+    for _ in range(2):
+        story.replica("pg1", 1, system_id="8")
+        assert story.view.readers == ("pg2",)
+        assert "belongs to another cluster" in story.why("pg1")
+        story.key_gone("pg0")
+    story.replica("pg1", 2, streaming=False)  # rebuilt once more, from a backup of ours
+    assert story.view.readers == ("pg2",)
+    story.replica("pg1", 2)
+    assert story.view.readers == ("pg1", "pg2")
+
+
+def test_a_cascading_replica_whose_upstream_dies() -> None:
+    story = Story()
+    story.fails("pg1", LOST_AFTER)  # pg2 streams from it
+    without_receiver(story, "pg2")
+    assert story.view.readers == ()
+    story.key_gone("pg0")
+    assert story.view.readers == ()
+    story.replica("pg2", 2)
+    assert story.view.readers == ("pg2",)
+
+
+# -- one server, several names
+
+
+def keys(story: Story, *names: str, port: int, **tags: str) -> tuple[DcsMember, ...]:
+    """Give the members without pg2, and these names at its address."""
+    new = (DcsMember(name=name, host="127.0.0.1", port=port, tags=tuple(tags.items())) for name in names)
+    return (*story.snapshot.members[:2], *new)
+
+
+def test_a_member_that_comes_back_under_another_name_leaves_no_ghost() -> None:
+    story = Story()
+    story.dcs(members=keys(story, "new", port=7202, noloadbalance="true"))
+    assert [member.name for member in story.view.members] == ["pg0", "pg1", "new"]
+    story.replica("new", 2)
+    assert story.view.readers == ("pg1",)
+    assert story.why("new") == "tagged noloadbalance"
+
+
+def test_the_ghost_is_known_by_its_postmaster_too() -> None:
+    story = Story()
+    story.replica("pg2", 2, started="1700000000000001")
+    story.dcs(members=(*story.snapshot.members[:2], DcsMember(name="new", host="pg2.example", port=7202)))
+    assert story.view.member("pg2") is not None
+    story.replica("new", 2, started="1700000000000001")
+    assert story.view.member("pg2") is None
+    assert story.view.readers == ("pg1", "new")
+
+
+def test_two_keys_of_one_server_are_one_reader_with_the_tags_of_both() -> None:
+    story = Story()
+    both = keys(story, "new", port=7202)
+    story.dcs(members=(*both, story.snapshot.members[2]))
+    story.replica("new", 2)
+    assert story.view.readers == ("pg1", "new")
+    assert story.why("pg2") == "is the same server as new"
+    tagged = replace(story.snapshot.members[3], tags=(("noloadbalance", "true"),))
+    story.dcs(members=(*both, tagged))
+    assert story.view.readers == ("pg1",)
+
+
+def test_a_reader_stays_one_under_its_new_name_without_a_primary() -> None:
+    story = Story()
+    story.key_gone("pg0")
+    story.dcs(members=(*story.snapshot.members[:1], DcsMember(name="new", host="127.0.0.1", port=7202)))
+    story.replica("new", 2, streaming=False)
+    assert story.view.readers == ("pg1", "new")
+
+
+def test_a_paused_primary_under_another_name() -> None:
+    story = Story()
+    story.pause()
+    renamed = DcsMember(name="new", host="127.0.0.1", port=7200)
+    story.dcs(leader=None, members=(renamed, *story.snapshot.members[1:]))
+    story.primary("new", 2)
+    assert (story.view.primary, story.view.last_leader) == ("new", "new")
+
+
+# -- refusals are answers
+
+
+def test_a_leader_that_refuses_more_connections_goes_on() -> None:
+    story = Story()
+    before = story.view
+    for _ in range(9):
+        story.refuses("pg0")
+        assert (story.view.primary, story.view.number) == ("pg0", before.number + (story.probes["pg0"].failures > 1))
+    assert story.why("pg0").startswith("refuses the login of cluster.monitor.user: FATAL:  sorry, too many clients")
+    story.key_gone("pg0")
+    assert (story.view.primary, story.view.fenced) == (None, None)
+    story.dcs(leader="pg0")
+    assert story.view.primary is None  # it must speak again
+    story.refuses("pg0", vouched=True)  # its open connections do
+    assert story.view.primary == "pg0"
+    story.fails("pg0")
+    assert story.view.primary is None
+
+
+def test_lag_behind_a_primary_that_refuses_is_measured_from_the_furthest_replica() -> None:
+    story = Story()
+    story.lag = Lag(most_bytes=100)
+    story.refuses("pg0")
+    story.refuses("pg0")
+    story.replica("pg1", 2, lsn=1200)
+    assert (story.view.primary, story.view.readers) == ("pg0", ("pg1",))
+    assert story.why("pg2") == "lags more than reads.max_lag_bytes"
+
+
+def test_a_replica_that_refuses_may_be_any_distance_behind() -> None:
+    story = Story()
+    story.refuses("pg1")
+    assert story.view.readers == ("pg1", "pg2")
+    story.refuses("pg1")
+    assert story.view.readers == ("pg2",)
+    assert story.view.silent == ()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pgrouter.cluster.alarms import second_primaries
 from pgrouter.cluster.etcd import EtcdSource
-from pgrouter.cluster.monitor import pace_s, second_primaries, source_of
+from pgrouter.cluster.monitor import pace_s, source_of
 from pgrouter.cluster.static import StaticSource
 from pgrouter.cluster.word import Probe, Word
 from pgrouter.config.settings import Cluster, Etcd

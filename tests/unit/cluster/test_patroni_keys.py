@@ -158,3 +158,22 @@ def test_no_value_is_an_exception(keys: dict[str, str]) -> None:
     hash(got)  # immutable all the way down
     assert repr(got).isprintable()
     assert all(0 <= member.port < 65536 and member.timeline >= 0 for member in got.members)
+
+
+def test_patroni_3_and_4_side_by_side_while_it_is_upgraded() -> None:
+    """One member after the other gets the new version; the leader is the last."""
+    old = '{"conn_url":"postgres://127.0.0.1:1/postgres","state":"running","role":"%s","xlog_location":7,"timeline":2}'
+    keys = STEADY_4 | {"leader": "old", "members/old": old % "master", "members/behind": old % "replica"}
+    told = decode(keys)
+    assert told.leader == "old"
+    assert {member.name: (member.role, member.state) for member in told.members} == {
+        "behind": ("replica", "running"),
+        "old": ("primary", "running"),
+        "pg0": ("primary", "running"),  # its key is late: who leads is told by the leader key alone
+        "pg1": ("replica", "streaming"),
+    }
+
+
+def test_a_history_of_thousands_of_lines() -> None:
+    lines = [[number, number * 1000, "no recovery target specified"] for number in range(1, 5001)]
+    assert decode({"history": json.dumps(lines)}).timeline == 5001

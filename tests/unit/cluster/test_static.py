@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from pgrouter.cluster.merge import merge
 from pgrouter.cluster.patroni_keys import DcsMember
 from pgrouter.cluster.static import elect
@@ -19,9 +21,9 @@ class Servers:
         self.probes: dict[str, Probe] = {}
         self.view = ClusterView()
 
-    def says(self, name: str, role: Role, timeline: int, system_id: str = "7") -> ClusterView:
+    def says(self, name: str, role: Role, timeline: int, system_id: str = "7", started: str = "") -> ClusterView:
         self.now_s += 1
-        facts = {"streaming": role is Role.REPLICA, "asked_s": self.now_s, "answered_s": self.now_s}
+        facts = {"streaming": role is Role.REPLICA, "asked_s": self.now_s, "answered_s": self.now_s, "started": started}
         word = Word(role=role, timeline=timeline, system_id=system_id, **facts)
         self.probes[name] = self.probes.get(name, Probe()).answered(word)
         return self._merge()
@@ -113,3 +115,36 @@ def test_an_older_timeline_never_leads_again() -> None:
     for _ in range(LOST_AFTER):
         servers.fails("pg1")
     assert servers.view.primary is None  # pg0 still says that it is primary, on timeline 1
+
+
+def test_after_pg_upgrade_it_says_what_is_so_and_forgets_when_told() -> None:
+    servers = steady()
+    servers.says("pg0", Role.PRIMARY, 1, "8")
+    assert servers.view.primary is None
+    said = servers.view.no_primary
+    assert said.startswith("pg0 says it is primary, but has the system identifier 8 and the cluster had 7")
+    assert "RELOAD FORGET CLUSTER" in said
+    servers.view = replace(servers.view, system_id="", timeline=0, lsn=0)  # as Monitor.forget does
+    assert servers.says("pg0", Role.PRIMARY, 1, "8").primary == "pg0"
+    assert servers.view.readers == ()
+    servers.says("pg1", Role.REPLICA, 1, "8")
+    assert servers.view.readers == ("pg1",)
+
+
+def test_when_only_an_older_timeline_is_left() -> None:
+    servers = steady()
+    servers.says("pg1", Role.PRIMARY, 2)
+    for _ in range(LOST_AFTER):
+        servers.fails("pg1")
+    servers.says("pg0", Role.PRIMARY, 1)
+    said = servers.view.no_primary
+    assert said.startswith("pg0 says it is primary on timeline 1, but timeline 2 was in use")
+
+
+def test_one_server_under_two_names_is_one_primary() -> None:
+    """The address that vip-manager moves, listed beside the server's own."""
+    servers = Servers()
+    for name in ("pg0", "pg1"):
+        servers.says(name, Role.PRIMARY, 1, started="1700000000000001")
+    servers.says("pg2", Role.REPLICA, 1, started="1700000000000002")
+    assert (servers.view.primary, servers.view.readers) == ("pg0", ("pg2",))

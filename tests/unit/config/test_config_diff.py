@@ -77,3 +77,10 @@ def test_only_what_differs_is_named_whichever_way(size: int, other: int, level: 
     names = [n for n, changed in (("pool.size", size != other), ("log.level", level != other_level)) if changed]
     assert list(diff(old, new).now) == names
     assert diff(old, new) == diff(new, old)
+
+
+def test_what_is_to_be_forgotten_is_said_to_a_running_router() -> None:
+    old = settings()
+    new = msgspec.structs.replace(old, cluster=msgspec.structs.replace(old.cluster, forget_on_reload=True))
+    assert diff(old, new) == Changes(now=("cluster.forget_on_reload",))
+    assert taken(old, new).cluster.forget_on_reload

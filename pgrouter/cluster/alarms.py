@@ -1,0 +1,38 @@
+"""Which servers say that they are primary and are not the one that leads. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgrouter.topology import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pgrouter.cluster.word import Probe
+    from pgrouter.topology import ClusterView
+
+
+def second_primaries(probes: Mapping[str, Probe], leader: str | None, since_s: float) -> list[str]:
+    """Name the servers that have said they are primary after another one was named leader."""
+    words = ((name, probe.said) for name, probe in probes.items() if leader not in (None, name))
+    return [name for name, word in words if word and word.role is Role.PRIMARY and word.asked_s > since_s]
+
+
+def twins(view: ClusterView, probes: Mapping[str, Probe], name: str | None) -> frozenset[str]:
+    """Name the members that are the same server as that one, which has gone by several names."""
+    known = view.member(name) if name is not None else None
+    if known is None:
+        return frozenset()
+    started = _started(probes.get(known.name))
+    return frozenset(
+        member.name
+        for member in view.members
+        if (member.host, member.port) == (known.host, known.port)
+        or (started is not None and _started(probes.get(member.name)) == started)
+    )
+
+
+def _started(probe: Probe | None) -> tuple[str, str] | None:
+    word = probe.word if probe else None
+    return (word.system_id, word.started) if word and word.started else None

@@ -1,0 +1,51 @@
+"""Host names of members: what was looked up once is looked up again, since a kept connection never does.
+
+A name may have several addresses, of which libpq takes the first that answers; clients' connections go to that one, too
+(`Monitor.on_address`), or they could reach another server than the one whose word counts. A look-up that fails changes
+nothing, and one that hangs holds up only the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pgrouter.cluster.probe import Prober
+
+log = logging.getLogger("pgrouter.cluster")
+
+LOOK_UP_S = 15.0  # between two look-ups, as the pools' (PgBouncer's dns_max_ttl)
+
+
+def is_name(host: str) -> bool:
+    """Whether a host is neither an address nor the directory of a Unix socket."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return not host.startswith("/")
+    return False
+
+
+async def follow(probers: Callable[[], Iterable[Prober]], pause_s: float = LOOK_UP_S) -> None:
+    """Have members asked over a new connection when their names have other addresses now; until cancelled."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(pause_s)
+        for prober in list(probers()):
+            host, port = prober.address
+            if not is_name(host) or not prober.connected_to:
+                continue
+            try:
+                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            except OSError:
+                continue
+            addresses = {str(entry[4][0]) for entry in found}
+            if prober.connected_to and prober.connected_to not in addresses:
+                log.warning("cluster: %s is %s now, no longer %s", host, ", ".join(addresses), prober.connected_to)
+                prober.redial()

@@ -1,0 +1,147 @@
+"""Which members may be read from: the rule of `cluster.merge`'s docstring, as code. Pure.
+
+Each function yields objections, the weightiest first: none means yes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgrouter.cluster.patroni_keys import is_set
+from pgrouter.topology import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgrouter.cluster.merge import Case, Reign
+    from pgrouter.cluster.patroni_keys import DcsMember
+    from pgrouter.cluster.word import Probe, Word
+
+LAGS_BYTES, LAGS_TIME = "lags more than reads.max_lag_bytes", "lags more than reads.max_lag"
+NEAR_BYTES = 16 * 1024 * 1024  # a WAL segment: how far replicas may be apart that nobody has seen to follow a primary
+LAGS_OTHERS = "is more than 16 MB of WAL behind the newest position that is known, and no primary has been seen yet"
+ASSUMED = "assumed to be up to date: no primary seen yet, same timeline and nearly the same position as the others"
+
+
+def follows(server: DcsMember, case: Case, reign: Reign) -> bool | None:
+    """Say whether a member follows the primary, or did when there last was one; None: there never was one.
+
+    While there is no primary only one thing changes the answer: that it streams again, on no older timeline.
+    """
+    probe = case.probe(server.name)
+    word = probe.said
+    was = case.followed(server)
+    if word is not None and (case.is_stranger(word) or word.role is Role.PRIMARY):
+        return False
+    if reign.primary is not None:
+        if word is None:
+            return False if probe.lost else was  # one failure is forgiven
+        return probe.timeline == reign.timeline and probe.streams
+    streams = word is not None and word.streaming and probe.timeline >= max(1, case.proven_timeline)
+    if case.proven_timeline:
+        return streams or was is True
+    return False if was is False and not streams else None  # nobody was ever seen to lead: nobody has followed
+
+
+def objections(server: DcsMember, case: Case, reign: Reign) -> Iterator[str]:
+    """Say why a member that is not the primary gets no reads; how far it lags is not looked at here."""
+    probe = case.probe(server.name)
+    word = probe.said
+    if word is None:
+        yield probe.unheard
+        return
+    if case.is_stranger(word):
+        yield case.stranger(word)
+    if word.role is not Role.REPLICA:
+        yield "says it is primary but does not lead: gets nothing"
+    twins = case.twins(server)
+    if any(is_set(key.tags, "noloadbalance") for key in (server, *twins)):
+        yield "tagged noloadbalance"
+    if twins and twins[0].name != server.name:
+        yield f"is the same server as {twins[0].name}"
+    if reign.primary is not None:
+        yield from _objections_with_primary(probe, reign)
+    elif follows(server, case, reign) is None:
+        yield from _objections_to_unseen(word, probe, case)
+    else:
+        yield from _objections_without_primary(server, probe, case, reign)
+
+
+def _objections_with_primary(probe: Probe, reign: Reign) -> Iterator[str]:
+    if probe.timeline != reign.timeline:
+        yield f"is on timeline {probe.timeline}, the primary on {reign.timeline}"
+    if not probe.streams:
+        yield "does not stream"
+
+
+def _objections_without_primary(server: DcsMember, probe: Probe, case: Case, reign: Reign) -> Iterator[str]:
+    if not follows(server, case, reign):
+        yield "does not stream, and did not when there last was a primary"
+    yield from _left_behind(probe, case)
+
+
+def _objections_to_unseen(word: Word, probe: Probe, case: Case) -> Iterator[str]:
+    """Object to one that nobody has seen to follow a primary, because there was none to be seen."""
+    newest = max(1, case.snapshot.timeline, *(other.timeline for other in case.relatives()))
+    if probe.timeline < newest:
+        yield f"is on timeline {probe.timeline}, but {newest} is in use"
+    if len({other.system_id for other in case.relatives()}) > 1:
+        yield "members have different system identifiers, and which of them is the cluster's is not known"
+    if not word.streaming and word.received_lsn < word.lsn:
+        yield "has not streamed since it was started: may be a former primary that has not been rewound"
+    yield from _left_behind(probe, case)
+
+
+def _left_behind(probe: Probe, case: Case) -> Iterator[str]:
+    """Object to one whose receiver stands still while others go on."""
+    word = probe.word
+    if word is None or probe.streams:
+        return
+    if any(other.streaming and other.timeline >= probe.timeline and other.lsn > word.lsn for other in case.relatives()):
+        yield "does not stream, while another replica does and is ahead"
+
+
+# -- how far behind
+
+
+def newest_position(case: Case, reign: Reign) -> int:
+    """Give the position that lag is measured from: the primary's, else the newest that is known; 0: none is.
+
+    Without a primary, or while it lets nobody in to ask, that is where it was when it last told, or the replica that is
+    furthest.
+    """
+    if reign.lsn is not None and reign.primary is not None and not case.probe(reign.primary).failures:
+        return reign.lsn
+    told = case.last_position if reign.lsn is None else reign.lsn
+    reached = (word.lsn for word in case.relatives() if word.role is Role.REPLICA and word.timeline >= reign.timeline)
+    return max(told, *reached, 0)
+
+
+def lag_s(name: str, word: Word, lag_bytes: int, case: Case) -> float | None:
+    """Give since when a replica has not had everything, in seconds; None: not known."""
+    mark = case.lag.marks.get(name)
+    if not lag_bytes:
+        return 0.0
+    return max(0.0, word.answered_s - mark.fresh_s) if mark is not None and mark.fresh_s else None
+
+
+def lags(lag_bytes: int | None, lag: float | None, case: Case) -> Iterator[str]:
+    """Say that a replica is too far behind for reads."""
+    most = case.lag
+    if lag_bytes is None:
+        return
+    if most.most_bytes and lag_bytes > most.most_bytes:
+        yield LAGS_BYTES
+    if most.most_s and most.marks and (lag is None or lag > most.most_s):
+        yield LAGS_TIME
+
+
+def lags_unseen(word: Word | None, case: Case) -> Iterator[str]:
+    """Say that one nobody has seen to follow a primary is too far behind what anybody has told, the DCS included."""
+    if word is None:
+        return
+    told = (member.replay_lsn for member in case.snapshot.members)
+    reached = (other.lsn for other in case.relatives() if other.role is Role.REPLICA)
+    behind = max(case.snapshot.optime, *told, *reached, 0) - word.lsn
+    if behind > (case.lag.most_bytes or NEAR_BYTES):
+        yield LAGS_BYTES if case.lag.most_bytes else LAGS_OTHERS
