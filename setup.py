@@ -60,8 +60,7 @@ class BuildHotRooms(build_ext):
     def run(self) -> None:
         self.parallel = self.parallel or os.cpu_count()  # the compiler's part; a minute on one core
         try:
-            if missing := missing_for_build():
-                raise OSError(missing)
+            require_compiler()
             self.extensions = translated(self.extensions)
             super().run()
         except Exception as error:
@@ -77,12 +76,13 @@ class BuildHotRooms(build_ext):
             )
 
 
-def missing_for_build() -> str:
-    """Name what this machine lacks to compile, before a minute goes into translating; empty if nothing."""
+def require_compiler() -> None:
+    """Raise OSError if this machine cannot compile, before a minute goes into translating."""
     compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
     if not shutil.which(compiler) and not shutil.which("cc"):
-        return "there is no C compiler"
-    return "" if Path(sysconfig.get_path("include"), "Python.h").exists() else "Python's headers are missing"
+        raise OSError("there is no C compiler")
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        raise OSError("Python's headers are missing")
 
 
 def extensions() -> list[Extension]:

@@ -285,7 +285,8 @@ class Step:
     ) -> None:
         """Run a command that has to succeed; its words go to the log, whose end is shown if it does not."""
         with LOG.open("a") as log, subprocess.Popen(  # noqa: S603  (commands of this file)
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", cwd=cwd, env=environment,
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            cwd=cwd, env=environment,
         ) as running:  # fmt: skip
             log.write(f"$ {' '.join(command)}\n")
             assert running.stdout is not None  # noqa: S101  (a pipe was asked for)
