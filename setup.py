@@ -61,7 +61,9 @@ class BuildHotRooms(build_ext):
         self.parallel = self.parallel or os.cpu_count()  # the compiler's part; a minute on one core
         try:
             require_compiler()
-            self.extensions = translated(self.extensions)
+            c_files = {module.name: module.sources for module in translated(self.extensions)}
+            for module in self.extensions:  # these very objects: setuptools has noted more about them than it shows
+                module.sources = c_files[module.name]
             super().run()
         except Exception as error:
             if BUILD == "require":
