@@ -29,7 +29,8 @@ help:
 	@echo 'make check              ruff and the rules of who may import whom'
 	@echo 'make clean              remove all that was made here, .venv too'
 
-demo: build
+demo:
+	@scripts/bootstrap demo
 	@$(PYTHON_IN_VENV) -m pgrouter.cli.demo $(if $(FAILOVER),--failover) $(if $(SECONDS),--seconds $(SECONDS)) \
 	    $(if $(PORT),--port $(PORT)) $(if $(MEMBERS),--members $(MEMBERS)) $(if $(PLAIN),--plain)
 
@@ -64,7 +65,7 @@ suites: build
 	@PYTHONPATH=tests $(PYTHON_IN_VENV) -m suites $(SUITES)
 
 build:
-	@scripts/bootstrap
+	@scripts/bootstrap test
 
 check: build
 	@$(PYTHON_IN_VENV) -m ruff check .

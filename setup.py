@@ -6,7 +6,10 @@ auto (default: compile, and fall back with a loud word), require (fail without a
 """
 
 import os
+import shutil
 import sys
+import sysconfig
+from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -57,6 +60,10 @@ class BuildHotRooms(build_ext):
     def run(self) -> None:
         self.parallel = self.parallel or os.cpu_count()  # the compiler's part; a minute on one core
         try:
+            require_compiler()
+            c_files = {module.name: module.sources for module in translated(self.extensions)}
+            for module in self.extensions:  # these very objects: setuptools has noted more about them than it shows
+                module.sources = c_files[module.name]
             super().run()
         except Exception as error:
             if BUILD == "require":
@@ -71,13 +78,26 @@ class BuildHotRooms(build_ext):
             )
 
 
+def require_compiler() -> None:
+    """Raise OSError if this machine cannot compile, before a minute goes into translating."""
+    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
+    if not shutil.which(compiler) and not shutil.which("cc"):
+        raise OSError("there is no C compiler")
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        raise OSError("Python's headers are missing")
+
+
 def extensions() -> list[Extension]:
-    """Give one extension a hot module, translated by Cython."""
+    """Give one extension a hot module."""
     if BUILD == "skip":
         return []
+    return [Extension(path[:-3].replace("/", "."), [path], extra_compile_args=["-O2", "-g0"]) for path in HOT]
+
+
+def translated(modules: list[Extension]) -> list[Extension]:
+    """Have Cython translate them: when they are built, and not when only the version or the file list is asked for."""
     from Cython.Build import cythonize
 
-    modules = [Extension(path[:-3].replace("/", "."), [path], extra_compile_args=["-O2", "-g0"]) for path in HOT]
     return cythonize(
         modules,
         build_dir="build/cython",

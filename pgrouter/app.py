@@ -8,8 +8,12 @@ import logging
 import resource
 import signal
 import sys
+import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from pgrouter.admin.console import Console
 from pgrouter.admin.stats import Sampler
@@ -20,6 +24,7 @@ from pgrouter.cluster.refusal import Refusal
 from pgrouter.config.diff import diff, taken
 from pgrouter.config.load import load
 from pgrouter.errors import ConfigError, RouterError, ShuttingDown
+from pgrouter.notify import notify
 from pgrouter.pool.pools import Pools
 from pgrouter.proxy.databases import Databases
 from pgrouter.proxy.deadlines import Deadlines
@@ -28,10 +33,9 @@ from pgrouter.proxy.listener import Listener
 from pgrouter.proxy.reader import Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
-    from pgrouter.config.settings import Reads, Settings
+    from pgrouter.config.settings import Listen, Reads, Settings
     from pgrouter.net.loop import Loop
     from pgrouter.routing.catalog import ByRole
     from pgrouter.topology import ClusterView, Mark
@@ -74,7 +78,7 @@ class App:
 
     async def start(self) -> None:
         """Learn the cluster, then listen."""
-        self.listeners = [Listener(self.poller, self.hub, listen) for listen in self.settings.listen]
+        self.listeners = [Listener(self.poller, self.hub, address) for address in addresses(self.settings.listen)]
         await self.monitor.start()
         self.pools.apply(self.monitor.view)
         self.pools.start()
@@ -116,6 +120,13 @@ class App:
 
     def reload(self) -> str:
         """Read the file again and take what can be taken while running; gives what happened, for people."""
+        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            return self._reload()
+        finally:
+            notify("READY=1")
+
+    def _reload(self) -> str:
         try:
             settings = load(self.config_path)
             users = _users(settings)
@@ -188,11 +199,19 @@ async def serve(config_path: Path, settings: Settings, loop: Loop) -> int:
     for listener in app.listeners:
         host = f"[{listener.host}]" if ":" in listener.host else listener.host
         print(f"pgrouter ready: {host}:{listener.port}", flush=True)  # noqa: T201  (scripts wait for this line)
+    notify("READY=1")
     await app.wait()
+    notify("STOPPING=1")
     log.info("draining")
     await app.drain()
     await app.stop()
     return 0
+
+
+def addresses(listen: Iterable[Listen]) -> list[Listen]:
+    """Give what to listen on, with `*` (as in postgresql.conf) as every address of the machine, IPv4 and IPv6."""
+    every = ("0.0.0.0", "::") if Path("/proc/net/if_inet6").exists() else ("0.0.0.0",)  # noqa: S104  (asked for)
+    return [replace(one, host=host) for one in listen for host in (every if one.host == "*" else (one.host,))]
 
 
 def _raise_descriptor_limit(max_clients: int) -> None:

@@ -1,4 +1,11 @@
-"""Makes .venv ready: a virtual environment, pip in it, pgrouter with its test packages, the hot rooms compiled.
+"""Makes .venv ready: a virtual environment, pip in it, pgrouter with what is asked for, the hot rooms compiled.
+
+    bootstrap.py [router | demo | test]     default: test, which has it all
+
+`router` installs what `pgrouter run` needs, `demo` a cluster to try it on (PostgreSQL, etcd and Patroni as packages,
+60 MB in all), `test` also the drivers and tools of the tests (Django, Node.js, a JDK, ...: 250 MB). What is there
+already is left alone. One line says each step; what pip and the compiler say is in build/bootstrap.log, and its end is
+shown when a step fails.
 
 Standard library only, and no host is named here: pip and apt go where this machine's configuration sends them. Debian's
 python3 has neither pip nor ensurepip; then pip comes out of the package python3-pip-whl, which apt downloads into a
@@ -20,11 +27,20 @@ import tempfile
 import time
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "pgrouter-stamp"
+LOG = ROOT / "build" / "bootstrap.log"
+LOG_SHOWN = 4000  # bytes of it, when a step has failed
+
+# What can be asked for, each with all that stands before it: the extra of pyproject.toml and roughly what it downloads
+SETS = {"router": ("", "20 MB"), "demo": ("[demo]", "60 MB"), "test": ("[test]", "250 MB")}
 
 SLOW = """
 **********************************************************************************************
@@ -34,8 +50,11 @@ SLOW = """
 """
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Bring .venv up to date; 0 when it is ready."""
+    wanted = arguments[0] if arguments else "test"
+    if wanted not in SETS or len(arguments) > 1:
+        return complain(f"usage: bootstrap [{' | '.join(SETS)}]")
     if os.environ.get("PGROUTER_BUILD", "auto") not in ("auto", "require", "skip"):
         return complain("PGROUTER_BUILD: expected auto, require or skip")
     lock = ROOT / "build" / "bootstrap.lock"
@@ -43,26 +62,29 @@ def main() -> int:
         lock.parent.mkdir(exist_ok=True)
         with lock.open("w") as held:  # `make test` beside `make demo`: one installs, the other waits
             fcntl.flock(held, fcntl.LOCK_EX)
-            bring_up_to_date()
+            bring_up_to_date(wanted)
     except (subprocess.CalledProcessError, OSError) as error:  # also: made by root before, and now by somebody else
         return complain(f"not ready: {error}")
     return 0
 
 
-def bring_up_to_date() -> None:
-    """Install and compile what has changed since the stamp was written."""
+def bring_up_to_date(wanted: str) -> None:
+    """Install and compile what has changed, or was not wanted yet, since the stamp was written."""
     packages, build = fingerprints()
     old = STAMP.read_text().split() if STAMP.exists() else []
-    if len(old) != 3:  # a full disk may have left an empty one
-        old = ["", "", ""]
-    if old[:2] == [packages, build] and PYTHON.exists() and (old[2] != "yes" or all_compiled()):
+    if len(old) != 4:  # a full disk may have left an empty one
+        old = ["", "", "", "router"]
+    wanted = max(wanted, old[3], key=list(SETS).index)  # what was there once stays
+    installed = old[0] == packages and old[3] == wanted and PYTHON.exists()
+    if installed and old[1] == build and (old[2] != "yes" or all_compiled()):
         warn_if_slow(old[2])
         return
     started = time.monotonic()
-    if old[0] != packages or not PYTHON.exists():
-        install()
+    LOG.write_text("")
+    if not installed:
+        install(wanted)
     compiled = compile_hot_rooms()
-    STAMP.write_text(f"{packages} {build} {compiled}\n")
+    STAMP.write_text(f"{packages} {build} {compiled} {wanted}\n")
     say(f"ready in {time.monotonic() - started:.0f} s")
     warn_if_slow(compiled)
 
@@ -96,33 +118,51 @@ def missing_for_build() -> str:
     return "" if header.exists() else "Python's headers are missing"
 
 
-def install() -> None:
+# -- packages
+
+
+def install(wanted: str) -> None:
     """Make .venv if there is none that fits, and bring its packages up to date."""
     works = "import sys, pip; sys.exit(sys.version != sys.argv[1])"
     if not PYTHON.exists() or not succeeds(str(PYTHON), "-c", works, sys.version):
         make_environment()
     build_needs = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
-    say("installing packages (150 MB, once)")
-    pip("install", "--quiet", *build_needs)
-    # Compiled afterwards, where it can be seen and where only what has changed is compiled again.
-    os.environ["PGROUTER_BUILD"], asked = "skip", os.environ.get("PGROUTER_BUILD", "auto")
-    pip("install", "--no-build-isolation", "--editable", f"{ROOT}[test]")
-    os.environ["PGROUTER_BUILD"] = asked
+    extra, size = SETS[wanted]
+    # Compiled afterwards, where only what has changed is compiled again.
+    environment = os.environ | {"PGROUTER_BUILD": "skip"}
+    with Step(f"installing packages ({wanted}: up to {size}, once)") as step:
+        pip(step, "install", *build_needs)
+        pip(step, "install", "--no-build-isolation", "--editable", f"{ROOT}{extra}", environment=environment)
+
+
+def pip(step: Step, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    """Run the environment's pip; a package that it begins with is progress."""
+    command = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-color", *arguments, "--progress-bar=off"]
+    step.run(command, pip_progress, environment)
+
+
+def pip_progress(line: str) -> str:
+    """Say in a few words what a line of pip's is about; empty: not worth a word."""
+    word, _, rest = line.strip().partition(" ")
+    if word in ("Collecting", "Downloading", "Using") and rest:
+        return f"{word.lower()} {rest.removeprefix('cached ').partition(' ')[0].partition('/')[0]}"
+    return "unpacking" if line.startswith("Installing collected") else ""
 
 
 def make_environment() -> None:
     """Make .venv with a pip in it, in the first way that this machine allows."""
-    say(f"making a virtual environment with Python {sys.version.split()[0]}")
-    shutil.rmtree(VENV, ignore_errors=True)
-    me = sys.executable
-    if succeeds(me, "-c", "import ensurepip"):
-        run(me, "-m", "venv", str(VENV))
-        return
-    run(me, "-m", "venv", "--without-pip", str(VENV))
-    if succeeds(me, "-m", "pip", "--version") and succeeds(me, "-m", "pip", "--python", str(PYTHON), "install", "pip"):
-        return
-    if shutil.which("uv") and succeeds("uv", "pip", "install", "--python", str(PYTHON), "pip"):
-        return
+    with Step(f"making a virtual environment with Python {sys.version.split()[0]}") as step:
+        shutil.rmtree(VENV, ignore_errors=True)
+        me = sys.executable
+        if succeeds(me, "-c", "import ensurepip"):
+            step.run([me, "-m", "venv", str(VENV)])
+            return
+        step.run([me, "-m", "venv", "--without-pip", str(VENV)])
+        theirs = [me, "-m", "pip"]
+        if succeeds(*theirs, "--version") and succeeds(*theirs, "--python", str(PYTHON), "install", "pip"):
+            return
+        if shutil.which("uv") and succeeds("uv", "pip", "install", "--python", str(PYTHON), "pip"):
+            return
     pip_from_debian()
 
 
@@ -130,22 +170,28 @@ def pip_from_debian() -> None:
     """Install pip from Debian's package of its wheel, with directories of our own in place of apt's."""
     if not shutil.which("apt-get"):
         raise OSError("this Python has neither ensurepip nor pip; install them (Debian's package is python3-venv)")
-    say("this Python comes without pip: fetching it with apt-get (nothing is installed on the system)")
-    with tempfile.TemporaryDirectory(prefix="pgrouter-apt-") as name:
+    with (
+        Step("this Python comes without pip: fetching it with apt-get (nothing is installed on the system)") as step,
+        tempfile.TemporaryDirectory(prefix="pgrouter-apt-") as name,
+    ):
         there = Path(name)
         for needed in ("state/lists/partial", "cache/archives/partial"):
             (there / needed).mkdir(parents=True)
         options = {
             "Dir::State": there / "state", "Dir::State::status": "/var/lib/dpkg/status", "Dir::Cache": there / "cache",
             "APT::Sandbox::User": "root",  # the user _apt could not enter our directory
+            "Acquire::Languages": "none",  # of the lists only what names packages
         }  # fmt: skip
         apt = ["apt-get", "-qq", *(f"-o{key}={value}" for key, value in options.items())]
-        run(*apt, "update")
-        run(*apt, "download", "python3-pip-whl", cwd=there)
+        step.run([*apt, "update"])
+        step.run([*apt, "download", "python3-pip-whl"], cwd=there)
         (package,) = there.glob("*.deb")
-        run("dpkg-deb", "-x", str(package), str(there / "tree"))
+        step.run(["dpkg-deb", "-x", str(package), str(there / "tree")])
         (wheel,) = there.glob("tree/usr/share/python-wheels/pip-*.whl")
-        run(str(PYTHON), str(wheel / "pip"), "install", "--quiet", "--no-index", "--no-deps", str(wheel))
+        step.run([str(PYTHON), str(wheel / "pip"), "install", "--quiet", "--no-index", "--no-deps", str(wheel)])
+
+
+# -- compiling
 
 
 def compile_hot_rooms() -> str:
@@ -158,15 +204,33 @@ def compile_hot_rooms() -> str:
         if not can or is_outdated(library):
             library.unlink()
     if can:
-        say("compiling the hot rooms (a minute at first, then only what has changed)")
         jobs = str(os.cpu_count() or 1)
-        run(str(PYTHON), "setup.py", "--quiet", "build_ext", "--inplace", "--parallel", jobs, cwd=ROOT)
+        with Step(f"compiling {len(hot_rooms())} modules (a minute at first, then only what has changed)") as step:
+            # Not --quiet: every compiler call is a line, and so is the progress.
+            command = [str(PYTHON), "setup.py", "build_ext", "--inplace", "--parallel", jobs]
+            step.run(command, compiler_progress())
     asks = "import pgrouter; print(pgrouter.COMPILED)"
     answer = subprocess.run([PYTHON, "-c", asks], capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S603
     compiled = answer.stdout.strip() == "True"
     if asked == "require" and not compiled:
-        raise OSError("PGROUTER_BUILD=require, and the hot rooms are not compiled: see above")
+        raise OSError(f"PGROUTER_BUILD=require, and the hot rooms are not compiled: see {LOG}")
     return "yes" if compiled else "no"
+
+
+def compiler_progress() -> Callable[[str], str]:
+    """Give what counts the lines of Cython and of the compiler."""
+    counts = {"translated": 0, "compiled": 0}
+
+    def progress(line: str) -> str:
+        if line.startswith("building 'pgrouter."):
+            counts["compiled"] += 1
+        elif "Cythonizing" in line:
+            counts["translated"] += 1
+        else:
+            return ""
+        return ", ".join(f"{count} {done}" for done, count in counts.items() if count)
+
+    return progress
 
 
 def is_outdated(library: Path) -> bool:
@@ -179,17 +243,62 @@ def is_outdated(library: Path) -> bool:
 def warn_if_slow(compiled: str) -> None:
     """Say loudly that the hot rooms run as plain Python."""
     if compiled != "yes":
-        print(SLOW.format(why=missing_for_build() or "PGROUTER_BUILD=skip, or the build failed"), file=sys.stderr)
+        why = missing_for_build() or f"PGROUTER_BUILD=skip, or the build failed (see {LOG})"
+        print(SLOW.format(why=why), file=sys.stderr)
 
 
-def pip(*arguments: str) -> None:
-    """Run the environment's pip; its words go to the terminal, so that progress is visible."""
-    run(str(PYTHON), "-m", "pip", "--disable-pip-version-check", *arguments)
+# -- steps
 
 
-def run(*command: str, cwd: Path | None = None) -> None:
-    """Run a command that has to succeed."""
-    subprocess.run(command, check=True, cwd=cwd)  # noqa: S603  (commands of this file)
+class Step:
+    """One line that says what is being done, how far it is (on a terminal), and in the end how long it took."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._started = time.monotonic()
+        self._live = sys.stderr.isatty()
+
+    def __enter__(self) -> Self:
+        """Say what begins."""
+        self._show(" ...")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
+        """Say that it is done."""
+        passed_s = time.monotonic() - self._started
+        self._show(f": {'done' if kind is None else 'failed'} after {passed_s:.0f} s")
+        print(file=sys.stderr, flush=True)
+
+    def _show(self, text: str) -> None:
+        if self._live:
+            width = shutil.get_terminal_size().columns - 1
+            print(f"\r\033[K{f'pgrouter: {self._title}{text}'[:width]}", end="", file=sys.stderr, flush=True)
+        else:  # a file: what was said stays, so only the beginning and the end
+            print(f"pgrouter: {self._title}" if text == " ..." else text, end="", file=sys.stderr, flush=True)
+
+    def run(
+        self,
+        command: list[str],
+        progress: Callable[[str], str] | None = None,
+        environment: dict[str, str] | None = None,
+        cwd: Path = ROOT,
+    ) -> None:
+        """Run a command that has to succeed; its words go to the log, whose end is shown if it does not."""
+        with LOG.open("a") as log, subprocess.Popen(  # noqa: S603  (commands of this file)
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            cwd=cwd, env=environment,
+        ) as running:  # fmt: skip
+            log.write(f"$ {' '.join(command)}\n")
+            assert running.stdout is not None  # noqa: S101  (a pipe was asked for)
+            for line in running.stdout:
+                log.write(line)
+                said = progress(line) if progress and self._live else ""
+                if said:
+                    self._show(f": {said}")
+        if running.returncode:
+            end = LOG.read_text()[-LOG_SHOWN:]
+            print(f"\n{end}\npgrouter: all of it is in {LOG}", file=sys.stderr)
+            raise subprocess.CalledProcessError(running.returncode, command)
 
 
 def succeeds(*command: str) -> bool:
@@ -209,4 +318,4 @@ def complain(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

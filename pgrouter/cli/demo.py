@@ -96,6 +96,7 @@ class Demo:
             server=ServerOptions(parameters={"synchronous_commit": "on"}),
             dcs={"synchronous_mode": self._args.members > 1},
         )
+        port = self._wanted_port()
         cluster = PatroniCluster(options, progress=self._progress)
         try:
             self._progress(f"working in {cluster.workdir} (logs, data; removed in the end)")
@@ -103,14 +104,15 @@ class Demo:
             self._progress("creating the demo's database")
             prepare(cluster)
             self._progress("starting pgrouter")
-            router = start_router(cluster, self._port(cluster))
+            router = start_router(cluster, port or cluster.reserve_port())
             self._progress("ready")
             return self._work(cluster, router)
         finally:
             self._progress("taking everything down")
             cluster.stop()  # everything that was started in its directory, the router too
 
-    def _port(self, cluster: PatroniCluster) -> int:
+    def _wanted_port(self) -> int | None:
+        """Give the router's port; None if it may be any free one. DemoError: the one that was asked for is taken."""
         if self._args.port is not None:
             refuse_served(self._args.port)
             return int(self._args.port)
@@ -118,7 +120,7 @@ class Demo:
             refuse_served(PORT)
         except DemoError as taken:
             self._progress(f"{taken}; another one is used")
-            return cluster.reserve_port()
+            return None
         return PORT
 
     def _work(self, cluster: PatroniCluster, router: RouterProcess) -> int:
@@ -160,7 +162,7 @@ class Demo:
             reporter = Reporter(self._console)
             while not self._is_over(director):
                 if live:
-                    show.update(screen.draw(picture(keys=next_key is read_key)), refresh=True)
+                    show.update(screen.draw(picture(keys=next_key is read_key), self._console.height), refresh=True)
                 else:
                     reporter.report(picture())
                 if read_and_act(next_key(LOOK_EVERY_S), director):

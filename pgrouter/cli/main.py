@@ -29,7 +29,13 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the subcommand that the arguments name (`sys.argv` without them); gives the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    args = _parser(words).parse_args(words)
+    try:
+        args = _parser(words).parse_args(words)
+    except ModuleNotFoundError as missing:
+        if "demo" not in words:  # only the demo has packages that `pip install pgrouter` does not bring
+            raise
+        sys.stderr.write(f"pgrouter demo needs the package {missing.name}: pip install 'pgrouter[demo]'\n")
+        return 1
     if args.version:
         print(version())  # noqa: T201  (what was asked for)
         return 0

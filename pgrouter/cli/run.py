@@ -1,41 +1,48 @@
 """`pgrouter run --config FILE`: the router in the foreground, until SIGTERM or SIGINT.
 
-It logs to stderr and prints `pgrouter ready: HOST:PORT` on stdout for each address when it accepts clients. The exit
-code is 1 when it could not start; a configuration that cannot be used is told in the lines of `pgrouter check`.
+It logs to stderr, from a line that says which router this is to one that says that it has stopped, and prints
+`pgrouter ready: HOST:PORT` on stdout for each address when it accepts clients. The exit code is 1 when it could not
+start; a configuration that cannot be used is told in the lines of `pgrouter check`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import platform
 import sys
 import time
 from typing import TYPE_CHECKING
 
+import pgrouter
 from pgrouter.cli import check
 from pgrouter.errors import RouterError
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
-    from pgrouter.config.settings import Log
+    from pgrouter.config.settings import Log, Settings
 
 log = logging.getLogger("pgrouter")
 
 
 class _Formatter(logging.Formatter):
-    """logging's own, that works the date and time of day out once a second and not for every line."""
+    """logging's own and the time's zone; the date and time of day are worked out once a second, not for every line."""
 
     def __init__(self, line: str) -> None:
         super().__init__(line)
-        self._second, self._time = -1, ""
+        self._second, self._time, self._zone = -1, "", ""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802  (logging's)
-        """Give the time of a line, with milliseconds."""
+        """Give the time of a line, with milliseconds and its distance to UTC."""
         second = int(record.created)
         if second != self._second:
-            self._second, self._time = second, time.strftime(self.default_time_format, self.converter(second))
-        return self.default_msec_format % (self._time, record.msecs)
+            now = self.converter(second)
+            self._second, self._time = second, time.strftime(self.default_time_format, now)
+            self._zone = time.strftime("%z", now)
+        return f"{self.default_msec_format % (self._time, record.msecs)} {self._zone}"
 
 
 LINE = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -55,12 +62,27 @@ def run(args: argparse.Namespace) -> int:
     from pgrouter.app import serve  # noqa: PLC0415  (a wrong configuration is told without the whole house)
     from pgrouter.net.loop import Loop  # noqa: PLC0415
 
+    log.info("%s", first_words(args.config.absolute(), settings))
     try:
         with asyncio.Runner(loop_factory=Loop) as runner:
-            return runner.run(serve(args.config.absolute(), settings, runner.get_loop()))
+            code = runner.run(serve(args.config.absolute(), settings, runner.get_loop()))
     except (OSError, RouterError) as error:
         log.critical("cannot go on: %s", error)
         return 1
+    log.info("stopped")
+    return code
+
+
+def first_words(path: Path, settings: Settings) -> str:
+    """Say which router this is, what it was told and how much it may take."""
+    pool, compiled = settings.pool, "compiled" if pgrouter.COMPILED else "not compiled"
+    addresses = ", ".join(f"{listen.host}:{listen.port} ({listen.mode})" for listen in settings.listen)
+    limits = f"{pool.size} connections per member, database and user for {pool.max_clients} clients"
+    return (
+        f"pgrouter {pgrouter.__version__} ({compiled}, Python {platform.python_version()}), process {os.getpid()}, "
+        f"configuration {path}: listens on {addresses}; cluster from {settings.cluster.source}; "
+        f"{pool.mode} pooling, up to {limits}"
+    )
 
 
 def start_logging(settings: Log) -> None:

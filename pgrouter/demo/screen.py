@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pgrouter.demo.workload import Fault, Totals
 
 EVENTS_SHOWN = 10
+OTHER_LINES = 12  # frame, psql line, table's frame and heading, clients, and what of it takes two lines at 80 columns
 KEYS = "f: kill the leader   s: switchover   q: quit"
 
 
@@ -93,19 +94,21 @@ def clients_line(picture: Picture) -> Text:
     return text.append(f"{totals.faults} errors", style="bold red" if totals.faults else "green")
 
 
-def draw(picture: Picture) -> Panel:
-    """Draw everything."""
-    events = [Text(f"{e.at_s:6.1f} s  {e.text}", style="red" if e.bad else "") for e in picture.events[-EVENTS_SHOWN:]]
+def draw(picture: Picture, height: int) -> Panel:
+    """Draw everything; on a low terminal with fewer events, since what overflows is cut off at the end."""
+    shown = min(EVENTS_SHOWN, max(1, height - OTHER_LINES - len(picture.sights)))
+    events = [
+        Text(f"{e.at_s:6.1f} s  {e.text}", style="red" if e.bad else "", no_wrap=True, overflow="ellipsis")
+        for e in picture.events[-shown:]
+    ]
     parts: list[RenderableType] = [
         Text.assemble("in another terminal:  ", (picture.psql, "bold cyan")),
         member_table(picture),
         clients_line(picture),
-        Text(""),
         *events,
     ]
-    if picture.keys:
-        parts += [Text(""), Text(KEYS, style="dim")]
-    return Panel(Group(*parts), title=f"pgrouter demo  {picture.elapsed_s:.0f} s", title_align="left")
+    keys = f"   {KEYS}" if picture.keys else ""  # in the frame's first line, which no terminal is too low for
+    return Panel(Group(*parts), title=f"pgrouter demo  {picture.elapsed_s:.0f} s{keys}", title_align="left")
 
 
 def line(picture: Picture) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from rich.console import Console
 
@@ -50,10 +52,21 @@ def test_a_members_role_takes_both_the_key_and_the_servers_word(seen: Sight, wor
 def test_the_drawing_shows_members_counts_events_and_keys() -> None:
     console = Console(width=140, record=True, force_terminal=False, quiet=False)
     with console.capture() as captured:
-        console.print(draw(PICTURE))
+        console.print(draw(PICTURE, 50))
     text = captured.get()
     for wanted in ("pg0 :5432", "LEADER", "1,234", "100", "1 errors", "4.8 s", "was killed", "f: kill", "psql -p 6432"):
         assert wanted in text
+
+
+def test_at_80x24_the_keys_and_the_newest_event_stay_visible() -> None:
+    events = tuple(Event(float(number), f"event {number} {'long ' * 30}") for number in range(30))
+    console = Console(width=80, height=24, force_terminal=False)
+    with console.capture() as captured:
+        console.print(draw(replace(PICTURE, events=events, sights=PICTURE.sights[:1] * 3), 24))
+    lines = captured.get().splitlines()
+    assert len(lines) <= 24
+    assert "f: kill the leader   s: switchover   q: quit" in lines[0]
+    assert "event 29" in lines[-2]
 
 
 def test_the_plain_line_and_the_summary_say_the_same_numbers() -> None:

@@ -1,0 +1,144 @@
+"""A deployment on loopback: its servers on its own ports, the router from configs/ in the middle, a shell for its steps.
+
+It runs in a network namespace of its own, so that its ports are free whatever else runs on the machine. `docker exec
+NODE` becomes the same command beside that node's port, `docker stop NODE` stops the server, and so on.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import yaml
+
+from pgrouter.demo.postgres import Server, ServerOptions
+from pgrouter.demo.router import RouterProcess
+from pgrouter.demo.streaming import StreamingCluster
+
+if TYPE_CHECKING:
+    from deployments.steps import Deployment, Step
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "deployments"
+STEP_S = 60.0
+# Passwords are proved to the router, which has them from users.txt; the servers trust this machine
+HBA = ("host all all 127.0.0.1/32 trust", "host replication all 127.0.0.1/32 trust")
+PARAMETERS = {"shared_preload_libraries": "pg_stat_statements"}
+
+NODE = re.compile(r"(?:docker|docker-compose|docker compose) (stop|start|restart) (\S+)")
+PROMOTE = re.compile(r"docker exec (\S+) pg_ctl promote")
+EXEC = re.compile(r"docker exec((?: -i| -t| -it| -e \S+)*) (\S+) ")
+
+
+class Stage:
+    """A deployment that runs. A context manager."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        options = ServerOptions(hba=HBA, parameters=PARAMETERS)
+        self.cluster = StreamingCluster(options=options, ports=tuple(deployment.nodes.values()))
+        self.nodes: dict[str, Server] = dict(zip(deployment.nodes, self.cluster.servers, strict=True))
+        for name, server in self.nodes.items():
+            server.name = name  # cluster_name and application_name, too
+        self.primary = next(iter(self.nodes.values()))
+        self.router: RouterProcess | None = None
+
+    def __enter__(self) -> Self:
+        """Start everything."""
+        try:
+            self.cluster.start()
+            self._prepare()
+            self.router = RouterProcess(self._configuration(), self.cluster.workdir)
+            self.router.start()
+        except BaseException:
+            self.cluster.stop()
+            raise
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Leave nothing."""
+        self.cluster.stop()  # and the router, which was started in its directory
+
+    def _prepare(self) -> None:
+        one = self.deployment
+        if one.owner != "postgres":
+            self.primary.sql(f"create role {one.owner} login")
+        self.primary.sql(f"create database {one.database} owner {one.owner}")
+        self.primary.sql("create role replicator login replication")
+        for statement in one.prepare:
+            self.primary.sql(f"set role {one.owner}; {statement}", one.database)
+        for slot, standby in zip(one.slots, self.cluster.standbys, strict=False):
+            self.primary.sql(f"select pg_create_physical_replication_slot('{slot}')")
+            standby.sql(f"alter system set primary_slot_name = '{slot}'")
+            standby.sql("select pg_reload_conf()")
+        self.cluster.wait_caught_up()
+
+    def _configuration(self) -> Path:
+        """Copy the deployment's configuration; of it only the members' addresses are this machine's."""
+        place = self.cluster.workdir / "etc"
+        shutil.copytree(CONFIGS, place)
+        path = place / f"{self.deployment.name}.yml"
+        settings: dict[str, Any] = yaml.safe_load(path.read_text())
+        members = settings["cluster"]["members"]
+        assert [member["name"] for member in members] == list(self.deployment.members or self.deployment.nodes)
+        for member, port in zip(members, self.deployment.nodes.values(), strict=True):
+            member |= {"host": "127.0.0.1", "port": port}
+        settings["cluster"]["monitor"] |= {"password": "pgrouter", "interval": 0.2}  # the role of the servers' template
+        path.write_text(yaml.safe_dump(settings))
+        return path
+
+    @property
+    def router_port(self) -> int:
+        """Give the router's first port."""
+        assert self.router is not None
+        return self.router.ports[0]
+
+    def port(self, name: str) -> int:
+        """Give the port that stands for a container's name, or for a port's number."""
+        if name.isdigit():
+            return int(name)
+        return self.router_port if name in self.deployment.routers else self.nodes[name].port
+
+    def play(self, step: Step) -> tuple[int, str]:
+        """Run a step; gives its exit code and all that it said."""
+        if node := NODE.fullmatch(step.command):
+            return self._node(node[1], node[2])
+        if promoted := PROMOTE.fullmatch(step.command):
+            self.nodes[promoted[1]].promote()
+            return 0, "server promoted"
+        if step.on:
+            argv = ["psql", "-h", "127.0.0.1", "-p", str(self.port(step.on)), "-U", self.deployment.owner, "-X"]
+            return self._shell([*argv, "-d", self.deployment.database, "-c", step.command])
+        return self._shell(["sh", "-c", EXEC.sub(self._beside, step.command)])
+
+    def _beside(self, found: re.Match[str]) -> str:
+        """Give what stands for `docker exec`: the same command, with the container's server as its own."""
+        variables = " ".join(re.findall(r"-e (\S+)", found[1]))
+        return f"env PGHOST=127.0.0.1 PGPORT={self.port(found[2])} {variables} "
+
+    def _node(self, verb: str, name: str) -> tuple[int, str]:
+        one = self.router if name in self.deployment.routers else self.nodes[name]
+        assert one is not None
+        if verb != "start":
+            one.stop()
+        if verb == "restart" and isinstance(one, RouterProcess):
+            one.output.unlink()  # its old ready line
+        if verb != "stop":
+            one.start()
+        return 0, name
+
+    def _shell(self, argv: list[str]) -> tuple[int, str]:
+        path = f"{self.cluster.binaries.directory}:{os.environ['PATH']}"
+        passwords = dict(re.findall(r'^"(\w+)" "(.+)"$', (CONFIGS / "users.txt").read_text(), re.MULTILINE))
+        environment = os.environ | {"PATH": path, "PGPASSWORD": passwords[self.deployment.owner], "PAGER": "cat"}
+        try:
+            done = subprocess.run(
+                argv, capture_output=True, text=True, check=False, env=environment, timeout=STEP_S,
+                stdin=subprocess.DEVNULL, cwd=self.cluster.workdir,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return 124, f"not within {STEP_S:.0f} s"
+        return done.returncode, done.stdout + done.stderr
