@@ -28,7 +28,7 @@ STEP_S = 60.0
 HBA = ("host all all 127.0.0.1/32 trust", "host replication all 127.0.0.1/32 trust")
 PARAMETERS = {"shared_preload_libraries": "pg_stat_statements"}
 
-NODE = re.compile(r"(?:docker|docker-compose|docker compose) (stop|start|restart) (\S+)")
+NODE = re.compile(r"(?:docker|docker-compose|docker compose) (stop|start|restart|up -d) (\S+)")
 PROMOTE = re.compile(r"docker exec (\S+) pg_ctl promote")
 EXEC = re.compile(r"docker exec((?: -i| -t| -it| -e \S+)*) (\S+) ")
 
@@ -65,7 +65,7 @@ class Stage:
     def _prepare(self) -> None:
         one = self.deployment
         if one.owner != "postgres":
-            self.primary.sql(f"create role {one.owner} login")
+            self.primary.sql(f"create role {one.owner} login {'superuser' if one.superuser else ''}")
         self.primary.sql(f"create database {one.database} owner {one.owner}")
         self.primary.sql("create role replicator login replication")
         for statement in one.prepare:
@@ -120,6 +120,10 @@ class Stage:
         return f"env PGHOST=127.0.0.1 PGPORT={self.port(found[2])} {variables} "
 
     def _node(self, verb: str, name: str) -> tuple[int, str]:
+        if verb == "up -d":  # its volume removed, and cloned from whoever is the primary now
+            heir = next(server for server in self.cluster.servers if server.accepts_writes)
+            self.cluster.follow(self.nodes[name], heir, rewind=True)
+            return 0, name
         one = self.router if name in self.deployment.routers else self.nodes[name]
         assert one is not None
         if verb != "start":

@@ -44,6 +44,7 @@ class Deployment:
     prepare: tuple[str, ...]  # SQL in its database
     steps: tuple[Step, ...]
     slots: tuple[str, ...] = ()  # of the standbys, in order
+    superuser: bool = False  # whether the owner is one
     members: tuple[str, ...] = ()  # as the configuration names them, where the commands have other names
 
 
