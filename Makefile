@@ -1,7 +1,7 @@
 # Every target sets itself up: scripts/bootstrap makes .venv on first use and leaves it alone while nothing changed.
 SHELL = /bin/sh
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-long oracle regress isolation fuzz-session suites bench bench-failover bench-micro build check clean
+.PHONY: help demo test test-long deployments oracle regress isolation fuzz-session suites bench bench-failover bench-micro build check clean
 
 PYTHON_IN_VENV = .venv/bin/python
 
@@ -10,6 +10,8 @@ help:
 	@echo 'make demo FAILOVER=1    the same, and the leader is killed meanwhile (also: SECONDS=60 PORT=6432 MEMBERS=3 PLAIN=1)'
 	@echo 'make test               the tests'
 	@echo 'make test-long          the tests, the slow ones too, in random order'
+	@echo 'make deployments        the commands of five real deployments, with the router in the middle (docs/deployments.md;'
+	@echo '                        DEPLOYMENTS="--only 003")'
 	@echo 'make oracle             what the router gets wrong, by running PostgreSQL'\''s regression SQL on a primary and a standby'
 	@echo '                        (ORACLE="--only join plpgsql", ORACLE=--hand; reports in .oracle/report)'
 	@echo 'make regress            PostgreSQL'\''s regression files with psql, through the router and directly, compared'
@@ -39,6 +41,9 @@ test: build
 
 test-long: build
 	@$(PYTHON_IN_VENV) -m pytest $(PYTEST)
+
+deployments: build
+	@PYTHONPATH=tests $(PYTHON_IN_VENV) -m deployments $(DEPLOYMENTS)
 
 oracle: build
 	@PYTHONPATH=tests $(PYTHON_IN_VENV) -m oracle $(ORACLE)

@@ -15,7 +15,7 @@ import time
 
 from deployments import table
 from deployments.all import DEPLOYMENTS
-from deployments.stage import Stage
+from deployments.stage import Stage, stage
 from deployments.steps import Deployment, Mark, Step
 
 INSIDE = "PGROUTER_DEPLOYMENTS_NAMESPACE"
@@ -44,11 +44,11 @@ def main() -> int:
 def run(one: Deployment) -> list[str]:
     """Play a deployment's steps; gives those that are not as they are marked."""
     print(f"\n{one.name}: {one.title}", flush=True)
-    with Stage(one) as stage:
-        return [step.command for step in one.steps if not is_as_marked(stage, step)]
+    with stage(one) as place:
+        return [step.command for step in one.steps if not is_as_marked(place, step)]
 
 
-def is_as_marked(stage: Stage, step: Step) -> bool:
+def is_as_marked(place: Stage, step: Step) -> bool:
     """Play a step and say how it went."""
     if step.mark is Mark.NOT_OURS:
         print(f"  -     {step.command.splitlines()[0]}  [{step.why}]")
@@ -56,7 +56,7 @@ def is_as_marked(stage: Stage, step: Step) -> bool:
     wanted = step.mark is Mark.WORKS
     deadline = time.monotonic() + (PATIENCE_S if wanted else 0.0)
     while True:
-        code, output = stage.play(step)
+        code, output = place.play(step)
         passes = step.passes(code, output)
         if passes == wanted or time.monotonic() > deadline or not may_repeat(step):
             break
@@ -71,7 +71,7 @@ def is_as_marked(stage: Stage, step: Step) -> bool:
 def may_repeat(step: Step) -> bool:
     """Whether a step can be played again until it passes: a question can, a write or a stop cannot."""
     text = step.command.upper()
-    return not any(verb in text for verb in ("INSERT", "CREATE", "DOCKER ST", "DOCKER RE", "COMPOSE ST", "PROMOTE"))
+    return not any(verb in text for verb in ("INSERT", "CREATE", "DOCKER ST", "DOCKER RE", "COMPOSE ST", "COMPOSE UP", "PROMOTE", "SWITCHOVER", "PGBENCH"))
 
 
 def enter_namespace() -> None:

@@ -106,7 +106,7 @@ PGPOOL = Deployment(
         works("Promote Replica to Primary", "docker stop edufarm-postgres-primary"),
         works("Promote Replica to Primary", "docker exec edufarm-postgres-replica1 pg_ctl promote", "promoted"),
         works("Promote Replica to Primary", POOL + "INSERT INTO test_table (data) VALUES ('after');\"", "INSERT 0 1"),
-        not_ours("Promote Replica to Primary", "Update PGPOOL_BACKEND_NODES", "the router finds the new primary by itself"),
+        not_ours("Promote Replica to Primary", "# 2. Update PGPOOL_BACKEND_NODES", "the router finds the new primary by itself"),
         works("Promote Replica to Primary", "docker restart edufarm-pgpool"),
         works("Promote Replica to Primary", POOL + 'SELECT * FROM test_table;"', "after"),
         not_ours("Add New Replica", "docker exec new-replica pg_basebackup -h postgres-primary -U replicator", SERVER),

@@ -10,16 +10,23 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
+from pgrouter.demo.etcd import EtcdCluster
+from pgrouter.demo.patroni import PatroniCluster, PatroniOptions
 from pgrouter.demo.postgres import Server, ServerOptions
+from pgrouter.demo.processes import until
 from pgrouter.demo.router import RouterProcess
-from pgrouter.demo.streaming import StreamingCluster
+from pgrouter.demo.streaming import StreamingCluster, has_replayed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from deployments.steps import Deployment, Step
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "deployments"
@@ -28,7 +35,9 @@ STEP_S = 60.0
 HBA = ("host all all 127.0.0.1/32 trust", "host replication all 127.0.0.1/32 trust")
 PARAMETERS = {"shared_preload_libraries": "pg_stat_statements"}
 
-NODE = re.compile(r"(?:docker|docker-compose|docker compose) (stop|start|restart) (\S+)")
+PATRONI_YML = "/etc/patroni/patroni.yml"
+
+NODE = re.compile(r"(?:docker|docker-compose|docker compose) (stop|start|restart|up -d) (\S+)")
 PROMOTE = re.compile(r"docker exec (\S+) pg_ctl promote")
 EXEC = re.compile(r"docker exec((?: -i| -t| -it| -e \S+)*) (\S+) ")
 
@@ -38,13 +47,20 @@ class Stage:
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
-        options = ServerOptions(hba=HBA, parameters=PARAMETERS)
-        self.cluster = StreamingCluster(options=options, ports=tuple(deployment.nodes.values()))
-        self.nodes: dict[str, Server] = dict(zip(deployment.nodes, self.cluster.servers, strict=True))
+        self.options = ServerOptions(hba=HBA, parameters=PARAMETERS, max_connections=100)
+        self.cluster = self._make_cluster()
+        self.nodes: dict[str, Server] = dict(zip(deployment.nodes, self._servers(), strict=True))
         for name, server in self.nodes.items():
             server.name = name  # cluster_name and application_name, too
         self.primary = next(iter(self.nodes.values()))
         self.router: RouterProcess | None = None
+
+    def _make_cluster(self) -> StreamingCluster | PatroniCluster:
+        return StreamingCluster(options=self.options, ports=tuple(self.deployment.nodes.values()))
+
+    def _servers(self) -> Sequence[Server]:
+        assert isinstance(self.cluster, StreamingCluster)
+        return self.cluster.servers
 
     def __enter__(self) -> Self:
         """Start everything."""
@@ -65,16 +81,19 @@ class Stage:
     def _prepare(self) -> None:
         one = self.deployment
         if one.owner != "postgres":
-            self.primary.sql(f"create role {one.owner} login")
-        self.primary.sql(f"create database {one.database} owner {one.owner}")
+            self.primary.sql(f"create role {one.owner} login {'superuser' if one.superuser else ''}")
+        if one.database != "postgres":
+            self.primary.sql(f"create database {one.database} owner {one.owner}")
         self.primary.sql("create role replicator login replication")
         for statement in one.prepare:
             self.primary.sql(f"set role {one.owner}; {statement}", one.database)
-        for slot, standby in zip(one.slots, self.cluster.standbys, strict=False):
+        for slot, standby in zip(one.slots, list(self.nodes.values())[1:], strict=False):
             self.primary.sql(f"select pg_create_physical_replication_slot('{slot}')")
             standby.sql(f"alter system set primary_slot_name = '{slot}'")
             standby.sql("select pg_reload_conf()")
-        self.cluster.wait_caught_up()
+        lsn = self.primary.sql("select pg_current_wal_lsn()")[0][0]
+        for standby in list(self.nodes.values())[1:]:
+            until(partial(has_replayed, standby, lsn), 30, f"{standby.name} replayed {lsn}")
 
     def _configuration(self) -> Path:
         """Copy the deployment's configuration; of it only the members' addresses are this machine's."""
@@ -82,13 +101,16 @@ class Stage:
         shutil.copytree(CONFIGS, place)
         path = place / f"{self.deployment.name}.yml"
         settings: dict[str, Any] = yaml.safe_load(path.read_text())
-        members = settings["cluster"]["members"]
-        assert [member["name"] for member in members] == list(self.deployment.members or self.deployment.nodes)
-        for member, port in zip(members, self.deployment.nodes.values(), strict=True):
-            member |= {"host": "127.0.0.1", "port": port}
+        self._point_at_this_machine(settings["cluster"])
         settings["cluster"]["monitor"] |= {"password": "pgrouter", "interval": 0.2}  # the role of the servers' template
         path.write_text(yaml.safe_dump(settings))
         return path
+
+    def _point_at_this_machine(self, section: dict[str, Any]) -> None:
+        members = section["members"]
+        assert [member["name"] for member in members] == list(self.deployment.members or self.deployment.nodes)
+        for member, port in zip(members, self.deployment.nodes.values(), strict=True):
+            member |= {"host": "127.0.0.1", "port": port}
 
     @property
     def router_port(self) -> int:
@@ -96,23 +118,31 @@ class Stage:
         assert self.router is not None
         return self.router.ports[0]
 
+    def node(self, name: str) -> Server:
+        """Give a node by one of its names in the commands."""
+        return self.nodes[self.deployment.aliases.get(name, name)]
+
     def port(self, name: str) -> int:
         """Give the port that stands for a container's name, or for a port's number."""
         if name.isdigit():
             return int(name)
-        return self.router_port if name in self.deployment.routers else self.nodes[name].port
+        return self.router_port if name in self.deployment.routers else self.node(name).port
 
     def play(self, step: Step) -> tuple[int, str]:
         """Run a step; gives its exit code and all that it said."""
         if node := NODE.fullmatch(step.command):
             return self._node(node[1], node[2])
         if promoted := PROMOTE.fullmatch(step.command):
-            self.nodes[promoted[1]].promote()
+            self.node(promoted[1]).promote()
             return 0, "server promoted"
         if step.on:
             argv = ["psql", "-h", "127.0.0.1", "-p", str(self.port(step.on)), "-U", self.deployment.owner, "-X"]
             return self._shell([*argv, "-d", self.deployment.database, "-c", step.command])
-        return self._shell(["sh", "-c", EXEC.sub(self._beside, step.command)])
+        return self._shell(["sh", "-c", EXEC.sub(self._beside, step.command.replace(PATRONI_YML, self._patroni_yml))])
+
+    @property
+    def _patroni_yml(self) -> str:
+        return str(self.cluster.workdir / f"{self.primary.name}.yml")
 
     def _beside(self, found: re.Match[str]) -> str:
         """Give what stands for `docker exec`: the same command, with the container's server as its own."""
@@ -120,7 +150,12 @@ class Stage:
         return f"env PGHOST=127.0.0.1 PGPORT={self.port(found[2])} {variables} "
 
     def _node(self, verb: str, name: str) -> tuple[int, str]:
-        one = self.router if name in self.deployment.routers else self.nodes[name]
+        if verb == "up -d":  # its volume removed, and cloned from whoever is the primary now
+            assert isinstance(self.cluster, StreamingCluster)
+            heir = next(server for server in self.cluster.servers if server.accepts_writes)
+            self.cluster.follow(self.node(name), heir, rewind=True)
+            return 0, name
+        one = self.router if name in self.deployment.routers else self.node(name)
         assert one is not None
         if verb != "start":
             one.stop()
@@ -131,7 +166,7 @@ class Stage:
         return 0, name
 
     def _shell(self, argv: list[str]) -> tuple[int, str]:
-        path = f"{self.cluster.binaries.directory}:{os.environ['PATH']}"
+        path = f"{Path(sys.executable).parent}:{self.cluster.binaries.directory}:{os.environ['PATH']}"
         passwords = dict(re.findall(r'^"(\w+)" "(.+)"$', (CONFIGS / "users.txt").read_text(), re.MULTILINE))
         environment = os.environ | {"PATH": path, "PGPASSWORD": passwords[self.deployment.owner], "PAGER": "cat"}
         try:
@@ -142,3 +177,51 @@ class Stage:
         except subprocess.TimeoutExpired:
             return 124, f"not within {STEP_S:.0f} s"
         return done.returncode, done.stdout + done.stderr
+
+
+class PatroniStage(Stage):
+    """A deployment under Patroni, with a ttl of 5 s in place of 30 s; the first node leads at first."""
+
+    def _make_cluster(self) -> PatroniCluster:
+        one = self.deployment
+        scope = yaml.safe_load((CONFIGS / f"{one.name}.yml").read_text())["cluster"]["etcd"]["scope"]
+        options = PatroniOptions(
+            members=len(one.nodes), etcd_nodes=len(one.etcd), scope=scope, server=self.options, profile="turbo"
+        )
+        cluster = PatroniCluster(options)
+        cluster.etcd = EtcdCluster(len(one.etcd), ports=one.etcd, workdir=cluster._workdir)
+        for member, port, rest in zip(cluster.members, one.nodes.values(), one.rest, strict=True):
+            member.port, member.rest_port = port, rest
+        return cluster
+
+    def _servers(self) -> Sequence[Server]:
+        assert isinstance(self.cluster, PatroniCluster)
+        return self.cluster.members
+
+    def _prepare(self) -> None:
+        assert isinstance(self.cluster, PatroniCluster)
+        if self.cluster.require_leader() is not self.primary:
+            self.cluster.switchover(self.cluster.member(self.primary.name))
+            self.cluster.wait_healthy()
+        super()._prepare()
+
+    def _point_at_this_machine(self, section: dict[str, Any]) -> None:
+        """Have etcd's endpoints here, without the certificates (tests/integration has those)."""
+        section["etcd"]["endpoints"] = [f"127.0.0.1:{port}" for port in self.deployment.etcd]
+        section["etcd"].pop("tls", None)
+
+    def _node(self, verb: str, name: str) -> tuple[int, str]:
+        if "etcd" not in name:
+            return super()._node(verb, name)
+        assert isinstance(self.cluster, PatroniCluster)
+        number = int(name[-1]) - 1
+        if verb == "stop":
+            self.cluster.etcd.kill(number)
+        else:
+            self.cluster.etcd.launch(number)
+        return 0, name
+
+
+def stage(deployment: Deployment) -> Stage:
+    """Give the stage that a deployment plays on."""
+    return PatroniStage(deployment) if deployment.etcd else Stage(deployment)

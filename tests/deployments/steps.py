@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 
@@ -44,6 +44,10 @@ class Deployment:
     prepare: tuple[str, ...]  # SQL in its database
     steps: tuple[Step, ...]
     slots: tuple[str, ...] = ()  # of the standbys, in order
+    superuser: bool = False  # whether the owner is one
+    rest: tuple[int, ...] = ()  # under Patroni: the ports of its REST API, a node each
+    etcd: tuple[int, ...] = ()  # and etcd's
+    aliases: dict[str, str] = field(default_factory=dict)  # other names of nodes in the commands
     members: tuple[str, ...] = ()  # as the configuration names them, where the commands have other names
 
 
