@@ -89,7 +89,9 @@ class Member(Server):
         config = write_file(self._workdir / f"{self.name}.yml", json.dumps(self._configuration(), indent=1))
         turbo_file = turbo.__file__
         program = ["-P", turbo_file] if self._cluster.options.profile == "turbo" else ["-m", "patroni"]
-        self._patroni = spawn([sys.executable, *program, config], self._workdir, self.patroni_log)
+        # Patroni says localhost to libpq, which a chroot without /etc/hosts cannot look up
+        here = {"PGHOSTADDR": "127.0.0.1"}
+        self._patroni = spawn([sys.executable, *program, config], self._workdir, self.patroni_log, here)
 
     def wait_ready(self, timeout_s: float = 60) -> None:
         """Wait until Patroni counts it as leader or streaming."""

@@ -1,1 +1,1 @@
-"""The commands of five real deployments, run with the router in the middle (`make deployments`; docs/deployments.md)."""
+"""Commands of five real deployments, run with the router in the middle (`make deployments`; docs/deployments.md)."""

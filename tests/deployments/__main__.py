@@ -20,6 +20,7 @@ from deployments.steps import Deployment, Mark, Step
 
 INSIDE = "PGROUTER_DEPLOYMENTS_NAMESPACE"
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+ONCE = ("INSERT", "CREATE", "DOCKER ST", "DOCKER RE", "COMPOSE ST", "COMPOSE UP", "PROMOTE", "SWITCHOVER", "PGBENCH")
 PATIENCE_S = 15.0  # routers and replicas need a moment to see what was done to a node
 
 
@@ -71,7 +72,7 @@ def is_as_marked(place: Stage, step: Step) -> bool:
 def may_repeat(step: Step) -> bool:
     """Whether a step can be played again until it passes: a question can, a write or a stop cannot."""
     text = step.command.upper()
-    return not any(verb in text for verb in ("INSERT", "CREATE", "DOCKER ST", "DOCKER RE", "COMPOSE ST", "COMPOSE UP", "PROMOTE", "SWITCHOVER", "PGBENCH"))
+    return not any(verb in text for verb in ONCE)
 
 
 def enter_namespace() -> None:

@@ -72,7 +72,7 @@ HAPROXY = Deployment(
         not_ours("Cluster Won't Start", "docker-compose -f docker-compose.postgres-ha.yml logs", CONTAINERS),
         works(
             "Replication Not Working",
-            "docker exec minesweeper-postgres2 psql -U postgres -c \"SELECT * FROM pg_stat_wal_receiver;\"",
+            'docker exec minesweeper-postgres2 psql -U postgres -c "SELECT * FROM pg_stat_wal_receiver;"',
             "streaming",
         ),
         works("HAProxy Can't Connect", "curl -fs http://localhost:8008/primary", "running"),

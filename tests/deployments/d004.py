@@ -10,7 +10,7 @@ CROWD = (
     "ulimit -n 4096; echo 'SELECT count(*) FROM test_repl' > crowd.sql; "
     "pgbench -h localhost -p 6432 -U postgres -d postgres -n -c 1000 -j 2 -t 2 -f crowd.sql"
 )
-SERVERS = "SELECT count(*) <= 25 FROM pg_stat_activity WHERE usename = 'postgres' AND query LIKE '%test_repl%';"
+SERVERS = "SELECT count(*) <= 25 FROM pg_stat_activity WHERE usename = 'postgres' AND pid <> pg_backend_pid() AND query LIKE '%test_repl%';"
 
 PGBOUNCER = Deployment(
     name="004-pgbouncer",

@@ -1,4 +1,4 @@
-"""A deployment on loopback: its servers on its own ports, the router from configs/ in the middle, a shell for its steps.
+"""A deployment on loopback: its servers on its own ports, the router of configs/ between, a shell for its steps.
 
 It runs in a network namespace of its own, so that its ports are free whatever else runs on the machine. `docker exec
 NODE` becomes the same command beside that node's port, `docker stop NODE` stops the server, and so on.
@@ -180,13 +180,13 @@ class Stage:
 
 
 class PatroniStage(Stage):
-    """A deployment under Patroni, with a ttl of 5 s in place of 30 s; the first node leads at first."""
+    """A deployment under Patroni, with a ttl of 20 s in place of 30 s; the first node leads at first."""
 
     def _make_cluster(self) -> PatroniCluster:
         one = self.deployment
         scope = yaml.safe_load((CONFIGS / f"{one.name}.yml").read_text())["cluster"]["etcd"]["scope"]
         options = PatroniOptions(
-            members=len(one.nodes), etcd_nodes=len(one.etcd), scope=scope, server=self.options, profile="turbo"
+            members=len(one.nodes), etcd_nodes=len(one.etcd), scope=scope, server=self.options, profile="fast"
         )
         cluster = PatroniCluster(options)
         cluster.etcd = EtcdCluster(len(one.etcd), ports=one.etcd, workdir=cluster._workdir)
