@@ -68,6 +68,7 @@ cdef class ServerConnection(Dialled):
     cdef Py_ssize_t look(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end, Gather out) except -1
     cdef int message(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -2
     cdef int error(self, bytes body, Gather out) except -2
+    cdef bint may_repeat(self) noexcept
     cdef inline bint is_described(self, int code) noexcept
     cdef int checked_unnamed(self, unsigned int ident, bint done) except -1
     cdef int described(self, int code, bytes body) except -1

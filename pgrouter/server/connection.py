@@ -224,7 +224,7 @@ class ServerConnection(Dialled):
                 self.xact_at = self.poller.now
             return action
         if code in (NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS):
-            if self.poller.late():
+            if self.poller.late() and not self.may_repeat():
                 self.put_off()  # thousands of them may come at once, and each is read
                 return LATER
             action = self.aside(code)
@@ -257,13 +257,17 @@ class ServerConnection(Dialled):
             elif copied(buf, pos + 5, pos + 5 + len(DEALLOCATED)) == DEALLOCATED:
                 self.peer.on_deallocated()
         elif code == ERROR_RESPONSE:
-            if self.poller.late():
+            if self.poller.late() and not self.may_repeat():
                 self.put_off()
                 return LATER
             return self.error(copied(buf, pos + 5, stop), out)
         elif self.owed.checks and self.is_described(code):
             self.described(code, copied(buf, pos + 5, stop))
         return self.owed.answer(code)
+
+    def may_repeat(self) -> cython.bint:
+        """Whether the batch may run a second time: then nothing of this answer goes to the client before its end."""
+        return self.peer is not None and self.peer.again > 0
 
     def is_described(self, code: cython.int) -> cython.bint:
         """Whether a message describes what has to be kept."""

@@ -448,7 +448,8 @@ def test_many_clients_at_once(front: Router) -> None:
                     word = f"{number}-{turn}"
                     make = (query, extended)[turn % 2]
                     client.send(make(f"select '{word}', n from \"refuse_42P01\"") + make(f"select '{word}'"))
-                    assert values(client.until_ready()) == [[word, "42P01"]]
+                    got = client.until_ready()
+                    assert values(got) == [[word, "42P01"]], got
                     assert values(client.until_ready()) == [[word]]
         except BaseException as error:  # noqa: BLE001  (told below)
             failures.append(error)
