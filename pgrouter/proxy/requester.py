@@ -90,6 +90,8 @@ class Requester(Peer):
             waits = self.deferred(code, buf, pos, stop)
         if self.batch.unusual and (code == QUERY or code == PARSE or code == BIND or code == DESCRIBE):
             if self.request_unusual(code, buf, pos, stop, out, continues):
+                if not server.held:
+                    self.open_batch = code != QUERY
                 return not server.held
         if code != FLUSH and frontend_kind(code) != COPY:
             self.open_batch = code != SYNC and code != QUERY and code != FUNCTION_CALL
