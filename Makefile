@@ -37,7 +37,7 @@ demo:
 	    $(if $(PORT),--port $(PORT)) $(if $(MEMBERS),--members $(MEMBERS)) $(if $(PLAIN),--plain)
 
 test: build
-	@$(PYTHON_IN_VENV) -m pytest -m 'not slow' -p no:randomly $(PYTEST)
+	@$(PYTHON_IN_VENV) -m pytest -m 'not slow' -p no:randomly -n 2 --dist loadfile $(PYTEST)
 
 test-long: build
 	@$(PYTHON_IN_VENV) -m pytest $(PYTEST)
