@@ -37,7 +37,8 @@ _SETS = ("SET", "RESET", "DISCARD ALL", "COMMIT", "ROLLBACK")
 _OUTSIDE = (Tx.NONE, Tx.COMMIT, Tx.ROLLBACK)
 
 _ASKING = "what its transaction has left is being asked"
-TRIES = 5  # of a question that the client's own statement_timeout has ended, see `session.readback`
+TRIES = 5  # of a question that a session's own statement_timeout has ended, see `session.readback`
+CANCELED = "57014"
 
 
 class Applied(list):
@@ -47,6 +48,7 @@ class Applied(list):
         self.profile = profile
         self.message = messages.query(sql)
         self.more = more
+        self.tries = 0
 
 
 class SessionSync:
@@ -100,6 +102,11 @@ class SessionSync:
         if refusal is None:
             server.profile, server.stands_for = answer.profile, client.profile
             server.meet(answer.profile.custom)
+        elif messages.read_error(refusal)["C"] == CANCELED and answer.tries < TRIES:
+            answer.tries += 1
+            answer.clear()
+            self._ask(server, answer)
+            return
         elif self._try(server, answer.more):
             return
         else:

@@ -16,30 +16,53 @@ _MEANING = {
     Target.ERROR: "error (the primary gets it and says what is wrong)",
 }
 # What looks the same to the cache must look so here: spaces and comments count for nothing.
-_BLANK = rb"(?:\s|--[^\r\n]*+|/\*(?:[^*]|\*(?!/))*+\*/)"
-_ANY, _SOME = _BLANK + rb"*+", _BLANK + rb"++"
-_SHOW_POSITION = re.compile(
-    _ANY + b"show" + _SOME + b"pgrouter" + _ANY + rb"\." + _ANY + b"lsn" + _ANY + b";?" + _ANY, re.IGNORECASE
-)
-_SHOW_TIMER = re.compile(_ANY + b"show" + _SOME + b"(idle_session_timeout)" + _ANY + b";?" + _ANY, re.IGNORECASE)
-_COMMAND = re.compile(_ANY + b"explain" + _SOME + rb"route(?![\w$\x80-\xff])\s?(?=\s*\S)", re.IGNORECASE)
+_BLANK = re.compile(rb"[ \t\n\r\f\v]+|--[^\r\n]*|/\*.*?\*/", re.DOTALL)
+_WORD = re.compile(rb"[\w$\x80-\xff]")
 
 
 def asked_for(text: bytes) -> bytes | None:
     """Give the statement that EXPLAIN ROUTE is about; None when the text is no EXPLAIN ROUTE."""
-    found = _COMMAND.match(text)
-    return text[found.end() :] if found else None
+    end = _after(text, b"explain", b"route")
+    rest = text[end:]
+    if end < 0 or _WORD.match(rest) or not rest.strip():
+        return None
+    return rest[1:] if rest[:1].isspace() else rest
 
 
 def asks_position(text: bytes) -> bool:
     """Whether the text is SHOW pgrouter.lsn."""
-    return _SHOW_POSITION.fullmatch(text) is not None
+    return _ends(text, _after(text, b"show", b"pgrouter", b".", b"lsn"))
 
 
 def asks_timer(text: bytes) -> str:
     """Give the limit of an idle session whose SHOW the text is; the router keeps to these, not the server."""
-    found = _SHOW_TIMER.fullmatch(text)
-    return found[1].decode().lower() if found else ""
+    name = b"idle_session_timeout"
+    return name.decode() if _ends(text, _after(text, b"show", name)) else ""
+
+
+def _after(text: bytes, *tokens: bytes) -> int:
+    """Give where these tokens end that the text begins with, words in any case; -1 when it does not."""
+    at = 0
+    word = False
+    for token in tokens:
+        start, at = at, _skip(text, at)
+        if text[at : at + len(token)].lower() != token or (word and at == start and _WORD.match(token)):
+            return -1
+        at += len(token)
+        word = _WORD.match(token) is not None
+    return at
+
+
+def _skip(text: bytes, at: int) -> int:
+    while found := _BLANK.match(text, at):
+        at = found.end()
+    return at
+
+
+def _ends(text: bytes, at: int) -> bool:
+    """Whether nothing follows but a semicolon."""
+    at = _skip(text, at) if at >= 0 else len(text) + 1
+    return _skip(text, at + text.startswith(b";", at)) == len(text)
 
 
 def explain(sql: str, statement: Statement) -> list[str]:

@@ -46,6 +46,7 @@ UNHINDERED = (
 SESSION_TIMERS = ("idle_session_timeout",)
 # Limits under which the router's own statements would run
 _LIMITS = ("statement_timeout", "lock_timeout")
+HASTY_MS = 100
 # Values that hang on more than themselves: on privileges, objects of the database, files of the host
 _HANGING = frozenset(
     """
@@ -66,8 +67,8 @@ class Profile:
         self.values = values
         # Custom settings, which PostgreSQL makes when they are first set and never takes away again
         self.custom = frozenset(name for name, _ in values if "." in name and not name.startswith(_OURS))
-        # Any server takes all of it that has taken it once
-        self.certain = all(is_certain(name) for name, _ in values)
+        # Any server takes all of it that has taken it once, and in time
+        self.certain = all(is_certain(name) for name, _ in values) and not _is_hasty(values)
         self.meaning = tuple(pair for pair in values if pair[0] in MEANING)  # of prepared statements
         self.names = any(name in _NAMING for name, _ in values)  # it sees names in a way of its own
         # ParameterStatus values that PostgreSQL reported when it was first applied; None: not applied yet
@@ -100,6 +101,11 @@ class Profiles:
 def is_certain(name: str) -> bool:
     """Whether any server takes for this setting what one has taken."""
     return "." in name or (name in SESSION_SETTINGS and name not in _HANGING)
+
+
+def _is_hasty(values: tuple[tuple[str, str], ...]) -> bool:
+    """Whether these time limits may end the router's own statements, too, before it can lift them."""
+    return any(name in _LIMITS and 0 < milliseconds(value) < HASTY_MS for name, value in values)
 
 
 def needs_server(values: tuple[tuple[str, str], ...]) -> bool:
