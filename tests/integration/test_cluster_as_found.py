@@ -90,7 +90,7 @@ def test_a_router_that_starts_without_a_primary_serves_reads(table: StreamingClu
     table.wait_caught_up()
     table.primary.kill()
     with running(settings(table)) as router:
-        assert reads(router) == {(standby.name, 1) for standby in table.standbys}
+        assert reads(router) == {(standby.name, 1) for standby in table.standbys}, router.admin("SHOW CLUSTER")
         assert member(router, table.standbys[0].name)["reason"] == ASSUMED
         with router.connect() as client, pytest.raises(psycopg.errors.CannotConnectNow) as refused:
             client.execute("insert into found values (2)")
