@@ -46,6 +46,10 @@ LEAVING: dict[str, dict[str, int]] = {
 }
 
 
+# By the functions' names alone: an extension that was made a moment ago is in no catalog yet
+BY_NAME = {name: effects for functions in LEAVING.values() for name, effects in functions.items() if name != "*"}
+
+
 def left_by(extension: str, function: str) -> int | None:
     """Give what a function of an extension may leave in the session, as effects; None: that is not known."""
     leaving = LEAVING.get(extension, {})

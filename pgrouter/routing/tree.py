@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgrouter.routing import builtins, embedded, knowledge
 from pgrouter.routing.catalog import ANY_NAME
-from pgrouter.routing.extensions import ANYTHING
+from pgrouter.routing.extensions import ANYTHING, BY_NAME
 from pgrouter.routing.functions import (
     effects_of_builtin,
     in_code,
@@ -135,6 +135,7 @@ def _unknown_function(node: Node, written: str, found: Findings) -> None:
         found.leave(ANYTHING, written)
     else:
         found.unknown(written)
+        found.leave(BY_NAME.get(written.rpartition(".")[2], 0), written)
     found.object(node, Reason.UNKNOWN_FUNCTION, written, overridable=True)
 
 

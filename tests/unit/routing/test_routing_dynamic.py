@@ -6,6 +6,8 @@ import pytest
 
 from pgrouter.routing import bodies, dynamic
 from pgrouter.routing.catalog import ANY_NAME
+from pgrouter.routing.classify import classify
+from pgrouter.routing.statement import Effect
 
 TYPES = {"int4": 23, "text": 25, "regclass": 2205}
 VARIABLES = {"t": {25}, "n": {23}, "c": {2205}, "either": {23, 25}}
@@ -79,3 +81,8 @@ def test_settings_of_a_body_that_is_cut_into_words() -> None:
     assert body.settings >= {"a.b", "c.d"}
     assert "set_config" in body.words
     assert "set_config" not in plpgsql("declare x app.item; begin update t set e = 1; end").words
+
+
+def test_a_function_of_an_extension_that_no_catalog_has_yet() -> None:
+    assert classify("select dblink_connect('mine', 'dbname=x')").effects & Effect.OTHER_STATE
+    assert not classify("select dblink('dbname=x', 'select 1')").effects & Effect.OTHER_STATE
