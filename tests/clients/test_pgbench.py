@@ -46,7 +46,7 @@ def sent(router: Router) -> dict[str, int]:
 
 @pytest.mark.parametrize("protocol", ["simple", "extended", "prepared"])
 def test_reads_are_spread_evenly(bench: Router, protocol: str) -> None:
-    run(bench, "-S", "-M", protocol, "-t", "50")  # until it has connected, a replica's turns go to the other
+    run(bench, "-S", "-M", protocol, "-t", "250")  # until it has connected, a replica's turns go to the other
     before = sent(bench)
     done = run(bench, "-S", "-M", protocol, "-t", "250")
     grown = {name: count - before[name] for name, count in sent(bench).items()}
