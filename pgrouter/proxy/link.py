@@ -267,7 +267,7 @@ class Link(Requester):
         if code == QUERY or code == FUNCTION_CALL:
             if code == QUERY:
                 server.unnamed = None
-                server.owed.push(R_QUERY, FORWARD, self.statements.define_unnamed(None) << 1)
+                server.owed.push(R_QUERY, FORWARD, self.statements.define_unnamed(None))
             else:
                 server.owed.push(R_FUNCTION, FORWARD)
             self.batch.unseen()
