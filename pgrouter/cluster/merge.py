@@ -33,12 +33,11 @@ WHO MAY BE READ FROM. A member that is not the primary is read from only while a
    cluster's system identifier.
 2. Nobody has taken it out: no `noloadbalance` tag, also not on another key of the same server.
 3. It follows. With a primary: it streams on the primary's timeline, a short break forgiven (`word.UNSTREAMED_AFTER`).
-   Without one, receivers have nobody to stream from, so what was seen when there last was a primary stays true
-   (`Member.follows`): who followed goes on, also when the stream ends; who did not, for reasons of his own, stays out,
-   for however long it takes, until he is seen to stream again on no older timeline. A server that has said that it is
-   primary does not follow, nor does one at an address that is new,
-   before it is seen to. Who does not stream is out while another replica
-   streams and is ahead of it.
+   Without one, receivers have nobody to stream from, so what was seen when the last primary was last known to live
+   stays true (`Member.follows`): who followed goes on, also when the stream ends; who did not, for reasons of his own,
+   stays out, for however long it takes, until he is seen to stream again on no older timeline. A server that has said
+   that it is primary does not follow, nor does one at an address that is new, before it is seen to. Who does not
+   stream is out while another replica streams and is ahead of it.
 4. Where no primary has been seen yet (the router was started when there was none; a standby cluster never has one)
    this stands in for 3, and the reason says that it is assumed: it is on the newest timeline that any member or the
    DCS's history tells; all members have one system identifier; it streams, or has streamed since it

@@ -26,7 +26,9 @@ ASSUMED = "assumed to be up to date: no primary seen yet, same timeline and near
 def follows(server: DcsMember, case: Case, reign: Reign) -> bool | None:
     """Say whether a member follows the primary, or did when there last was one; None: there never was one.
 
-    While there is no primary only one thing changes the answer: that it streams again, on no older timeline.
+    While there is no primary only one thing changes the answer: that it streams again, on no older timeline. The same
+    holds from the moment on at which the primary was last known to live: its death ends all streams, and may be seen
+    later than they are.
     """
     probe = case.probe(server.name)
     word = probe.said
@@ -36,7 +38,9 @@ def follows(server: DcsMember, case: Case, reign: Reign) -> bool | None:
     if reign.primary is not None:
         if word is None:
             return False if probe.lost else was  # one failure is forgiven
-        return probe.timeline == reign.timeline and probe.streams
+        if probe.timeline != reign.timeline or probe.streams:
+            return probe.timeline == reign.timeline
+        return False if case.probe(reign.primary).alive_s >= probe.unstreamed_since_s else was
     streams = word is not None and word.streaming and probe.timeline >= max(1, case.proven_timeline)
     if case.proven_timeline:
         return streams or was is True

@@ -44,6 +44,7 @@ class Probe(Struct, frozen=True, kw_only=True, gc=False):
     stands: bool = False  # and its last word holds nevertheless: see `failed`
     vouched_s: float = 0.0  # when open connections last showed that it has not been restarted since its last word
     unstreamed: int = 0  # answers as replica in a row without streaming
+    unstreamed_since_s: float = 0.0  # when the first of these was asked for
     streamed_timeline: int = 0  # on which it streamed last; 0: never, or it has been primary since
     primary_since_s: float = 0.0  # since when it has said primary, on this timeline, without a break
 
@@ -75,6 +76,12 @@ class Probe(Struct, frozen=True, kw_only=True, gc=False):
         return f"does not answer: {self.error}" if self.lost else "has not answered yet"
 
     @property
+    def alive_s(self) -> float:
+        """Give the last moment at which it is known to have lived, undisturbed by a restart."""
+        asked_s = self.word.asked_s if self.word else 0.0
+        return max(asked_s, self.vouched_s)
+
+    @property
     def streams(self) -> bool:
         """Whether it streams, with a short break forgiven."""
         return self.streamed_timeline > 0 and self.unstreamed < UNSTREAMED_AFTER
@@ -93,8 +100,13 @@ class Probe(Struct, frozen=True, kw_only=True, gc=False):
         if word.streaming:
             return Probe(word=word, streamed_timeline=word.timeline)
         if last is None:
-            return Probe(word=word, unstreamed=1)
-        return Probe(word=word, unstreamed=self.unstreamed + 1, streamed_timeline=self.streamed_timeline)
+            return Probe(word=word, unstreamed=1, unstreamed_since_s=word.asked_s)
+        return Probe(
+            word=word,
+            unstreamed=self.unstreamed + 1,
+            unstreamed_since_s=self.unstreamed_since_s if self.unstreamed else word.asked_s,
+            streamed_timeline=self.streamed_timeline,
+        )
 
     def failed(
         self, error: str, *, silent: bool = False, refused: bool = False, stands: bool = False, vouched_s: float = 0.0

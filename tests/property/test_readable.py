@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pgrouter.cluster.merge import Lag, merge
 from pgrouter.cluster.patroni_keys import DcsConfig, DcsMember, Snapshot
@@ -53,7 +54,6 @@ words = st.builds(
     lsn=positions,
     received_lsn=positions,
     streaming=st.booleans(),
-    asked_s=st.just(1.0),
     answered_s=st.integers(1, 20).map(float),
 )
 failures = st.sampled_from(("lost", "gone", "refused", "stalls"))  # gone: for good; stalls: its receiver has ended
@@ -66,7 +66,7 @@ WELL: list[object] = [
         system_id=SYSTEM,
     ),
     *((name, Word(role=Role.REPLICA, system_id=SYSTEM, timeline=1, lsn=400, streaming=True)) for name in NAMES[1:]),
-    ("pg0", Word(role=Role.PRIMARY, system_id=SYSTEM, timeline=1, lsn=400, asked_s=1.0)),
+    ("pg0", Word(role=Role.PRIMARY, system_id=SYSTEM, timeline=1, lsn=400)),
 ]
 said = st.tuples(names, words)
 some = st.lists(snapshots | said | said | st.tuples(names, failures), max_size=25)
@@ -98,11 +98,12 @@ class Told:
         else:
             name, said = event
             probe = self.probes.get(name, Probe())
+            now_s = 1.0 + len(self.history)
             for _ in range(REPEATS.get(str(said), 1)):
                 if said == "stalls":
-                    probe = probe.answered(STALLED)
+                    probe = probe.answered(replace(STALLED, asked_s=now_s))
                 elif isinstance(said, Word):
-                    probe = probe.answered(said)
+                    probe = probe.answered(replace(said, asked_s=now_s))
                 else:
                     probe = probe.failed(said, refused=said == "refused", stands=said == "refused")
             self.probes[name] = probe
@@ -122,7 +123,7 @@ class Told:
             yield 1
         if any(member.name == name and member.tags for member in view.members):
             yield 2
-        if self.is_left_behind(name):
+        if self.is_left_behind(name) or (view.primary and not self.streams(view, probe)):
             yield 3
         follows = self.follows(name)
         if follows is False:
@@ -142,12 +143,19 @@ class Told:
             if word is not None and (word.role is Role.PRIMARY or view.system_id not in ("", word.system_id)):
                 return False
             if view.primary is not None and word is not None:
-                return probe.timeline == view.timeline and probe.streamed_timeline > 0 and probe.unstreamed < 3
+                leader = probes[view.primary].word
+                streams, own_fault = self.streams(view, probe), leader and leader.asked_s >= probe.unstreamed_since_s
+                if not streams and not own_fault and probe.timeline == view.timeline:
+                    continue  # it may be that the primary had died already
+                return streams
             if view.primary is not None and probe.failures >= 2:
                 return False
             if view.primary is None and word is not None and word.streaming and probe.timeline >= max(1, view.timeline):
                 return True if view.timeline else None
         return False if self.view.timeline else None
+
+    def streams(self, view: ClusterView, probe: Probe) -> bool:
+        return probe.timeline == view.timeline and probe.streamed_timeline > 0 and probe.unstreamed < 3
 
     def relatives(self) -> list[Word]:
         said = [probe.said for probe in self.probes.values()]

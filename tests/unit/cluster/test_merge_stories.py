@@ -499,6 +499,8 @@ def test_without_a_dcs_silence_fences_nobody() -> None:
 def without_receiver(story: Story, name: str, **more: object) -> None:
     for _ in range(UNSTREAMED_AFTER):
         story.replica(name, 2, streaming=False, **more)
+        if story.view.primary is not None:
+            story.primary(story.view.primary, story.view.timeline)
 
 
 def test_who_was_put_aside_stays_aside_when_the_key_goes() -> None:
@@ -515,6 +517,29 @@ def test_who_was_put_aside_stays_aside_when_the_key_goes() -> None:
     assert story.view.readers == ("pg2",)
     story.replica("pg1", 2)  # streams again, from a primary that is not named yet, say
     assert story.view.readers == ("pg1", "pg2")
+
+
+@pytest.mark.parametrize("seen_first", ["the receivers' end", "the primary's"])
+def test_a_crash_is_not_held_against_those_whose_streams_it_ends(seen_first: str) -> None:
+    story = Story()
+    story.primary("pg0", 2)
+    if seen_first != "the receivers' end":
+        story.fails("pg0", LOST_AFTER)
+    for name in ("pg1", "pg2"):
+        for _ in range(UNSTREAMED_AFTER + 1):
+            story.replica(name, 2, streaming=False)
+    story.fails("pg0", LOST_AFTER)
+    assert (story.view.primary, story.view.readers) == (None, ("pg1", "pg2"))
+
+
+def test_a_stream_that_ends_while_the_primary_is_known_by_its_open_connections() -> None:
+    story = Story()
+    story.refuses("pg0", vouched=True)
+    for _ in range(UNSTREAMED_AFTER):
+        story.replica("pg1", 2, streaming=False)
+        story.refuses("pg0", vouched=True)
+    story.fails("pg0", LOST_AFTER)
+    assert (story.view.primary, story.view.readers) == (None, ("pg2",))
 
 
 def test_who_did_not_answer_while_there_was_a_primary_is_not_read_when_it_comes_back() -> None:
