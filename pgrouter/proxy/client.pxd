@@ -63,7 +63,9 @@ cdef class ClientConnection(Link):
     cdef bint has_own(self, ServerConnection server) except -1
     cdef bint may_move(self) except -1
     cdef Py_ssize_t go_on(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
-    cdef Py_ssize_t stay(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t at) except -1
+    cdef bint is_long(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
+    cdef Py_ssize_t stay(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end, Py_ssize_t size) except -1
+    cdef Py_ssize_t stay_to_its_end(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
     cdef Py_ssize_t end_of_batch(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -2
     cdef Py_ssize_t refuse_batch(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t at) except -1
     cpdef int move(self, object second) except -1

@@ -50,6 +50,7 @@ CODE = int(Effect.CODE)
 OWN_WRITE = Reason.OWN_WRITE
 
 MUCH = 4096  # bytes that may be so many messages that others should have a turn between them
+TO_ITS_END = -1  # all of the batch, as it was too long to be seen whole
 PART = 32  # messages that are dealt with at once
 
 _ids = count(1)
@@ -78,7 +79,7 @@ class ClientConnection(Link):
         self.state = 0  # Effect flags of what it has there
         self.transaction = None  # the one that it has on a replica, see `proxy.move`
         self.can_move = False  # what the replica refuses of it can be had from the primary
-        self.stays = 0  # bytes of its batch at hand that may go to the replica and wait
+        self.stays = 0  # bytes of its batch at hand that go to the replica without another look; TO_ITS_END
         self.client_id = next(_ids)
         self.key = b""
         self.address = None  # host and port, as accept() gave them
@@ -147,7 +148,7 @@ class ClientConnection(Link):
                 part = pos
             elif part == end:
                 break
-            elif self.waiting or (pos == before and self.server is not None):
+            elif self.waiting or (pos == before and self.server is not None and not self.scanned):
                 if end - pos > AHEAD:
                     self.pause()
                 break
@@ -157,9 +158,7 @@ class ClientConnection(Link):
         self.parted = False
         return pos
 
-    def part(
-        self, buf, pos: cython.Py_ssize_t, start: cython.Py_ssize_t, end: cython.Py_ssize_t
-    ) -> cython.Py_ssize_t:
+    def part(self, buf, pos: cython.Py_ssize_t, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Give where the next part ends of what begins at pos, if it has been looked at up to `start`."""
         if start <= pos:
             start = pos + min(self.body_left, end - pos)
@@ -627,16 +626,19 @@ class ClientConnection(Link):
         Without a server then: the transaction moves, and the batch begins anew.
         """
         server: ServerConnection = self.server
+        if self.stays > 0:
+            return self.stay(buf, pos, end, self.stays)
+        if self.stays < 0:
+            return self.stay_to_its_end(buf, pos, end)
         if self.body_left:
             return self.forward(buf, pos, min(end, pos + self.body_left))
-        if self.stays:
-            return self.stay(buf, pos, min(end, pos + self.stays))
         if server.owed.copying:
             self.scanned = 0
             return self.forward(buf, pos, end)
         at: cython.Py_ssize_t = self.end_of_batch(buf, pos, end)
         if at == pos:
             return pos
+        last: cython.Py_ssize_t = pos + self.scanned  # its last message, or one that begins to come
         self.scanned = 0
         if server.owed.skipping or at < 0:
             return self.forward(buf, pos, end if at < 0 else min(at, end))
@@ -646,8 +648,14 @@ class ClientConnection(Link):
             return pos
         self.can_move = False
         self.again = -1
+        size: cython.Py_ssize_t = at - pos
         whole: cython.bint = at <= end
-        at = min(at, end)
+        if not whole:
+            at = end
+            if end - last < 5 or frontend_kind(buf[last]) != ENDS_BATCH:
+                size = TO_ITS_END
+                if last > pos and not self.is_long(buf, last, end):
+                    at, whole = last, True
         course: cython.int = move.course(self, copied(buf, pos, at), whole)
         if course == move.REFUSED:
             return self.refuse_batch(buf, pos, at)
@@ -657,18 +665,41 @@ class ClientConnection(Link):
             self.again = 0
             self.elsewhere = True
             self.repeats = False
-        return self.stay(buf, pos, at)
+        return self.stay(buf, pos, at, size)
 
-    def stay(self, buf, pos: cython.Py_ssize_t, at: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Forward what may go to the replica: of what has to wait, that is not asked again."""
-        used: cython.Py_ssize_t = self.forward(buf, pos, at)
-        self.stays = max(0, at - used) if self.server is not None and self.transaction is not None else 0
+    def is_long(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.bint:
+        """Whether the message at pos, of which not all is there, says something by its beginning or is long itself."""
+        return end - pos >= 5 and (buf[pos] == BIND or length_at(buf, pos + 1) > AHEAD)
+
+    def stay(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t, size: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Forward what may go to the replica, `size` bytes or TO_ITS_END: what has to wait is not asked again."""
+        stop: cython.Py_ssize_t = end if size < 0 else min(end, pos + size)
+        used: cython.Py_ssize_t = self.forward(buf, pos, stop)
+        if self.server is None or self.transaction is None:
+            self.stays = 0
+        else:
+            self.stays = size if size < 0 else size - (used - pos)
         return used
+
+    def stay_to_its_end(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Forward more of a batch that was too long to be seen whole."""
+        code: cython.int
+        length: cython.Py_ssize_t
+        at: cython.Py_ssize_t = pos + self.body_left
+        while end - at >= 5:
+            code = buf[at]
+            length = length_at(buf, at + 1)
+            if impossible(code, length):
+                break  # `forward` says so
+            at += 1 + length
+            if frontend_kind(code) == ENDS_BATCH:
+                return self.stay(buf, pos, end, at - pos)
+        return self.stay(buf, pos, end, TO_ITS_END)
 
     def end_of_batch(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Give where the batch at pos ends: behind `end` if it is too long to be kept, at pos if more bytes are needed.
 
-        -1: it begins with what ends no batch, or is no message.
+        -1: it begins with what ends no batch, or is no message. The last message looked at begins at pos + scanned.
         """
         code: cython.int
         kind: cython.int
@@ -693,7 +724,7 @@ class ClientConnection(Link):
             if kind == ENDS_BATCH:
                 return at
         self.scanned = at - pos
-        return pos
+        return pos if end - pos <= MAX_BATCH else end + 1
 
     def refuse_batch(self, buf, pos: cython.Py_ssize_t, at: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Have the server fail in place of this batch."""
