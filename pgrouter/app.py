@@ -86,20 +86,20 @@ class App:
             listener.start()
 
     async def drain(self) -> None:
-        """Accept no more clients, let running transactions end (up to pool.drain_timeout), then stop."""
-        self.hub.draining = True
+        """Accept no more clients and let each go at the end of its transaction; after pool.drain_timeout, at once."""
         for listener in self.listeners:
             listener.close()
+        for client in list(self.hub.logging_in.values()):
+            client.violation(ShuttingDown())
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.settings.pool.drain_timeout_s
-        goodbye = ShuttingDown("terminating connection because pgrouter is shutting down")
-        while self.hub.clients and loop.time() < deadline and not self._at_once.is_set():
-            for client in list(self.hub.clients.values()):
-                if client.idle:
-                    client.violation(goodbye)
+        while loop.time() < deadline and not self._at_once.is_set():
+            self.hub.drain()  # again and again: a transaction may end without a word of its server
+            if not self.hub.clients:
+                break
             await asyncio.sleep(0.05)
-        for client in [*self.hub.clients.values(), *self.hub.logging_in.values()]:
-            client.violation(goodbye)
+        for client in list(self.hub.clients.values()):
+            client.violation(ShuttingDown())
 
     async def stop(self) -> None:
         """Close everything."""

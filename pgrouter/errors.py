@@ -92,6 +92,9 @@ class ShuttingDown(RouterError):
     sqlstate = "57P01"
     severity = "FATAL"
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or "terminating connection because pgrouter is shutting down")
+
 
 class InFailedTransaction(RouterError):
     """The transaction was lost with its server; only its end is accepted now."""

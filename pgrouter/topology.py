@@ -48,6 +48,13 @@ class Member(Struct, frozen=True, kw_only=True, gc=False):
     tags: tuple[tuple[str, str], ...] = ()
 
 
+class Mistake(Struct, frozen=True, gc=False):
+    """Why no member can be found, for people."""
+
+    words: str
+    hint: str
+
+
 class ClusterView(Struct, frozen=True, kw_only=True, gc=False):
     """One immutable, numbered picture of the cluster."""
 
@@ -67,6 +74,7 @@ class ClusterView(Struct, frozen=True, kw_only=True, gc=False):
     fenced: str | None = None  # the last leader, when no transaction may go on there although no other leads yet
     silent: tuple[str, ...] = ()  # members that have shown no sign of life for long: what waits for them waits in vain
     no_primary: str = "nothing is known yet"  # why writes are held; empty: they are not
+    mistake: Mistake | None = None  # why nobody was ever found, where that may be the configuration's fault
 
     def member(self, name: str) -> Member | None:
         """Give the member of that name."""

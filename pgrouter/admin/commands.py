@@ -9,9 +9,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pgrouter.admin.probes import HARMLESS, SELECTS, SETTINGS
+from pgrouter.admin.probes import HARMLESS, SELECTS, SETTINGS, WITHOUT_EFFECT
 from pgrouter.admin.table import TEXT, Column, columns
 from pgrouter.admin.views import VIEWS, View
+from pgrouter.admin.views.config import ALIASES
 from pgrouter.errors import FeatureNotSupported, RouterError, ShuttingDown, UndefinedObject
 
 if TYPE_CHECKING:
@@ -113,6 +114,40 @@ def _show(words: list[str]) -> Command:
     return Command("SHOW", lambda _: [(value,)], (Column(name.lower().replace(" ", "_"), TEXT),))
 
 
+_SET = re.compile(
+    r"""SET\s+ (?:(?:SESSION|LOCAL)\s+(?!CHARACTERISTICS))? (?P<name>NAMES|TIME\s+ZONE|[\w.]+)
+        \s*(?:=|TO\b)?\s* (?P<value>.*)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_SPELLINGS = {"names": "client_encoding", "time zone": "timezone"}
+
+
+def _set(words: list[str]) -> Command:
+    found = _SET.fullmatch(" ".join(words))
+    if found is None:
+        raise _unknown(words)
+    name = " ".join(found["name"].lower().split())
+    name = _SPELLINGS.get(name, name)
+    value = found["value"].strip("'\"")
+    if name in WITHOUT_EFFECT:
+        return Command("SET")
+    here = SETTINGS.get(name)
+    if here is None:
+        key = ALIASES.get(name, "it")
+        raise UndefinedObject(
+            f'the console has no setting "{name}"',
+            hint=f"The router's configuration: change {key} in its file and say RELOAD. SHOW CONFIG lists all.",
+        )
+    if _plain(value) not in (_plain(here), "default"):
+        raise FeatureNotSupported(f'"{name}" is always "{here}" on this console')
+    return Command("SET")
+
+
+def _plain(value: str) -> str:
+    """Spell a value in one way: utf8 is UTF-8, ISO is ISO, MDY."""
+    return value.lower().replace("-", "").replace(" ", "").partition(",")[0]
+
+
 def _select(words: list[str]) -> Command:
     probe = SELECTS.get(" ".join(words[1:]).lower().removeprefix("pg_catalog."))
     if probe is None:
@@ -197,6 +232,7 @@ def _kill_client(words: list[str]) -> Command:
 
 _VERBS: dict[str, Callable[[list[str]], Command]] = {
     "SHOW": _show,
+    "SET": _set,
     "SELECT": _select,
     "RELOAD": _reload,
     "SHUTDOWN": _shutdown,

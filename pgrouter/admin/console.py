@@ -105,13 +105,13 @@ class Console(Conversation):
 def allowed(user: str, admin: Admin) -> bool | None:
     """Say what a user may do: everything (True), only SHOW (False), or nothing (None).
 
-    With no admin_users everyone that could log in is one, but for those that are named as stats_users.
+    Who is not named is let in by nobody, whatever the password.
     """
     if user in admin.admin_users:
         return True
     if user in admin.stats_users:
         return False
-    return None if admin.admin_users else True
+    return None
 
 
 def _welcome(client_id: int, user: str) -> bytes:

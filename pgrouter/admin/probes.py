@@ -45,9 +45,14 @@ SETTINGS = {name.lower(): value for name, value in PARAMETERS} | {
     "max_identifier_length": "63",
 }
 
+# What a session may set to anything, as nothing that the console answers hangs on it; of SETTINGS only what they are
+WITHOUT_EFFECT = frozenset(
+    """application_name bytea_output client_min_messages extra_float_digits idle_in_transaction_session_timeout
+    lock_timeout search_path session statement_timeout transaction""".split()  # noqa: SIM905
+)
+
 # First words of statements that change nothing here -> command tag
 HARMLESS = {
-    "SET": "SET",
     "RESET": "RESET",
     "DISCARD": "DISCARD ALL",
     "UNLISTEN": "UNLISTEN",

@@ -48,6 +48,8 @@ def _cut(old: ClusterView, new: ClusterView) -> Iterator[str]:
     for name in old.silent:
         if name not in new.silent:
             yield f"{name} is not silent any more"
+    if old.mistake != new.mistake and new.mistake is not None:
+        yield f"no server is available: {new.mistake.words}"
 
 
 def _members(old: ClusterView, new: ClusterView) -> Iterator[str]:

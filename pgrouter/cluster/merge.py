@@ -61,6 +61,7 @@ from msgspec.structs import replace
 
 from pgrouter.cluster import readable
 from pgrouter.cluster.describe import difference
+from pgrouter.cluster.mistake import mistake
 from pgrouter.cluster.patroni_keys import DcsMember
 from pgrouter.cluster.word import Probe, Word
 from pgrouter.topology import ClusterView, Mark, Member, Role
@@ -180,6 +181,7 @@ def merge(
         fenced=_fenced(case),
         silent=tuple(member.name for member in members if case.probe(member.name).silent),
         no_primary=reign.objection,
+        mistake=mistake(snapshot, probes.values()),
     )
     return _numbered(previous, view)
 

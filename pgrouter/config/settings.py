@@ -205,7 +205,7 @@ class Admin(_Section, kw_only=True):
     """The console: the database names that open it, and who may."""
 
     databases: tuple[Name, ...] = ("pgrouter", "pgbouncer")
-    admin_users: tuple[Name, ...] = ()  # all commands; empty: every user that can log in
+    admin_users: tuple[Name, ...] = ()  # all commands
     stats_users: tuple[Name, ...] = ()  # SHOW only
 
 

@@ -78,7 +78,8 @@ class StreamingCluster(Startable):
 
     def wait_caught_up(self, timeout_s: float = 10) -> None:
         """Wait until every standby has replayed what pg0 has written so far."""
-        lsn = self.primary.sql("select pg_current_wal_lsn()")[0][0]
+        # The end of a record that is flushed with its commit: pg_current_wal_lsn() may be in the middle of one.
+        lsn = self.primary.sql("select pg_logical_emit_message(true, 'pgrouter', 'caught up')")[0][0]
         for standby in self.standbys:
             until(partial(has_replayed, standby, lsn), timeout_s, f"{standby.name} replayed {lsn}")
 

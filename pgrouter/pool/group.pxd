@@ -18,6 +18,7 @@ cdef class Group:
     cdef readonly bint standby
     cdef public bint sequences
     cdef bint queued
+    cdef readonly bint draining
     cdef bint falls_back
     cdef readonly Writes writes
     cdef readonly list claims

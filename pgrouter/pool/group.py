@@ -36,6 +36,7 @@ log = logging.getLogger("pgrouter.pool")
 # What a claim is for, when the connection is not to be had: any other will do for this
 NOTHING_ELSE, READ, WRITE = range(3)
 
+HOPELESS_S = 1.0  # how long anybody waits where nobody was ever found, for the configuration has to be looked at
 RESET_TIMEOUT_S = 15.0  # ROLLBACK and DISCARD ALL of a healthy server take a millisecond
 
 # Refusals that another try cannot mend: authentication (28), no such database (3D), no privilege (42501)
@@ -69,6 +70,7 @@ class Group:
         self.standby = False  # the cluster follows another one: nobody takes writes
         self.sequences = False  # its clients ask for currval or lastval: no writer is to find another's values
         self.queued = False  # somebody may be waiting for a connection
+        self.draining = pools.draining  # its clients go at the end of their transactions
         self.parameters = None
         self.of_cluster = CLUSTER_PARAMETERS
         self.wait_us = 0
@@ -85,6 +87,10 @@ class Group:
         self.limited = limited(self.settings)
         for pool in self.members.values():
             pool.size = self.settings.size
+
+    def drain(self) -> None:
+        """Let no client begin another transaction."""
+        self.draining = True
 
     # -- the cluster
 
@@ -415,13 +421,14 @@ class Group:
         """End waits that took too long; dial again where that is due."""
         settings = self.settings
         held_s, wait_s = settings.no_leader_timeout_s, settings.wait_timeout_s
+        patience_s = inf if self.pools.view.mistake is None else HOPELESS_S
         limits = [
             (self.waiting_writes, wait_s if self.writer else held_s),
             (self.waiting_reads, wait_s if self.eligible(reads=True) else held_s),
             (self.waiting_logins, min(settings.connect_timeout_s, settings.login_timeout_s)),
         ]
         for queue, limit_s in limits:
-            while queue and now - queue[0][1] > limit_s:
+            while queue and now - queue[0][1] > min(limit_s, patience_s):
                 queue.popleft()[0].on_refused(self._too_long(queue, limit_s))
         if self.last_writer is not None and self.last_writer.fenced_at:
             self.last_writer.refuse_held(now - held_s, self._no_primary(held_s))
@@ -439,6 +446,9 @@ class Group:
             self.grow()
 
     def _too_long(self, queue: deque, limit_s: float) -> RouterError:
+        mistake = self.pools.view.mistake
+        if mistake is not None:
+            return NoServer(f"no server is available: {mistake.words}", hint=mistake.hint)
         if queue is self.waiting_writes and self.writer is None:
             return self._no_primary(limit_s)
         if queue is self.waiting_logins or not self.eligible(reads=True):

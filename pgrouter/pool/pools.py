@@ -55,6 +55,7 @@ class Pools:
         self.each_tick: tuple[Callable[[float], None], ...] = ()  # what else looks at the time
         self.groups: dict[tuple[str, str], Group] = {}
         self.resolver = Resolver(poller.loop, poller.clock)
+        self.draining = False
         self._cancels: set[CancelConnection] = set()
         self._janitor: asyncio.TimerHandle | None = None
 
@@ -137,6 +138,12 @@ class Pools:
         for group in self.groups.values():
             group.adjust(settings)
             group.wake()
+
+    def drain(self) -> None:
+        """Have clients leave as soon as they are in no transaction."""
+        self.draining = True
+        for group in self.groups.values():
+            group.drain()
 
     def share_reads(self, reads: Reads) -> None:
         """Share reads in this way from now on."""

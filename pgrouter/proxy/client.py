@@ -41,6 +41,7 @@ from pgrouter.routing.statement import Effect, Reason
 from pgrouter.server.connection import ServerConnection
 from pgrouter.server.states import WAITING
 from pgrouter.session.consistency import EVENTUAL, SESSION
+from pgrouter.session.deadlines import CANCELED, timed_out
 from pgrouter.session.pins import NO_SEQUENCES, OLD_PLAN_ROUTINE, REFUSALS
 
 log = logging.getLogger("pgrouter.client")
@@ -428,6 +429,8 @@ class ClientConnection(Link):
                     return 0  # what it has left is being asked
             if self.pin is None:
                 self.unlink()
+            if self.group.draining:
+                return self.hub.dismiss(self)
         return self.proceed()
 
     def end_link(self) -> int:
@@ -484,7 +487,9 @@ class ClientConnection(Link):
         return self.run_again()
 
     def on_words(self, error: bytes) -> bytes:
-        """Speak of the client's prepared statements by the client's names."""
+        """Say why a query was cancelled, and speak of the client's prepared statements by the client's names."""
+        if CANCELED in error and self.client_id in self.hub.timed_out:
+            return messages.error_response(timed_out(self.group.settings.query_timeout_s))[5:]
         return self.statements.in_clients_words(error)
 
     def on_waiting(self) -> int:

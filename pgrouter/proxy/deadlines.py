@@ -47,6 +47,7 @@ class Deadlines:
         """End what has taken too long."""
         if any(group.limited for group in self.hub.pools.groups.values()):
             before, self._marks = self._marks, {}
+            self.hub.timed_out = set()
             for client in list(self.hub.clients.values()):
                 if client.group is None or not client.group.limited or client.closed:
                     continue
@@ -85,6 +86,8 @@ class Deadlines:
             fresh = what is Doing.RUNNING and server.asked_at > self._last
             mark = Mark(look, server.asked_at if fresh else now)
         self._marks[server] = mark
+        if mark.cancelled_at:
+            self.hub.timed_out.add(client.client_id)
         verdict = due(what, now - mark.since, now - server.xact_at, client.group.settings)
         if verdict is Due.CANCEL:
             self._cancel(client, mark, now)
@@ -103,6 +106,7 @@ class Deadlines:
         if not mark.cancelled_at:
             self.hub.log(client, logging.INFO, "query timeout: canceling")
             mark.cancelled_at = now
+            self.hub.timed_out.add(client.client_id)
             self.hub.pools.cancel(client.server)
         elif now - mark.cancelled_at > CANCEL_ANSWER_S:
             client.again = -1  # it would take as long elsewhere

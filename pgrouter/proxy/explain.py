@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 
 from pgrouter.protocol import codes, messages
 from pgrouter.routing.explain import asked_for, asks_position, asks_timer, explain
-from pgrouter.routing.policy import decide
+from pgrouter.routing.policy import Route, decide
+from pgrouter.routing.statement import Reason, Target
 from pgrouter.session.settings import in_words, literal, milliseconds
 
 if TYPE_CHECKING:
     from pgrouter.proxy.client import ClientConnection
+    from pgrouter.routing.statement import Statement
+
+IDLE = ord("I")
 
 # Where the session's writes are in the WAL: not before this position. A transaction on a replica sees what is replayed.
 POSITION = (
@@ -47,11 +51,24 @@ def _instead(client: ClientConnection, text: bytes) -> str | None:
     return None if inner is None else _answer(client, inner)
 
 
+def _route(client: ClientConnection, statement: Statement) -> Route:
+    """Say where a statement would go in this session now."""
+    server, group = client.server, client.group
+    if server.status != IDLE or client.pin is not None:
+        why = "the transaction is open there" if client.pin is None else f"the session keeps its server: {client.pin}"
+        if server.owner is group.writer:
+            return Route(Target.PRIMARY, why)
+        reads = statement.verdict.reads or statement.target is Target.SESSION
+        return Route(Target.REPLICA, why) if reads or group.standby else Route(Target.PRIMARY, statement.reason)
+    route = decide(statement, client.batch.facts)
+    shared = route.target is Target.REPLICA and client.mode == "split" and not group.standby
+    if shared and group.needs_primary(client.must_see_s(), client.must_see_lsn):
+        return Route(Target.PRIMARY, Reason.OWN_WRITE)
+    return route
+
+
 def _answer(client: ClientConnection, inner: bytes) -> str:
     statement = client.statements.cache.lookup_now(inner, 0, len(inner), client.statements.unusual_strings)
-    route = decide(statement, client.batch.facts)
-    lines = [*explain(inner.decode("utf-8", "replace"), statement)]
-    if route.reason != statement.reason:
-        lines.append(f"session:    {route.target.name.lower()}: {route.reason}")
+    lines = explain(inner.decode("utf-8", "replace"), statement, _route(client, statement))
     rows = ", ".join(f"({literal(line)})" for line in lines)
     return f'SELECT * FROM (VALUES {rows}) AS route("QUERY PLAN")'  # noqa: S608  (quoted)

@@ -33,7 +33,7 @@ cdef class Hub:
     cdef readonly RouteCounts routes
     cdef readonly object sync
     cdef readonly dict idle_limits
-    cdef public bint draining
+    cdef public set timed_out
     cdef readonly object socket_options
     cdef readonly object application
     cdef dict senses

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import cython
 import msgspec
 
-from pgrouter.errors import RouterError
+from pgrouter.errors import RouterError, ShuttingDown
 from pgrouter.net.options import socket_options
 from pgrouter.pool.group import Group
 from pgrouter.protocol import messages
@@ -107,8 +107,8 @@ class Hub:
         self.logging_in = {}  # by their ids, until they have proved it
         self.routes = RouteCounts()
         self.sync = SessionSync(self)
+        self.timed_out = set()  # ids of clients whose queries have been cancelled for their query_timeout
         self.idle_limits = {}  # seconds by the ids of clients that have an idle_session_timeout
-        self.draining = False
         self._take(settings, users)
 
     def _take(self, settings: Settings, users: UserStore) -> None:
@@ -280,6 +280,19 @@ class Hub:
             self.pools.cancel(client.server)
 
     # -- going
+
+    def drain(self) -> None:
+        """Have every client go at the end of its transaction: at once if it is in none."""
+        self.pools.drain()
+        for client in list(self.clients.values()):
+            if client.idle or client.waiting:
+                self.dismiss(client)
+
+    def dismiss(self, client: ClientConnection) -> int:
+        """Tell a client that is in no transaction that the router goes down (57P01); who has answers to read, later."""
+        if client.pending is None and not (client.second is not None and client.second.inside):
+            client.violation(ShuttingDown())
+        return 0
 
     def let_go(self, client: ClientConnection, server: ServerConnection) -> None:
         """Have nothing more to do with a replica that has refused the client's batch: it is free when it is done."""

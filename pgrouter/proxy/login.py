@@ -305,6 +305,8 @@ class Login(Conversation):
     def _parameters(self) -> bytes:
         parameters = dict(self.client.group.parameters)
         parameters.update(self._reported(parameters))
+        if self.client.mode == "replica" and "in_hot_standby" in parameters:  # for libpq's target_session_attrs
+            parameters["in_hot_standby"] = "on"
         return b"".join(messages.parameter_status(name, value) for name, value in parameters.items())
 
     def say(self, data: bytes) -> int:

@@ -6,8 +6,12 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from pgrouter.routing.statement import Effect, Statement, Target, Tx
+
+if TYPE_CHECKING:
+    from pgrouter.routing.policy import Route
 
 _MEANING = {
     Target.PRIMARY: "primary",
@@ -65,9 +69,19 @@ def _ends(text: bytes, at: int) -> bool:
     return _skip(text, at + text.startswith(b";", at)) == len(text)
 
 
-def explain(sql: str, statement: Statement) -> list[str]:
-    """Give the lines that say target, reason, its place in the text, and what was looked up."""
+def explain(sql: str, statement: Statement, here: Route | None = None) -> list[str]:
+    """Give the lines that say target, reason, its place in the text, and what was looked up.
+
+    Args:
+        sql: the statement's text.
+        statement: its class.
+        here: where it goes in the session that asks, which comes first; None: nobody's session.
+
+    """
     lines = [f"route:      {_route(statement)}", f"reason:     {reason_of(statement)}"]
+    if here is not None and (here.target, here.reason) != (statement.target, statement.reason):
+        lines[:0] = [f"route:      {_MEANING[here.target]}", f"reason:     {here.reason}"]
+        lines[2:4] = [f"by itself:  {_route(statement)}: {reason_of(statement)}"]
     if statement.position >= 0:
         lines += _pointer(sql, statement.position)
     for title, names in (("functions", statement.functions), ("relations", statement.relations)):

@@ -50,6 +50,7 @@ from pgrouter.protocol.requests import (
 )
 from pgrouter.server.dialled import WHOLE, Dialled
 from pgrouter.server.states import ASKING, PASSES, RESETTING, WAITING
+from pgrouter.session.deadlines import CANCELED
 from pgrouter.session.pins import ANSWERS
 from pgrouter.session.prepared import PREFIX, SharedStatement, description
 
@@ -312,7 +313,7 @@ class ServerConnection(Dialled):
             if action != SKIP:
                 out.add_bytes(ANSWERS[ours])
             return FAKE
-        if action == FORWARD and self.peer is not None and PREFIX in body:
+        if action == FORWARD and self.peer is not None and (PREFIX in body or CANCELED in body):
             out.add_bytes(messages.message(ERROR_RESPONSE, self.peer.on_words(body)))
             return FAKE
         if action == SKIP and self.collector is not None:

@@ -43,6 +43,8 @@ LIMITS: dict[Doing, tuple[tuple[str, bool, Due], ...]] = {
     Doing.RUNNING: (_TRANSACTION, ("query_timeout_s", False, Due.CANCEL)),
 }
 
+CANCELED = b"\0C57014\0"  # in the ErrorResponse of a query that was cancelled
+
 _LAST_WORDS = {
     Due.END_TRANSACTION: ("transaction timeout", "25P04"),
     Due.END_IDLE_TRANSACTION: ("idle-in-transaction timeout", "25P03"),
@@ -69,6 +71,14 @@ def due(what: Doing, for_s: float, transaction_s: float, settings: Pool) -> Due 
         if limit_s and (transaction_s if whole else for_s) > limit_s:
             return then
     return None
+
+
+def timed_out(limit_s: float) -> RouterError:
+    """Give what a client is told of a query that was cancelled for query_timeout; PostgreSQL says: by a user."""
+    return RouterError(
+        "canceling statement due to query timeout", sqlstate="57014",
+        detail=f"It has run for longer than {limit_s:g} seconds (pool.query_timeout).",
+    )  # fmt: skip
 
 
 def last_words(reason: Due) -> RouterError:

@@ -91,7 +91,8 @@ class Stage:
             self.primary.sql(f"select pg_create_physical_replication_slot('{slot}')")
             standby.sql(f"alter system set primary_slot_name = '{slot}'")
             standby.sql("select pg_reload_conf()")
-        lsn = self.primary.sql("select pg_current_wal_lsn()")[0][0]
+        # The end of a record that is flushed with its commit: pg_current_wal_lsn() may be in the middle of one.
+        lsn = self.primary.sql("select pg_logical_emit_message(true, 'pgrouter', 'caught up')")[0][0]
         for standby in list(self.nodes.values())[1:]:
             until(partial(has_replayed, standby, lsn), 30, f"{standby.name} replayed {lsn}")
 

@@ -146,8 +146,11 @@ def test_a_session_with_a_search_path_of_its_own_sees_other_names(client: psycop
 
 @pytest.mark.parametrize("prepare", [False, True])
 def test_explain_route_in_a_session(client: psycopg.Connection[Any], prepare: bool) -> None:  # noqa: FBT001
-    def explained(statement: str) -> list[str]:
+    def explained(statement: str, prepare: bool = prepare) -> list[str]:  # noqa: FBT001
         return [row[0] for row in client.execute(statement.encode(), prepare=prepare).fetchall()]
+
+    def reads_replicas() -> bool:  # not prepared: that is explained once
+        return explained("explain route select 1", prepare=False)[0] == "route:      replica"
 
     assert explained("explain route select calm()") == ["route:      replica", "reason:     read", "functions:  calm"]
     assert explained("EXPLAIN  Route\n select 'é', wild()") == [
@@ -158,11 +161,29 @@ def test_explain_route_in_a_session(client: psycopg.Connection[Any], prepare: bo
         "functions:  wild",
     ]
     client.execute("set pgrouter.route = 'primary'")
-    assert explained("explain route select 1")[-1] == "session:    primary: session route"
+    assert explained("explain route select 1") == [
+        "route:      primary", "reason:     session route", "by itself:  replica: read"
+    ]  # fmt: skip
     with client.transaction():
         client.execute("create table fresh (id int)")
-        assert explained("explain route insert into fresh values (1)")[0] == "route:      primary"
+        assert explained("explain route insert into fresh values (1)")[:2] == [
+            "route:      primary", "reason:     the transaction is open there"
+        ]  # fmt: skip
         assert client.execute("select count(*) from fresh").fetchone() == (0,)
+    client.execute("set pgrouter.route = 'auto'")
+    until(reads_replicas, 30, "replicas have the table")
+    client.execute("begin read only")
+    client.execute("select 1")
+    assert explained("explain route select 2")[0] == "route:      replica"
+    assert explained("explain route select pg_advisory_xact_lock(1)")[0] == "route:      primary"
+    client.execute("rollback")
+    client.execute("create temp table kept (a int)")
+    assert explained("explain route select 3")[:2] == [
+        "route:      primary", "reason:     the session keeps its server: temporary object"
+    ]  # fmt: skip
+    client.execute("discard all")
+    client.execute("insert into items values (1)")
+    until(reads_replicas, 30, "replicas have the write")
     assert client.execute("explain select 1").fetchone() == ("Result  (cost=0.00..0.01 rows=1 width=4)",)
     with pytest.raises(psycopg.errors.SyntaxError):
         client.execute("explain route")

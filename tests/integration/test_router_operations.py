@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -155,6 +156,56 @@ def test_sigterm_lets_a_transaction_finish_and_exits_0(process: Any, streaming: 
     assert streaming.primary.sql("select count(*) from kept") == [(2,)]
 
 
+WORK = {
+    "reads": ("select 1",),
+    "writes": ("insert into busy values (1)",),
+    "transactions": ("begin", "insert into busy values (1)", "select pg_sleep(0.01)", "commit"),
+    "read-only transactions": ("begin read only", "select count(*) from busy", "commit"),
+    "a pinned session": ("create temp table if not exists t (a int)", "begin", "insert into busy values (1)", "commit"),
+    "several in one": ("begin; insert into busy values (1); commit; insert into busy values (1)",),
+}
+
+
+def test_sigterm_ends_busy_clients_between_their_transactions(process: Any, streaming: StreamingCluster) -> None:
+    child, port = process
+    streaming.primary.sql("drop table if exists busy; create table busy (a int)")
+    rows: Counter[str] = Counter()
+    said: dict[str, tuple[str, str, str]] = {}
+    ready = threading.Barrier(len(WORK) + 1)
+
+    def work(name: str) -> None:
+        with RawClient(port) as client:
+            client.login()
+            ready.wait()
+            while name not in said:
+                inserted = 0
+                for text in WORK[name]:
+                    client.send(query(text))
+                    answer = client.until_ready()
+                    if sqlstate(answer) or not answer or answer[-1].code != "Z":
+                        said[name] = text, codes(answer), sqlstate(answer)
+                        break
+                    inserted += text.count("insert")
+                else:
+                    rows[name] += inserted
+
+    workers = [threading.Thread(target=work, args=(name,)) for name in WORK]
+    for worker in workers:
+        worker.start()
+    ready.wait()
+    time.sleep(0.5)
+    began = time.monotonic()
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(30) == 0
+    assert time.monotonic() - began < 2
+    for worker in workers:
+        worker.join()
+    assert {name: last[1:] for name, last in said.items()} == dict.fromkeys(WORK, ("E", "57P01"))
+    assert all(said[name][0] in (texts[0], "begin") for name, texts in WORK.items())
+    assert all(rows[name] for name, texts in WORK.items() if "insert" in "".join(texts))
+    assert streaming.primary.sql("select count(*) from busy") == [(rows.total(),)]
+
+
 @pytest.mark.parametrize("process", ["2500ms"], indirect=True)
 def test_a_transaction_without_end_is_ended(process: Any) -> None:
     child, port = process
@@ -256,6 +307,11 @@ def test_two_listeners_and_a_taken_port(router: RouterFactory, streaming: Stream
     for port in front.process.ports:
         with psycopg.connect(dsn(port)) as client:
             assert client.execute("select 1").fetchone() == (1,)
+    attributes = [("read-write", "standby"), ("standby", "read-write")]  # of each port: what it is, and what it is not
+    for port, (is_one, is_none) in zip(front.process.ports, attributes, strict=True):
+        psycopg.connect(dsn(port), target_session_attrs=is_one).close()
+        with pytest.raises(psycopg.OperationalError, match=r"hot standby|read-only|in recovery"):
+            psycopg.connect(dsn(port), target_session_attrs=is_none)
     taken = front.process.config.with_name("taken.yml")
     taken.write_text(yaml.safe_dump(front.settings | {"listen": [{"host": "127.0.0.1", "port": front.port}]}))
     done = command("run", "--config", taken)

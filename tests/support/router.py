@@ -52,7 +52,7 @@ def rest_cluster(cluster: PatroniCluster) -> Settings:
 
 
 class Router:
-    """A router on a free port; where settings say nothing, SCRAM with the user postgres."""
+    """A router on a free port; where settings say nothing, SCRAM with the user postgres, who may use the console."""
 
     def __init__(self, settings: Settings, *, users: Mapping[str, str] | None, number: int, workdir: Workdir) -> None:
         directory = workdir.path
@@ -62,6 +62,7 @@ class Router:
         base: Settings = {
             "listen": [{"host": "127.0.0.1", "port": 0}],
             "auth": {"type": "scram-sha-256", "users_file": str(users_file)},
+            "admin": {"admin_users": [USER]},
         }
         auth = base["auth"] | settings.get("auth", {})
         self.settings = base | settings | {"auth": auth}

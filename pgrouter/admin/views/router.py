@@ -93,7 +93,7 @@ def state(scene: Scene) -> Iterator[Row]:
     yield "active", "yes"
     yield "paused", "no"
     yield "suspended", "no"
-    yield "draining", "yes" if scene.app.hub.draining else "no"
+    yield "draining", "yes" if scene.app.pools.draining else "no"
     yield "leader", view.leader or ""
     yield "primary", view.primary or view.no_primary
     yield "dcs_reachable", "yes" if view.dcs_reachable else "no"

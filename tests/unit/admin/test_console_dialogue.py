@@ -128,12 +128,12 @@ def talk(*messages: tuple[int, bytes], dialogue: Dialogue | None = None) -> list
         (" ; -- x", ["empty", "I"]),
         ("SHOW ROUTES;", ["columns", "row", "row", "SHOW", "I"]),
         ("select 1; show routes", ["columns", "row", "SELECT 1", "columns", "row", "row", "SHOW", "I"]),
-        ("set a = 1", ["SET", "I"]),
+        ("set extra_float_digits = 1", ["SET", "I"]),
         ("begin", ["BEGIN", "T"]),
         ("begin; commit", ["BEGIN", "COMMIT", "I"]),
         ("bogus", ["!42601", "I"]),
-        ("set a = 1; bogus", ["!42601", "I"]),
-        ("set a = 1; reload; select 1", ["SET", "!42501", "I"]),
+        ("set extra_float_digits = 1; bogus", ["!42601", "I"]),
+        ("set extra_float_digits = 1; reload; select 1", ["SET", "!42501", "I"]),
         ("pause", ["!0A000", "I"]),
     ],
 )
@@ -202,7 +202,7 @@ def test_parameters_are_taken_and_ignored() -> None:
 
 def test_declared_parameter_types_are_described() -> None:
     dialogue = Dialogue(run)
-    dialogue.on_message(*parse("a", "set x = 1", 23))
+    dialogue.on_message(*parse("a", "set search_path = x", 23))
     first, second = frames(dialogue.on_message(*describe("S", "a")))
     assert first == (codes.PARAMETER_DESCRIPTION, struct.pack("!HI", 1, 23))
     assert second[0] == codes.NO_DATA
@@ -227,7 +227,7 @@ def test_portals_end_with_their_transaction() -> None:
 
 
 def test_an_action_runs_once_per_portal() -> None:
-    said = talk(parse("", "set a = 1"), bind("", ""), describe("P", ""), execute(""), execute(""), SYNC)
+    said = talk(parse("", "set search_path = x"), bind("", ""), describe("P", ""), execute(""), execute(""), SYNC)
     assert said == ["parsed", "bound", "no data", "SET", "!55000", "I"]
 
 

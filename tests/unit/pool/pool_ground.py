@@ -94,6 +94,7 @@ class World:
         self.marks: dict[str, Mark] = {}
         self.samples = 0
         self.view = view()
+        self.draining = False
         self.suspects: list[str] = []
         self.served: list[Client] = []
         self.dialled: list[ServerConnection] = []
