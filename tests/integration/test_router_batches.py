@@ -15,7 +15,7 @@ import pytest
 from support.front import running
 from support.rawclient import EXECUTE, FLUSH, SYNC, parse, query
 from support.router import static_cluster
-from support.stage import DATABASES, TRUST, Heard, Stage, asked, bind, heard
+from support.stage import DATABASES, TRUST, Heard, Stage, asked, bind, describe, heard
 
 from pgrouter.demo.processes import until
 from pgrouter.demo.streaming import StreamingCluster
@@ -115,6 +115,29 @@ def test_a_batch_is_answered_however_long_it_is(stage: Stage, before: str, what:
                 client.ask(before)
                 pieces = [batch[begin:end] for begin, end in pairwise(edges)]
                 said += [sent(client, pieces), heard(client.ask("select 2")), heard(client.ask("rollback"))]
+        return said
+
+    stage.both(play)
+
+
+@pytest.mark.parametrize("before", ["select 1", "begin read only", "begin read only; select 1", "begin"])
+@pytest.mark.parametrize("size", [10, 70 * 1024, MB, 2 * MB])
+def test_a_long_batch_waits_for_what_its_server_knows_of_a_statement(stage: Stage, before: str, size: int) -> None:
+    """It was described by another server: this one is asked first, with the batch behind that."""
+
+    def play(database: str) -> list[Heard]:
+        said = []
+        for cut in ((), (100,), (9000, 30_000), (size // 2, size)):
+            client = stage.client(database)
+            client.ask("set pgrouter.route = 'primary'")
+            asked(client, parse("select length($1)", "p") + describe("p") + SYNC)
+            client.ask("set pgrouter.route = 'auto'")
+            client.ask(before)
+            batch = (bind("p", "", b"x" * size) + EXECUTE) * 3 + bind("p", "", b"x") + EXECUTE + SYNC
+            edges = [0, *cut, len(batch)]
+            said.append(sent(client, [batch[begin:end] for begin, end in pairwise(edges)]))
+            said += [heard(client.ask("select 2")), heard(client.ask("rollback"))]
+            client.close()
         return said
 
     stage.both(play)
