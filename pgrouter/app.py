@@ -33,7 +33,7 @@ from pgrouter.proxy.listener import Listener
 from pgrouter.proxy.reader import Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from pgrouter.config.settings import Listen, Reads, Settings
     from pgrouter.net.loop import Loop
@@ -150,8 +150,8 @@ class App:
 
     # -- events
 
-    def _catalog(self, database: str, catalog: ByRole) -> None:
-        self.hub.adopt(database, catalog)
+    def _catalog(self, database: str, catalog: ByRole, idle_timeout: Callable[[str], str]) -> None:
+        self.hub.adopt(database, catalog, idle_timeout)
 
     def _watched(self, database: str, sign: bool) -> None:  # noqa: FBT001  (a callback)
         self.hub.databases.watched(database, self.poller.now, sign)

@@ -22,6 +22,7 @@ _SQL = files("pgrouter.cluster")
 QUESTION = _SQL.joinpath("catalog.sql").read_text()
 DIGEST = _SQL.joinpath("catalog_digest.sql").read_text()
 SIGN = _SQL.joinpath("catalog_sign.sql").read_text()
+DEFAULTS = ("search_path", "idle_session_timeout")
 LIMIT_S = 35.0  # a server that hangs does not end its statements itself, as others do after login.SETTINGS
 
 
@@ -68,7 +69,7 @@ class Reader:
                 digest = await _answer(connection, DIGEST)
                 if digest == known:
                     return Reading(digest, None, sign)
-                await _tell_search_path(connection, conninfo)
+                await _tell_defaults(connection, conninfo)
                 return Reading(digest, await _answer(connection, QUESTION), sign)
         except (psycopg.Error, ProbeError, OSError) as error:  # TimeoutError is an OSError
             self.close()
@@ -101,16 +102,17 @@ class Reader:
             connection.pgconn.finish()
 
 
-async def _tell_search_path(connection: psycopg.AsyncConnection, conninfo: str) -> None:
-    """Tell the session that asks what search_path others begin with: a second one is asked, which looks up no name."""
+async def _tell_defaults(connection: psycopg.AsyncConnection, conninfo: str) -> None:
+    """Tell the session that asks what others begin with: a second one is asked, which looks up no name."""
     conninfo = psycopg.conninfo.make_conninfo(conninfo, options=login.OPTIONS_OF_USERS)
     other = await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
     try:
-        path = await _answer(other, "SHOW search_path")
+        defaults = {name: await _answer(other, f"SHOW {name}") for name in DEFAULTS}
     finally:
         other.pgconn.finish()
-    literal = Escaping(connection.pgconn).escape_literal(path.encode()).decode()
-    await _answer(connection, f"SELECT pg_catalog.set_config('pgrouter.default_search_path', {literal}, false)")
+    for name, value in defaults.items():
+        literal = Escaping(connection.pgconn).escape_literal(value.encode()).decode()
+        await _answer(connection, f"SELECT pg_catalog.set_config('pgrouter.default_{name}', {literal}, false)")
 
 
 async def _answer(connection: psycopg.AsyncConnection, question: str) -> str:

@@ -3,7 +3,7 @@
 -- with smaller numbers are PostgreSQL's own. Columns that only some versions have are read through to_jsonb.
 -- Every name and operator is qualified (IN, LIKE, BETWEEN and USING cannot be, so they are not used): whatever users
 -- create, none of it runs as the router's role.
--- pgrouter.default_search_path is what sessions begin with; this one has another (see cluster.login).
+-- pgrouter.default_... is what sessions begin with; this one begins with something else (see cluster.login).
 SELECT pg_catalog.json_build_object(
 'schemas', (SELECT pg_catalog.json_agg(nspname) FROM pg_catalog.pg_namespace WHERE nspname OPERATOR(pg_catalog.!~) '^pg_(temp|toast)'),
 
@@ -17,6 +17,15 @@ SELECT pg_catalog.json_build_object(
     WHERE (s.setdatabase OPERATOR(pg_catalog.=) 0 OR s.setdatabase OPERATOR(pg_catalog.=)
         (SELECT oid FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()))
       AND c OPERATOR(pg_catalog.~~) 'search_path=%'),
+
+'idle_timeout', coalesce(pg_catalog.current_setting('pgrouter.default_idle_session_timeout', true), '0'),
+
+'idle_timeouts', (
+    SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(coalesce(r.rolname, ''), s.setdatabase OPERATOR(pg_catalog.<>) 0, pg_catalog.substr(c, 22))), '[]')
+    FROM pg_catalog.pg_db_role_setting s LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) s.setrole, pg_catalog.unnest(s.setconfig) c
+    WHERE (s.setdatabase OPERATOR(pg_catalog.=) 0 OR s.setdatabase OPERATOR(pg_catalog.=)
+        (SELECT oid FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()))
+      AND c OPERATOR(pg_catalog.~~) 'idle_session_timeout=%'),
 
 'builtin_functions', (SELECT pg_catalog.json_object_agg(p.oid::pg_catalog.text, p.proname) FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.<) 16384),
 

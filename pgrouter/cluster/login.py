@@ -38,7 +38,8 @@ def options(settings: dict[str, str]) -> str:
 
 
 OPTIONS = options(PATH | SETTINGS)
-OPTIONS_OF_USERS = options(SETTINGS)  # with the search_path that sessions begin with: such a one may only SHOW it
+# With the search_path and idle_session_timeout that sessions begin with: such a one may only SHOW them, at once
+OPTIONS_OF_USERS = options({name: value for name, value in SETTINGS.items() if name != "idle_session_timeout"})
 
 
 async def settle(connection: psycopg.AsyncConnection) -> None:

@@ -208,6 +208,9 @@ class Batch:
                 if statement is UNREAD:
                     return LATER
                 self.route(statement)
+                if code == PARSE and buf[pos + 5] != 0 and self.statements.is_named(buf, pos, stop):
+                    self.effects |= CODE | DEALLOCATE  # what Binds behind it mean cannot be told before it is sent
+                    return self.route(_CALLED)
                 if not self.quiet:
                     refusal = self.examine_effects(code, statement)
         elif code == FUNCTION_CALL:
@@ -234,7 +237,7 @@ class Batch:
         """Give the number of the refusal of one whole Query, Parse or Bind; 0: it may be sent."""
         if not self.forbidden:
             return 0
-        statement = self.statements.class_of(code, buf, pos, stop)
+        statement = self.statements.class_requested(code, buf, pos, stop)
         return 0 if statement is None or statement is FOLLOWS else refusal_of(statement, self.forbidden)
 
     def route(self, statement) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from pgrouter.routing.cache import StatementCache
-from pgrouter.routing.catalog import always, pending
+from pgrouter.routing.catalog import always, no_timeout, pending
 from pgrouter.routing.classify import classify
 from pgrouter.routing.statement import Effect, Reason
 from pgrouter.session.prepared import SharedStatements
@@ -51,6 +51,7 @@ class Database:
         self._caches: dict[int, tuple[Catalog, StatementCache]] = {}  # by the identity of the catalog, kept alive here
         self._retired: Counter[str] = Counter()
         self.custom: set[str] = set(catalog(None).settings)  # names of custom settings in its code and its clients'
+        self.idle_timeout: Callable[[str], str] = no_timeout  # of a role's sessions that have set none
         self.settled = False  # the catalog has been read once, or cannot be read
         self.lasting = False  # code was made that may leave what no query tells, and it was not read since
 

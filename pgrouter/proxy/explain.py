@@ -45,8 +45,9 @@ def _instead(client: ClientConnection, text: bytes) -> str | None:
         return POSITION
     timer = asks_timer(text)
     if timer:
-        value = dict(client.profile.values).get(timer)
-        return None if value is None else f'SELECT {literal(in_words(milliseconds(value)))} AS "{timer}"'
+        database = client.hub.databases.get(client.group.database)
+        value = dict(client.profile.values).get(timer) or database.idle_timeout(client.group.user)
+        return f'SELECT {literal(in_words(milliseconds(value)))} AS "{timer}"'
     inner = asked_for(text)
     return None if inner is None else _answer(client, inner)
 

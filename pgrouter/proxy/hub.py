@@ -84,7 +84,7 @@ class Sense:
         self.keeps_server = limits.mode == "session"
         self.forbidden = forbidden_by(limits)
         self.prepared_statements = limits.prepared_statements
-        self.idle_ms = milliseconds(settings.get("idle_session_timeout", "0"))
+        self.idle_ms = milliseconds(settings.get("idle_session_timeout") or database.idle_timeout(group.user))
         self.welcome = None  # what such a client is told at the end of its login, but for its cancel key
 
 
@@ -187,9 +187,11 @@ class Hub:
             self.idle_limits.pop(client.client_id, None)
         return client.batch.follow(sense.facts)
 
-    def adopt(self, name: str, catalog: ByRole) -> None:
-        """Judge the statements of a database by this catalog from now on."""
-        self.databases.get(name).adopt(catalog)
+    def adopt(self, name: str, catalog: ByRole, idle_timeout: Callable[[str], str]) -> None:
+        """Judge the statements of a database by this catalog from now on; new sessions have its roles' timeouts."""
+        database = self.databases.get(name)
+        database.adopt(catalog)
+        database.idle_timeout = idle_timeout
         self.senses = {}
         self.databases.tick(self.pools.poller.now)
         for client in self._clients_of(name):

@@ -134,7 +134,7 @@ class Requester(Peer):
 
         Gives whether it is no SET: what names stand for behind it is known when it has been answered.
         """
-        statement = self.statements.class_of(code, buf, pos, stop) if code != EXECUTE else None
+        statement = self.statements.class_requested(code, buf, pos, stop) if code != EXECUTE else None
         portal = b"" if code == QUERY else copied(buf, pos + 5, max(pos + 5, end_of_string(buf, pos + 5, stop)))
         if code == EXECUTE:
             statement = self.portals.get(portal)
@@ -183,7 +183,7 @@ class Requester(Peer):
         if refusal:
             self.refuse(code, refusal, code == PARSE and buf[pos + 5] == 0, out)
             return True
-        statement = self.statements.class_of(code, buf, pos, stop)
+        statement = self.statements.class_requested(code, buf, pos, stop)
         if statement is None or statement is FOLLOWS:
             return False
         effects: cython.int = statement.effects

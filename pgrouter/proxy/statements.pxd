@@ -25,6 +25,8 @@ cdef class ClientStatements(HeldStatements):
     cdef int begin_batch(self) except -1
     cdef bint prepares(self) noexcept
     cdef object class_of(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop)
+    cdef object class_requested(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop)
+    cdef bint is_named(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
     cdef object class_parsed(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t finish, Py_ssize_t stop)
     cdef int parse(self, ServerConnection server, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out, bint ours=*) except -1
     cdef int parse_in_error(self, ServerConnection server, bytes name, bytes message, bint known, Gather out) except -1

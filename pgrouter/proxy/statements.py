@@ -149,6 +149,33 @@ class ClientStatements(HeldStatements):
         shared: SharedStatement = self.named.find(buf, start, finish)
         return self.class_of_shared(shared) if shared is not None else self.parsed.get(copied(buf, start, finish))
 
+    def class_requested(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t):
+        """Give the same of a message that is being sent: its batch has been looked at to the end before that."""
+        start: cython.Py_ssize_t = pos + 5
+        finish: cython.Py_ssize_t
+        if code == BIND:
+            start = end_of_string(buf, start, stop) + 1
+        elif code == DESCRIBE and buf[start] == STATEMENT:
+            start += 1
+        else:
+            return self.class_of(code, buf, pos, stop)
+        finish = end_of_string(buf, start, stop) if start > 0 else -1
+        if finish != start:
+            return self.class_of(code, buf, pos, stop)
+        if self.unnamed_parse is None:
+            return None if self.unnamed_class is UNSEEN else FOLLOWS
+        statement = self.classified(self.unnamed_parse)
+        if statement is UNREAD:
+            start = self.unnamed_parse.find(0, 5) + 1
+            finish = self.unnamed_parse.find(0, start)
+            statement = self.cache.lookup_now(self.unnamed_parse, start, finish, self.unusual_strings)
+        return statement if statement is not None else FOLLOWS
+
+    def is_named(self, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> cython.bint:
+        """Whether the name of a Parse has a statement already: there will be an error, or a Close is in front of it."""
+        finish: cython.Py_ssize_t = end_of_string(buf, pos + 5, stop)
+        return finish > pos + 5 and self.named.find(buf, pos + 5, finish) is not None
+
     def class_parsed(self, buf, start: cython.Py_ssize_t, finish: cython.Py_ssize_t, stop: cython.Py_ssize_t):
         """Give the class of a Parse whose name is buf[start:finish]; Binds behind it in its batch ask for it."""
         end: cython.Py_ssize_t = end_of_string(buf, finish + 1, stop)

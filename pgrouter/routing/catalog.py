@@ -119,6 +119,11 @@ def pending(catalog: Catalog) -> Catalog:
     return replace(catalog, complete=True)
 
 
+def no_timeout(_role: str) -> str:
+    """Give the idle_session_timeout of whom nothing is known."""
+    return "0"
+
+
 def always(catalog: Catalog) -> ByRole:
     """Give what gives this catalog to every role."""
     return lambda _role: catalog

@@ -27,7 +27,7 @@ from pgrouter.routing.catalog import SAFE, Catalog
 from pgrouter.routing.catalog_bodies import Bodies, said_of
 from pgrouter.routing.catalog_facts import FIRST_NORMAL
 from pgrouter.routing.catalog_graph import Graph, Key
-from pgrouter.routing.catalog_names import Names, Paths
+from pgrouter.routing.catalog_names import Names, Paths, begins_with
 from pgrouter.routing.extensions import ANYTHING, left_by
 from pgrouter.routing.functions import effects_of_builtin, in_code, why_builtin, why_relation
 from pgrouter.routing.knowledge import EXTENSION_SAFE_VOLATILE, EXTENSION_SQL_IN_STRING, RUNS_SQL
@@ -63,12 +63,18 @@ class Judged:
         self._at_home, self._anywhere = names[0], names[-1]
         self._at_home.catalog(self._home)  # now, in whatever thread this is, and not when somebody comes
         self._anywhere.catalog(None)
+        self._idle_timeouts = facts.idle_timeouts, facts.idle_timeout
         self.size = f"{len(facts.functions)} functions, {len(facts.relations)} relations"
 
     def catalog(self, role: str | None) -> Catalog:
         """Give the names as a role sees them that has not changed its search_path; None: whatever it is."""
         path = None if role is None else self._paths.of(role)
         return (self._at_home if path == self._home else self._anywhere).catalog(path)
+
+    def idle_timeout(self, role: str) -> str:
+        """Give the idle_session_timeout that a role's sessions begin with."""
+        defaults, otherwise = self._idle_timeouts
+        return begins_with(defaults, role, otherwise)
 
 
 class Verdicts:

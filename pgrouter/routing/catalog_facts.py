@@ -82,8 +82,8 @@ class Cast(Struct, array_like=True, frozen=True, gc=False):
     context: str  # e explicit, a assignment, i implicit
 
 
-class Path(Struct, array_like=True, frozen=True, gc=False):
-    """A search_path that somebody has set: for a role, in this database, or both."""
+class Default(Struct, array_like=True, frozen=True, gc=False):
+    """What sessions begin with by ALTER ROLE or ALTER DATABASE SET: a role's, in this database, or both."""
 
     role: str  # "": everybody
     here: bool  # for this database
@@ -95,7 +95,9 @@ class Facts(Struct, frozen=True):
 
     schemas: tuple[str, ...]
     search_path: str  # of who has no other
-    paths: list[Path]
+    paths: list[Default]
+    idle_timeout: str  # idle_session_timeout, in the same way
+    idle_timeouts: list[Default]
     builtin_functions: dict[str, str]  # number -> name
     builtin_relations: list[tuple[int, str, str]]  # number, schema, name
     builtin_types: dict[str, int]  # name -> number

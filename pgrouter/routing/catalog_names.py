@@ -18,7 +18,7 @@ from pgrouter.routing.catalog_graph import Key
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pgrouter.routing.catalog_facts import Facts, Function, Operator, Path
+    from pgrouter.routing.catalog_facts import Default, Facts, Function, Operator
 
 Schemas = tuple[str, ...] | None
 """A search_path; None: any."""
@@ -230,19 +230,22 @@ class Paths:
     """The search_path of each role."""
 
     def __init__(self, facts: Facts) -> None:
-        self._set: Sequence[Path] = facts.paths
+        self._set: Sequence[Default] = facts.paths
         self._default = facts.search_path
         self._schemas = frozenset(facts.schemas)
         self.of = lru_cache(1000)(self._of)  # asked at every login
 
     def _of(self, role: str) -> tuple[str, ...]:
-        """Give the schemas that a role's unqualified names mean, from what was set for it, for the database, for all.
-
-        Source: the precedence of ALTER ROLE IN DATABASE, ALTER ROLE and ALTER DATABASE in process_settings(),
-        postinit.c.
-        """
-        ranked = [(path.role == role, path.here, path.value) for path in self._set if path.role in ("", role)]
-        value = max(ranked)[2] if ranked else self._default
-        written = _NAME.findall(value)
+        """Give the schemas that a role's unqualified names mean."""
+        written = _NAME.findall(begins_with(self._set, role, self._default))
         names = [name[1:-1].replace('""', '"') if name.startswith('"') else name.lower() for name in written]
         return tuple(name for name in (role if name == "$user" else name for name in names) if name in self._schemas)
+
+
+def begins_with(defaults: Iterable[Default], role: str, value: str) -> str:
+    """Give what a role's sessions begin with, from what was set for it, for the database, for all; else `value`.
+
+    Source: the precedence of ALTER ROLE IN DATABASE, ALTER ROLE and ALTER DATABASE in process_settings(), postinit.c.
+    """
+    ranked = [(each.role == role, each.here, each.value) for each in defaults if each.role in ("", role)]
+    return max(ranked)[2] if ranked else value

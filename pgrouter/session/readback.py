@@ -65,9 +65,9 @@ class Readback(list):
         self.shown = [name for name in (*limits, *timers) if everything or name in names]
         commands = [CALM, *(f"SHOW {name}" for name in self.shown)]
         commands += [f"SET LOCAL {name} TO 0" for name in limits]
-        commands += [f"RESET {name}" for name in timers if name in self.shown]
         if names or everything:
             commands.append(_settings_sql(names, everything=everything))
+        commands += [f"RESET {name}" for name in timers if name in self.shown]
         if state:
             commands.append(remains.question(state))
         self.message = messages.query("; ".join(commands))
@@ -103,7 +103,10 @@ def _reading(
     is_default, in_session = row[2] == "t", row[3] == "t"
     if name in shown:  # the query itself saw what the router had put in its place
         value = shown[name]
-        return harvest.Reading(name, value, milliseconds(value or "0") == int(reset or 0), in_session)
+        is_default = milliseconds(value or "0") == int(reset or 0)
+        if name in SESSION_TIMERS:  # not the server's default is its session's, but its role's
+            is_default = is_default and not in_session
+        return harvest.Reading(name, value, is_default, in_session)
     is_default = is_default or bool(value and value == _text(row[5]))
     return harvest.Reading(name, value, is_default or (value is not None and defaults.get(name) == value), in_session)
 

@@ -518,10 +518,11 @@ def read_facts_of_extension(extension: str):
     sections = (
         "paths", "builtin_relations", "rival_functions", "rival_operators", "implicit_casts", "relations", "types",
         "operators", "casts", "inserted", "written", "rules", "triggers", "foreign_keys", "event_triggers",
+        "idle_timeouts",
     )  # fmt: skip
     document = {section: [] for section in sections} | {
-        "schemas": ["public"], "search_path": "public", "builtin_functions": {}, "builtin_types": {},
-        "functions": functions,
+        "schemas": ["public"], "search_path": "public", "idle_timeout": "0", "builtin_functions": {},
+        "builtin_types": {}, "functions": functions,
     }  # fmt: skip
     return read_facts(json.dumps(document))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -10,9 +11,10 @@ from support.front import running
 from support.router import static_cluster
 
 from pgrouter.demo.processes import until
+from pgrouter.demo.template import PASSWORD, USER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from support.router import Router
 
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def front(streaming: StreamingCluster) -> Iterator[Router]:
-    with running({"cluster": static_cluster([streaming.primary]), "pool": {"size": 1}}) as router:
+    settings = {"cluster": static_cluster([streaming.primary]), "pool": {"size": 1}}
+    with running(settings, users={USER: PASSWORD, "timed": "timed"}) as router:
         yield router
 
 
@@ -33,6 +36,57 @@ def test_an_idle_session_ends_alone(front: Router) -> None:
         with pytest.raises(psycopg.OperationalError, match="idle-session timeout"):
             idle.execute("select 1")
         assert other.execute("select pg_backend_pid()").fetchone() == pid
+
+
+@pytest.fixture
+def defaults(front: Router, streaming: StreamingCluster) -> Iterator[Callable[[str], None]]:
+    """Give what changes how sessions of the role timed in the database limits begin, and waits until they do."""
+    sql = streaming.primary.sql
+    for text in ("drop database if exists limits", "drop role if exists timed", "create database limits",
+                 "create role timed login password 'timed'"):  # fmt: skip
+        sql(text)
+
+    def change(text: str) -> None:
+        read = front.log_text().count("catalog of limits:")
+        for one in text.split(";"):
+            sql(one)
+        until(lambda: front.log_text().count("catalog of limits:") > read, 10, "the catalog is read")
+
+    with front.connect("limits"):
+        yield change
+    for text in ("drop database limits with (force)", "drop role timed", "alter system reset all"):
+        sql(text)
+    sql("select pg_reload_conf()")
+
+
+def test_sessions_begin_with_the_timeout_of_their_role(front: Router, defaults: Callable[[str], None]) -> None:
+    """As ALTER ROLE IN DATABASE, ALTER ROLE, ALTER DATABASE and postgresql.conf say, in this order."""
+
+    def shown(user: str = "timed") -> str:
+        with front.connect("limits", user=user, password={USER: PASSWORD}.get(user, user)) as session:
+            session.execute("set idle_session_timeout = '1h'")
+            assert session.execute("show idle_session_timeout").fetchone() == ("1h",)
+            session.execute("reset idle_session_timeout")
+            return session.execute("show idle_session_timeout").fetchone()[0]
+
+    assert shown() == "0"
+    defaults("alter system set idle_session_timeout = '20min'; select pg_reload_conf()")
+    assert shown() == "20min"
+    defaults("alter database limits set idle_session_timeout = '30min'")
+    assert shown() == "30min"
+    assert shown(USER) == "30min"
+    defaults("alter role timed set idle_session_timeout = '40min'")
+    assert shown() == "40min"
+    assert shown(USER) == "30min"
+    defaults("alter role timed in database limits set idle_session_timeout = '200ms'")
+    with front.connect("limits", user="timed", password="timed") as idle:
+        until(lambda: not [row for row in front.admin("SHOW CLIENTS") if row["user"] == "timed"], 10, "the end")
+        with pytest.raises(psycopg.OperationalError, match="idle-session timeout"):
+            idle.execute("select 1")
+    with front.connect("limits", user="timed", password="timed") as keeps:
+        keeps.execute("set idle_session_timeout = 0")
+        time.sleep(0.5)
+        assert keeps.execute("select 1").fetchone() == (1,)
 
 
 def test_a_tiny_statement_timeout_is_kept_and_stops_only_its_own(front: Router) -> None:
