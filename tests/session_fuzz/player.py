@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 EXECUTE = message(b"E", b"\0" + bytes(4))
 FIRST_USER_OID = 16384  # FirstNormalObjectId: of what is not PostgreSQL's own, and so not the same in two databases
 OTHER_WORDS = {"55000", "25006"}  # currval() and lastval() are the router's to refuse, writes a standby's
-OWN = re.compile(r"(?<=temp_)\d+|(?<=PID )\d+|\b(direct|routed\d)\b")
+OWN = re.compile(r"(?<=temp_)\d+|(?<=PID )\d+|\b(direct|routed\d)\b|(?<=slot_)(direct|routed\d)\b")
 TIMEOUT_S = 8.0
 # What the router says when all of its server connections are taken: PostgreSQL would not have waited.
 WAITED = "no server connection became free in time"
