@@ -39,7 +39,7 @@ def tell(client: ClientConnection, server: ServerConnection, error: RouterError)
     lost = server.status != IDLE or (client.batch.begins and ahead)
     fate = _fate(client.batch, server.status, lost=lost)
     if client.pin is not None or client.mid_frame:
-        _close(client, error, fate if server.owed.count or lost else "")
+        _close(client, server, error, fate if server.owed.count or lost else "")
         return
     failed = lost and not client.batch.over  # else the session is idle, as after a COMMIT that fails in PostgreSQL
     told = _told(error, fate)
@@ -64,12 +64,15 @@ def tell(client: ClientConnection, server: ServerConnection, error: RouterError)
     client.hub.log(client, logging.WARNING, f"lost {server!r}: {error.message}")
 
 
-def _close(client: ClientConnection, error: RouterError, fate: str) -> None:
+def _close(client: ClientConnection, server: ServerConnection, error: RouterError, fate: str) -> None:
     lost = "a message was cut in the middle" if client.mid_frame else f"its session state ({client.pin})"
     client.hub.log(client, logging.WARNING, f"closed with its server: {lost}: {error.message}")
     client.pin = None
     detail = f"{fate} The session cannot go on without it: {lost}.".strip()
-    client.violation(_told(error, detail, severity="FATAL"))
+    told = _told(error, detail, severity="FATAL")
+    if server.last_error is not None:  # why it has ended the session, which ends for its client as well
+        told.message = error.message
+    client.violation(told)
 
 
 def _fate(batch: Batch, status: int, *, lost: bool) -> str:
