@@ -67,6 +67,7 @@ cdef class Batch:
     cdef int moved(self) except -1
     cdef int answered(self) except -1
     cdef int examine(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -2
+    cdef int ambiguous(self) except -1
     cdef int examine_effects(self, int code, object statement) except -1
     cdef int refusal(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
     cdef int route(self, object statement) except -1

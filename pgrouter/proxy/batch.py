@@ -209,8 +209,7 @@ class Batch:
                     return LATER
                 self.route(statement)
                 if code == PARSE and buf[pos + 5] != 0 and self.statements.is_named(buf, pos, stop):
-                    self.effects |= CODE | DEALLOCATE  # what Binds behind it mean cannot be told before it is sent
-                    return self.route(_CALLED)
+                    return self.ambiguous()
                 if not self.quiet:
                     refusal = self.examine_effects(code, statement)
         elif code == FUNCTION_CALL:
@@ -219,6 +218,13 @@ class Batch:
         elif frontend_kind(code) == COPY:
             return self.route(_CALLED)
         return refusal
+
+    def ambiguous(self) -> int:
+        """Account for a Parse of a name that has a statement: what Binds behind it mean shows when they are sent."""
+        self.effects |= CODE | DEALLOCATE
+        self.unusual = True
+        self.defers = True
+        return self.route(_CALLED)
 
     def examine_effects(self, code: cython.int, statement) -> int:
         """Account for a statement that leaves something behind."""

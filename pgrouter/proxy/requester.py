@@ -155,6 +155,8 @@ class Requester(Peer):
             return False
         self.deallocating = statement
         self.discards = True  # what the server says of it is to be looked at
+        if statement.tag == "DISCARD ALL" and self.batch.touched is not None:
+            self.batch.touched.discard()
         return True
 
     def forget_portals(self, server: ServerConnection) -> int:

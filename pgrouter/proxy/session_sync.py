@@ -142,8 +142,9 @@ class SessionSync:
         batch.effects = 0
         names = set()
         if server.discarded:  # not merely asked for: it is refused inside a transaction
-            names = client.profile.custom  # which are there still, empty
+            names, touched = client.profile.custom, batch.touched  # which are there still, empty; and what was set since
             self._discarded(client, server)
+            batch.touched = touched
         if effects & Effect.DEALLOCATE:
             forget_shared(server)
             server.dirty = True

@@ -39,12 +39,16 @@ class Touched:
         """Follow the SETs and RESETs of one statement, in order."""
         for setting in settings:
             if setting.name == ALL:
-                self.all_reset = True
-                self.names = dict.fromkeys(self.names, True)
+                self.discard()
             elif setting.is_local and setting.value is not None and "." in setting.name:
                 self.local.add(setting.name.lower())
             else:
                 self.names[setting.name.lower()] = setting.value is None
+
+    def discard(self) -> None:
+        """DISCARD ALL: the last word on all of them so far is RESET."""
+        self.all_reset = True
+        self.names = dict.fromkeys(self.names, True)
 
     def has_resets(self) -> bool:
         """Whether any setting was RESET."""

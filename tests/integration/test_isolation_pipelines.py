@@ -60,6 +60,8 @@ TEXTS = [
     ("create temp table t (a int)", READ), ("select pg_advisory_lock(7)", READ), ("listen c", READ),
     ("declare c cursor with hold for select 1", READ), ("prepare q as select 1", READ),
     ("create sequence if not exists n; select nextval('n')", READ), (READ, "set role postgres", READ),
+    ("deallocate all", READ), (READ, "deallocate all", "select 7", READ), ("discard all", SET),
+    ("discard all", OTHER, READ), (OTHER, SET, "reset all", SET),
 ]  # fmt: skip
 
 
