@@ -142,7 +142,8 @@ class SessionSync:
         batch.effects = 0
         names = set()
         if server.discarded:  # not merely asked for: it is refused inside a transaction
-            names, touched = client.profile.custom, batch.touched  # which are there still, empty; and what was set since
+            names = client.profile.custom - client.startup_profile.custom  # which are there still, empty
+            touched = batch.touched  # what was set behind it
             self._discarded(client, server)
             batch.touched = touched
         if effects & Effect.DEALLOCATE:

@@ -93,7 +93,10 @@ def follow(
             values.pop(name, None)
             if not default:
                 values[name] = value
-        if default and name in startup:
+        emptied = value == "" and "." in name  # which is what RESET leaves of a custom setting
+        if emptied and name in startup and touched is not None and touched.resets(name):
+            client[name] = startup[name]
+        elif default and name in startup:
             told = touched is not None and (touched.all_reset or name in touched.names)
             if touched.resets(name) if told else not in_session:
                 client[name] = startup[name]

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.front import running
-from support.rawclient import EXECUTE, FLUSH, SYNC, RawClient, bind, message, parse, values
+from support.rawclient import EXECUTE, FLUSH, SYNC, RawClient, bind, message, parse, query, values
 from support.router import static_cluster
 from support.stage import DATABASES, TRUST, Stage, asked, close, describe, execute
 
 from pgrouter.demo.streaming import StreamingCluster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from support.router import Router
 
@@ -112,7 +112,9 @@ def looked_around(stage: Stage, database: str, client: RawClient, *, keeps: bool
 @pytest.mark.parametrize("texts", TEXTS, ids=" | ".join)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("rest", ["", "flushed"])
-def test_what_a_batch_leaves_is_its_sessions(stage: Stage, texts: tuple[str, ...], form: object, rest: str) -> None:
+def test_what_a_batch_leaves_is_its_sessions(
+    stage: Stage, texts: tuple[str, ...], form: Callable[..., bytes], rest: str
+) -> None:
     texts = tuple(one for text in texts for one in text.split("; "))
 
     def play(database: str) -> list[object]:
@@ -134,5 +136,42 @@ def test_a_statement_of_before_is_bound_in_front_of_another(stage: Stage, name: 
         again = close(name) + parse(behind, name) if name else parse(behind)
         said: list[object] = [asked(client, bind(name) + EXECUTE + again + bind(name) + EXECUTE + SYNC)]
         return said + looked_around(stage, database, client, keeps=False)
+
+    stage.both(play)
+
+
+def by_query(text: str) -> bytes:
+    return query(text)
+
+
+def parsed_before(text: str) -> bytes:
+    return parse(text, "p") + SYNC + bind("p") + EXECUTE
+
+
+@pytest.mark.parametrize("setting", ["app.other=B", "work_mem=7MB", "timezone=UTC"])
+@pytest.mark.parametrize("reset", ["reset all", "reset {}", "discard all", "set {} = '3MB'; reset {}"])
+@pytest.mark.parametrize("form", [by_query, unnamed, named, in_portals, parsed_before])
+def test_reset_goes_back_to_the_startup_packet(
+    stage: Stage, form: Callable[..., bytes], reset: str, setting: str
+) -> None:
+    name = setting.partition("=")[0]
+    look = f"select current_setting('{name}', true)"
+
+    def play(database: str) -> list[object]:
+        found: list[object] = []
+        client = stage.client(database, options=f"-c {setting}")
+        for text in reset.replace("{}", name).split("; "):
+            if "timezone" in text and text.startswith("set"):
+                continue
+            client.send(form(text) + (b"" if form is by_query else SYNC))
+            client.until_ready()
+            if form is parsed_before:
+                client.until_ready()
+                client.ask("deallocate all")
+            found += [values(client.ask(look)), values(client.ask("/* pgrouter: primary */ " + look))]
+        client.close()
+        with RawClient(stage.ports[database]) as newcomer:
+            newcomer.login(database=database)
+            return [*found, values(newcomer.ask("/* pgrouter: primary */ " + LOOK))]
 
     stage.both(play)
