@@ -45,6 +45,7 @@ ROW_DESCRIPTION = ord("T")
 # Transaction status in ReadyForQuery
 IDLE = ord("I")
 IN_TRANSACTION = ord("T")
+IN_TRANSACTION = ord("T")
 FAILED_TRANSACTION = ord("E")
 
 # What a connection may begin with, in place of a protocol version

@@ -10,7 +10,7 @@ cdef int BIND, CLOSE, COPY_DATA, FLUSH, FUNCTION_CALL, PARSE, QUERY, SYNC, TERMI
 cdef int COPY, LATER, UNKNOWN
 cdef int FORWARD
 cdef int R_QUERY, R_FUNCTION
-cdef int IDLE
+cdef int IDLE, IN_TRANSACTION
 cdef Py_ssize_t MAX_AGAIN, MAX_NAMED
 
 cdef class Link(Requester):

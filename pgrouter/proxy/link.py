@@ -15,7 +15,19 @@ from pgrouter.errors import ProtocolViolation, RouterError
 from pgrouter.net.gather import Gather
 from pgrouter.net.poller import Poller
 from pgrouter.protocol import messages
-from pgrouter.protocol.codes import BIND, CLOSE, COPY_DATA, FLUSH, FUNCTION_CALL, IDLE, PARSE, QUERY, SYNC, TERMINATE
+from pgrouter.protocol.codes import (
+    BIND,
+    CLOSE,
+    COPY_DATA,
+    FLUSH,
+    FUNCTION_CALL,
+    IDLE,
+    IN_TRANSACTION,
+    PARSE,
+    QUERY,
+    SYNC,
+    TERMINATE,
+)
 from pgrouter.protocol.framing import COPY, UNKNOWN, frontend_kind, impossible
 from pgrouter.protocol.requests import FORWARD
 from pgrouter.protocol.requests import FUNCTION as R_FUNCTION
@@ -125,6 +137,8 @@ class Link(Requester):
             self.take_over(out)
         if self.second is not None:
             self.second.begin(self, out)
+        if self.resets and not self.open_batch and (server.status == IN_TRANSACTION or self.second is not None):
+            self.hub.sync.return_to_startup(self, server, out)
         if self.body_left:
             length = min(self.body_left, end - pos)
             out.add(pos, pos + length)
@@ -241,6 +255,8 @@ class Link(Requester):
                 return True  # RESET goes back to the startup packet's values: around it settings must be settled
             if self.resets or self.discards:
                 return True
+        elif self.resets:
+            return True  # what it goes back to comes behind it
         if (self.reading or server.fenced) and (server.status == IDLE or batch.ends):
             return True
         if self.statements.may_come_back() or (code != QUERY and len(self.statements.unconfirmed) > 0):

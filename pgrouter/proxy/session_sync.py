@@ -12,18 +12,19 @@ import logging
 from typing import TYPE_CHECKING
 
 from pgrouter.errors import RouterError
-from pgrouter.protocol import codes, messages
+from pgrouter.protocol import codes, messages, requests
 from pgrouter.proxy.again import REFUSED, Again, first_batch, only_statement
 from pgrouter.proxy.presented import forget_shared
 from pgrouter.routing.statement import Effect, Target, Tx
 from pgrouter.server.states import ASKING
 from pgrouter.session import harvest, remains
 from pgrouter.session.readback import Readback
-from pgrouter.session.settings import is_certain, transition
+from pgrouter.session.settings import assignments, is_certain, transition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pgrouter.net.gather import Gather
     from pgrouter.proxy.client import ClientConnection
     from pgrouter.proxy.hub import Hub
     from pgrouter.server.connection import ServerConnection
@@ -132,6 +133,21 @@ class SessionSync:
     def is_precaution(server: ServerConnection) -> bool:
         """Whether the server was being asked for what nothing says that it is there."""
         return isinstance(server.collector, Readback) and server.collector.precaution
+
+    # -- within a transaction
+
+    @staticmethod
+    def return_to_startup(client: ClientConnection, server: ServerConnection, out: Gather) -> None:
+        """Put what a RESET goes back to on a direct connection in front of what comes next in its transaction."""
+        touched = client.batch.touched
+        if touched is None:
+            return
+        values = touched.returning(dict(client.startup_profile.values), afresh=client.second is not None)
+        sql = assignments(values)
+        if sql:
+            server.owed.push(requests.QUERY, requests.SKIP)
+            server.unnamed = None
+            out.add_bytes(messages.query(sql))
 
     # -- after a transaction
 

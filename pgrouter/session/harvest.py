@@ -28,12 +28,13 @@ class Reading(NamedTuple):
 class Touched:
     """Names that a transaction may have set, each with whether the last word on it was RESET."""
 
-    __slots__ = ("all_reset", "local", "names")
+    __slots__ = ("all_reset", "local", "names", "returned")
 
     def __init__(self) -> None:
         self.names: dict[str, bool] = {}
         self.local: set[str] = set()  # custom ones set for the transaction only: afterwards they are as before, or ""
         self.all_reset = False
+        self.returned: set[str] = set()  # to the startup packet's values, within the transaction
 
     def note(self, settings: Iterable[Setting]) -> None:
         """Follow the SETs and RESETs of one statement, in order."""
@@ -44,11 +45,21 @@ class Touched:
                 self.local.add(setting.name.lower())
             else:
                 self.names[setting.name.lower()] = setting.value is None
+                self.returned.discard(setting.name.lower())
 
     def discard(self) -> None:
         """DISCARD ALL: the last word on all of them so far is RESET."""
         self.all_reset = True
         self.names = dict.fromkeys(self.names, True)
+        self.returned.clear()
+
+    def returning(self, startup: Mapping[str, str], *, afresh: bool) -> dict[str, str]:
+        """Give what has to be set for what follows in the transaction; `afresh`: it was begun again elsewhere."""
+        if afresh:
+            self.returned.clear()
+        values = {name: value for name, value in startup.items() if self.resets(name) and name not in self.returned}
+        self.returned.update(values)
+        return values
 
     def has_resets(self) -> bool:
         """Whether any setting was RESET."""

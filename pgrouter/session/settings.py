@@ -44,6 +44,8 @@ UNHINDERED = (
 # Limits of a session that does nothing, which a pooled connection must not have: it is idle for other reasons. The
 # router keeps clients to them (`proxy.deadlines`).
 SESSION_TIMERS = ("idle_session_timeout",)
+# Lists of names (GUC_LIST_QUOTE)
+_LISTS = ("search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries")
 # Limits under which the router's own statements would run
 _LIMITS = ("statement_timeout", "lock_timeout")
 HASTY_MS = 100
@@ -180,6 +182,17 @@ def transition(old: Profile | None, new: Profile, *, acting_first: bool = False)
         return "; ".join(resets)
     lifted = [f"SET LOCAL {name} TO 0" for name in _LIMITS] if limited else []
     return "; ".join([CALM, *lifted, *resets, "SELECT " + ", ".join(changes)])
+
+
+def assignments(values: Mapping[str, str]) -> str:
+    """Give the SQL that sets these inside a transaction, where possible without a snapshot; "" for none."""
+    sent = {name: value for name, value in values.items() if name not in SESSION_TIMERS}
+    return "; ".join(
+        f"SELECT pg_catalog.set_config({literal(name)}, {literal(value)}, false)"
+        if name in _LISTS  # SET would quote it once more
+        else f"SET {_identifier(name)} TO {literal(value)}"
+        for name, value in sent.items()
+    )
 
 
 def timers(profile: Profile) -> str:

@@ -175,3 +175,33 @@ def test_reset_goes_back_to_the_startup_packet(
             return [*found, values(newcomer.ask("/* pgrouter: primary */ " + LOOK))]
 
     stage.both(play)
+
+
+@pytest.mark.parametrize("setting", ["app.other=B", "work_mem=7MB", "search_path=information_schema"])
+@pytest.mark.parametrize(
+    "reset", ["reset all", "reset {}", "set {} = '3MB'; reset {}; savepoint a; reset {}; rollback to a"]
+)
+@pytest.mark.parametrize("form", [by_query, unnamed])
+@pytest.mark.parametrize(
+    "begin", ["begin", "begin read only", "begin read only; select 1; select pg_advisory_xact_lock(1)"]
+)
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_reset_goes_back_to_it_within_the_transaction(  # noqa: PLR0917
+    stage: Stage, begin: str, form: Callable[..., bytes], reset: str, setting: str, end: str
+) -> None:
+    name = setting.partition("=")[0]
+    look = f"select current_setting('{name}', true)"
+
+    def play(database: str) -> list[object]:
+        found: list[object] = []
+        client = stage.client(database, options=f"-c {setting}")
+        batches = [*begin.split("; "), *reset.replace("{}", name).split("; "), look]
+        client.send(b"".join(form(text) + (b"" if form is by_query else SYNC) for text in batches))  # a pipeline
+        found += [values(client.until_ready()) for _ in batches]
+        found += [values(client.ask(text)) for text in (look, "select pg_advisory_xact_lock(2)", look, end, look)]
+        client.close()
+        with RawClient(stage.ports[database]) as newcomer:
+            newcomer.login(database=database)
+            return [*found, values(newcomer.ask("/* pgrouter: primary */ " + LOOK))]
+
+    stage.both(play)
