@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pgrouter.routing.statement import Setting
 
 ALL = "all"
+WHO = {"role", "session_authorization"}  # which RESET ALL leaves as they are
 
 
 class Reading(NamedTuple):
@@ -57,7 +58,8 @@ class Touched:
         """Give what has to be set for what follows in the transaction; `afresh`: it was begun again elsewhere."""
         if afresh:
             self.returned.clear()
-        values = {name: value for name, value in startup.items() if self.resets(name) and name not in self.returned}
+        names = startup.keys() - self.returned - WHO
+        values = {name: startup[name] for name in sorted(names) if self.resets(name)}
         self.returned.update(values)
         return values
 

@@ -131,3 +131,27 @@ def test_a_custom_setting_of_the_role_is_not_the_sessions(streaming: StreamingCl
                     readback.append((codes.DATA_ROW, messages.data_row(texts)[5:]))
             assert [one.is_default for one in readback.settings({})] == [expected]
     streaming.primary.sql("drop role tenant")
+
+
+STARTUP = {"app.tenant": "B", "work_mem": "7MB", "role": "r"}
+
+
+def test_what_a_reset_goes_back_to_is_set_once_in_a_transaction() -> None:
+    made = touched(SimpleNamespace(name="work_mem", value=None, is_local=False))
+    assert made.returning(STARTUP, afresh=False) == {"work_mem": "7MB"}
+    assert made.returning(STARTUP, afresh=False) == {}
+    assert made.returning(STARTUP, afresh=True) == {"work_mem": "7MB"}  # the transaction goes on elsewhere
+    made.note([SimpleNamespace(name="work_mem", value="1MB", is_local=False)])
+    assert made.returning(STARTUP, afresh=False) == {}
+    made.note([SimpleNamespace(name="all", value=None, is_local=False)])
+    assert made.returning(STARTUP, afresh=False) == {"app.tenant": "B", "work_mem": "7MB"}  # and acts as before
+
+
+def test_a_custom_setting_of_the_startup_packet_comes_back() -> None:
+    readings = [Reading("app.tenant", "", False), Reading("app.other", "", False)]
+    everything = touched(SimpleNamespace(name="all", value=None, is_local=False))
+    client, server = follow(everything, readings, (dict(STARTUP), dict(STARTUP)), STARTUP)
+    assert (client["app.tenant"], server["app.tenant"], client["app.other"]) == ("B", "", "")
+    emptied = touched(SimpleNamespace(name="app.tenant", value="", is_local=False))
+    client, _ = follow(emptied, readings, (dict(STARTUP), dict(STARTUP)), STARTUP)
+    assert client["app.tenant"] == ""
