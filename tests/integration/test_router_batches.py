@@ -56,7 +56,7 @@ BATCHES = {
 BEFORE = [
     "select 1", "begin", "begin read only", "begin read only; select 1",
     "begin isolation level repeatable read read only", "begin read only; select 1/0",
-    "begin; set local work_mem = '5MB'", "create temp table kept (i int)",
+    "create temp table kept (i int)",
 ]  # fmt: skip
 
 
