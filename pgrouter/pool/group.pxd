@@ -50,6 +50,7 @@ cdef class Group:
     cdef object _queue_of(self, MemberPool pool)
     cpdef int wait(self, Peer peer, bint reads) except -1
     cpdef int enqueue(self, Peer peer, bint reads) except -1
+    cpdef bint learns(self) except -1
     cpdef bint has_room(self, bint reads) except -1
     cdef ServerConnection exchange(self, ServerConnection server, object custom, Peer peer, bint reads)
     cdef bint no_reader(self) except -1

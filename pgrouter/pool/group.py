@@ -37,6 +37,7 @@ log = logging.getLogger("pgrouter.pool")
 NOTHING_ELSE, READ, WRITE = range(3)
 
 HOPELESS_S = 1.0  # how long anybody waits where nobody was ever found, for the configuration has to be looked at
+OUTDATED_S = 1.0  # how long a login waits for what sessions begin with after a change of the servers' defaults
 RESET_TIMEOUT_S = 15.0  # ROLLBACK and DISCARD ALL of a healthy server take a millisecond
 
 # Refusals that another try cannot mend: authentication (28), no such database (3D), no privilege (42501)
@@ -254,6 +255,12 @@ class Group:
                 return True
         return len(self.readers.pools) == 0
 
+    def learns(self) -> cython.bint:
+        """Whether a new connection could tell what sessions begin with now: one to the primary, if there is one."""
+        if self.writer is None:
+            return self.has_room(True)
+        return self.writer.pending > 0 or self.writer.can_dial(self.poller.now)
+
     def claim(self, peer: Peer, server: ServerConnection) -> ServerConnection | None:
         """Give this very connection, now ACTIVE, if it is free; else queue for it, as `wait` does."""
         if server.state == IDLE_STATE and server.owner is self.writer:
@@ -430,6 +437,9 @@ class Group:
         for queue, limit_s in limits:
             while queue and now - queue[0][1] > min(limit_s, patience_s):
                 queue.popleft()[0].on_refused(self._too_long(queue, limit_s))
+        if self.parameters is not None:  # what is known will do where nothing newer is to be had
+            while self.waiting_logins and now - self.waiting_logins[0][1] > OUTDATED_S:
+                self.waiting_logins.popleft()[0].on_served(None)
         if self.last_writer is not None and self.last_writer.fenced_at:
             self.last_writer.refuse_held(now - held_s, self._no_primary(held_s))
         for claim in [claim for claim in self.claims if claim[2].closed or now - claim[1] > wait_s]:

@@ -218,7 +218,7 @@ class Login(Conversation):
             application.group.credential = identity.credential  # the newest, as `Pools.group` would do
         client.group = application.group
         client.follow(application.profile, application.profile)
-        if client.group.parameters is None or (client.group.outdated and client.group.has_room(True)):
+        if client.group.parameters is None or (client.group.outdated and client.group.learns()):
             client.group.wait_login(client)
         else:
             self.settle()

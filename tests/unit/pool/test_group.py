@@ -435,3 +435,19 @@ def test_connections_that_we_end_ourselves_put_none_in_doubt(world: Make) -> Non
         client.release()
     ground.apply(replace(view(primary=None), leader="b"))
     assert ground.pool("a").doubted == set()
+
+
+def test_a_login_does_not_wait_for_news_that_nobody_can_tell(world: Make) -> None:
+    """A replica's defaults have changed, and all of the primary's connections are open."""
+    ground = world(size=2)
+    for client in filled(ground, 2, reads=False):
+        client.release()
+    ground.group.defaults_changed(ground.group.readers.pools[0])
+    assert ground.group.outdated
+    assert not ground.group.learns()
+    (late,) = clients(ground, 1)
+    ground.group.wait_login(late)
+    ground.advance(1.5)
+    assert ground.served[-1] is late
+    ground.group.defaults_changed(ground.group.writer)
+    assert ground.group.learns()
