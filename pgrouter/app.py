@@ -150,7 +150,7 @@ class App:
 
     # -- events
 
-    def _catalog(self, database: str, catalog: ByRole, idle_timeout: Callable[[str], str]) -> None:
+    def _catalog(self, database: str, catalog: ByRole, idle_timeout: Callable[[str], str] | None) -> None:
         self.hub.adopt(database, catalog, idle_timeout)
 
     def _watched(self, database: str, sign: bool) -> None:  # noqa: FBT001  (a callback)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pgrouter.cluster import catalog
 from pgrouter.errors import RouterError
-from pgrouter.routing.catalog import always, configured, no_timeout, pending
+from pgrouter.routing.catalog import always, configured, pending
 from pgrouter.routing.catalog_build import Judged
 from pgrouter.routing.catalog_facts import read_facts
 
@@ -42,7 +42,7 @@ LAST_RETRY_S = 30.0
 class Catalogs:
     """Reads the catalogs of the databases that are used; `on_catalog` gets each new one, in the event loop.
 
-    With it comes what gives the idle_session_timeout that a role's sessions begin with.
+    With it comes what gives the idle_session_timeout that a role's sessions begin with; None: as it was.
 
     A database that has no client any more (`in_use`) is left alone until it has one again.
     """
@@ -50,7 +50,7 @@ class Catalogs:
     def __init__(
         self,
         settings: Settings,
-        on_catalog: Callable[[str, ByRole, Callable[[str], str]], None],
+        on_catalog: Callable[[str, ByRole, Callable[[str], str] | None], None],
         view: Callable[[], ClusterView],
         in_use: Callable[[str], bool],
         on_watch: Callable[[str, bool], None] = lambda _name, _sign: None,
@@ -64,7 +64,6 @@ class Catalogs:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._redefinitions: Counter[str] = Counter()  # what is read while one comes must not be believed
         self._left: set[str] = set()  # databases that others want for themselves
-        self._timeouts: dict[str, Callable[[str], str]] = {}  # of roles, as last read
         self._known: set[str] = set()  # databases of which something was published that still holds
 
     def use(self, database: str) -> None:
@@ -83,7 +82,7 @@ class Catalogs:
             if redefined:
                 self._redefinitions[database] += 1
                 self._known.discard(database)
-                self._on_catalog(database, always(pending(self.configured)), self._timeouts.get(database, no_timeout))
+                self._on_catalog(database, always(pending(self.configured)), None)
             self._changed.add(database)
             self._woken[database].set()
 
@@ -155,7 +154,6 @@ class Catalogs:
             if self._redefinitions[database] != redefinitions:
                 return "", ""  # it is wrong already
             self._known.add(database)
-            self._timeouts[database] = judged.idle_timeout
             self._on_catalog(database, judged.catalog, judged.idle_timeout)
             log.info("catalog of %s: %s", database, judged.size)
         return reading.digest, reading.sign
@@ -165,7 +163,7 @@ class Catalogs:
         if database not in self._known:
             self._known.add(database)
             log.warning("catalog of %s: %s: %s", database, error.message, error.detail)
-            self._on_catalog(database, always(self.configured), self._timeouts.get(database, no_timeout))
+            self._on_catalog(database, always(self.configured), None)
 
     async def _watch(self, database: str, reader: catalog.Reader, sign: str, failures: int, took_s: float) -> None:
         """Wait until the next reading is due: in time, after a failure the later, or when there is a sign."""

@@ -86,13 +86,13 @@ class Deadlines:
             fresh = what is Doing.RUNNING and server.asked_at > self._last
             mark = Mark(look, server.asked_at if fresh else now)
         self._marks[server] = mark
-        if mark.cancelled_at:
-            self.hub.timed_out.add(client.client_id)
         verdict = due(what, now - mark.since, now - server.xact_at, client.group.settings)
         if verdict is Due.CANCEL:
             self._cancel(client, mark, now)
         elif verdict is not None:
             self._end(client, verdict)
+        if mark.cancelled_at:
+            self.hub.timed_out.add(client.client_id)
 
     def _unlinked(self, client: ClientConnection, now: float) -> None:
         conversation = client.conversation
@@ -106,7 +106,6 @@ class Deadlines:
         if not mark.cancelled_at:
             self.hub.log(client, logging.INFO, "query timeout: canceling")
             mark.cancelled_at = now
-            self.hub.timed_out.add(client.client_id)
             self.hub.pools.cancel(client.server)
         elif now - mark.cancelled_at > CANCEL_ANSWER_S:
             client.again = -1  # it would take as long elsewhere

@@ -187,11 +187,12 @@ class Hub:
             self.idle_limits.pop(client.client_id, None)
         return client.batch.follow(sense.facts)
 
-    def adopt(self, name: str, catalog: ByRole, idle_timeout: Callable[[str], str]) -> None:
+    def adopt(self, name: str, catalog: ByRole, idle_timeout: Callable[[str], str] | None) -> None:
         """Judge the statements of a database by this catalog from now on; new sessions have its roles' timeouts."""
         database = self.databases.get(name)
         database.adopt(catalog)
-        database.idle_timeout = idle_timeout
+        if idle_timeout is not None:
+            database.idle_timeout = idle_timeout
         self.senses = {}
         self.databases.tick(self.pools.poller.now)
         for client in self._clients_of(name):
