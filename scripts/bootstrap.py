@@ -19,6 +19,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -100,8 +101,9 @@ def fingerprints() -> tuple[str, str]:
 
 
 def hot_rooms() -> list[Path]:
-    """Give the modules that are compiled: those with declarations beside them."""
-    return [room for pxd in sorted((ROOT / "pgrouter").rglob("*.pxd")) if (room := pxd.with_suffix(".py")).exists()]
+    """Give the modules that are compiled: those that setup.py names."""
+    names = re.findall(r'^    "(pgrouter/[\w/]+\.py)",$', (ROOT / "setup.py").read_text(), re.MULTILINE)
+    return [ROOT / name for name in names]
 
 
 def all_compiled() -> bool:

@@ -5,8 +5,8 @@ from pgrouter.pool.member cimport MemberPool
 from pgrouter.pool.readers cimport Readers, Writes
 from pgrouter.server.connection cimport ServerConnection
 from pgrouter.server.peer cimport Peer
+from pgrouter.server.states cimport ACTIVE, IDLE_STATE, RESETTING
 
-cdef int ACTIVE, IDLE_STATE, RESETTING
 cdef int NOTHING_ELSE, READ, WRITE
 
 @cython.final

@@ -19,9 +19,11 @@ from pgrouter.pool.member import MemberPool, Totals
 from pgrouter.pool.readers import Readers
 from pgrouter.pool.rotation import rotation
 from pgrouter.server.connection import ServerConnection
-from pgrouter.server.states import ACTIVE, IDLE_STATE, RESETTING
 from pgrouter.session.consistency import NOWHERE
 from pgrouter.session.deadlines import limited
+
+if not cython.compiled:  # compiled, they are constants: see the .pxd files
+    from pgrouter.server.states import ACTIVE, IDLE_STATE, RESETTING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -1,8 +1,7 @@
 cimport cython
 
 from pgrouter.server.connection cimport ServerConnection
-
-cdef int ACTIVE, CLOSED, DIALLING, IDLE_STATE, LOGGING_IN, RESETTING
+from pgrouter.server.states cimport ACTIVE, CLOSED, DIALLING, IDLE_STATE, LOGGING_IN, RESETTING
 
 @cython.final
 cdef class MemberPool:

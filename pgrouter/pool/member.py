@@ -15,8 +15,11 @@ import cython
 from pgrouter.errors import NoServer
 from pgrouter.protocol.messages import TERMINATE, query
 from pgrouter.server.connection import ServerConnection
-from pgrouter.server.states import ACTIVE, CLOSED, DIALLING, IDLE_STATE, LOGGING_IN, RESETTING, STATE_NAMES
+from pgrouter.server.states import STATE_NAMES
 from pgrouter.session.settings import UNHINDERED
+
+if not cython.compiled:  # compiled, they are constants: see the .pxd files
+    from pgrouter.server.states import ACTIVE, CLOSED, DIALLING, IDLE_STATE, LOGGING_IN, RESETTING
 
 if TYPE_CHECKING:
     from pgrouter.errors import RouterError

@@ -18,6 +18,9 @@ QUERY = ord("Q")
 SYNC = ord("S")
 TERMINATE = ord("X")
 
+# What a frontend message means for a batch: a frame that completes one, belongs to one, or stands outside
+UNKNOWN, IN_BATCH, ENDS_BATCH, COPY, LAST = range(5)
+
 # Backend messages
 AUTHENTICATION = ord("R")
 BACKEND_KEY_DATA = ord("K")
@@ -44,7 +47,6 @@ ROW_DESCRIPTION = ord("T")
 
 # Transaction status in ReadyForQuery
 IDLE = ord("I")
-IN_TRANSACTION = ord("T")
 IN_TRANSACTION = ord("T")
 FAILED_TRANSACTION = ord("E")
 

@@ -1,4 +1,8 @@
 cimport cython
+from pgrouter.protocol.codes cimport (
+    BIND, CLOSE, COPY, COPY_DATA, COPY_DONE, COPY_FAIL, DESCRIBE, ENDS_BATCH, EXECUTE, FLUSH, FUNCTION_CALL,
+    IN_BATCH, LAST, MAX_MESSAGE, MAX_SMALL_MESSAGE, PARSE, QUERY, SYNC, TERMINATE, UNKNOWN
+)
 
 cdef extern from "<string.h>" nogil:
     void *memchr(const void *where, int byte, size_t n)
@@ -7,10 +11,6 @@ cdef extern from "<string.h>" nogil:
 cdef extern from "Python.h":
     char *PyBytes_AS_STRING(object text)
 
-cdef int PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, FLUSH, QUERY, FUNCTION_CALL
-cdef int COPY_DATA, COPY_DONE, COPY_FAIL, TERMINATE
-cdef unsigned int MAX_MESSAGE
-cdef Py_ssize_t MAX_SMALL_MESSAGE
 cdef unsigned char[::1] FRONTEND_KINDS, LARGE_KINDS
 
 cpdef unsigned int length_at(const unsigned char *buf, Py_ssize_t pos) noexcept

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import cython
 
-from pgrouter.protocol.codes import (
-    BIND,
-    CLOSE,
-    COPY_DATA,
-    COPY_DONE,
-    COPY_FAIL,
-    DESCRIBE,
-    EXECUTE,
-    FLUSH,
-    FUNCTION_CALL,
-    MAX_MESSAGE,
-    MAX_SMALL_MESSAGE,
-    PARSE,
-    QUERY,
-    SYNC,
-    TERMINATE,
-)
-
-# What a frontend message means for a batch: a frame that completes one, belongs to one, or stands outside.
-UNKNOWN, IN_BATCH, ENDS_BATCH, COPY, LAST = range(5)
+if not cython.compiled:  # compiled, they are constants: see the .pxd files
+    from pgrouter.protocol.codes import (
+        BIND,
+        CLOSE,
+        COPY,
+        COPY_DATA,
+        COPY_DONE,
+        COPY_FAIL,
+        DESCRIBE,
+        ENDS_BATCH,
+        EXECUTE,
+        FLUSH,
+        FUNCTION_CALL,
+        IN_BATCH,
+        LAST,
+        MAX_MESSAGE,
+        MAX_SMALL_MESSAGE,
+        PARSE,
+        QUERY,
+        SYNC,
+        TERMINATE,
+        UNKNOWN,
+    )
 
 _KINDS = {
     QUERY: ENDS_BATCH,

@@ -17,51 +17,53 @@ from array import array
 
 import cython
 
-from pgrouter.protocol.codes import (
-    BIND_COMPLETE,
-    CLOSE_COMPLETE,
-    COMMAND_COMPLETE,
-    COPY_DATA,
-    COPY_DONE,
-    COPY_IN_RESPONSE,
-    COPY_OUT_RESPONSE,
-    DATA_ROW,
-    EMPTY_QUERY_RESPONSE,
-    ERROR_RESPONSE,
-    FUNCTION_CALL_RESPONSE,
-    NO_DATA,
-    PARAMETER_DESCRIPTION,
-    PARSE_COMPLETE,
-    PORTAL_SUSPENDED,
-    READY_FOR_QUERY,
-    ROW_DESCRIPTION,
-)
-from pgrouter.protocol.requests import (
-    BIND,
-    CHECK,
-    CHECK_UNNAMED,
-    CLOSE,
-    CLOSE_NAMED,
-    CLOSE_UNNAMED,
-    COPY_END,
-    DESCRIBE,
-    EXECUTE,
-    FAKE,
-    FORWARD,
-    FUNCTION,
-    OUT_OF_SYNC,
-    PARSE,
-    PARSE_FAILED,
-    PARSE_NAMED,
-    PARSE_UNNAMED,
-    QUERY,
-    REFUSED,
-    REFUSED_QUERY,
-    SYNC,
-)
-
-# What a message means for the request at the front
-WRONG, PART, ENDS, ABORTS = range(4)
+if not cython.compiled:  # compiled, they are constants: see the .pxd files
+    from pgrouter.protocol.codes import (
+        BIND_COMPLETE,
+        CLOSE_COMPLETE,
+        COMMAND_COMPLETE,
+        COPY_DATA,
+        COPY_DONE,
+        COPY_IN_RESPONSE,
+        COPY_OUT_RESPONSE,
+        DATA_ROW,
+        EMPTY_QUERY_RESPONSE,
+        ERROR_RESPONSE,
+        FUNCTION_CALL_RESPONSE,
+        NO_DATA,
+        PARAMETER_DESCRIPTION,
+        PARSE_COMPLETE,
+        PORTAL_SUSPENDED,
+        READY_FOR_QUERY,
+        ROW_DESCRIPTION,
+    )
+    from pgrouter.protocol.requests import (
+        ABORTS,
+        BIND,
+        CHECK,
+        CHECK_UNNAMED,
+        CLOSE,
+        CLOSE_NAMED,
+        CLOSE_UNNAMED,
+        COPY_END,
+        DESCRIBE,
+        ENDS,
+        EXECUTE,
+        FAKE,
+        FORWARD,
+        FUNCTION,
+        OUT_OF_SYNC,
+        PARSE,
+        PARSE_FAILED,
+        PARSE_NAMED,
+        PARSE_UNNAMED,
+        PART,
+        QUERY,
+        REFUSED,
+        REFUSED_QUERY,
+        SHIFT,
+        SYNC,
+    )
 
 _COPY = (COPY_IN_RESPONSE, COPY_OUT_RESPONSE, COPY_DATA, COPY_DONE)
 _ROWS = (ROW_DESCRIPTION, DATA_ROW, COMMAND_COMPLETE, EMPTY_QUERY_RESPONSE, ERROR_RESPONSE)
@@ -97,7 +99,6 @@ for _request, _meanings in ANSWERS.items():
         for _code in _codes:
             VERDICTS[_request * 256 + _code] = _meaning
 
-SHIFT = 2  # an entry is ident << 8 | request << SHIFT | action
 
 
 class Outstanding:

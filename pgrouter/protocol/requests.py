@@ -20,3 +20,8 @@ PARSE_UNNAMED, CLOSE_UNNAMED, PARSE_FAILED = range(14, 17)
 # A Describe of ours behind the Parse of a shared statement, and one of the unnamed statement, ours or the client's: the
 # answer is kept, and what became of it is reported
 CHECK, CHECK_UNNAMED = range(17, 19)
+
+# What a message of the server means for the request at the front
+WRONG, PART, ENDS, ABORTS = range(4)
+
+SHIFT = 2  # an entry is ident << 8 | request << SHIFT | action

@@ -3,9 +3,8 @@ cimport cython
 from pgrouter.protocol.framing cimport frontend_kind
 from pgrouter.proxy.statements cimport ClientStatements
 from pgrouter.routing.verdict cimport Verdict
+from pgrouter.protocol.codes cimport BIND, COPY, DESCRIBE, FUNCTION_CALL, PARSE, QUERY
 
-cdef int PARSE, BIND, DESCRIBE, FUNCTION_CALL, QUERY
-cdef int COPY
 cdef int CODE, DATABASE, DEALLOCATE, DISCARD, OBJECTS, SEQUENCES, UNSEEN, UNUSUAL
 cdef tuple ENDS, BEGINS
 cdef str HINT
@@ -71,6 +70,7 @@ cdef class Batch:
     cdef int examine_effects(self, int code, object statement) except -1
     cdef int refusal(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
     cdef int route(self, object statement) except -1
+    cdef bint goes_on(self) except -1
     cdef bint needs_own_server(self) noexcept
     cdef int note(self, object statement) except -1
     cdef int touch(self, object settings) except -1

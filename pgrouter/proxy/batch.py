@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import cython
 
-from pgrouter.protocol.codes import BIND, DESCRIBE, FUNCTION_CALL, PARSE, QUERY
-from pgrouter.protocol.framing import COPY, frontend_kind
+from pgrouter.protocol.framing import frontend_kind
 from pgrouter.proxy.statements import FOLLOWS, ClientStatements
 from pgrouter.routing.cache import LATER, UNREAD
 from pgrouter.routing.policy import PLAIN, decide
@@ -18,6 +17,9 @@ from pgrouter.routing.statement import Effect, Reason, Statement, Target, Tx
 from pgrouter.routing.verdict import Verdict
 from pgrouter.session.harvest import Touched
 from pgrouter.session.pins import refusal_of
+
+if not cython.compiled:  # compiled, they are constants: see the .pxd files
+    from pgrouter.protocol.codes import BIND, COPY, DESCRIBE, FUNCTION_CALL, PARSE, QUERY
 
 DATABASE = int(Effect.DATABASE)
 DEALLOCATE = int(Effect.DEALLOCATE)
@@ -268,6 +270,10 @@ class Batch:
             self.reads = reads
             self.reason = reason
         return 0
+
+    def goes_on(self) -> cython.bint:
+        """Whether the statement that was looked at last is carried out in a failed transaction, or its end is."""
+        return self.last.tx != Tx.NONE or bool(self.last.parts)
 
     def needs_own_server(self) -> cython.bint:
         """Whether it asks for values of sequences that only the session's last writing server can know."""

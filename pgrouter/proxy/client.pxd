@@ -7,12 +7,14 @@ from pgrouter.pool.member cimport MemberPool
 from pgrouter.proxy.batch cimport Batch, RouteCounts
 from pgrouter.proxy.link cimport Link
 from pgrouter.server.connection cimport ServerConnection
+from pgrouter.protocol.codes cimport (
+    BIND, COPY, ENDS_BATCH, EXECUTE, FLUSH, FUNCTION_CALL, IDLE, LAST, MAX_SMALL_MESSAGE, PARSE, QUERY, SYNC,
+    UNKNOWN
+)
+from pgrouter.server.states cimport WAITING
 
-cdef int BIND, EXECUTE, FLUSH, FUNCTION_CALL, PARSE, QUERY, SYNC
-cdef Py_ssize_t MAX_SMALL_MESSAGE
-cdef int COPY, ENDS_BATCH, LAST, UNKNOWN, LATER, PART
+cdef int LATER, PART
 cdef Py_ssize_t MUCH
-cdef int IDLE, WAITING
 cdef int CODE
 
 @cython.final

@@ -21,28 +21,34 @@ from pgrouter.net.gather import Gather
 from pgrouter.net.poller import Poller
 from pgrouter.pool.member import MemberPool
 from pgrouter.protocol import messages
-from pgrouter.protocol.codes import BIND, EXECUTE, FLUSH, FUNCTION_CALL, IDLE, MAX_SMALL_MESSAGE, PARSE, QUERY, SYNC
-from pgrouter.protocol.framing import (
-    COPY,
-    ENDS_BATCH,
-    LAST,
-    UNKNOWN,
-    after_frames,
-    copied,
-    frontend_kind,
-    impossible,
-    length_at,
-)
+from pgrouter.protocol.framing import after_frames, copied, frontend_kind, impossible, length_at
 from pgrouter.proxy import again, move
 from pgrouter.proxy.batch import Batch
 from pgrouter.proxy.link import AHEAD, MAX_BATCH, Link, bad_frame
 from pgrouter.routing.cache import LATER
 from pgrouter.routing.statement import Effect, Reason
 from pgrouter.server.connection import ServerConnection
-from pgrouter.server.states import WAITING
 from pgrouter.session.consistency import EVENTUAL, SESSION
 from pgrouter.session.deadlines import CANCELED, timed_out
 from pgrouter.session.pins import NO_SEQUENCES, OLD_PLAN_ROUTINE, REFUSALS
+
+if not cython.compiled:  # compiled, they are constants: see the .pxd files
+    from pgrouter.protocol.codes import (
+        BIND,
+        COPY,
+        ENDS_BATCH,
+        EXECUTE,
+        FLUSH,
+        FUNCTION_CALL,
+        IDLE,
+        LAST,
+        MAX_SMALL_MESSAGE,
+        PARSE,
+        QUERY,
+        SYNC,
+        UNKNOWN,
+    )
+    from pgrouter.server.states import WAITING
 
 log = logging.getLogger("pgrouter.client")
 

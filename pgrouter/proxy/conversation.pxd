@@ -1,8 +1,8 @@
 from pgrouter.protocol.framing cimport copied, frontend_kind, length_at
 from pgrouter.proxy.client cimport ClientConnection
+from pgrouter.protocol.codes cimport MAX_MESSAGE, UNKNOWN
 
-cdef unsigned int MAX_MESSAGE, LONGEST
-cdef int UNKNOWN
+cdef unsigned int LONGEST
 
 cdef class Conversation:
     cdef readonly ClientConnection client

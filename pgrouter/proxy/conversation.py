@@ -8,12 +8,14 @@ import cython
 
 from pgrouter.errors import ProtocolViolation
 from pgrouter.protocol import codes
-from pgrouter.protocol.codes import MAX_MESSAGE
-from pgrouter.protocol.framing import UNKNOWN, copied, frontend_kind, length_at
+from pgrouter.protocol.framing import copied, frontend_kind, length_at
 from pgrouter.proxy import move
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.routing.statement import Statement, Tx
 from pgrouter.session.limbo import LEFT, Limbo
+
+if not cython.compiled:  # compiled, they are constants: see the .pxd files
+    from pgrouter.protocol.codes import MAX_MESSAGE, UNKNOWN
 
 if TYPE_CHECKING:
     from pgrouter.errors import RouterError

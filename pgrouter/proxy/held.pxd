@@ -2,10 +2,14 @@ from pgrouter.net.gather cimport Gather
 from pgrouter.proxy.names cimport StatementNames
 from pgrouter.server.connection cimport ServerConnection
 from pgrouter.session.prepared cimport SharedStatement
+from pgrouter.protocol.codes cimport CLOSE, DESCRIBE, PARSE
+from pgrouter.protocol.requests cimport (
+    CHECK, CHECK_UNNAMED, CLOSE as R_CLOSE, FORWARD, PARSE as R_PARSE, REFUSED as R_REFUSED, SKIP
+)
+from pgrouter.server.states cimport WAITING
 
-cdef int CLOSE, DESCRIBE, PARSE
-cdef int CHECK, CHECK_UNNAMED, FORWARD, SKIP, OURS, THEIRS
-cdef int R_CLOSE, R_PARSE, R_REFUSED, OLD_PLAN, WAITING
+cdef int OURS, THEIRS
+cdef int OLD_PLAN
 
 cdef class HeldStatements(StatementNames):
     cdef public Py_ssize_t limit

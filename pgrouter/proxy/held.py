@@ -16,17 +16,19 @@ import cython
 
 from pgrouter.net.gather import Gather
 from pgrouter.protocol import messages
-from pgrouter.protocol.codes import CLOSE, DESCRIBE, PARSE
-from pgrouter.protocol.requests import CHECK, CHECK_UNNAMED, FORWARD, SKIP
-from pgrouter.protocol.requests import CLOSE as R_CLOSE
-from pgrouter.protocol.requests import PARSE as R_PARSE
-from pgrouter.protocol.requests import REFUSED as R_REFUSED
 from pgrouter.proxy.names import StatementNames
 from pgrouter.proxy.unnamed import UNSEEN
 from pgrouter.server.connection import ServerConnection
-from pgrouter.server.states import WAITING
 from pgrouter.session.pins import INSTEAD, OLD_PLAN
 from pgrouter.session.prepared import VARIES, SharedStatement, with_types
+
+if not cython.compiled:  # compiled, they are constants: see the .pxd files
+    from pgrouter.protocol.codes import CLOSE, DESCRIBE, PARSE
+    from pgrouter.protocol.requests import CHECK, CHECK_UNNAMED, FORWARD, SKIP
+    from pgrouter.protocol.requests import CLOSE as R_CLOSE
+    from pgrouter.protocol.requests import PARSE as R_PARSE
+    from pgrouter.protocol.requests import REFUSED as R_REFUSED
+    from pgrouter.server.states import WAITING
 
 # Who wants the unnamed statement to be described
 OURS, THEIRS = 1, 2

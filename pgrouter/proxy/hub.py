@@ -222,8 +222,9 @@ class Hub:
         key = name.lower()
         if client.resets and key in self._reset(client):
             return b""
+        touched = client.batch.touched
         if client.batch.effects & Effect.CODE and (name, value) in client.group.parameters:
-            if key in dict(client.startup_profile.values):
+            if key in dict(client.startup_profile.values) and not (touched is not None and key in touched.names):
                 self.sync.hush(client, name, value)  # a RESET in code, maybe
                 return b""
         client.told[key] = value

@@ -5,19 +5,19 @@ from pgrouter.protocol.framing cimport frontend_kind, impossible
 from pgrouter.proxy.batch cimport Batch
 from pgrouter.proxy.requester cimport Requester
 from pgrouter.server.connection cimport ServerConnection
+from pgrouter.protocol.codes cimport (
+    BIND, CLOSE, COPY, COPY_DATA, FAILED_TRANSACTION, FLUSH, FUNCTION_CALL, IDLE, IN_TRANSACTION, PARSE, QUERY, SYNC, TERMINATE, UNKNOWN
+)
+from pgrouter.protocol.requests cimport FORWARD, FUNCTION as R_FUNCTION, QUERY as R_QUERY
 
-cdef int BIND, CLOSE, COPY_DATA, FLUSH, FUNCTION_CALL, PARSE, QUERY, SYNC, TERMINATE
-cdef int COPY, LATER, UNKNOWN
-cdef int FORWARD
-cdef int R_QUERY, R_FUNCTION
-cdef int IDLE, IN_TRANSACTION
+cdef int LATER
 cdef Py_ssize_t MAX_AGAIN, MAX_NAMED
 
 cdef class Link(Requester):
     cdef public object second
     cdef Py_ssize_t body_left
     cdef Py_ssize_t examined
-    cdef bint reading
+    cdef readonly bint reading
     cdef readonly bint terminated
     cdef public double idle_at
     cdef readonly double wrote_s

@@ -15,27 +15,32 @@ from pgrouter.errors import ProtocolViolation, RouterError
 from pgrouter.net.gather import Gather
 from pgrouter.net.poller import Poller
 from pgrouter.protocol import messages
-from pgrouter.protocol.codes import (
-    BIND,
-    CLOSE,
-    COPY_DATA,
-    FLUSH,
-    FUNCTION_CALL,
-    IDLE,
-    IN_TRANSACTION,
-    PARSE,
-    QUERY,
-    SYNC,
-    TERMINATE,
-)
-from pgrouter.protocol.framing import COPY, UNKNOWN, frontend_kind, impossible
-from pgrouter.protocol.requests import FORWARD
-from pgrouter.protocol.requests import FUNCTION as R_FUNCTION
-from pgrouter.protocol.requests import QUERY as R_QUERY
+from pgrouter.protocol.framing import frontend_kind, impossible
 from pgrouter.proxy.batch import Batch
 from pgrouter.proxy.requester import Requester
 from pgrouter.routing.cache import LATER
 from pgrouter.server.connection import ServerConnection
+
+if not cython.compiled:  # compiled, they are constants: see the .pxd files
+    from pgrouter.protocol.codes import (
+        BIND,
+        CLOSE,
+        COPY,
+        COPY_DATA,
+        FAILED_TRANSACTION,
+        FLUSH,
+        FUNCTION_CALL,
+        IDLE,
+        IN_TRANSACTION,
+        PARSE,
+        QUERY,
+        SYNC,
+        TERMINATE,
+        UNKNOWN,
+    )
+    from pgrouter.protocol.requests import FORWARD
+    from pgrouter.protocol.requests import FUNCTION as R_FUNCTION
+    from pgrouter.protocol.requests import QUERY as R_QUERY
 
 # A batch is kept whole up to this size; a larger one goes to the primary and streams.
 MAX_BATCH = 1024 * 1024
@@ -221,8 +226,11 @@ class Link(Requester):
 
     def look_at(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:
         """Account for one frame: what it may leave behind. Gives LATER when its class is not known yet, else 0."""
+        effects: cython.int = self.batch.effects
         if self.batch.examine(code, buf, pos, stop) == LATER:
             return LATER
+        if self.server.status == FAILED_TRANSACTION and not self.server.executed and not self.batch.goes_on():
+            self.batch.effects = effects  # it will be refused, whatever it does
         self.repeats = self.repeats and (self.elsewhere or self.batch.repeats)
         self.resets = self.batch.resets
         self.discards = self.batch.discards

@@ -4,10 +4,11 @@ from pgrouter.proxy.application cimport Application
 from pgrouter.proxy.client cimport ClientConnection
 from pgrouter.proxy.conversation cimport Conversation
 from pgrouter.proxy.hub cimport Hub, Sense
+from pgrouter.protocol.codes cimport (
+    BACKEND_KEY_DATA, CANCEL_REQUEST, GSSENC_REQUEST, MAX_STARTUP_PACKET, PASSWORD, SSL_REQUEST
+)
 
-cdef int BACKEND_KEY_DATA, PASSWORD
-cdef unsigned int CANCEL_REQUEST, GSSENC_REQUEST, SSL_REQUEST
-cdef unsigned int MAX_ANSWER, LENGTH, SHORTEST, MAX_STARTUP_PACKET
+cdef unsigned int MAX_ANSWER, LENGTH, SHORTEST
 cdef Py_ssize_t AHEAD
 cdef int LONG_KEY, SHORT_KEY
 cdef bytes AUTHENTICATION_OK, READY_IDLE

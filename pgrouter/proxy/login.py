@@ -27,14 +27,6 @@ from pgrouter.errors import (
     TooManyClients,
 )
 from pgrouter.protocol import codes, messages
-from pgrouter.protocol.codes import (
-    BACKEND_KEY_DATA,
-    CANCEL_REQUEST,
-    GSSENC_REQUEST,
-    MAX_STARTUP_PACKET,
-    PASSWORD,
-    SSL_REQUEST,
-)
 from pgrouter.protocol.framing import copied, length_at
 from pgrouter.protocol.messages import AUTHENTICATION_OK, READY_IDLE
 from pgrouter.proxy.application import Application
@@ -43,6 +35,16 @@ from pgrouter.proxy.conversation import Conversation
 from pgrouter.proxy.hub import ClientInfo, Sense
 from pgrouter.proxy.session_sync import IS_SUPERUSER
 from pgrouter.session.settings import CALM, spelled, timers, transition
+
+if not cython.compiled:  # compiled, they are constants: see the .pxd files
+    from pgrouter.protocol.codes import (
+        BACKEND_KEY_DATA,
+        CANCEL_REQUEST,
+        GSSENC_REQUEST,
+        MAX_STARTUP_PACKET,
+        PASSWORD,
+        SSL_REQUEST,
+    )
 
 if TYPE_CHECKING:
     from pgrouter.server.connection import ServerConnection

@@ -1,8 +1,10 @@
 from pgrouter.proxy.unnamed cimport UnnamedStatement
 from pgrouter.server.connection cimport ServerConnection
 from pgrouter.session.prepared cimport Names
-
-cdef int R_PARSE_NAMED, R_CLOSE_NAMED, R_QUERY, R_PARSE_UNNAMED, R_PARSE_FAILED, R_CLOSE_UNNAMED
+from pgrouter.protocol.requests cimport (
+    CLOSE_NAMED as R_CLOSE_NAMED, CLOSE_UNNAMED as R_CLOSE_UNNAMED, PARSE_FAILED as R_PARSE_FAILED,
+    PARSE_NAMED as R_PARSE_NAMED, PARSE_UNNAMED as R_PARSE_UNNAMED, QUERY as R_QUERY
+)
 
 cdef class StatementNames(UnnamedStatement):
     cdef public bint closes_unnamed

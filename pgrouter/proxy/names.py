@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import cython
 
-from pgrouter.protocol.requests import CLOSE_NAMED as R_CLOSE_NAMED
-from pgrouter.protocol.requests import CLOSE_UNNAMED as R_CLOSE_UNNAMED
-from pgrouter.protocol.requests import PARSE_FAILED as R_PARSE_FAILED
-from pgrouter.protocol.requests import PARSE_NAMED as R_PARSE_NAMED
-from pgrouter.protocol.requests import PARSE_UNNAMED as R_PARSE_UNNAMED
-from pgrouter.protocol.requests import QUERY as R_QUERY
 from pgrouter.proxy.unnamed import UnnamedStatement
 from pgrouter.server.connection import ServerConnection
 from pgrouter.session.prepared import Names, renamed
+
+if not cython.compiled:  # compiled, they are constants: see the .pxd files
+    from pgrouter.protocol.requests import CLOSE_NAMED as R_CLOSE_NAMED
+    from pgrouter.protocol.requests import CLOSE_UNNAMED as R_CLOSE_UNNAMED
+    from pgrouter.protocol.requests import PARSE_FAILED as R_PARSE_FAILED
+    from pgrouter.protocol.requests import PARSE_NAMED as R_PARSE_NAMED
+    from pgrouter.protocol.requests import PARSE_UNNAMED as R_PARSE_UNNAMED
+    from pgrouter.protocol.requests import QUERY as R_QUERY
 
 _SETTLED = (b"", None)  # in place of a Close that has been answered
 

@@ -6,13 +6,16 @@ from pgrouter.proxy.batch cimport Batch
 from pgrouter.proxy.statements cimport ClientStatements
 from pgrouter.server.connection cimport ServerConnection
 from pgrouter.server.peer cimport Peer
+from pgrouter.protocol.codes cimport (
+    BIND, CLOSE, COPY, COPY_DONE, COPY_FAIL, DESCRIBE, EXECUTE, FLUSH, FUNCTION_CALL, PARSE, QUERY, SYNC
+)
+from pgrouter.protocol.requests cimport (
+    COPY_END as R_COPY_END, EXECUTE as R_EXECUTE, FORWARD, FUNCTION as R_FUNCTION, QUERY as R_QUERY,
+    REFUSED as R_REFUSED, REFUSED_QUERY as R_REFUSED_QUERY, SKIP, SYNC as R_SYNC
+)
+from pgrouter.server.states cimport WAITING
 
-cdef int BIND, CLOSE, COPY_DONE, COPY_FAIL, DESCRIBE, EXECUTE, FLUSH, FUNCTION_CALL, PARSE, QUERY, SYNC
-cdef int COPY
-cdef int FORWARD, SKIP
-cdef int R_QUERY, R_FUNCTION, R_EXECUTE, R_SYNC, R_COPY_END, R_REFUSED, R_REFUSED_QUERY
 cdef int NAMES, NO_SEQUENCES, REPLACED, SEQUENCES
-cdef int WAITING
 
 cdef class Requester(Peer):
     cdef readonly Batch batch

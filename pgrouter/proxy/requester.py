@@ -13,29 +13,8 @@ import cython
 from pgrouter.net.gather import Gather
 from pgrouter.net.poller import Poller
 from pgrouter.protocol import messages
-from pgrouter.protocol.codes import (
-    BIND,
-    CLOSE,
-    COPY_DONE,
-    COPY_FAIL,
-    DESCRIBE,
-    EXECUTE,
-    FLUSH,
-    FUNCTION_CALL,
-    PARSE,
-    QUERY,
-    SYNC,
-)
-from pgrouter.protocol.framing import COPY, copied, end_of_string, frontend_kind
+from pgrouter.protocol.framing import copied, end_of_string, frontend_kind
 from pgrouter.protocol.outstanding import Outstanding
-from pgrouter.protocol.requests import COPY_END as R_COPY_END
-from pgrouter.protocol.requests import EXECUTE as R_EXECUTE
-from pgrouter.protocol.requests import FORWARD, SKIP
-from pgrouter.protocol.requests import FUNCTION as R_FUNCTION
-from pgrouter.protocol.requests import QUERY as R_QUERY
-from pgrouter.protocol.requests import REFUSED as R_REFUSED
-from pgrouter.protocol.requests import REFUSED_QUERY as R_REFUSED_QUERY
-from pgrouter.protocol.requests import SYNC as R_SYNC
 from pgrouter.proxy.batch import DEALLOCATIONS, DEFERRED, Batch
 from pgrouter.proxy.explain import explained
 from pgrouter.proxy.presented import present, present_for_description, too_many
@@ -43,9 +22,33 @@ from pgrouter.proxy.statements import FOLLOWS, ClientStatements
 from pgrouter.routing.statement import Effect
 from pgrouter.server.connection import ServerConnection
 from pgrouter.server.peer import Peer
-from pgrouter.server.states import WAITING
 from pgrouter.session.pins import INSTEAD, NO_SEQUENCES, TOO_MANY_NAMES
 from pgrouter.session.settings import CALM, transition
+
+if not cython.compiled:  # compiled, they are constants: see the .pxd files
+    from pgrouter.protocol.codes import (
+        BIND,
+        CLOSE,
+        COPY,
+        COPY_DONE,
+        COPY_FAIL,
+        DESCRIBE,
+        EXECUTE,
+        FLUSH,
+        FUNCTION_CALL,
+        PARSE,
+        QUERY,
+        SYNC,
+    )
+    from pgrouter.protocol.requests import COPY_END as R_COPY_END
+    from pgrouter.protocol.requests import EXECUTE as R_EXECUTE
+    from pgrouter.protocol.requests import FORWARD, SKIP
+    from pgrouter.protocol.requests import FUNCTION as R_FUNCTION
+    from pgrouter.protocol.requests import QUERY as R_QUERY
+    from pgrouter.protocol.requests import REFUSED as R_REFUSED
+    from pgrouter.protocol.requests import REFUSED_QUERY as R_REFUSED_QUERY
+    from pgrouter.protocol.requests import SYNC as R_SYNC
+    from pgrouter.server.states import WAITING
 
 NAMES = int(Effect.NAMES)
 REPLACED = int(Effect.INSTEAD)

@@ -170,7 +170,8 @@ class SessionSync:
             effects |= Effect.OTHER_STATE
         if effects & Effect.OTHER_STATE:
             server.doomed = True  # nothing takes that away: it is nobody else's
-            self.keep(client, server, client.state | Effect.OTHER_STATE)
+            if not client.reading or server.owner is client.group.writer:  # a replica refuses what may leave some
+                self.keep(client, server, client.state | Effect.OTHER_STATE)
         everything = bool(effects & _ANY_CODE)
         state = _to_ask(client.state, effects)
         names = names | self._names(client, effects)

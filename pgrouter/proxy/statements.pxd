@@ -6,11 +6,16 @@ from pgrouter.proxy.held cimport HeldStatements
 from pgrouter.routing.cache cimport StatementCache
 from pgrouter.server.connection cimport ServerConnection
 from pgrouter.session.prepared cimport SharedStatement
+from pgrouter.protocol.codes cimport BIND, CLOSE, DESCRIBE, FAILED_TRANSACTION, PARSE, QUERY
+from pgrouter.protocol.requests cimport (
+    BIND as R_BIND, CLOSE as R_CLOSE, CLOSE_NAMED as R_CLOSE_NAMED, CLOSE_UNNAMED as R_CLOSE_UNNAMED,
+    DESCRIBE as R_DESCRIBE, FAKE, FORWARD, PARSE as R_PARSE, PARSE_NAMED as R_PARSE_NAMED,
+    PARSE_UNNAMED as R_PARSE_UNNAMED, SKIP
+)
 
 cdef object UNREAD
-cdef int PARSE, BIND, DESCRIBE, CLOSE, QUERY, FAILED_TRANSACTION, STATEMENT
-cdef int FORWARD, SKIP, FAKE, NAMES
-cdef int R_PARSE, R_PARSE_NAMED, R_BIND, R_DESCRIBE, R_CLOSE, R_CLOSE_NAMED, R_PARSE_UNNAMED, R_CLOSE_UNNAMED
+cdef int STATEMENT
+cdef int NAMES
 
 @cython.final
 cdef class ClientStatements(HeldStatements):

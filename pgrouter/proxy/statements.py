@@ -14,23 +14,25 @@ import cython
 
 from pgrouter.net.gather import Gather
 from pgrouter.protocol import messages
-from pgrouter.protocol.codes import BIND, CLOSE, DESCRIBE, FAILED_TRANSACTION, PARSE, QUERY
 from pgrouter.protocol.framing import copied, end_of_string
-from pgrouter.protocol.requests import BIND as R_BIND
-from pgrouter.protocol.requests import CLOSE as R_CLOSE
-from pgrouter.protocol.requests import CLOSE_NAMED as R_CLOSE_NAMED
-from pgrouter.protocol.requests import CLOSE_UNNAMED as R_CLOSE_UNNAMED
-from pgrouter.protocol.requests import DESCRIBE as R_DESCRIBE
-from pgrouter.protocol.requests import FAKE, FORWARD, SKIP
-from pgrouter.protocol.requests import PARSE as R_PARSE
-from pgrouter.protocol.requests import PARSE_NAMED as R_PARSE_NAMED
-from pgrouter.protocol.requests import PARSE_UNNAMED as R_PARSE_UNNAMED
 from pgrouter.proxy.held import HeldStatements
 from pgrouter.proxy.unnamed import UNSEEN
 from pgrouter.routing.cache import UNREAD
 from pgrouter.routing.statement import Effect, Tx
 from pgrouter.server.connection import ServerConnection
 from pgrouter.session.prepared import VARIES, SharedStatement
+
+if not cython.compiled:  # compiled, they are constants: see the .pxd files
+    from pgrouter.protocol.codes import BIND, CLOSE, DESCRIBE, FAILED_TRANSACTION, PARSE, QUERY
+    from pgrouter.protocol.requests import BIND as R_BIND
+    from pgrouter.protocol.requests import CLOSE as R_CLOSE
+    from pgrouter.protocol.requests import CLOSE_NAMED as R_CLOSE_NAMED
+    from pgrouter.protocol.requests import CLOSE_UNNAMED as R_CLOSE_UNNAMED
+    from pgrouter.protocol.requests import DESCRIBE as R_DESCRIBE
+    from pgrouter.protocol.requests import FAKE, FORWARD, SKIP
+    from pgrouter.protocol.requests import PARSE as R_PARSE
+    from pgrouter.protocol.requests import PARSE_NAMED as R_PARSE_NAMED
+    from pgrouter.protocol.requests import PARSE_UNNAMED as R_PARSE_UNNAMED
 
 NAMES = int(Effect.NAMES)
 # In place of a statement: what needs no server of its own, and follows the rest of its batch

@@ -10,6 +10,7 @@ cdef class UnnamedStatement:
     cdef unsigned int turn
     cdef unsigned int rest_turn
     cdef list earlier
+    cdef unsigned int earliest
     cdef bytes rest
     cdef list describing
     cdef bytes described
@@ -18,8 +19,8 @@ cdef class UnnamedStatement:
 
     cdef bint is_described(self) noexcept
     cdef unsigned int define_unnamed(self, bytes parse) except? 0xFFFFFFFF
+    cdef int remember_earlier(self) except -1
     cdef int rested(self) except -1
-    cdef int forget_earlier(self) except -1
     cdef bint is_remembered(self, unsigned int turn) noexcept
     cdef int unnamed_kept(self, unsigned int turn) except -1
     cdef int unnamed_failed(self, unsigned int turn) except -1

@@ -14,7 +14,7 @@ import cython
 # In place of the statement's class: it was too large to be looked at
 UNSEEN = object()
 
-REMEMBERED = 128  # changes
+REMEMBERED = 256  # changes
 
 
 class UnnamedStatement:
@@ -26,7 +26,8 @@ class UnnamedStatement:
         self.unnamed_class = None
         self.unnamed_parse = None  # its Parse message, for servers that do not have it
         self.turn = 0  # number of the last change
-        self.earlier = None  # what it was after each change before that, by their numbers; None while nothing is owed
+        self.earlier = None  # what it was after the changes before that, the oldest first; None while nothing is owed
+        self.earliest = 0  # number of the first of these changes
         self.rest = None  # what it was when nothing was owed
         self.rest_turn = 0
         self.describing = []  # what it was when its client asked for descriptions that are not here yet
@@ -46,42 +47,40 @@ class UnnamedStatement:
                 return 0
             self.unnamed_class = None
         if self.turn != self.rest_turn:
-            if self.earlier is None:
-                self.earlier = [None] * REMEMBERED
-            self.earlier[self.turn % REMEMBERED] = self.unnamed_parse
+            self.remember_earlier()
         self.unnamed_parse = parse
         self.turn += 1
         return self.turn
 
+    def remember_earlier(self) -> int:
+        """Note what it is, before another change; the oldest are forgotten when there are too many."""
+        if self.earlier is None:
+            self.earlier = []
+            self.earliest = self.turn
+        elif len(self.earlier) == REMEMBERED:
+            del self.earlier[: REMEMBERED // 2]
+            self.earliest += REMEMBERED // 2
+        self.earlier.append(self.unnamed_parse)
+        return 0
+
     def rested(self) -> int:
         """Nothing is owed: it is what we take it for."""
         if self.rest_turn != self.turn:
-            if self.earlier is not None:
-                self.forget_earlier()
+            self.earlier = None
             self.rest_turn = self.turn
             self.rest = self.unnamed_parse
         return 0
 
-    def forget_earlier(self) -> int:
-        """Let go of what it was."""
-        turn: cython.uint
-        if self.turn - self.rest_turn > REMEMBERED:
-            self.earlier = None
-            return 0
-        for turn in range(self.rest_turn, self.turn):
-            self.earlier[turn % REMEMBERED] = None
-        return 0
-
     def is_remembered(self, turn: cython.uint) -> cython.bint:
         """Whether `earlier` says what it was after this change."""
-        return self.rest_turn < turn < self.turn <= turn + REMEMBERED
+        return self.earlier is not None and self.earliest <= turn < self.turn
 
     def unnamed_kept(self, turn: cython.uint) -> int:
         """A change was not reached."""
         if turn - 1 == self.rest_turn:
             self.unnamed_was(turn, self.rest)
         elif self.is_remembered(turn - 1):
-            self.unnamed_was(turn, self.earlier[(turn - 1) % REMEMBERED])
+            self.unnamed_was(turn, self.earlier[turn - 1 - self.earliest])
         return 0
 
     def unnamed_failed(self, turn: cython.uint) -> int:
@@ -93,7 +92,7 @@ class UnnamedStatement:
         if turn == self.turn:
             self.become(parse)
         elif self.is_remembered(turn):
-            self.earlier[turn % REMEMBERED] = parse
+            self.earlier[turn - self.earliest] = parse
         return 0
 
     def become(self, parse: bytes | None) -> int:

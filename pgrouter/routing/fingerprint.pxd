@@ -2,8 +2,10 @@
 cimport cython
 
 from pgrouter.net cimport libc
+from pgrouter.routing.characters cimport (
+    DIGIT, DOLLAR, DOT, DOUBLE_QUOTE, OPERATOR, PUNCTUATION, QUOTE, SPACE, WORD
+)
 
-cdef int SPACE, WORD, DIGIT, OPERATOR, PUNCTUATION, DOT, QUOTE, DOUBLE_QUOTE, DOLLAR
 cdef Py_ssize_t _SCRATCH_BYTES, _SCRATCH_KEPT_BYTES
 cdef bytes CLASS, FOLDED
 cdef int NO_HINT

@@ -25,20 +25,21 @@ from __future__ import annotations
 
 import cython  # type: ignore[import-untyped]
 
-from pgrouter.routing.characters import (
-    CLASS,
-    DIGIT,
-    DOLLAR,
-    DOT,
-    DOUBLE_QUOTE,
-    FOLDED,
-    OPERATOR,
-    PUNCTUATION,
-    QUOTE,
-    SPACE,
-    WORD,
-)
+from pgrouter.routing.characters import CLASS, FOLDED
 from pgrouter.routing.hints import NO_HINT, in_comment
+
+if not cython.compiled:  # compiled, they are constants: see the .pxd files
+    from pgrouter.routing.characters import (
+        DIGIT,
+        DOLLAR,
+        DOT,
+        DOUBLE_QUOTE,
+        OPERATOR,
+        PUNCTUATION,
+        QUOTE,
+        SPACE,
+        WORD,
+    )
 
 _SCRATCH_BYTES = 4096
 _SCRATCH_KEPT_BYTES = 65536  # a scratch grown beyond this by one huge statement is given back

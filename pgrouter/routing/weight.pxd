@@ -1,7 +1,8 @@
 # Types of weight.py when it is compiled.
 cimport cython
 
-cdef int DIGIT, OPERATOR, PUNCTUATION, SPACE, WORD
+from pgrouter.routing.characters cimport DIGIT, OPERATOR, PUNCTUATION, SPACE, WORD
+
 cdef Py_ssize_t RUN_PER_TOKEN, BYTES_PER_TOKEN
 cdef bytes CLASS
 

@@ -14,7 +14,10 @@ from __future__ import annotations
 
 import cython  # type: ignore[import-untyped]
 
-from pgrouter.routing.characters import CLASS, DIGIT, OPERATOR, PUNCTUATION, SPACE, WORD
+from pgrouter.routing.characters import CLASS
+
+if not cython.compiled:  # compiled, they are constants: see the .pxd files
+    from pgrouter.routing.characters import DIGIT, OPERATOR, PUNCTUATION, SPACE, WORD
 
 # A token takes 2 to 5 microseconds, a run of 1000 characters 5 milliseconds.
 RUN_PER_TOKEN = 1000

@@ -11,13 +11,15 @@ cdef class ServerConnection(Dialled)  # here, because Peer asks for it
 
 from pgrouter.server.peer cimport Peer
 from pgrouter.session.prepared cimport SharedStatement
+from pgrouter.protocol.codes cimport (
+    COMMAND_COMPLETE, COPY_DATA, DATA_ROW, ERROR_RESPONSE, IDLE, MAX_MESSAGE, NOTICE_RESPONSE, NOTIFICATION_RESPONSE,
+    NO_DATA, PARAMETER_DESCRIPTION, PARAMETER_STATUS, READY_FOR_QUERY, ROW_DESCRIPTION
+)
+from pgrouter.protocol.requests cimport (
+    CHECK, CHECK_UNNAMED, CLOSE, FAKE, FORWARD, LATER, PARSE, PARSE_NAMED, QUERY, SKIP, SYNC
+)
+from pgrouter.server.states cimport ASKING, PASSES, RESETTING, WAITING
 
-cdef int NO_DATA, PARAMETER_DESCRIPTION, ROW_DESCRIPTION
-cdef int COMMAND_COMPLETE, COPY_DATA, DATA_ROW, ERROR_RESPONSE, NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS, READY_FOR_QUERY
-cdef int FORWARD, SKIP, FAKE, LATER
-cdef int QUERY, SYNC, PARSE, PARSE_NAMED, CLOSE, CHECK, CHECK_UNNAMED
-cdef int IDLE, RESETTING, PASSES, ASKING, WAITING
-cdef unsigned int MAX_MESSAGE
 cdef Py_ssize_t ROOM, WHOLE
 
 @cython.final

@@ -18,41 +18,43 @@ from pgrouter.errors import ServerLost
 from pgrouter.net.gather import Gather
 from pgrouter.net.poller import Poller
 from pgrouter.protocol import messages
-from pgrouter.protocol.codes import (
-    COMMAND_COMPLETE,
-    COPY_DATA,
-    DATA_ROW,
-    ERROR_RESPONSE,
-    IDLE,
-    MAX_MESSAGE,
-    NO_DATA,
-    NOTICE_RESPONSE,
-    NOTIFICATION_RESPONSE,
-    PARAMETER_DESCRIPTION,
-    PARAMETER_STATUS,
-    READY_FOR_QUERY,
-    ROW_DESCRIPTION,
-)
 from pgrouter.protocol.framing import copied
 from pgrouter.protocol.outstanding import Outstanding
-from pgrouter.protocol.requests import (
-    CHECK,
-    CHECK_UNNAMED,
-    CLOSE,
-    FAKE,
-    FORWARD,
-    LATER,
-    PARSE,
-    PARSE_NAMED,
-    QUERY,
-    SKIP,
-    SYNC,
-)
 from pgrouter.server.dialled import WHOLE, Dialled
-from pgrouter.server.states import ASKING, PASSES, RESETTING, WAITING
 from pgrouter.session.deadlines import CANCELED
 from pgrouter.session.pins import ANSWERS
 from pgrouter.session.prepared import PREFIX, SharedStatement, description
+
+if not cython.compiled:  # compiled, they are constants: see the .pxd files
+    from pgrouter.protocol.codes import (
+        COMMAND_COMPLETE,
+        COPY_DATA,
+        DATA_ROW,
+        ERROR_RESPONSE,
+        IDLE,
+        MAX_MESSAGE,
+        NO_DATA,
+        NOTICE_RESPONSE,
+        NOTIFICATION_RESPONSE,
+        PARAMETER_DESCRIPTION,
+        PARAMETER_STATUS,
+        READY_FOR_QUERY,
+        ROW_DESCRIPTION,
+    )
+    from pgrouter.protocol.requests import (
+        CHECK,
+        CHECK_UNNAMED,
+        CLOSE,
+        FAKE,
+        FORWARD,
+        LATER,
+        PARSE,
+        PARSE_NAMED,
+        QUERY,
+        SKIP,
+        SYNC,
+    )
+    from pgrouter.server.states import ASKING, PASSES, RESETTING, WAITING
 
 if TYPE_CHECKING:
     from pgrouter.errors import RouterError

@@ -1,7 +1,6 @@
 from pgrouter.net.stream cimport Stream
 from pgrouter.protocol.framing cimport copied, length_at
-
-cdef int DIALLING, LOGGING_IN
+from pgrouter.server.states cimport DIALLING, LOGGING_IN
 
 cdef class Dialled(Stream):
     # What only a login or the end needs comes first: behind it lies what every message needs, on into the subclass.

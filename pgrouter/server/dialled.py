@@ -17,7 +17,10 @@ from pgrouter.net import options
 from pgrouter.net.poller import Poller
 from pgrouter.net.stream import Stream
 from pgrouter.protocol.framing import copied, length_at
-from pgrouter.server.states import DIALLING, LOGGING_IN, STATE_NAMES
+from pgrouter.server.states import STATE_NAMES
+
+if not cython.compiled:  # compiled, they are constants: see the .pxd files
+    from pgrouter.server.states import DIALLING, LOGGING_IN
 
 # Messages that we read ourselves are awaited whole up to this size. Larger ones end a login; later they stream through.
 WHOLE = 256 * 1024

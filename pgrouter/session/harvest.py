@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pgrouter.routing.statement import Setting
 
 ALL = "all"
-WHO = {"role", "session_authorization"}  # which RESET ALL leaves as they are
+WHO = ("session_authorization", "role")  # which RESET ALL leaves as they are; the first takes the second back
 
 
 class Reading(NamedTuple):
@@ -41,12 +41,18 @@ class Touched:
         """Follow the SETs and RESETs of one statement, in order."""
         for setting in settings:
             if setting.name == ALL:
-                self.discard()
+                self.reset_all()
             elif setting.is_local and setting.value is not None and "." in setting.name:
                 self.local.add(setting.name.lower())
             else:
                 self.names[setting.name.lower()] = setting.value is None
                 self.returned.discard(setting.name.lower())
+
+    def reset_all(self) -> None:
+        """RESET ALL: the last word on all of them so far is RESET, but for who acts."""
+        who = {name: self.names[name] for name in WHO if name in self.names}
+        self.discard()
+        self.names.update(who)
 
     def discard(self) -> None:
         """DISCARD ALL: the last word on all of them so far is RESET."""
@@ -58,8 +64,12 @@ class Touched:
         """Give what has to be set for what follows in the transaction; `afresh`: it was begun again elsewhere."""
         if afresh:
             self.returned.clear()
-        names = startup.keys() - self.returned - WHO
-        values = {name: startup[name] for name in sorted(names) if self.resets(name)}
+        who = [name for name in WHO if self.names.get(name)]
+        if "session_authorization" in who:
+            who.append("role")  # what it begins with belongs to who begins
+        names = startup.keys() - self.returned
+        values = {name: startup[name] for name in sorted(names.difference(WHO)) if self.resets(name)}
+        values.update((name, startup[name]) for name in WHO if name in who and name in names)
         self.returned.update(values)
         return values
 

@@ -78,6 +78,8 @@ STORIES: dict[str, list[str]] = {
     **{sql: ["begin read only", sql, "rollback", INSERT, f"begin; {INSERT}; commit"] for sql in ONLY_PRIMARY},
     **{f"read, {sql}": ["begin read only", READ, sql, "rollback", INSERT] for sql in ONLY_PRIMARY},
     **{f"commit, {sql}": ["begin read only", sql, "commit", INSERT] for sql in ONLY_PRIMARY},
+    **{f"failed, {sql}": ["begin read only", "select 1/0", sql, "commit", "select pg_is_in_recovery()", INSERT]
+       for sql in (*ONLY_PRIMARY, "do $$ begin execute 'sel' || 'ect 1'; end $$")},
 }  # fmt: skip
 # What cannot be had elsewhere is refused where it stands, and the transaction has failed
 REFUSED: dict[str, list[str]] = {

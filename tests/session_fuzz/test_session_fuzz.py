@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +27,41 @@ def test_random_sessions_are_answered_as_postgresql_answers_them(sides: Sides) -
         difference = sides.difference(story(f"short{number}"))
         assert difference is None, str(difference)
     assert sides.waits - waits < (sides.steps - steps) / 4, "most of it was played"
+
+
+FOUND = {  # by this fuzz, once: texts, and the options of the clients
+    "what a failed transaction on a replica has refused": ("""
+        0 pipeline: begin read only
+        0 deallocate p2
+        0 select fz.computed_set('app.a', 'B')
+        0 commit
+        0 start transaction isolation level serializable read only
+        0 commit
+    """, ()),
+    "who acts, behind a RESET of who began": ("""
+        1 pipeline: begin read write
+        1 pipeline: reset session authorization
+        1 select current_user, session_user
+        1 show role
+        1 rollback
+        1 select current_user, session_user
+        0 select 1
+    """, ("", "-c role=fz_one")),
+    "the word of a SET behind code": ("""
+        0 begin
+        0 select fz.sql_set('x y')
+        0 set default_transaction_read_only = off
+        0 commit
+    """, ("-c default_transaction_read_only=on",)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_was_found_once_stays_mended(sides: Sides, name: str) -> None:
+    text, options = FOUND[name]
+    told = written(name, text, 2)
+    difference = sides.difference(replace(told, options=options or told.options))
+    assert difference is None, str(difference)
 
 
 def test_a_difference_is_found_and_made_short(sides: Sides) -> None:

@@ -26,5 +26,6 @@ def test_the_plan_names_every_room() -> None:
 
 def test_every_compiled_module_is_built() -> None:
     hot = set(re.findall(r'"(pgrouter/[\w/]+)\.py"', (ROOT / "setup.py").read_text()))
-    typed = {str(path.relative_to(ROOT).with_suffix("")) for path in ROOT.glob("pgrouter/**/*.pxd")}
-    assert hot == typed - {"pgrouter/net/libc"}  # declarations of the C library, no module
+    typed = {path for path in ROOT.glob("pgrouter/**/*.pxd") if "\ncdef enum:\n" not in path.read_text()}
+    names = {str(path.relative_to(ROOT).with_suffix("")) for path in typed}
+    assert hot == names - {"pgrouter/net/libc"}  # declarations of the C library, no module

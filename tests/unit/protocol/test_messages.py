@@ -72,9 +72,9 @@ def test_the_last_parameter_of_a_name_counts() -> None:
 
 def test_kinds_of_frontend_messages() -> None:
     expected = {
-        "Q": framing.ENDS_BATCH, "F": framing.ENDS_BATCH, "S": framing.ENDS_BATCH, "H": framing.ENDS_BATCH,
-        "P": framing.IN_BATCH, "B": framing.IN_BATCH, "D": framing.IN_BATCH, "E": framing.IN_BATCH,
-        "C": framing.IN_BATCH, "d": framing.COPY, "c": framing.COPY, "f": framing.COPY, "X": framing.LAST,
+        "Q": codes.ENDS_BATCH, "F": codes.ENDS_BATCH, "S": codes.ENDS_BATCH, "H": codes.ENDS_BATCH,
+        "P": codes.IN_BATCH, "B": codes.IN_BATCH, "D": codes.IN_BATCH, "E": codes.IN_BATCH,
+        "C": codes.IN_BATCH, "d": codes.COPY, "c": codes.COPY, "f": codes.COPY, "X": codes.LAST,
     }  # fmt: skip
     for code in range(256):
-        assert framing.frontend_kind(code) == expected.get(chr(code), framing.UNKNOWN)
+        assert framing.frontend_kind(code) == expected.get(chr(code), codes.UNKNOWN)

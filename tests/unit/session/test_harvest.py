@@ -147,6 +147,25 @@ def test_what_a_reset_goes_back_to_is_set_once_in_a_transaction() -> None:
     assert made.returning(STARTUP, afresh=False) == {"app.tenant": "B", "work_mem": "7MB"}  # and acts as before
 
 
+def reset(name: str) -> SimpleNamespace:
+    return SimpleNamespace(name=name, value=None, is_local=False)
+
+
+@pytest.mark.parametrize("name", ["role", "session_authorization"])
+def test_a_reset_of_who_acts_goes_back_to_the_startup_packets_role(name: str) -> None:
+    made = touched(SimpleNamespace(name="role", value="other", is_local=False), reset("all"))
+    assert "role" not in made.returning(STARTUP, afresh=False)
+    made.note([reset(name)])
+    assert made.returning(STARTUP, afresh=False) == {"role": "r"}
+
+
+def test_who_begins_comes_before_who_acts() -> None:
+    made = touched(reset("session_authorization"))
+    assert list(made.returning({"role": "r", "session_authorization": "s"}, afresh=False)) == [
+        "session_authorization", "role",
+    ]  # fmt: skip
+
+
 def test_a_custom_setting_of_the_startup_packet_comes_back() -> None:
     readings = [Reading("app.tenant", "", False), Reading("app.other", "", False)]
     everything = touched(SimpleNamespace(name="all", value=None, is_local=False))

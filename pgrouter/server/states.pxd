@@ -1,0 +1,12 @@
+# states.py for the C compiler: constants, and no variables that could change (tests/unit/test_constants.py)
+
+cdef enum:
+    DIALLING = 0
+    LOGGING_IN = 1
+    IDLE_STATE = 2
+    ACTIVE = 3
+    RESETTING = 4
+    CLOSED = 5
+    PASSES = 0
+    ASKING = 1
+    WAITING = 2
