@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -530,7 +530,7 @@ def test_lastval_waits_for_its_server(streaming: StreamingCluster) -> None:
         busy = pool.submit(b.execute, "select pg_sleep(0.5)")  # a read, on the server that was used last
         until(lambda: any(row["state"] == "active" for row in front.admin("SHOW SERVERS")), 5, "a busy server")
         assert one(a, "select lastval()") == 1
-        assert busy.done()
+        assert wait([busy], timeout=0.1).done, "it has waited"
 
 
 def test_nothing_leaks_to_the_next_client(front: Router, clients: Callable[..., Client]) -> None:
