@@ -332,7 +332,8 @@ class Monitor:
         if now is None:
             return
         if before is not None and "" != before.defaults != now.defaults:
-            log.info("cluster: sessions of %s begin with other settings now", name)
+            log.info("cluster: %s has loaded its configuration, or ALTER ROLE or DATABASE ... SET was run: "
+                     "older server connections are replaced when they are free", name)
             self.on_defaults(name)
         if now.unseen and (before is None or not before.unseen):
             log.warning("cluster: %s does not show %s to %s", name, now.unseen, self._settings.monitor.user)
