@@ -39,10 +39,11 @@ WHO MAY BE READ FROM. A member that is not the primary is read from only while a
    that it is primary does not follow, nor does one at an address that is new, before it is seen to. Who does not
    stream is out while another replica streams and is ahead of it.
 4. Where no primary has been seen yet (the router was started when there was none; a standby cluster never has one)
-   this stands in for 3, and the reason says that it is assumed: it is on the newest timeline that any member or the
-   DCS's history tells; all members have one system identifier; it streams, or has streamed since it
-   was started, all that it has replayed (a former primary that was not rewound has not); and it is no further behind
-   the newest position that anybody has told, the DCS's `status` included, than reads.max_lag_bytes, else 16 MB.
+   this stands in for 3, and the reason says that it is assumed: it is, by its own word or its Patroni's, on the newest
+   timeline that any member or the DCS's history tells; all members have one system identifier; it streams, or has
+   streamed since it was started, all that it has replayed (a former primary that was not rewound has not); and it is no
+   further behind the newest position that anybody has told, the DCS's `status` included, than reads.max_lag_bytes, else
+   16 MB.
 5. It is near enough: reads.max_lag_bytes and reads.max_lag, measured from the primary's position, and without a primary
    from the last that it told or the replica that is furthest. A session's own writes are looked at per read
    (`cluster.freshness`), with a primary or without.

@@ -28,6 +28,7 @@ class RouterProcess:
 
     def start(self, timeout_s: float = 20) -> None:
         """Start it and wait for its ready line; DemoError with its last words if it ends instead."""
+        self.output.unlink(missing_ok=True)  # the ready line of an earlier start
         self._process = spawn_as_self(
             [sys.executable, "-c", self.program, "run", "--config", self.config],
             output=self.output, errors=self.log, env=own_environment(self._workdir) | {"PYTHONPATH": str(CODE)},

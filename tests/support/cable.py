@@ -57,11 +57,12 @@ class Cable:
             way.cancel()
         await asyncio.gather(*self._ways, return_exceptions=True)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = self._loop.create_task(self._join(reader, writer))
         self._ways.add(task)
         task.add_done_callback(self._ways.discard)
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError), contextlib.closing(writer):
             await self._whole.wait()
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to_port)

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pgrouter.demo.processes import until
 
 if TYPE_CHECKING:
     from pgrouter.demo.patroni import Member, PatroniCluster
+
+
+def configure(cluster: PatroniCluster, change: dict[str, Any]) -> None:
+    """Change Patroni's dynamic configuration."""
+    member = next(member for member in cluster.members if member.patroni_alive)
+    status, text = member.api("/config", change, "PATCH")
+    assert status == 200, text
+
+
+def wait_synchronous(cluster: PatroniCluster) -> None:
+    """Without a synchronous replica Patroni lets nobody lead after the leader, and rightly."""
+    roles = ("sync_standby", "quorum_standby")
+    until(lambda: any(line.role in roles for line in cluster.status()), 30, "a synchronous replica")
 
 
 def kill_node(cluster: PatroniCluster, old: Member) -> None:

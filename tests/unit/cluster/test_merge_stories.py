@@ -636,6 +636,14 @@ def test_what_the_dcs_knows_of_positions_and_history_counts_at_the_start(told: d
     assert started_without_a_primary(**told).view.readers == ()
 
 
+def test_patroni_knows_the_timeline_of_a_replica_that_had_no_restartpoint_since_the_last_failover() -> None:
+    """Its control file shows the one before, and its receiver has gone with the primary."""
+    story = started_without_a_primary(timeline=3)
+    assert story.why("pg1") == "is on timeline 2, but 3 is in use"
+    story.dcs(members=tuple(replace(key, timeline=0 if key.name == "pg2" else 3) for key in story.snapshot.members))
+    assert story.view.readers == ("pg1",)
+
+
 def test_members_of_two_clusters_and_nobody_who_says_which_is_ours() -> None:
     story = Story(steady=False)
     story.dcs(system_id="", leased=False)
