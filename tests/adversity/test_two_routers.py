@@ -104,20 +104,19 @@ def test_a_router_is_killed_in_the_middle_of_a_failover(
         started_s = time.monotonic() - start_s
         with front.connect() as client:
             read_s: list[float] = []
-            while (nobody := primary(front) is None) or len(read_s) < 5:
+            why: set[str] = set()
+            while primary(front) is None or len(read_s) < 5:
+                why |= {row["reason"] for row in front.admin("SHOW CLUSTER") if row["readable"]}
                 start_s = time.monotonic()
                 assert client.execute("select count(*) > 0 from history").fetchone() == (True,)
                 read_s.append(time.monotonic() - start_s)
-                if nobody:
-                    rows = front.admin("SHOW CLUSTER")
-                    readers = [row["reason"] for row in rows if row["readable"]]
-                    assert set(readers) <= {ASSUMED} or any(row["writable"] for row in rows), rows
             client.execute("insert into history values (-1, 1)")
         new = primary(front)
         history.wait_progress(100)
         going_on.join()
     assert new not in (None, old.name)
-    print(f"started in {started_s:.2f} s, {len(read_s)} reads of {max(read_s):.3f} s at most")  # noqa: T201
+    print(f"started in {started_s:.2f} s, {len(read_s)} reads of {max(read_s):.3f} s at most, {why}")  # noqa: T201
+    assert event is handing_over or ASSUMED in why  # that may be over before the router has started
     checked(history, table)
     assert max(read_s) < 2
     assert history.closed == 8  # each client's connection, once
@@ -179,7 +178,6 @@ def test_one_of_two_routers_sees_the_change_late(
             hear_again()
             untold.wait_progress(50)
             assert primary(late) == new
-            table.heal()
         for history in (told, untold):
             checked(history, table)
             assert not history.closed, history
