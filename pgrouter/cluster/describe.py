@@ -42,7 +42,7 @@ def _parts(old: ClusterView, new: ClusterView) -> Iterator[str]:
 def _cut(old: ClusterView, new: ClusterView) -> Iterator[str]:
     if old.fenced != new.fenced:
         cut = f"{new.fenced} led last and does not say that it is primary: its connections are closed"
-        yield cut if new.fenced else f"{old.fenced} is not cut off any more"
+        yield cut if new.fenced else f"{old.fenced} may be connected to again"
     for name in new.silent:
         if name not in old.silent:
             yield f"{name} shows no sign of life: its connections are given up"
