@@ -105,6 +105,7 @@ def test_a_router_is_killed_in_the_middle_of_a_failover(
         with front.connect() as client:
             read_s: list[float] = []
             why: set[str] = set()
+            over = primary(front) is not None  # on a busy machine
             while primary(front) is None or len(read_s) < 5:
                 why |= {row["reason"] for row in front.admin("SHOW CLUSTER") if row["readable"]}
                 start_s = time.monotonic()
@@ -116,7 +117,7 @@ def test_a_router_is_killed_in_the_middle_of_a_failover(
         going_on.join()
     assert new not in (None, old.name)
     print(f"started in {started_s:.2f} s, {len(read_s)} reads of {max(read_s):.3f} s at most, {why}")  # noqa: T201
-    assert event is handing_over or ASSUMED in why  # that may be over before the router has started
+    assert over or ASSUMED in why
     checked(history, table)
     assert max(read_s) < 2
     assert history.closed == 8  # each client's connection, once

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 from typing import TYPE_CHECKING, Self
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 import psycopg
 import pytest
 from support.front import running
-from support.router import MONITOR, static_cluster
+from support.router import MONITOR, etcd_cluster, static_cluster
 
 from pgrouter.cluster.readable import ASSUMED
 from pgrouter.demo import template
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from support.router import Router, Settings
 
+    from pgrouter.demo.etcd import EtcdCluster
     from pgrouter.demo.postgres import Server
 
 pytestmark = pytest.mark.pg
@@ -133,9 +135,34 @@ def test_a_former_primary_that_was_not_rewound_is_not_assumed_to_be_well(table: 
             until(lambda: reads(router) == {(left.name, 0), (right.name, 0)}, 10, "both are read from")
 
 
+@pytest.mark.etcd
+def test_a_router_that_starts_in_the_second_failover_of_an_hour(table: StreamingCluster, etcd: EtcdCluster) -> None:
+    """No restartpoint since the first: PostgreSQL shows the timeline before, Patroni's key the one that is in use."""
+    former, (second, last) = table.primary, table.standbys
+    former.kill()
+    second.promote()
+    last.stop()
+    table.follow(last, second)
+    until(lambda: second.sql("select 1 from pg_stat_replication"), 20, "it streams")
+    second.sql("insert into found values (1)")
+    until(lambda: last.sql("select count(*) from found") == [(1,)], 20, "it has followed")
+    for server in (second, last):
+        url = f"postgres://127.0.0.1:{server.port}/postgres"
+        etcd.put(f"/service/demo/members/{server.name}", json.dumps({"conn_url": url, "timeline": 2}))
+    etcd.put("/service/demo/history", '[[1, 100, "no recovery target specified"]]')
+    etcd.put("/service/demo/leader", second.name)
+    second.kill()
+    shown = "select timeline_id from pg_control_checkpoint()"
+    assert last.sql(shown) == [(1,)]
+    with running(settings(table) | {"cluster": etcd_cluster(etcd)}) as router:
+        until(lambda: reads(router, 3) == {(last.name, 1)}, 20, "it is read from")
+        assert member(router, last.name)["reason"] == ASSUMED
+
+
 # -- who streams from whom, and who is somebody else
 
 
+@pytest.mark.slow
 def test_a_cascading_replica_whose_upstream_dies(table: StreamingCluster) -> None:
     """It is read from while it streams, from whomever, and stays out until it streams again."""
     primary, (upstream, last) = table.primary, table.standbys

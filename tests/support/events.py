@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from pgrouter.demo.processes import until
@@ -11,10 +12,15 @@ if TYPE_CHECKING:
 
 
 def configure(cluster: PatroniCluster, change: dict[str, Any]) -> None:
-    """Change Patroni's dynamic configuration."""
-    member = next(member for member in cluster.members if member.patroni_alive)
-    status, text = member.api("/config", change, "PATCH")
-    assert status == 200, text
+    """Change Patroni's dynamic configuration, through whoever answers: one that was just started does not yet."""
+    alive = [member for member in cluster.members if member.patroni_alive]
+    until(lambda: any(_configured(member, change) for member in alive), 20, "a Patroni that takes the configuration")
+
+
+def _configured(member: Member, change: dict[str, Any]) -> bool:
+    with contextlib.suppress(OSError):
+        return member.api("/config", change, "PATCH")[0] == 200
+    return False
 
 
 def wait_synchronous(cluster: PatroniCluster) -> None:
