@@ -41,7 +41,8 @@ def _parts(old: ClusterView, new: ClusterView) -> Iterator[str]:
 
 def _cut(old: ClusterView, new: ClusterView) -> Iterator[str]:
     if old.fenced != new.fenced:
-        yield f"{new.fenced} led last and is no primary: cut off" if new.fenced else f"{old.fenced} no longer cut off"
+        cut = f"{new.fenced} led last and does not say that it is primary: its connections are closed"
+        yield cut if new.fenced else f"{old.fenced} may be connected to again"
     for name in new.silent:
         if name not in old.silent:
             yield f"{name} shows no sign of life: its connections are given up"
@@ -59,6 +60,8 @@ def _members(old: ClusterView, new: ClusterView) -> Iterator[str]:
             yield f"{member.name} joined at {member.host}:{member.port}"
         else:
             yield from _member(before, member)
+            if before.reason != member.reason and new.no_primary != f"{member.name} {member.reason}":  # said above
+                yield f"{member.name}: {member.reason}"
     for member in old.members:
         if new.member(member.name) is None:
             yield f"{member.name} left"
@@ -75,5 +78,3 @@ def _member(old: Member, new: Member) -> Iterator[str]:
         yield f"{new.name} timeline {old.timeline} -> {new.timeline}"
     if old.tags != new.tags:
         yield f"{new.name} tags changed"
-    if old.reason != new.reason:
-        yield f"{new.name}: {new.reason}"

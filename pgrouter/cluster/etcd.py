@@ -17,6 +17,7 @@ import base64
 import json
 import logging
 import random
+import re
 import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -45,6 +46,8 @@ MOST_BACKOFF_S = 2.0
 STOP_MARGIN_S = 1.0
 LIVED_S = 1.0  # a watch that ends sooner counts as a failure of its endpoint, or a flapping one would spin
 UNREACHABLE = "etcd cannot be reached"
+# In a text of requests: `... (Caused by NewConnectionError("HTTPConnection(...): Failed to establish a new ..."))`
+CAUSE = re.compile(r"((?:Failed to (establish|resolve)|Connection to|Read timed out|\[SSL).*?)(['\"]\)+)?$", re.DOTALL)
 NO_AUTHENTICATION = "authentication is not enabled"
 
 
@@ -221,9 +224,9 @@ class _Watcher(threading.Thread):
         try:
             self._session(client)
         except etcd3gw.exceptions.Etcd3Exception as error:
-            trouble = getattr(error, "detail_text", None) or str(error) or type(error).__name__
+            trouble = plain(getattr(error, "detail_text", None) or str(error)) or type(error).__name__
         except (WatchLostError, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            trouble = str(error) or type(error).__name__
+            trouble = plain(str(error)) or type(error).__name__
         except Exception as error:  # a watcher that dies is a router that is blind, and nobody notices
             log.exception("etcd %s: unexpected answer", client.base_url)
             trouble = repr(error)
@@ -343,6 +346,12 @@ class _Watcher(threading.Thread):
             switchover_since_s=self._last.switchover_since_s if known else self._clock(),
         )
         self._deliver(self._last)
+
+
+def plain(text: str) -> str:
+    """Leave what happened of requests' message, without the objects that it was wrapped in."""
+    found = CAUSE.search(text)
+    return found[1] if found else text
 
 
 def backoff_s(lost: int, endpoints: int) -> float:

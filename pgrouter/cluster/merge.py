@@ -39,10 +39,11 @@ WHO MAY BE READ FROM. A member that is not the primary is read from only while a
    that it is primary does not follow, nor does one at an address that is new, before it is seen to. Who does not
    stream is out while another replica streams and is ahead of it.
 4. Where no primary has been seen yet (the router was started when there was none; a standby cluster never has one)
-   this stands in for 3, and the reason says that it is assumed: it is on the newest timeline that any member or the
-   DCS's history tells; all members have one system identifier; it streams, or has streamed since it
-   was started, all that it has replayed (a former primary that was not rewound has not); and it is no further behind
-   the newest position that anybody has told, the DCS's `status` included, than reads.max_lag_bytes, else 16 MB.
+   this stands in for 3, and the reason says that it is assumed: it is, by its own word or its Patroni's, on the newest
+   timeline that any member or the DCS's history tells; all members have one system identifier; it streams, or has
+   streamed since it was started, all that it has replayed (a former primary that was not rewound has not); and it is no
+   further behind the newest position that anybody has told, the DCS's `status` included, than reads.max_lag_bytes, else
+   16 MB.
 5. It is near enough: reads.max_lag_bytes and reads.max_lag, measured from the primary's position, and without a primary
    from the last that it told or the replica that is furthest. A session's own writes are looked at per read
    (`cluster.freshness`), with a primary or without.
@@ -145,7 +146,8 @@ class Reign(Struct, frozen=True, kw_only=True, gc=False):
     """The decision about writes, on which those about reads depend."""
 
     primary: str | None
-    objection: str  # why there is no primary
+    objection: str  # to writes on the candidate, said of it
+    no_primary: str  # the same as a sentence: why there is none
     timeline: int  # the primary's; without one the newest proven
     system_id: str
     lsn: int | None  # that the primary has written; None: unknown
@@ -180,7 +182,7 @@ def merge(
         dcs_reachable=snapshot.reachable,
         fenced=_fenced(case),
         silent=tuple(member.name for member in members if case.probe(member.name).silent),
-        no_primary=reign.objection,
+        no_primary=reign.no_primary,
         mistake=mistake(snapshot, probes.values()),
     )
     return _numbered(previous, view)
@@ -247,14 +249,16 @@ def _stays(name: str, case: Case) -> bool:
 def _reign(case: Case, servers: tuple[DcsMember, ...]) -> Reign:
     name = case.candidate
     if name is None or all(server.name != name for server in servers):
-        word, objection = None, _nobody(case)
+        word, objection, no_primary = None, "", _nobody(case)
     else:
         objection = next(_objections_to_writes(name, case.probe(name), case), "")
+        no_primary = f"{name} {objection}" if objection else ""
         word = None if objection else case.probe(name).said
     if word is None:
         return Reign(
             primary=None,
             objection=objection,
+            no_primary=no_primary,
             timeline=case.proven_timeline,
             system_id=case.system_id,
             lsn=None,
@@ -262,6 +266,7 @@ def _reign(case: Case, servers: tuple[DcsMember, ...]) -> Reign:
     return Reign(
         primary=name,
         objection="",
+        no_primary="",
         timeline=word.timeline,
         system_id=word.system_id,
         lsn=word.lsn,
@@ -305,11 +310,11 @@ def _objections_to_writes(name: str, probe: Probe, case: Case) -> Iterator[str]:
         yield f"is on timeline {word.timeline}, but {oldest} is in use"
     rival = _rival(name, word, case)
     if rival:
-        yield f"{rival} says it is primary on a newer timeline, and the DCS has not spoken since"
+        yield f"leads, but {rival} says it is primary on a newer timeline, and the DCS has not spoken since"
     if case.previous.primary != name and not _has_spoken_since(case.snapshot.leader_since_s, probe, word):
-        yield "leads, its own word is awaited"
+        yield "is named as leader, but has not said yet that it is primary"
     if case.snapshot.handover:
-        yield case.snapshot.handover
+        yield f"leads, but {case.snapshot.handover}"
 
 
 def _has_spoken_since(moment_s: float, probe: Probe, word: Word) -> bool:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pgrouter.cluster.patroni_keys import Snapshot
     from pgrouter.cluster.word import Probe
 
-_SERVERS = re.compile(r"failed: [^\s:]+: +(.*)")  # `refusal.SERVERS`, in one line
+_SERVERS = re.compile(r": [^\s:]+: (.*)")  # what stands behind the address and the severity, see `refusal.plain`
 
 
 def mistake(snapshot: Snapshot, probes: Iterable[Probe]) -> Mistake | None:

@@ -125,7 +125,9 @@ class Monitor:
             async with asyncio.timeout(START_S):
                 await self._complete.wait()
         except TimeoutError:
-            log.warning("cluster: no complete view within %.0f s, going on without", START_S)
+            silent = [member.name for member in self._view.members if member.name not in self._probes]
+            who = ", ".join(silent) or f"source {self.source_name}"
+            log.warning("cluster: %s: no word within %.0f s of the start, going on without", who, START_S)
 
     def limit(self, reads: Reads) -> None:
         """Take limits to the lag of replicas; they hold from now on."""
@@ -332,7 +334,8 @@ class Monitor:
         if now is None:
             return
         if before is not None and "" != before.defaults != now.defaults:
-            log.info("cluster: sessions of %s begin with other settings now", name)
+            log.info("cluster: %s has loaded its configuration, or ALTER ROLE or DATABASE ... SET was run: "
+                     "older server connections are replaced when they are free", name)
             self.on_defaults(name)
         if now.unseen and (before is None or not before.unseen):
             log.warning("cluster: %s does not show %s to %s", name, now.unseen, self._settings.monitor.user)
@@ -359,7 +362,7 @@ class Monitor:
         for name in sorted(now - self._alarms):
             log.error("cluster: ALARM: %s says it is primary while %s leads; it gets nothing", name, leader)
         for name in sorted(self._alarms - now):
-            log.warning("cluster: %s is no second primary any more", name)
+            log.warning("cluster: %s no longer says that it is primary, or leads now", name)
         self._alarms = now
 
 

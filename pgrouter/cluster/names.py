@@ -1,8 +1,8 @@
 """Host names of members: what was looked up once is looked up again, since a kept connection never does.
 
-A name may have several addresses, of which libpq takes the first that answers; clients' connections go to that one, too
-(`Monitor.on_address`), or they could reach another server than the one whose word counts. A look-up that fails changes
-nothing, and one that hangs holds up only the next.
+A name may have several addresses. The router's own connection goes to the first one that answers (`Prober`), and
+clients' connections to that one, too (`Monitor.on_address`), or they could reach another server than the one whose word
+counts. A look-up that fails or hangs changes nothing: what it gave last still holds.
 """
 
 from __future__ import annotations
@@ -30,6 +30,23 @@ def is_name(host: str) -> bool:
     except ValueError:
         return not host.startswith("/")
     return False
+
+
+async def look_up(host: str, port: int, known: tuple[str, ...], patience_s: float) -> tuple[str, ...]:
+    """Give the addresses of a host, an empty one where it is no name; what was `known` where they cannot be had.
+
+    Raises OSError when nothing was known either.
+    """
+    if not is_name(host):
+        return ("",)
+    try:
+        async with asyncio.timeout(patience_s if known else None):
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:  # TimeoutError is one
+        if known:
+            return known
+        raise OSError(f"could not translate host name {host!r} to address: {error.strerror or error}") from None
+    return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 async def follow(probers: Callable[[], Iterable[Prober]], pause_s: float = LOOK_UP_S) -> None:

@@ -17,8 +17,9 @@ import psycopg
 
 from pgrouter.clock import monotonic
 from pgrouter.cluster import login
+from pgrouter.cluster.names import look_up
 from pgrouter.cluster.question import ProbeError, conversation, one_line
-from pgrouter.cluster.refusal import Refusal, refusal
+from pgrouter.cluster.refusal import Refusal, plain, refusal
 from pgrouter.cluster.word import Probe, Word
 from pgrouter.lsn import end_of_record
 from pgrouter.topology import Role
@@ -105,6 +106,8 @@ class Prober:
         self._asked_s = 0.0  # when it began
         self._until_s = 0.0  # when its time is over, dialing included, on the loop's clock
         self._dialing: asyncio.Task[None] | None = None
+        self._addresses: tuple[str, ...] = ()  # that a name had when it was looked up last
+        self._last_address = ""  # that was connected to last
         self._fresh = False  # the connection was dialed for this very question
         self._connection: psycopg.AsyncConnection | None = None
         self._fd = -1  # its socket, which stays in the loop's set as long as it lives
@@ -174,15 +177,33 @@ class Prober:
     async def _connect(self) -> None:
         try:
             async with asyncio.timeout_at(self._until_s):
-                connection = await connect(self.address, self._settings)
+                connection = await self._reach()
             fd = connection.pgconn.socket
         except Exception as error:  # noqa: BLE001 (whatever it is, the member will be asked again)
             self._fail(error)
         else:
             self._fresh, self._connection, self._fd = True, connection, fd
+            self._last_address = self.connected_to
             self.on_address(self.connected_to)
             self._loop.add_reader(fd, self._readable)
             self._ask()
+
+    async def _reach(self) -> psycopg.AsyncConnection:
+        """Log in at the first address that answers, the last one that did before others; each gets its share of time.
+
+        A refusal is an answer, as it is to libpq.
+        """
+        time_s = self._until_s - self._loop.time()
+        self._addresses = await look_up(*self.address, self._addresses, time_s / 2)
+        addresses = sorted(self._addresses, key=lambda each: each != self._last_address)
+        while True:
+            now_s, address = self._loop.time(), addresses.pop(0)
+            try:
+                async with asyncio.timeout_at(now_s + (self._until_s - now_s) / (1 + len(addresses))):
+                    return await connect(self.address, self._settings, address)
+            except (OSError, psycopg.Error) as error:  # TimeoutError is an OSError
+                if not addresses or refusal(str(error)) is not Refusal.NONE:
+                    raise
 
     def _ask(self) -> None:
         self._state = State.ASKING
@@ -240,7 +261,7 @@ class Prober:
         if isinstance(error, TimeoutError):
             text, silent, refused = f"no answer within {self._settings.timeout_s:g} s", True, Refusal.NONE
         else:
-            text = one_line(str(error)) or type(error).__name__
+            text = one_line(plain(str(error))) or type(error).__name__
             refused = refusal(str(error)) if isinstance(error, psycopg.Error) else Refusal.NONE
             silent = refused is Refusal.NONE and any(words in text for words in SILENCE)
         if not isinstance(error, EXPECTED):
@@ -277,10 +298,11 @@ class Prober:
             connection.pgconn.finish()
 
 
-async def connect(address: tuple[str, int], settings: Monitor) -> psycopg.AsyncConnection:
-    """Log in to a member; the caller sees to it that this takes no longer than it may."""
+async def connect(address: tuple[str, int], settings: Monitor, hostaddr: str = "") -> psycopg.AsyncConnection:
+    """Log in to a member, at this address of its name; the caller sees to it that this takes no longer than it may."""
     connection = await psycopg.AsyncConnection.connect(
         host=address[0],
+        hostaddr=hostaddr or None,
         port=address[1],
         user=settings.user,
         password=settings.password or None,

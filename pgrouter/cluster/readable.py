@@ -66,7 +66,7 @@ def objections(server: DcsMember, case: Case, reign: Reign) -> Iterator[str]:
     if reign.primary is not None:
         yield from _objections_with_primary(probe, reign)
     elif follows(server, case, reign) is None:
-        yield from _objections_to_unseen(word, probe, case)
+        yield from _objections_to_unseen(server, word, probe, case)
     else:
         yield from _objections_without_primary(server, probe, case, reign)
 
@@ -84,11 +84,15 @@ def _objections_without_primary(server: DcsMember, probe: Probe, case: Case, rei
     yield from _left_behind(probe, case)
 
 
-def _objections_to_unseen(word: Word, probe: Probe, case: Case) -> Iterator[str]:
-    """Object to one that nobody has seen to follow a primary, because there was none to be seen."""
+def _objections_to_unseen(server: DcsMember, word: Word, probe: Probe, case: Case) -> Iterator[str]:
+    """Object to one that nobody has seen to follow a primary, because there was none to be seen.
+
+    Without a receiver a server can tell only which timeline it was on at its last restartpoint: its Patroni knows more.
+    """
     newest = max(1, case.snapshot.timeline, *(other.timeline for other in case.relatives()))
-    if probe.timeline < newest:
-        yield f"is on timeline {probe.timeline}, but {newest} is in use"
+    timeline = max(probe.timeline, server.timeline)
+    if timeline < newest:
+        yield f"is on timeline {timeline}, but {newest} is in use"
     if len({other.system_id for other in case.relatives()}) > 1:
         yield "members have different system identifiers, and which of them is the cluster's is not known"
     if not word.streaming and word.received_lsn < word.lsn:

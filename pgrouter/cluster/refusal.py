@@ -11,6 +11,11 @@ from enum import Enum
 
 SERVERS = re.compile(r"failed: [^\s:]+:  (.*)", re.DOTALL)
 CLIENTS = re.compile(r"fe_sendauth|authentication method|no password supplied")  # it asked, and libpq had no answer
+ADDRESS = re.compile(r'connection to server (?:at|on socket) "([^"]*)"([^,]*?)(?:, port (\d+))? failed: ')
+ASIDE = re.compile(  # libpq's, as a lead and as advice; the text is about a server that somebody knows well
+    r"^connection failed: |\s*Is the server running [^?]*\?"
+    r"|\s*This probably means the server terminated abnormally\s+before or while processing the request\."
+)
 TRANSITION = re.compile(r"the database system is ")  # 57P03: starting up, shutting down, in recovery mode ...
 # 28000, 28P01, 3D000, 42501
 LOGIN = re.compile(r"authentication|pg_hba|does not exist|not permitted to log in|permission denied")
@@ -25,6 +30,11 @@ class Refusal(Enum):
     LOGIN = "this role, from here, to this database"  # 28000, 28P01, 3D000, 42501
     LIMIT = "a limit of this role or database"  # 53300
     FULL = "no connection is left, or something that is not known here"  # 53300
+
+
+def plain(text: str) -> str:
+    """Shorten libpq's message of a failed login to where and what: `10.0.0.1:5432: Connection refused`."""
+    return ADDRESS.sub(lambda at: f"{at[1]}{at[2]}{':' if at[3] else ''}{at[3] or ''}: ", ASIDE.sub("", text))
 
 
 def refusal(text: str) -> Refusal:

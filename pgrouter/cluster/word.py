@@ -10,6 +10,7 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
+from pgrouter.cluster.refusal import TRANSITION
 from pgrouter.topology import Role
 
 LOST_AFTER = 2  # failures in a row; one alone changes nothing. Each has already tried a fresh connection
@@ -71,6 +72,8 @@ class Probe(Struct, frozen=True, kw_only=True, gc=False):
     @property
     def unheard(self) -> str:
         """Say why there is no word that counts, for people."""
+        if self.refused and TRANSITION.search(self.error):
+            return f"lets nobody in at the moment: {self.error}"
         if self.refused:
             return f"refuses the login of cluster.monitor.user: {self.error}"
         return f"does not answer: {self.error}" if self.lost else "has not answered yet"

@@ -11,14 +11,16 @@ import pgrouter
 from pgrouter.demo.processes import DemoError, Process, own_environment, spawn_as_self, until
 
 CODE = Path(pgrouter.__file__).parent.parent  # the router that is started is the one that we are, installed or not
+PROGRAM = "import sys; from pgrouter.cli.main import main; sys.exit(main())"
 READY = re.compile(r"^pgrouter ready: (\S+):(\d+)$", re.MULTILINE)
 
 
 class RouterProcess:
     """One router: started from a file of settings, stopped by SIGTERM."""
 
-    def __init__(self, config: Path, workdir: Path) -> None:
+    def __init__(self, config: Path, workdir: Path, program: str = PROGRAM) -> None:
         self.config = config
+        self.program = program
         self.output = config.with_suffix(".out")
         self.log = config.with_suffix(".log")
         self._workdir = workdir
@@ -26,9 +28,9 @@ class RouterProcess:
 
     def start(self, timeout_s: float = 20) -> None:
         """Start it and wait for its ready line; DemoError with its last words if it ends instead."""
-        program = "import sys; from pgrouter.cli.main import main; sys.exit(main())"
+        self.output.unlink(missing_ok=True)  # the ready line of an earlier start
         self._process = spawn_as_self(
-            [sys.executable, "-c", program, "run", "--config", self.config],
+            [sys.executable, "-c", self.program, "run", "--config", self.config],
             output=self.output, errors=self.log, env=own_environment(self._workdir) | {"PYTHONPATH": str(CODE)},
         )  # fmt: skip
         until(self._is_ready, timeout_s, f"pgrouter ready, see {self.log}")

@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from support.events import configure, wait_synchronous
 from support.front import running
 from support.rawclient import RawClient, values
 from support.router import static_cluster
+
+from pgrouter.demo.processes import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from support.router import Router
 
+    from pgrouter.demo.patroni import PatroniCluster
     from pgrouter.demo.streaming import StreamingCluster
 
 
@@ -45,3 +49,19 @@ def bystander(front: Router) -> Iterator[None]:
         with RawClient(front.port) as new:
             new.login()
             assert values(new.ask("select 1")) == [["1"]]
+
+
+@pytest.fixture
+def synchronous(patroni: PatroniCluster, request: pytest.FixtureRequest) -> Iterator[object]:
+    """Have commits wait for a replica, one of those that may lead next; a parameter asks for another mode, or none."""
+    mode = getattr(request, "param", True)
+    if not mode:
+        yield mode
+        return
+    configure(patroni, {"synchronous_mode": mode})
+    wait_synchronous(patroni)
+    yield mode
+    patroni.heal()
+    configure(patroni, {"synchronous_mode": None, "synchronous_mode_strict": None})
+    leader = patroni.require_leader()
+    until(lambda: leader.sql("show synchronous_standby_names") == [("",)], 30, "asynchronous replication")

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from support.events import hand_over, hang_node, kill_node, stop_node
-from support.load import TABLE, Load
+from support.load import TABLE, Load, primary
 from support.router import patroni_cluster
 
 from pgrouter.demo.processes import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from support.router import Router, RouterFactory
 
@@ -43,27 +43,6 @@ def front(router: RouterFactory, patroni: PatroniCluster) -> Router:
 
 def is_there(member: Member) -> bool:
     return bool(member.sql("select to_regclass('written') is not null")[0][0])
-
-
-def primary(router: Router) -> str | None:
-    return next((row["name"] for row in router.admin("SHOW CLUSTER") if row["writable"]), None)
-
-
-@pytest.fixture
-def synchronous(patroni: PatroniCluster) -> Iterator[None]:
-    """Have commits wait for a replica, which then is the only one that may lead."""
-    configure(patroni, {"synchronous_mode": True})
-    until(lambda: any(line.role == "sync_standby" for line in patroni.status()), 30, "a synchronous replica")
-    yield
-    patroni.heal()
-    configure(patroni, {"synchronous_mode": None})
-    leader = patroni.require_leader()
-    until(lambda: leader.sql("show synchronous_standby_names") == [("",)], 30, "asynchronous replication")
-
-
-def configure(patroni: PatroniCluster, change: dict[str, Any]) -> None:
-    status, text = patroni.require_leader().api("/config", change, "PATCH")
-    assert status == 200, text
 
 
 @pytest.mark.usefixtures("synchronous")

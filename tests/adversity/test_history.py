@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from support.cable import Cable
-from support.events import hand_over, hang_node, kill_node, kill_postgres, stop_node
+from support.events import configure, hand_over, hang_node, kill_node, kill_postgres, stop_node, wait_synchronous
 from support.history import TABLE, Findings, History, findings
-from support.load import wait_roles
+from support.load import primary, wait_roles
 from support.router import patroni_cluster
 
 from pgrouter.demo.patroni import PatroniCluster, PatroniOptions
@@ -47,32 +47,6 @@ def started(router: RouterFactory, cluster: PatroniCluster, etcd_port: int | Non
     if etcd_port is not None:
         section["etcd"] = section["etcd"] | {"endpoints": [f"127.0.0.1:{etcd_port}"]}
     return router({"cluster": section, "pool": {"no_leader_timeout": "60s"}})
-
-
-def configure(cluster: PatroniCluster, change: dict[str, Any]) -> None:
-    leader = next(member for member in cluster.members if member.patroni_alive)
-    status, text = leader.api("/config", change, "PATCH")
-    assert status == 200, text
-
-
-@pytest.fixture
-def synchronous(patroni: PatroniCluster) -> Iterator[None]:
-    configure(patroni, {"synchronous_mode": True})
-    wait_synchronous(patroni)
-    yield
-    patroni.heal()
-    configure(patroni, {"synchronous_mode": None})
-    leader = patroni.require_leader()
-    until(lambda: leader.sql("show synchronous_standby_names") == [("",)], 30, "asynchronous replication")
-
-
-def wait_synchronous(cluster: PatroniCluster) -> None:
-    """Without a synchronous replica Patroni lets nobody lead after the leader, and rightly."""
-    until(lambda: any(line.role == "sync_standby" for line in cluster.status()), 30, "a synchronous replica")
-
-
-def primary(router: Router) -> str | None:
-    return next((row["name"] for row in router.admin("SHOW CLUSTER") if row["writable"]), None)
 
 
 def checked(history: History, cluster: PatroniCluster) -> Findings:

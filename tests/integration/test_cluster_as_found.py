@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 from typing import TYPE_CHECKING, Self
@@ -10,19 +11,21 @@ from typing import TYPE_CHECKING, Self
 import psycopg
 import pytest
 from support.front import running
-from support.router import MONITOR, static_cluster
+from support.router import MONITOR, etcd_cluster, static_cluster
 
 from pgrouter.cluster.readable import ASSUMED
 from pgrouter.demo import template
+from pgrouter.demo.postgres import ServerOptions
 from pgrouter.demo.processes import until
+from pgrouter.demo.streaming import StreamingCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from support.router import Router, Settings
 
+    from pgrouter.demo.etcd import EtcdCluster
     from pgrouter.demo.postgres import Server
-    from pgrouter.demo.streaming import StreamingCluster
 
 pytestmark = pytest.mark.pg
 
@@ -130,6 +133,75 @@ def test_a_former_primary_that_was_not_rewound_is_not_assumed_to_be_well(table: 
         with running(settings(table)) as router:
             assert "former primary that has not been rewound" in str(member(router, former.name)["reason"])
             until(lambda: reads(router) == {(left.name, 0), (right.name, 0)}, 10, "both are read from")
+
+
+@pytest.mark.etcd
+def test_a_router_that_starts_in_the_second_failover_of_an_hour(table: StreamingCluster, etcd: EtcdCluster) -> None:
+    """No restartpoint since the first: PostgreSQL shows the timeline before, Patroni's key the one that is in use."""
+    former, (second, last) = table.primary, table.standbys
+    former.kill()
+    second.promote()
+    last.stop()
+    table.follow(last, second)
+    until(lambda: second.sql("select 1 from pg_stat_replication"), 20, "it streams")
+    second.sql("insert into found values (1)")
+    until(lambda: last.sql("select count(*) from found") == [(1,)], 20, "it has followed")
+    for server in (second, last):
+        url = f"postgres://127.0.0.1:{server.port}/postgres"
+        etcd.put(f"/service/demo/members/{server.name}", json.dumps({"conn_url": url, "timeline": 2}))
+    etcd.put("/service/demo/history", '[[1, 100, "no recovery target specified"]]')
+    etcd.put("/service/demo/leader", second.name)
+    second.kill()
+    shown = "select timeline_id from pg_control_checkpoint()"
+    assert last.sql(shown) == [(1,)]
+    with running(settings(table) | {"cluster": etcd_cluster(etcd)}) as router:
+        until(lambda: reads(router, 3) == {(last.name, 1)}, 20, "it is read from")
+        assert member(router, last.name)["reason"] == ASSUMED
+
+
+# -- who streams from whom, and who is somebody else
+
+
+@pytest.mark.slow
+def test_a_cascading_replica_whose_upstream_dies(table: StreamingCluster) -> None:
+    """It is read from while it streams, from whomever, and stays out until it streams again."""
+    primary, (upstream, last) = table.primary, table.standbys
+    last.stop()
+    table.follow(last, upstream)
+    try:
+        with running(settings(table)) as router:
+            until(lambda: len(reads(router)) == 2, 20, "both are read from")
+            upstream.kill()
+            until(lambda: not member(router, last.name)["readable"], 20, "it has nobody to stream from")
+            assert member(router, last.name)["reason"] == "does not stream"
+            primary.sql("insert into found values (1)")
+            assert reads(router) == {(primary.name, 1)}
+            upstream.start()
+            until(lambda: reads(router) == {(upstream.name, 1), (last.name, 1)}, 20, "both are read from")
+    finally:
+        last.stop()
+        table.follow(last, primary)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [0, 1], ids=["primary", "standby"])
+def test_a_replica_rebuilt_under_its_name_as_one_of_another_cluster(table: StreamingCluster, number: int) -> None:
+    """As a primary there, or as a standby: it gets nothing, and is read from when it is one of ours again."""
+    primary, (kept, rebuilt) = table.primary, table.standbys
+    with running(settings(table)) as router:
+        until(lambda: len(reads(router)) == 2, 20, "both are read from")
+        rebuilt.kill()
+        others = StreamingCluster(1 + number, options=ServerOptions(auth="md5"))  # made from another template
+        other = others.servers[number]
+        other.port = rebuilt.port
+        with others:
+            until(lambda: "another cluster" in str(member(router, rebuilt.name)["reason"]), 20, "it is a stranger")
+            assert reads(router) == {(kept.name, 0)}
+            with router.connect() as client:
+                client.execute("insert into found values (1)")
+            assert member(router, primary.name)["writable"]
+        rebuilt.start()
+        until(lambda: {name for name, _ in reads(router)} == {kept.name, rebuilt.name}, 20, "it is one of ours")
 
 
 # -- no connection left

@@ -68,7 +68,7 @@ def test_a_configuration_read_again_is_noticed_on_that_member_alone(front: Route
     values(front, "primary")
     streaming.standbys[0].sql("alter system set work_mem = '81MB'")
     streaming.standbys[0].sql("select pg_reload_conf()")
-    noticed = "sessions of {} begin with other settings now"
+    noticed = "{} has loaded its configuration"
     until(lambda: front.log_contains(noticed.format("pg1")), 10, "the probe tells")
     assert not front.log_contains(noticed.format("pg0"))
     assert not front.log_contains(noticed.format("pg2"))

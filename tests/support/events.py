@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, Any
 
 from pgrouter.demo.processes import until
 
 if TYPE_CHECKING:
     from pgrouter.demo.patroni import Member, PatroniCluster
+
+
+def configure(cluster: PatroniCluster, change: dict[str, Any]) -> None:
+    """Change Patroni's dynamic configuration, through whoever answers: one that was just started does not yet."""
+    alive = [member for member in cluster.members if member.patroni_alive]
+    until(lambda: any(_configured(member, change) for member in alive), 20, "a Patroni that takes the configuration")
+
+
+def _configured(member: Member, change: dict[str, Any]) -> bool:
+    with contextlib.suppress(OSError):
+        return member.api("/config", change, "PATCH")[0] == 200
+    return False
+
+
+def wait_synchronous(cluster: PatroniCluster) -> None:
+    """Without a synchronous replica Patroni lets nobody lead after the leader, and rightly."""
+    roles = ("sync_standby", "quorum_standby")
+    until(lambda: any(line.role in roles for line in cluster.status()), 30, "a synchronous replica")
 
 
 def kill_node(cluster: PatroniCluster, old: Member) -> None:

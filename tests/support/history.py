@@ -83,14 +83,18 @@ def findings(deeds: Iterable[Deed], rows: Sequence[tuple[int, int]]) -> Findings
 class History:
     """Clients at work through a router, each in its own way; a context manager. The table `history` is the caller's."""
 
-    def __init__(self, router: Router, clients: int = 16, options: str = "") -> None:
+    def __init__(
+        self, router: Router, clients: int = 16, options: str = "", *, first: int = 0, patience_s: float = 0.0
+    ) -> None:
+        """`first` is the number of the first client; `patience_s`: a router that is not there may take as long."""
         self.deeds: list[Deed] = []
         self.errors: Counter[tuple[str, str | None]] = Counter()
         self.texts: Counter[str] = Counter()
         self.closed = 0  # connections that did not survive
         self.counts: Counter[str] = Counter()
         self._dsn = router.dsn(connect_timeout=60, options=f"'{options}'")
-        self._clients = clients
+        self.clients = range(first, first + clients)
+        self._patience_s = patience_s
         self._stop = threading.Event()
         self._bugs: list[BaseException] = []
         self._thread = threading.Thread(target=lambda: asyncio.run(self._all()))
@@ -114,12 +118,12 @@ class History:
             time.sleep(0.02)
 
     async def _all(self) -> None:
-        results = await asyncio.gather(*(self._work(number) for number in range(self._clients)), return_exceptions=True)
+        results = await asyncio.gather(*(self._work(number) for number in self.clients), return_exceptions=True)
         self._bugs = [result for result in results if isinstance(result, BaseException)]
 
     async def _work(self, client: int) -> None:
         dice = random.Random(client)  # noqa: S311
-        connection = await psycopg.AsyncConnection.connect(self._dsn, autocommit=True)
+        connection = await self._connect()
         number = 0
         while not self._stop.is_set():
             number += 1
@@ -134,9 +138,19 @@ class History:
                 self.closed += 1
             if connection.closed or connection.pgconn.pipeline_status:
                 await connection.close()
-                connection = await psycopg.AsyncConnection.connect(self._dsn, autocommit=True)
+                connection = await self._connect()
             await asyncio.sleep(dice.random() * 0.02)
         await connection.close()
+
+    async def _connect(self) -> psycopg.AsyncConnection:
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return await psycopg.AsyncConnection.connect(self._dsn, autocommit=True)
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.05)
 
     async def _tried(self, kind: str, work: object) -> Outcome:
         try:

@@ -27,6 +27,11 @@ def roles(router: Router) -> dict[str, tuple[bool, bool]]:
     return {row["name"]: (row["writable"], row["readable"]) for row in router.admin("SHOW CLUSTER")}
 
 
+def primary(router: Router) -> str | None:
+    """Name the member that gets writes."""
+    return next((row["name"] for row in router.admin("SHOW CLUSTER") if row["writable"]), None)
+
+
 def wait_roles(router: Router, **wanted: tuple[bool, bool]) -> None:
     """Wait until the router uses these members so."""
     try:

@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 
 from pgrouter.demo import template
 from pgrouter.demo.postgres import conninfo
-from pgrouter.demo.router import RouterProcess
+from pgrouter.demo.router import PROGRAM, RouterProcess
 from pgrouter.demo.template import PASSWORD, USER
 from pgrouter.demo.workdir import Workdir
 
@@ -54,7 +54,15 @@ def rest_cluster(cluster: PatroniCluster) -> Settings:
 class Router:
     """A router on a free port; where settings say nothing, SCRAM with the user postgres, who may use the console."""
 
-    def __init__(self, settings: Settings, *, users: Mapping[str, str] | None, number: int, workdir: Workdir) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        users: Mapping[str, str] | None,
+        number: int,
+        workdir: Workdir,
+        program: str = PROGRAM,
+    ) -> None:
         directory = workdir.path
         users_file = directory / f"router{number}.users"
         users_file.write_text("".join(f'"{name}" "{secret}"\n' for name, secret in (users or {USER: PASSWORD}).items()))
@@ -66,7 +74,7 @@ class Router:
         }
         auth = base["auth"] | settings.get("auth", {})
         self.settings = base | settings | {"auth": auth}
-        self.process = RouterProcess(directory / f"router{number}.yml", directory)
+        self.process = RouterProcess(directory / f"router{number}.yml", directory, program)
         self.write_settings()
 
     def write_settings(self) -> None:
@@ -119,10 +127,12 @@ class RouterFactory:
         self._started: list[Router] = []
         self._count = 0
 
-    def __call__(self, settings: Settings, *, users: Mapping[str, str] | None = None) -> Router:
+    def __call__(
+        self, settings: Settings, *, users: Mapping[str, str] | None = None, program: str = PROGRAM
+    ) -> Router:
         """Start a router with these settings; what they leave out: a free port, SCRAM, the user postgres."""
         self._count += 1
-        router = Router(settings, users=users, number=self._count, workdir=self._workdir)
+        router = Router(settings, users=users, number=self._count, workdir=self._workdir, program=program)
         self._started.append(router)
         router.start()
         return router

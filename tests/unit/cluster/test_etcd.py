@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from pgrouter.cluster.etcd import MOST_BACKOFF_S, KeySpace, WatchLostError, backoff_s, prefix_of
+from pgrouter.cluster.etcd import MOST_BACKOFF_S, KeySpace, WatchLostError, backoff_s, plain, prefix_of
 from pgrouter.cluster.patroni_keys import absence
 from pgrouter.config.settings import Etcd
 
@@ -120,3 +120,25 @@ def test_backoff() -> None:
 def test_why_a_prefix_has_no_leader(keys: set[str], said: str) -> None:
     assert absence(keys, "/service/demo/").startswith(said)
     assert bool(absence(keys, "/service/demo/")) == bool(said)
+
+
+POOL = "HTTPConnectionPool(host='e', port=1): "
+TRIED = POOL + "Max retries exceeded with url: /v3/kv/range (Caused by "
+AGAIN = TRIED + "NewConnectionError(\"HTTPConnection(host='e', port=1): "
+UNKNOWN = TRIED + "NameResolutionError(\"HTTPConnection(host='e', port=1): "
+LATE = TRIED + "ConnectTimeoutError(<HTTPConnection(host='e', port=1) at 0x7f84>, '"
+
+
+@pytest.mark.parametrize(
+    ("wrapped", "said"),
+    [
+        (AGAIN + '{}"))', "Failed to establish a new connection: [Errno 111] Connection refused"),
+        (UNKNOWN + '{}"))', "Failed to resolve 'e' ([Errno -2] Name or service not known)"),
+        (LATE + "{}'))", "Connection to e timed out. (connect timeout=1.0)"),
+        (POOL + "{}", "Read timed out. (read timeout=2.0)"),
+        ("{}", "etcdserver: no leader"),
+    ],
+)
+def test_trouble_is_said_without_what_it_was_wrapped_in(wrapped: str, said: str) -> None:
+    """And without addresses of objects, or each would be news."""
+    assert plain(wrapped.format(said)) == said

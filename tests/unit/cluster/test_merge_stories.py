@@ -240,7 +240,9 @@ def test_another_was_elected_while_etcd_was_away() -> None:
     story.dcs(reachable=False, trouble="etcd cannot be reached", heard_s=story.now_s)
     story.primary("pg1", 3)
     assert story.view.primary is None
-    assert story.view.no_primary == "pg1 says it is primary on a newer timeline, and the DCS has not spoken since"
+    assert story.view.no_primary == (
+        "pg0 leads, but pg1 says it is primary on a newer timeline, and the DCS has not spoken since"
+    )
     story.fails("pg1", LOST_AFTER)  # that it was promoted stays true
     assert story.view.primary is None
     story.dcs(reachable=True, trouble="", leader="pg1")
@@ -262,7 +264,7 @@ def test_what_it_said_before_it_was_named_does_not_count() -> None:
     story.primary("pg1", 2)
     story.dcs(leader="pg1")
     assert story.view.primary is None
-    assert story.view.no_primary == "leads, its own word is awaited"
+    assert story.view.no_primary == "pg1 is named as leader, but has not said yet that it is primary"
 
 
 def test_a_diverged_primary_shows_no_phantoms() -> None:
@@ -337,7 +339,7 @@ def test_an_older_timeline_is_refused() -> None:
     story.dcs(leader="pg0")
     story.primary("pg0", 2)
     assert story.view.primary is None
-    assert story.view.no_primary == "is on timeline 2, but 3 is in use"
+    assert story.view.no_primary == "pg0 is on timeline 2, but 3 is in use"
 
 
 def test_the_history_key_forbids_older_timelines_too() -> None:
@@ -363,7 +365,7 @@ def test_a_standby_cluster_is_read_only() -> None:
     story.replica("pg0", 4)
     story.replica("pg1", 4)
     assert story.view.primary is None
-    assert story.view.no_primary == "leads a standby cluster"
+    assert story.view.no_primary == "pg0 leads a standby cluster"
     assert story.view.readers == ("pg0", "pg1")
 
 
@@ -412,7 +414,7 @@ def test_an_announced_switchover_holds_writes_and_cuts_nobody() -> None:
     story = Story()
     story.dcs(handover="a switchover from pg0 to pg1 is announced")
     assert (story.view.primary, story.view.leader, story.view.fenced) == (None, "pg0", None)
-    assert story.view.no_primary == "a switchover from pg0 to pg1 is announced"
+    assert story.view.no_primary == "pg0 leads, but a switchover from pg0 to pg1 is announced"
     assert story.view.readers == ("pg1", "pg2")
     story.primary("pg0", 2)
     assert story.view.primary is None
@@ -634,6 +636,14 @@ def test_what_the_dcs_knows_of_positions_and_history_counts_at_the_start(told: d
     assert started_without_a_primary(**told).view.readers == ()
 
 
+def test_patroni_knows_the_timeline_of_a_replica_that_had_no_restartpoint_since_the_last_failover() -> None:
+    """Its control file shows the one before, and its receiver has gone with the primary."""
+    story = started_without_a_primary(timeline=3)
+    assert story.why("pg1") == "is on timeline 2, but 3 is in use"
+    story.dcs(members=tuple(replace(key, timeline=0 if key.name == "pg2" else 3) for key in story.snapshot.members))
+    assert story.view.readers == ("pg1",)
+
+
 def test_members_of_two_clusters_and_nobody_who_says_which_is_ours() -> None:
     story = Story(steady=False)
     story.dcs(system_id="", leased=False)
@@ -664,7 +674,7 @@ def test_a_standby_cluster_is_promoted() -> None:
     story.replica("pg0", 4)
     story.replica("pg1", 4)
     story.dcs(config=DcsConfig())
-    assert story.view.no_primary == "leads but is still in recovery"
+    assert story.view.no_primary == "pg0 leads but is still in recovery"
     assert story.view.readers == ("pg0", "pg1")
     story.primary("pg0", 5)
     assert (story.view.primary, story.view.readers) == ("pg0", ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgrouter.cluster.refusal import Refusal, refusal
+from pgrouter.cluster.refusal import Refusal, plain, refusal
 
 BEGIN = 'connection failed: connection to server at "127.0.0.1", port 5432 failed: '
 
@@ -34,3 +34,22 @@ def test_refusals(text: str, found: Refusal) -> None:
     assert refusal(BEGIN + text) is found
     both = 'connection to server at "::1", port 5432 failed: Connection refused\n\tIs the server running?\n' + BEGIN
     assert refusal(both + text) is found
+
+
+ADVICE = "\n\tIs the server running on that host and accepting TCP/IP connections?"
+LOCALLY = "\n\tIs the server running locally and accepting connections on that socket?"
+PROBABLY = "\n\tThis probably means the server terminated abnormally\n\tbefore or while processing the request."
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{BEGIN}Connection refused{ADVICE}", "127.0.0.1:5432: Connection refused"),
+        (f"{BEGIN}server closed it{PROBABLY}", "127.0.0.1:5432: server closed it"),
+        (BEGIN.replace('"127.0.0.1"', '"pg0.test" (10.0.0.9)') + "FATAL:  no", "pg0.test (10.0.0.9):5432: FATAL:  no"),
+        (f'connection to server on socket "/run/.s.PGSQL.1" failed: No file{LOCALLY}', "/run/.s.PGSQL.1: No file"),
+        ("no connection to the server", "no connection to the server"),
+    ],
+)
+def test_messages_are_about_a_server_that_is_known(text: str, said: str) -> None:
+    assert plain(text) == said
