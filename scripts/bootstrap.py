@@ -157,8 +157,9 @@ def install(wanted: str) -> None:
 
 def pip(step: Step, *arguments: str, environment: dict[str, str] | None = None) -> None:
     """Run the environment's pip; a package that it begins with is progress."""
-    command = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-color", *arguments, "--progress-bar=off"]
-    step.run(command, pip_progress, environment)
+    command = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-color", *arguments]
+    # Most of what is installed is never imported: what is, Python compiles then.
+    step.run([*command, "--progress-bar=off", "--no-compile"], pip_progress, environment)
 
 
 def pip_progress(line: str) -> str:
@@ -305,12 +306,12 @@ class Step:
         command: list[str],
         progress: Callable[[str], str] | None = None,
         environment: dict[str, str] | None = None,
-        cwd: Path = ROOT,
+        cwd: Path | None = None,
     ) -> None:
         """Run a command that has to succeed; its words go to the log, whose end is shown if it does not."""
         with LOG.open("a") as log, subprocess.Popen(  # noqa: S603  (commands of this file)
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-            cwd=cwd, env=environment,
+            cwd=cwd or ROOT, env=environment,
         ) as running:  # fmt: skip
             log.write(f"$ {' '.join(command)}\n")
             assert running.stdout is not None  # noqa: S101  (a pipe was asked for)
