@@ -45,6 +45,7 @@ LOG_SHOWN = 4000  # bytes of it, when a step has failed
 SETS = {"router": ("", "20 MB"), "demo": ("[demo]", "60 MB"), "test": ("[test]", "250 MB")}
 WORDS = {"router": "router", "build": "router", "demo": "demo", "test": "test"}  # what is said: the packages for it
 COMPILED_FOR = ("build", "test")
+PIP_PACKAGE = "python3-pip-whl"
 
 SLOW = """
 **********************************************************************************************
@@ -188,7 +189,7 @@ def make_environment() -> None:
 
 
 def pip_from_debian() -> None:
-    """Install pip from Debian's package of its wheel, with directories of our own in place of apt's."""
+    """Install pip from Debian's package of its wheel: apt's lists, or new ones in directories of our own."""
     if not shutil.which("apt-get"):
         raise OSError("this Python has neither ensurepip nor pip; install them (Debian's package is python3-venv)")
     with (
@@ -198,14 +199,16 @@ def pip_from_debian() -> None:
         there = Path(name)
         for needed in ("state/lists/partial", "cache/archives/partial"):
             (there / needed).mkdir(parents=True)
-        options = {
-            "Dir::State": there / "state", "Dir::State::status": "/var/lib/dpkg/status", "Dir::Cache": there / "cache",
-            "APT::Sandbox::User": "root",  # the user _apt could not enter our directory
-            "Acquire::Languages": "none",  # of the lists only what names packages
-        }  # fmt: skip
-        apt = ["apt-get", "-qq", *(f"-o{key}={value}" for key, value in options.items())]
-        step.run([*apt, "update"])
-        step.run([*apt, "download", "python3-pip-whl"], cwd=there)
+        apt = ["apt-get", "-qq", f"-oDir::Cache={there / 'cache'}"]
+        if not succeeds(*apt, "download", PIP_PACKAGE, cwd=there):  # the system's lists are old, or there are none
+            options = {
+                "Dir::State": there / "state", "Dir::State::status": "/var/lib/dpkg/status",
+                "APT::Sandbox::User": "root",  # the user _apt could not enter our directory
+                "Acquire::Languages": "none",  # of the lists only what names packages
+            }  # fmt: skip
+            apt += [f"-o{key}={value}" for key, value in options.items()]
+            step.run([*apt, "update"])
+            step.run([*apt, "download", PIP_PACKAGE], cwd=there)
         (package,) = there.glob("*.deb")
         step.run(["dpkg-deb", "-x", str(package), str(there / "tree")])
         (wheel,) = there.glob("tree/usr/share/python-wheels/pip-*.whl")
@@ -326,9 +329,9 @@ class Step:
             raise subprocess.CalledProcessError(running.returncode, command)
 
 
-def succeeds(*command: str) -> bool:
+def succeeds(*command: str, cwd: Path | None = None) -> bool:
     """Run a command quietly and tell whether it worked."""
-    return subprocess.run(command, check=False, capture_output=True).returncode == 0  # noqa: S603
+    return subprocess.run(command, check=False, capture_output=True, cwd=cwd).returncode == 0  # noqa: S603
 
 
 def say(text: str) -> None:
