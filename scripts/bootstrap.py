@@ -197,22 +197,22 @@ def pip_from_debian() -> None:
         tempfile.TemporaryDirectory(prefix="pgrouter-apt-") as name,
     ):
         there = Path(name)
-        for needed in ("state/lists/partial", "cache/archives/partial"):
-            (there / needed).mkdir(parents=True)
-        apt = ["apt-get", "-qq", f"-oDir::Cache={there / 'cache'}"]
-        if not succeeds(*apt, "download", PIP_PACKAGE, cwd=there):  # the system's lists are old, or there are none
+        if not succeeds("apt-get", "download", PIP_PACKAGE, cwd=there):  # the system's lists are old, or there are none
+            for needed in ("state/lists/partial", "cache/archives/partial"):
+                (there / needed).mkdir(parents=True)
             options = {
                 "Dir::State": there / "state", "Dir::State::status": "/var/lib/dpkg/status",
+                "Dir::Cache": there / "cache",
                 "APT::Sandbox::User": "root",  # the user _apt could not enter our directory
                 "Acquire::Languages": "none",  # of the lists only what names packages
             }  # fmt: skip
-            apt += [f"-o{key}={value}" for key, value in options.items()]
+            apt = ["apt-get", "-qq", *(f"-o{key}={value}" for key, value in options.items())]
             step.run([*apt, "update"])
             step.run([*apt, "download", PIP_PACKAGE], cwd=there)
         (package,) = there.glob("*.deb")
         step.run(["dpkg-deb", "-x", str(package), str(there / "tree")])
         (wheel,) = there.glob("tree/usr/share/python-wheels/pip-*.whl")
-        step.run([str(PYTHON), str(wheel / "pip"), "install", "--quiet", "--no-index", "--no-deps", str(wheel)])
+        step.run([str(PYTHON), str(wheel / "pip"), "install", "--no-compile", "--no-index", str(wheel)])
 
 
 # -- compiling
