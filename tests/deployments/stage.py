@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs" / "deployments"
-STEP_S = 60.0
+STEP_S = 180.0  # a guard: a thousand SCRAM logins are twelve seconds of processor time
 EXPORTER = "prometheus-postgres-exporter"  # program and Debian's package
 # Passwords are proved to the router, which has them from users.txt; the servers trust this machine
 HBA = ("host all all 127.0.0.1/32 trust", "host replication all 127.0.0.1/32 trust")
