@@ -1,7 +1,7 @@
 # Every target sets itself up: scripts/bootstrap makes .venv on first use and leaves it alone while nothing changed.
 SHELL = /bin/sh
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-long deployments oracle regress isolation fuzz-session suites bench bench-failover bench-micro build check clean
+.PHONY: help demo test test-long deployments oracle regress isolation fuzz-session suites bench bench-failover bench-micro build ready check clean
 
 PYTHON_IN_VENV = .venv/bin/python
 
@@ -27,7 +27,8 @@ help:
 	@echo 'make bench-micro        nanoseconds per frame, per statement routed, per server taken and given back'
 	@echo 'make suites             the tests of psycopg, asyncpg, SQLAlchemy, Django and pg8000, through the router and directly,'
 	@echo '                        compared (SUITES="--only psycopg --runs direct pooled"; outputs in .oracle/suites)'
-	@echo 'make build              compile the hot rooms; without a C compiler pgrouter runs uncompiled, several times slower'
+	@echo 'make build              compile the hot rooms (a minute): several times faster than the plain Python that the demo'
+	@echo '                        runs otherwise; needs a C compiler'
 	@echo 'make check              ruff and the rules of who may import whom'
 	@echo 'make clean              remove all that was made here, .venv too'
 
@@ -36,43 +37,46 @@ demo:
 	@$(PYTHON_IN_VENV) -m pgrouter.cli.demo $(if $(FAILOVER),--failover) $(if $(SECONDS),--seconds $(SECONDS)) \
 	    $(if $(PORT),--port $(PORT)) $(if $(MEMBERS),--members $(MEMBERS)) $(if $(PLAIN),--plain)
 
-test: build
+test: ready
 	@$(PYTHON_IN_VENV) -m pytest -m 'not slow' -p no:randomly -n 2 --dist loadfile $(PYTEST)
 
-test-long: build
+test-long: ready
 	@$(PYTHON_IN_VENV) -m pytest $(PYTEST)
 
-deployments: build
+deployments: ready
 	@PYTHONPATH=tests $(PYTHON_IN_VENV) -m deployments $(DEPLOYMENTS)
 
-oracle: build
+oracle: ready
 	@PYTHONPATH=tests $(PYTHON_IN_VENV) -m oracle $(ORACLE)
 
-regress: build
+regress: ready
 	@PYTHONPATH=tests $(PYTHON_IN_VENV) -m regress $(REGRESS)
 
-isolation: build
+isolation: ready
 	@PYTHONPATH=tests $(PYTHON_IN_VENV) -m isolation $(ISOLATION)
 
-fuzz-session: build
+fuzz-session: ready
 	@PYTHONPATH=tests $(PYTHON_IN_VENV) -m session_fuzz $(FUZZ)
 
-bench: build
+bench: ready
 	@$(PYTHON_IN_VENV) -m bench $(BENCH)
 
-bench-failover: build
+bench-failover: ready
 	@$(PYTHON_IN_VENV) -m bench.failover $(BENCH)
 
-bench-micro: build
+bench-micro: ready
 	@$(PYTHON_IN_VENV) -m bench.micro $(BENCH)
 
-suites: build
+suites: ready
 	@PYTHONPATH=tests $(PYTHON_IN_VENV) -m suites $(SUITES)
 
 build:
+	@scripts/bootstrap build
+
+ready:
 	@scripts/bootstrap test
 
-check: build
+check: ready
 	@$(PYTHON_IN_VENV) -m ruff check .
 	@.venv/bin/lint-imports
 

@@ -1,17 +1,19 @@
 """Makes .venv ready: a virtual environment, pip in it, pgrouter with what is asked for, the hot rooms compiled.
 
-    bootstrap.py [router | demo | test]     default: test, which has it all
+    bootstrap.py [router | build | demo | test]     default: test, which has it all
 
 `router` installs what `pgrouter run` needs, `demo` a cluster to try it on (PostgreSQL, etcd and Patroni as packages,
-60 MB in all), `test` also the drivers and tools of the tests (Django, Node.js, a JDK, ...: 250 MB). What is there
-already is left alone. One line says each step; what pip and the compiler say is in build/bootstrap.log, and its end is
-shown when a step fails.
+60 MB in all), `test` also the drivers and tools of the tests (Django, Node.js, a JDK, ...: 250 MB). `build` and `test`
+compile the hot rooms, which takes a minute; the others run what is compiled already, and compile again what has changed
+of it. What is there already is left alone. One line says each step; what pip and the compiler say is in
+build/bootstrap.log, and its end is shown when a step fails.
 
 Standard library only, and no host is named here: pip and apt go where this machine's configuration sends them. Debian's
 python3 has neither pip nor ensurepip; then pip comes out of the package python3-pip-whl, which apt downloads into a
 directory of ours: that needs no root and changes nothing on the system.
 
-PGROUTER_BUILD: auto (default: without a compiler pgrouter runs uncompiled, which is said loudly), require, skip.
+PGROUTER_BUILD: auto (default: without a compiler pgrouter runs uncompiled, which is said loudly), require (compile,
+whatever is asked for, or fail), skip.
 """
 
 from __future__ import annotations
@@ -42,6 +44,9 @@ LOG_SHOWN = 4000  # bytes of it, when a step has failed
 
 # What can be asked for, each with all that stands before it: the extra of pyproject.toml and roughly what it downloads
 SETS = {"router": ("", "20 MB"), "demo": ("[demo]", "60 MB"), "test": ("[test]", "250 MB")}
+WORDS = {"router": "router", "build": "router", "demo": "demo", "test": "test"}  # what is said: the packages for it
+COMPILED_FOR = ("build", "test")
+PIP_PACKAGE = "python3-pip-whl"
 
 SLOW = """
 **********************************************************************************************
@@ -49,13 +54,14 @@ SLOW = """
 *** It runs, correct but SLOW. For full speed: apt-get install gcc python3-dev, then again.
 **********************************************************************************************
 """
+PLAIN = "runs as plain Python, enough for a look; `make build` (a minute, once{needs}) makes it several times faster"
 
 
 def main(arguments: list[str]) -> int:
     """Bring .venv up to date; 0 when it is ready."""
-    wanted = arguments[0] if arguments else "test"
-    if wanted not in SETS or len(arguments) > 1:
-        return complain(f"usage: bootstrap [{' | '.join(SETS)}]")
+    word = arguments[0] if arguments else "test"
+    if word not in WORDS or len(arguments) > 1:
+        return complain(f"usage: bootstrap [{' | '.join(WORDS)}]")
     if os.environ.get("PGROUTER_BUILD", "auto") not in ("auto", "require", "skip"):
         return complain("PGROUTER_BUILD: expected auto, require or skip")
     lock = ROOT / "build" / "bootstrap.lock"
@@ -63,28 +69,31 @@ def main(arguments: list[str]) -> int:
         lock.parent.mkdir(exist_ok=True)
         with lock.open("w") as held:  # `make test` beside `make demo`: one installs, the other waits
             fcntl.flock(held, fcntl.LOCK_EX)
-            bring_up_to_date(wanted)
+            bring_up_to_date(WORDS[word], compiles=word in COMPILED_FOR)
     except (subprocess.CalledProcessError, OSError) as error:  # also: made by root before, and now by somebody else
         return complain(f"not ready: {error}")
     return 0
 
 
-def bring_up_to_date(wanted: str) -> None:
+def bring_up_to_date(wanted: str, *, compiles: bool) -> None:
     """Install and compile what has changed, or was not wanted yet, since the stamp was written."""
     packages, build = fingerprints()
     old = STAMP.read_text().split() if STAMP.exists() else []
     if len(old) != 4:  # a full disk may have left an empty one
-        old = ["", "", "", "router"]
+        old = ["", "", "plain", "router"]
     wanted = max(wanted, old[3], key=list(SETS).index)  # what was there once stays
+    compiles = compiles or old[2] != "plain" or os.environ.get("PGROUTER_BUILD", "auto") != "auto"
     installed = old[0] == packages and old[3] == wanted and PYTHON.exists()
-    if installed and old[1] == build and (old[2] != "yes" or all_compiled()):
+    if installed and old[1] == build and compiles == (old[2] != "plain") and is_as_stamped(old[2]):
         warn_if_slow(old[2])
         return
     started = time.monotonic()
     LOG.write_text("")
     if not installed:
         install(wanted)
-    compiled = compile_hot_rooms()
+    compiled = compile_hot_rooms() if compiles else "plain"
+    if not all_compiled():
+        remove_libraries()  # all of them or none: those that are there take the others for compiled
     STAMP.write_text(f"{packages} {build} {compiled} {wanted}\n")
     say(f"ready in {time.monotonic() - started:.0f} s")
     warn_if_slow(compiled)
@@ -107,8 +116,20 @@ def hot_rooms() -> list[Path]:
 
 
 def all_compiled() -> bool:
-    """Tell whether every hot room has its library: somebody may have tidied up."""
-    return all(any(room.parent.glob(f"{room.stem}.*.so")) for room in hot_rooms())
+    """Tell whether every hot room has its library, for this Python, and none is older than its source."""
+    libraries = [room.with_suffix(sysconfig.get_config_var("EXT_SUFFIX")) for room in hot_rooms()]
+    return all(library.exists() and not is_outdated(library) for library in libraries)
+
+
+def is_as_stamped(compiled: str) -> bool:
+    """Tell whether the libraries are what the stamp says: somebody may have tidied up, or compiled by hand."""
+    return all_compiled() or (compiled != "yes" and not any((ROOT / "pgrouter").rglob("*.so")))
+
+
+def remove_libraries() -> None:
+    """Have every hot room run from its source."""
+    for library in (ROOT / "pgrouter").rglob("*.so"):
+        library.unlink()
 
 
 def missing_for_build() -> str:
@@ -139,8 +160,9 @@ def install(wanted: str) -> None:
 
 def pip(step: Step, *arguments: str, environment: dict[str, str] | None = None) -> None:
     """Run the environment's pip; a package that it begins with is progress."""
-    command = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-color", *arguments, "--progress-bar=off"]
-    step.run(command, pip_progress, environment)
+    command = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-color", *arguments]
+    # Most of what is installed is never imported: what is, Python compiles then.
+    step.run([*command, "--progress-bar=off", "--no-compile"], pip_progress, environment)
 
 
 def pip_progress(line: str) -> str:
@@ -169,7 +191,7 @@ def make_environment() -> None:
 
 
 def pip_from_debian() -> None:
-    """Install pip from Debian's package of its wheel, with directories of our own in place of apt's."""
+    """Install pip from Debian's package of its wheel: apt's lists, or new ones in directories of our own."""
     if not shutil.which("apt-get"):
         raise OSError("this Python has neither ensurepip nor pip; install them (Debian's package is python3-venv)")
     with (
@@ -177,20 +199,22 @@ def pip_from_debian() -> None:
         tempfile.TemporaryDirectory(prefix="pgrouter-apt-") as name,
     ):
         there = Path(name)
-        for needed in ("state/lists/partial", "cache/archives/partial"):
-            (there / needed).mkdir(parents=True)
-        options = {
-            "Dir::State": there / "state", "Dir::State::status": "/var/lib/dpkg/status", "Dir::Cache": there / "cache",
-            "APT::Sandbox::User": "root",  # the user _apt could not enter our directory
-            "Acquire::Languages": "none",  # of the lists only what names packages
-        }  # fmt: skip
-        apt = ["apt-get", "-qq", *(f"-o{key}={value}" for key, value in options.items())]
-        step.run([*apt, "update"])
-        step.run([*apt, "download", "python3-pip-whl"], cwd=there)
+        if not succeeds("apt-get", "download", PIP_PACKAGE, cwd=there):  # the system's lists are old, or there are none
+            for needed in ("state/lists/partial", "cache/archives/partial"):
+                (there / needed).mkdir(parents=True)
+            options = {
+                "Dir::State": there / "state", "Dir::State::status": "/var/lib/dpkg/status",
+                "Dir::Cache": there / "cache",
+                "APT::Sandbox::User": "root",  # the user _apt could not enter our directory
+                "Acquire::Languages": "none",  # of the lists only what names packages
+            }  # fmt: skip
+            apt = ["apt-get", "-qq", *(f"-o{key}={value}" for key, value in options.items())]
+            step.run([*apt, "update"])
+            step.run([*apt, "download", PIP_PACKAGE], cwd=there)
         (package,) = there.glob("*.deb")
         step.run(["dpkg-deb", "-x", str(package), str(there / "tree")])
         (wheel,) = there.glob("tree/usr/share/python-wheels/pip-*.whl")
-        step.run([str(PYTHON), str(wheel / "pip"), "install", "--quiet", "--no-index", "--no-deps", str(wheel)])
+        step.run([str(PYTHON), str(wheel / "pip"), "install", "--no-compile", "--no-index", str(wheel)])
 
 
 # -- compiling
@@ -201,19 +225,20 @@ def compile_hot_rooms() -> str:
     asked, missing = os.environ.get("PGROUTER_BUILD", "auto"), missing_for_build()
     if asked == "require" and missing:
         raise OSError(f"PGROUTER_BUILD=require, and {missing}")
-    can = asked != "skip" and not missing
+    if asked == "skip" or missing:
+        remove_libraries()
+        return "no"
     for library in (ROOT / "pgrouter").rglob("*.so"):
-        if not can or is_outdated(library):
+        if is_outdated(library):  # if compiling fails, it must not be taken
             library.unlink()
-    if can:
-        jobs = str(os.cpu_count() or 1)
-        with Step(f"compiling {len(hot_rooms())} modules (a minute at first, then only what has changed)") as step:
-            # Not --quiet: every compiler call is a line, and so is the progress.
-            command = [str(PYTHON), "setup.py", "build_ext", "--inplace", "--parallel", jobs]
-            step.run(command, compiler_progress())
+    jobs = str(os.cpu_count() or 1)
+    with Step(f"compiling {len(hot_rooms())} modules (a minute at first, then only what has changed)") as step:
+        # Not --quiet: every compiler call is a line, and so is the progress.
+        command = [str(PYTHON), "setup.py", "build_ext", "--inplace", "--parallel", jobs]
+        step.run(command, compiler_progress())
     asks = "import pgrouter; print(pgrouter.COMPILED)"
-    answer = subprocess.run([PYTHON, "-c", asks], capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S603
-    compiled = answer.stdout.strip() == "True"
+    answer = subprocess.run([PYTHON, "-c", asks], capture_output=True, text=True, check=False, cwd=ROOT)  # noqa: S603
+    compiled = answer.stdout.strip() == "True" and all_compiled()
     if asked == "require" and not compiled:
         raise OSError(f"PGROUTER_BUILD=require, and the hot rooms are not compiled: see {LOG}")
     return "yes" if compiled else "no"
@@ -236,17 +261,20 @@ def compiler_progress() -> Callable[[str], str]:
 
 
 def is_outdated(library: Path) -> bool:
-    """Tell whether a compiled room is older than its source; if compiling fails, the source must run and not it."""
+    """Tell whether a compiled room is older than its source."""
     source = library.with_name(library.name.partition(".")[0] + ".py")
     texts = [path for path in (source, source.with_suffix(".pxd")) if path.exists()]
     return source not in texts or max(text.stat().st_mtime for text in texts) > library.stat().st_mtime
 
 
 def warn_if_slow(compiled: str) -> None:
-    """Say loudly that the hot rooms run as plain Python."""
-    if compiled != "yes":
-        why = missing_for_build() or f"PGROUTER_BUILD=skip, or the build failed (see {LOG})"
+    """Say that the hot rooms run as plain Python; loudly, if they were to be compiled."""
+    missing = missing_for_build()
+    if compiled == "no":
+        why = missing or f"PGROUTER_BUILD=skip, or the build failed (see {LOG})"
         print(SLOW.format(why=why), file=sys.stderr)
+    elif compiled == "plain" and not all_compiled():
+        say(PLAIN.format(needs="; first: apt-get install gcc python3-dev" if missing else ""))
 
 
 # -- steps
@@ -283,12 +311,12 @@ class Step:
         command: list[str],
         progress: Callable[[str], str] | None = None,
         environment: dict[str, str] | None = None,
-        cwd: Path = ROOT,
+        cwd: Path | None = None,
     ) -> None:
         """Run a command that has to succeed; its words go to the log, whose end is shown if it does not."""
         with LOG.open("a") as log, subprocess.Popen(  # noqa: S603  (commands of this file)
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-            cwd=cwd, env=environment,
+            cwd=cwd or ROOT, env=environment,
         ) as running:  # fmt: skip
             log.write(f"$ {' '.join(command)}\n")
             assert running.stdout is not None  # noqa: S101  (a pipe was asked for)
@@ -303,9 +331,9 @@ class Step:
             raise subprocess.CalledProcessError(running.returncode, command)
 
 
-def succeeds(*command: str) -> bool:
+def succeeds(*command: str, cwd: Path | None = None) -> bool:
     """Run a command quietly and tell whether it worked."""
-    return subprocess.run(command, check=False, capture_output=True).returncode == 0  # noqa: S603
+    return subprocess.run(command, check=False, capture_output=True, cwd=cwd).returncode == 0  # noqa: S603
 
 
 def say(text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import signal
+import ssl
 import urllib.error
 import urllib.request
 from functools import partial
@@ -24,8 +25,19 @@ HEARTBEAT_MS, ELECTION_MS = 50, 500
 class EtcdCluster(Startable):
     """One to three etcd nodes. A context manager: up inside, nothing left outside."""
 
-    def __init__(self, nodes: int = 1, *, ports: tuple[int, ...] | None = None, workdir: Workdir | None = None) -> None:
-        """Reserve the ports (the client ports may be told); `workdir` is lent by the cluster that this is a part of."""
+    def __init__(
+        self,
+        nodes: int = 1,
+        *,
+        ports: tuple[int, ...] | None = None,
+        workdir: Workdir | None = None,
+        certificates: Path | None = None,
+    ) -> None:
+        """Reserve the ports (the client ports may be told); `workdir` is lent by the cluster that this is a part of.
+
+        With a directory of certificates (ca.crt, server.crt, client.crt and their .key) everybody has to show one.
+        """
+        self.certificates = certificates
         self._owned = workdir is None
         self._workdir = workdir or Workdir("etcd")
         self.ports = self._workdir.ports(ports or nodes)
@@ -116,9 +128,22 @@ class EtcdCluster(Startable):
 
     def call(self, path: str, body: dict[str, Any], node: int = 0, timeout_s: float = 2.0) -> dict[str, Any]:
         """Call etcd's JSON gateway."""
-        request = urllib.request.Request(f"http://{self.endpoints[node]}{path}", json.dumps(body).encode())
-        with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
+        url = f"{self.scheme}://{self.endpoints[node]}{path}"
+        request = urllib.request.Request(url, json.dumps(body).encode())  # noqa: S310
+        with urllib.request.urlopen(request, timeout=timeout_s, context=self._context()) as answer:  # noqa: S310
             return json.load(answer)  # type: ignore[no-any-return]
+
+    @property
+    def scheme(self) -> str:
+        """Give https where certificates are wanted, else http."""
+        return "https" if self.certificates else "http"
+
+    def _context(self) -> ssl.SSLContext | None:
+        if self.certificates is None:
+            return None
+        context = ssl.create_default_context(cafile=self.certificates / "ca.crt")
+        context.load_cert_chain(self.certificates / "client.crt", self.certificates / "client.key")
+        return context
 
     def _has_leader(self, node: int) -> bool:
         try:
@@ -128,7 +153,8 @@ class EtcdCluster(Startable):
 
     def _serves_peers(self, node: int) -> bool:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{self._peer_ports[node]}/members", timeout=1).close()
+            url = f"{self.scheme}://127.0.0.1:{self._peer_ports[node]}/members"
+            urllib.request.urlopen(url, timeout=1, context=self._context()).close()  # noqa: S310
         except urllib.error.HTTPError as refused:
             refused.close()  # any answer will do
         except OSError:
@@ -136,8 +162,9 @@ class EtcdCluster(Startable):
         return True
 
     def _command(self, node: int) -> list[str | Path]:
-        client, peer = f"http://127.0.0.1:{self.ports[node]}", f"http://127.0.0.1:{self._peer_ports[node]}"
-        members = ",".join(f"etcd{i}=http://127.0.0.1:{port}" for i, port in enumerate(self._peer_ports))
+        here = f"{self.scheme}://127.0.0.1"
+        client, peer = f"{here}:{self.ports[node]}", f"{here}:{self._peer_ports[node]}"
+        members = ",".join(f"etcd{i}={here}:{port}" for i, port in enumerate(self._peer_ports))
         options = {
             "name": f"etcd{node}", "data-dir": str(self._directory / f"etcd{node}"),
             "listen-client-urls": client, "advertise-client-urls": client,
@@ -147,6 +174,13 @@ class EtcdCluster(Startable):
             "heartbeat-interval": str(HEARTBEAT_MS), "election-timeout": str(ELECTION_MS),
             "logger": "zap", "log-level": "warn",
         }  # fmt: skip
+        if self.certificates is not None:
+            for side in ("", "peer-"):
+                options |= {
+                    f"{side}client-cert-auth": "true", f"{side}trusted-ca-file": str(self.certificates / "ca.crt"),
+                    f"{side}cert-file": str(self.certificates / "server.crt"),
+                    f"{side}key-file": str(self.certificates / "server.key"),
+                }  # fmt: skip
         return [find_etcd(), *(f"--{name}={value}" for name, value in options.items())]
 
 

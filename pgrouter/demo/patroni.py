@@ -159,7 +159,7 @@ class Member(Server):
         return {
             "scope": options.scope, "namespace": "/service/", "name": self.name,
             "restapi": {"listen": rest, "connect_address": rest},
-            "etcd3": {"hosts": list(self._cluster.etcd.endpoints)},
+            "etcd3": etcd_section(self._cluster.etcd),
             "bootstrap": {"dcs": dynamic | options.dcs},
             "postgresql": {
                 "listen": sql, "connect_address": sql, "use_unix_socket": False,
@@ -172,6 +172,15 @@ class Member(Server):
                 "basebackup": [{"checkpoint": "fast"}, "no-sync"],
             },
         }  # fmt: skip
+
+
+def etcd_section(etcd: EtcdCluster) -> dict[str, Any]:
+    """Give the section of patroni.yml that says where etcd is, and how to reach it."""
+    section: dict[str, Any] = {"hosts": list(etcd.endpoints), "protocol": etcd.scheme}
+    if place := etcd.certificates:
+        files = {"cacert": "ca.crt", "cert": "client.crt", "key": "client.key"}
+        section |= {name: str(place / file) for name, file in files.items()}
+    return section
 
 
 class PatroniCluster(Startable):

@@ -18,6 +18,12 @@ SLOTS = "SELECT slot_name, slot_type, active, restart_lsn FROM pg_replication_sl
 BLOCKS = "SELECT sum(heap_blks_read) as total_read FROM pg_statio_user_tables;"
 INSERT = "INSERT INTO test_replication (message) VALUES ('test');"
 COUNT = "SELECT COUNT(*) FROM test_replication;"
+EXPORTER = (
+    "DATA_SOURCE_URI='localhost:6432/appdb?sslmode=disable' DATA_SOURCE_USER=appuser DATA_SOURCE_PASS=$PGPASSWORD "
+    "prometheus-postgres-exporter --web.listen-address=:9187 2>exporter.log & "
+    "curl -s --retry 20 --retry-delay 1 --retry-connrefused http://localhost:9187/metrics > metrics.txt; kill $!; "
+    "grep -E '^pg_up |^pg_stat_database_xact_commit.*appdb|^pg_settings_max_connections' metrics.txt; cat exporter.log"
+)
 
 TIERS = Deployment(
     name="000-tiers",
@@ -42,10 +48,9 @@ TIERS = Deployment(
         works("Connect to Cluster: through the router", f"{PSQL} 6432 -Atc 'SELECT 1'", "^1$"),
         works("Connect to Cluster: Primary", f'{PSQL} 5000 -c "{INSERT}"', "INSERT 0 1"),
         works("Connect to Cluster: Read-Only", f'{PSQL} 5001 -Atc "{COUNT}"', r"^\d+$"),
-        not_yet(
+        works(
             "Connect to Cluster: Read-Only",
             "psql 'host=localhost port=5001 user=appuser dbname=appdb target_session_attrs=read-only' -Atc 'SELECT 1'",
-            "in_hot_standby = on on ports of mode replica",
             "^1$",
         ),
         works("RO Scale-Out Tier", MEMBERS.format(psql=f"{PSQL} 6432"), "^pg-ro1 pg-ro2 pg-ro3 $"),
@@ -63,8 +68,10 @@ TIERS = Deployment(
         works("Testing Commands", f'docker exec pg-ro1 psql -U appuser -d appdb -c "{COUNT}"', r"\s4$|\s4\s"),
         works("Testing Commands", f'{PSQL} 6432 -Atc "{COUNT}"', "^4$"),
         not_ours("Testing Commands", "http://localhost:9090/targets", PAGE),
+        works("Monitoring: postgres-exporter", EXPORTER, r"max_connections[\s\S]*xact_commit[\s\S]*pg_up 1"),
         works("Nodes Not Replicating", "SELECT * FROM pg_replication_slots;", r"\(5 rows\)", on="6432"),
         not_ours("Nodes Not Replicating", "docker logs pg-primary", CONTAINERS),
+        not_ours("Backup Node Not Starting", "docker logs pg-backup1", CONTAINERS),
         works(
             "High Replication Lag",
             "SELECT pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn();",

@@ -33,6 +33,7 @@ HAPROXY = Deployment(
     prepare=("create table games (id serial primary key, note text)",),
     aliases={"minesweeper-postgres1": "postgres1", "minesweeper-postgres2": "postgres2"},
     steps=(
+        not_ours("Local Testing", "cp .env.postgres-ha.example .env.postgres-ha", "passwords are in users.txt here"),
         not_ours("Local Testing", "npm run docker:ha", CONTAINERS),
         not_ours("Local Testing", "npm run docker:ha:status", CONTAINERS),
         not_ours("Local Testing", "npm run docker:ha:logs", CONTAINERS),
@@ -67,7 +68,11 @@ HAPROXY = Deployment(
         works("Simulate Failure", "curl -fs http://localhost:8008/cluster", "postgres1.*leader|leader.*postgres1"),
         works("Simulate Failure", "docker start minesweeper-postgres2"),
         works("After Recovery", f"{PSQL} 5001 -Atc \"SELECT count(*) FROM games WHERE note = 'after'\"", "^1$"),
-        not_ours("Firewall Configuration", "sudo ufw allow 5000/tcp", "the machine's"),
+        *(
+            not_ours("Firewall Configuration", f"sudo ufw allow {port}/tcp", "the machine's")
+            for port in (5432, 8008, 2379, 2380, 5000, 5001, 7000)
+        ),
+        not_ours("NPM Scripts", "npm run docker:ha:stop", CONTAINERS),
         works("Cluster Won't Start", "curl -fs http://localhost:2379/health", "true"),
         not_ours("Cluster Won't Start", "docker-compose -f docker-compose.postgres-ha.yml logs", CONTAINERS),
         works(

@@ -56,6 +56,7 @@ MANUAL = Deployment(
         works("Read Operations", f"psql {URL}:5434/testdb -Atc 'SELECT count(*) FROM messages'", "^2$"),
         works("Read Operations", ROUTER + "-Atc 'SELECT count(*) FROM messages'", "^2$"),
         not_ours("Simulate Primary Failure", "docker-compose logs postgres-replica-1", CONTAINERS),
+        not_ours("Simulate Primary Failure", "docker-compose logs postgres-replica-2", CONTAINERS),
         works("Simulate Primary Failure", "docker-compose stop postgres-primary"),
         works("Simulate Primary Failure", ROUTER + "-Atc 'SELECT count(*) FROM messages'", "^2$"),
         works("Promote Replica-1 to Primary", REPLICA1 + '"SELECT pg_promote();"', r"\bt\b"),
@@ -80,16 +81,37 @@ MANUAL = Deployment(
         ),
         not_ours("Monitoring with Prometheus", "pg_replication_lag_bytes", "a query to Prometheus"),
         not_ours("Monitoring with Prometheus", "pg_stat_activity_count", "a query to Prometheus"),
-        not_ours("Monitoring with Prometheus", "rate(pg_stat_database_xact_commit[1m])", "a query to Prometheus"),
+        *(
+            not_ours("Monitoring with Prometheus", query, "a query to Prometheus")
+            for query in (
+                "rate(pg_stat_database_xact_commit[1m]) + rate(pg_stat_database_xact_rollback[1m])",
+                "rate(pg_stat_database_heap_blks_hit[5m]) / (rate(pg_stat_database_heap_blks_hit[5m]) + rate(pg_stat_database_heap_blks_read[5m]))",
+                "pg_database_size_bytes",
+                "pg_stat_user_tables_n_live_tup",
+            )
+        ),
         not_yet("Monitoring with Prometheus", "curl -sf http://localhost:9127/metrics", "metrics", "pgrouter"),
         not_yet("Production Considerations: Encryption", "PGSSLMODE=require " + ROUTER + "-c 'SELECT 1'", "TLS"),
         not_ours("Replica Won't Connect to Primary", "docker-compose logs postgres-replica-1", CONTAINERS),
         works("Replication Lag High", ROUTER + '-c "SELECT client_addr, replay_lag FROM pg_stat_replication;"', "row"),
         not_ours("Connection Refused", "docker exec postgres-primary ping postgres-replica-1", "the network's"),
+        not_ours("Connection Refused", "docker exec postgres-primary ping postgres-replica-2", "the network's"),
         not_ours("Connection Refused", "docker port postgres-primary", CONTAINERS),
-        not_ours("Prometheus Not Scraping Metrics", "curl http://localhost:9187/metrics", "the exporter's own page"),
+        not_ours("Connection Refused", "docker port postgres-replica-1", CONTAINERS),
+        not_ours("Connection Refused", "docker port postgres-replica-2", CONTAINERS),
+        not_ours("Prometheus Not Scraping Metrics", "docker-compose logs prometheus", CONTAINERS),
+        not_ours("Prometheus Not Scraping Metrics", "docker-compose ps | grep exporter", CONTAINERS),
+        *(
+            not_ours("Prometheus Not Scraping Metrics", f"curl http://localhost:{port}/metrics", "the exporter's own page")
+            for port in (9187, 9188, 9189)
+        ),
+        not_ours("Flask Dashboard Shows NULL", "curl http://localhost:5000", "the Flask page"),
         not_ours("Flask Dashboard Shows NULL", "docker-compose logs webserver", CONTAINERS),
         not_ours("Restart All Services", "docker-compose restart", CONTAINERS),
+        *(
+            not_ours("View Real-Time Logs", f"docker-compose logs -f {name}", CONTAINERS)
+            for name in ("postgres-primary", "postgres-replica-1", "postgres-replica-2", "webserver", "prometheus")
+        ),
         works("Check Database Size", ROUTER + "-c " + SIZE, "testdb"),
         not_ours(
             "List All Tables and Row Counts",

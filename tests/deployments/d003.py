@@ -23,12 +23,14 @@ MEMBERS = (
     "for i in 1 2 3 4 5 6 7 8 9; do psql -h localhost -p 5430 -U postgres -d edufarm -Atc "
     "\"SELECT current_setting('demo.member') FROM test_table LIMIT 1\"; done | sort -u | wc -l"
 )
+NAMES = MEMBERS.replace("wc -l", "tr '\\n' ' '")
 
 PGPOOL = Deployment(
     name="003-pgpool",
     title="003: a primary and two replicas, behind Pgpool-II before",
     nodes={"edufarm-postgres-primary": 5432, "edufarm-postgres-replica1": 5433, "edufarm-postgres-replica2": 5434},
     members=("postgres-primary", "postgres-replica1", "postgres-replica2"),
+    later={"new-replica": 5435},
     routers=("edufarm-pgpool",),
     database="edufarm",
     owner="postgres",
@@ -70,6 +72,7 @@ PGPOOL = Deployment(
         works("Replication Lag", LAG.replace("psql", "psql -h localhost -p 5430"), r"streaming[\s\S]*\(2 rows\)"),
         works("Backup Primary", EXEC + "pg_dump -U postgres edufarm > backup.sql"),
         works("Backup Primary", "pg_dump -h localhost -p 5430 -U postgres edufarm > backup.sql"),
+        works("Restore from Backup", "docker exec -i edufarm-postgres-primary psql -U postgres edufarm < backup.sql"),
         works("Restore from Backup", "createdb -h localhost -p 5430 -U postgres restored"),
         works("Restore from Backup", "psql -h localhost -p 5430 -U postgres restored < backup.sql", "COPY"),
         not_ours("Backup Primary", "pg_basebackup -U postgres -D /backup -Ft -z -P", "a physical backup is one server's"),
@@ -99,7 +102,7 @@ PGPOOL = Deployment(
         works("Connection refused", "psql -h localhost -p 5430 -U postgres -d edufarm -c 'SELECT 1'", "1 row"),
         not_ours("Connection refused", EXEC + "cat /etc/postgresql/pg_hba.conf", FILE),
         not_ours("Change Default Passwords", "docker-compose -f docker-compose.postgres-ha.yml down -v", CONTAINERS),
-        not_ours("SSL/TLS Encryption", "openssl req -new -x509 -days 365 -nodes -text -out server.crt", FILE),
+        not_ours("SSL/TLS Encryption", "openssl req -new -x509 -days 365 -nodes -text -out server.crt -keyout server.key", FILE),
         not_ours("SSL/TLS Encryption", f'psql "{URL}:5432/edufarm?sslmode=require"', "a server's own certificate"),
         not_yet("SSL/TLS Encryption", f"psql '{URL}:5430/edufarm?sslmode=require' -c 'SELECT 1'", "TLS towards clients"),
         not_ours("Restrict Connections", "host all all 10.0.0.0/8 md5", FILE),
@@ -109,6 +112,14 @@ PGPOOL = Deployment(
         not_ours("Promote Replica to Primary", "# 2. Update PGPOOL_BACKEND_NODES", "the router finds the new primary by itself"),
         works("Promote Replica to Primary", "docker restart edufarm-pgpool"),
         works("Promote Replica to Primary", POOL + 'SELECT * FROM test_table;"', "after"),
-        not_ours("Add New Replica", "docker exec new-replica pg_basebackup -h postgres-primary -U replicator", SERVER),
+        works(
+            "Add New Replica",
+            "docker exec new-replica pg_basebackup -h postgres-primary -U replicator -D /var/lib/postgresql/data",
+            "new-replica",
+        ),
+        works("Add New Replica", "docker kill --signal=HUP edufarm-pgpool", "reloaded"),
+        works("Add New Replica", NAMES, "new-replica"),
+        works("Add New Replica", POOL + "INSERT INTO test_table (data) VALUES ('late');\"", "INSERT 0 1"),
+        works("Add New Replica", "psql -h localhost -p 5435 -U postgres -d edufarm -Atc 'SELECT pg_is_in_recovery()'", "^t$"),
     ),
 )

@@ -11,6 +11,9 @@ CROWD = (
     "pgbench -h localhost -p 6432 -U postgres -d postgres -n -c 1000 -j 2 -t 2 -f crowd.sql"
 )
 SERVERS = "SELECT count(*) <= 25 FROM pg_stat_activity WHERE usename = 'postgres' AND pid <> pg_backend_pid() AND query LIKE '%test_repl%';"
+HEALTH = [f"https://localhost:{port}/health" for port in (2379, 23791, 23792)]
+CURL = "curl -fsS --max-time 5 --cacert tls/ca.crt"
+SHOWN = "--cert tls/client.crt --key tls/client.key"
 
 PGBOUNCER = Deployment(
     name="004-pgbouncer",
@@ -24,7 +27,19 @@ PGBOUNCER = Deployment(
     prepare=(),
     aliases={f"docker-postgresql-patroni-{n}": f"postgresql-patroni-{n}" for n in (1, 2)},
     steps=(
-        not_ours("etcd Cluster Formation", "docker exec docker-etcd-1 etcdctl endpoint health", "etcd's own program"),
+        not_ours(
+            "etcd Cluster Formation",
+            "docker exec docker-etcd-1 etcdctl endpoint health "
+            "--endpoints=http://etcd-1:2379,http://etcd-2:2379,http://etcd-3:2379",
+            "etcd's own program",
+        ),
+        *(works("SSL/TLS Security: all etcd communication encrypted", f"{CURL} {SHOWN} {url}", "true") for url in HEALTH),
+        *(works("SSL/TLS Security: all etcd communication encrypted", f"! {CURL} {url} 2>&1", "") for url in HEALTH),
+        works(
+            "SSL/TLS Security: all etcd communication encrypted",
+            "psql -h localhost -p 6432 -U postgres -d pgbouncer -Atc 'SHOW CLUSTER;'",
+            "postgresql-patroni-1.*leader|leader.*postgresql-patroni-1|postgresql-patroni-1.*primary",
+        ),
         works("Streaming Replication", "SELECT application_name, client_addr, state, sync_state FROM pg_stat_replication;",
               r"postgresql-patroni-2[\s\S]*streaming", on="5432"),
         works("Streaming Replication", "SELECT application_name, client_addr, state, sync_state FROM pg_stat_replication;",
@@ -59,7 +74,11 @@ PGBOUNCER = Deployment(
         works("Test automatic failover", f"{PSQL} 6432 -c \"INSERT INTO test_repl (data) VALUES ('4');\"", "INSERT 0 1"),
         works("Test automatic failover", "docker start docker-postgresql-patroni-2"),
         works("Test automatic failover", "curl -s http://localhost:8009/patroni", "replica"),
-        not_ours("Quick Status Checks", 'docker ps --filter "name=etcd"', CONTAINERS),
+        not_ours(
+            "Quick Status Checks",
+            'docker ps --filter "name=etcd" --filter "name=patroni" --filter "name=pgbouncer"',
+            CONTAINERS,
+        ),
         not_ours("Quick Status Checks", "docker exec docker-etcd-1 etcdctl endpoint health", "etcd's own program"),
         works("Quick Status Checks", "curl -s http://localhost:8008/patroni", "running"),
         works(
@@ -68,6 +87,7 @@ PGBOUNCER = Deployment(
             '"SELECT application_name, state, sync_state FROM pg_stat_replication;"',
             r"\(1 row\)",
         ),
+        works("Quick Status Checks", "curl -s http://localhost:8009/patroni", "running"),
         not_yet("SSL/TLS Security", f"PGSSLMODE=require {PSQL} 6432 -Atc 'SELECT 1'", "TLS towards clients", "^1$"),
     ),
 )

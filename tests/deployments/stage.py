@@ -1,7 +1,8 @@
 """A deployment on loopback: its servers on its own ports, the router of configs/ between, a shell for its steps.
 
 It runs in a network namespace of its own, so that its ports are free whatever else runs on the machine. `docker exec
-NODE` becomes the same command beside that node's port, `docker stop NODE` stops the server, and so on.
+NODE` becomes the same command beside that node's port, `docker stop NODE` stops the server, and so on. Where the
+configuration has certificates towards etcd, etcd wants them: those of docker/make-certificates, in tls/.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ import re
 import shutil
 import subprocess
 import sys
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
+from bench import programs
 from pgrouter.demo.etcd import EtcdCluster
 from pgrouter.demo.patroni import PatroniCluster, PatroniOptions
 from pgrouter.demo.postgres import Server, ServerOptions
-from pgrouter.demo.processes import until
+from pgrouter.demo.processes import run, until
 from pgrouter.demo.router import RouterProcess
 from pgrouter.demo.streaming import StreamingCluster, has_replayed
 
@@ -29,8 +31,10 @@ if TYPE_CHECKING:
 
     from deployments.steps import Deployment, Step
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "deployments"
-STEP_S = 60.0
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "configs" / "deployments"
+STEP_S = 180.0  # a guard: a thousand SCRAM logins are twelve seconds of processor time
+EXPORTER = "prometheus-postgres-exporter"  # program and Debian's package
 # Passwords are proved to the router, which has them from users.txt; the servers trust this machine
 HBA = ("host all all 127.0.0.1/32 trust", "host replication all 127.0.0.1/32 trust")
 PARAMETERS = {"shared_preload_libraries": "pg_stat_statements"}
@@ -39,6 +43,8 @@ PATRONI_YML = "/etc/patroni/patroni.yml"
 
 NODE = re.compile(r"(?:docker|docker-compose|docker compose) (stop|start|restart|up -d) (\S+)")
 PROMOTE = re.compile(r"docker exec (\S+) pg_ctl promote")
+CLONE = re.compile(r"docker exec (\S+) pg_basebackup -h \S+ -U (\S+) -D \S+")
+RELOAD = re.compile(r"docker kill --signal=HUP (\S+)")
 EXEC = re.compile(r"docker exec((?: -i| -t| -it| -e \S+)*) (\S+) ")
 
 
@@ -136,6 +142,10 @@ class Stage:
         if promoted := PROMOTE.fullmatch(step.command):
             self.node(promoted[1]).promote()
             return 0, "server promoted"
+        if cloned := CLONE.fullmatch(step.command):
+            return self._clone(cloned[1], cloned[2])
+        if RELOAD.fullmatch(step.command):
+            return self._reload()
         if step.on:
             argv = ["psql", "-h", "127.0.0.1", "-p", str(self.port(step.on)), "-U", self.deployment.owner, "-X"]
             return self._shell([*argv, "-d", self.deployment.database, "-c", step.command])
@@ -166,8 +176,31 @@ class Stage:
             one.start()
         return 0, name
 
+    def _clone(self, name: str, user: str) -> tuple[int, str]:
+        """Take a base backup of whoever is the primary now, and start it as a new standby."""
+        assert isinstance(self.cluster, StreamingCluster)
+        binaries, workdir = self.cluster.binaries, self.cluster.workdir
+        primary = next(server for server in self.nodes.values() if server.accepts_writes)
+        new = Server(name, binaries, workdir, self.deployment.later[name], self.options)
+        source = ["-h", "127.0.0.1", "-p", str(primary.port), "-U", user]
+        run([binaries.program("pg_basebackup"), *source, "-D", new.data, "-c", "fast"], workdir)
+        self.cluster.follow(new, primary)
+        self.nodes[name] = new
+        return 0, name
+
+    def _reload(self) -> tuple[int, str]:
+        """Write the nodes that came later into the router's file and have it read again."""
+        assert self.router is not None
+        settings: dict[str, Any] = yaml.safe_load(self.router.config.read_text())
+        for name, port in self.deployment.later.items():
+            settings["cluster"]["members"].append({"name": name, "host": "127.0.0.1", "port": port})
+        self.router.config.write_text(yaml.safe_dump(settings))
+        self.router.reload()
+        return 0, "reloaded"
+
     def _shell(self, argv: list[str]) -> tuple[int, str]:
-        path = f"{Path(sys.executable).parent}:{self.cluster.binaries.directory}:{os.environ['PATH']}"
+        programs = [Path(sys.executable).parent, self.cluster.binaries.directory, *exporter_place()]
+        path = ":".join([*map(str, programs), os.environ["PATH"]])
         passwords = dict(re.findall(r'^"(\w+)" "(.+)"$', (CONFIGS / "users.txt").read_text(), re.MULTILINE))
         environment = os.environ | {"PATH": path, "PGPASSWORD": passwords[self.deployment.owner], "PAGER": "cat"}
         try:
@@ -185,12 +218,14 @@ class PatroniStage(Stage):
 
     def _make_cluster(self) -> PatroniCluster:
         one = self.deployment
-        scope = yaml.safe_load((CONFIGS / f"{one.name}.yml").read_text())["cluster"]["etcd"]["scope"]
+        scope = self._etcd_settings["scope"]
         options = PatroniOptions(
             members=len(one.nodes), etcd_nodes=len(one.etcd), scope=scope, server=self.options, profile="fast"
         )
         cluster = PatroniCluster(options)
-        cluster.etcd = EtcdCluster(len(one.etcd), ports=one.etcd, workdir=cluster._workdir)
+        cluster.etcd = EtcdCluster(
+            len(one.etcd), ports=one.etcd, workdir=cluster._workdir, certificates=self._certificates(cluster.workdir)
+        )
         for member, port, rest in zip(cluster.members, one.nodes.values(), one.rest, strict=True):
             member.port, member.rest_port = port, rest
         return cluster
@@ -206,10 +241,25 @@ class PatroniStage(Stage):
             self.cluster.wait_healthy()
         super()._prepare()
 
+    @property
+    def _etcd_settings(self) -> dict[str, Any]:
+        return yaml.safe_load((CONFIGS / f"{self.deployment.name}.yml").read_text())["cluster"]["etcd"]
+
+    def _certificates(self, workdir: Path) -> Path | None:
+        """Make certificates with the deployment's own script, where its configuration has some."""
+        if "tls" not in self._etcd_settings:
+            return None
+        script = shutil.copy(ROOT / "docker" / "make-certificates", workdir)
+        subprocess.run([script], check=True, capture_output=True, timeout=STEP_S)
+        return workdir / "tls"
+
     def _point_at_this_machine(self, section: dict[str, Any]) -> None:
-        """Have etcd's endpoints here, without the certificates (tests/integration has those)."""
-        section["etcd"]["endpoints"] = [f"127.0.0.1:{port}" for port in self.deployment.etcd]
-        section["etcd"].pop("tls", None)
+        """Have etcd's endpoints here, and the certificates beside the configuration."""
+        assert isinstance(self.cluster, PatroniCluster)
+        etcd = self.cluster.etcd
+        section["etcd"]["endpoints"] = [f"{etcd.scheme}://127.0.0.1:{port}" for port in self.deployment.etcd]
+        if etcd.certificates is not None:
+            shutil.copytree(etcd.certificates, self.cluster.workdir / "etc" / "tls")
 
     def _node(self, verb: str, name: str) -> tuple[int, str]:
         if "etcd" not in name:
@@ -221,6 +271,13 @@ class PatroniStage(Stage):
         else:
             self.cluster.etcd.launch(number)
         return 0, name
+
+
+@cache
+def exporter_place() -> list[Path]:
+    """Give the directory of postgres_exporter, fetched if the system has none; [] where it cannot be."""
+    found = programs.find(EXPORTER, EXPORTER, "--version")
+    return [] if isinstance(found, str) else [found.path.parent]
 
 
 def stage(deployment: Deployment) -> Stage:

@@ -48,6 +48,7 @@ class Deployment:
     rest: tuple[int, ...] = ()  # under Patroni: the ports of its REST API, a node each
     etcd: tuple[int, ...] = ()  # and etcd's
     aliases: dict[str, str] = field(default_factory=dict)  # other names of nodes in the commands
+    later: dict[str, int] = field(default_factory=dict)  # nodes that a step adds -> port
     members: tuple[str, ...] = ()  # as the configuration names them, where the commands have other names
 
 
