@@ -157,7 +157,7 @@ def evaluate(samples: Sequence[Sample], transactions: Sequence[Transaction], sec
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class Pollable:
     """What was seen while a load ran."""
 
     samples: list[Sample]
@@ -188,7 +188,7 @@ class Load:
         return self._working is not None and now - self._working > self.work_s
 
 
-def watch(load: Load, family: Family) -> Watched:
+def watch(load: Load, family: Family) -> Pollable:
     """Run a load, and read the family's processor time meanwhile. RunError with the load's words if it fails."""
     samples: list[Sample] = []
     memory: list[float] = []
@@ -208,4 +208,4 @@ def watch(load: Load, family: Family) -> Watched:
     if process.returncode not in (0, -signal.SIGKILL):
         words = errors.read_text().strip().splitlines() or [f"{load.argv[0]} ended with {process.returncode}"]
         raise RunError(next((line for line in words if "error" in line.lower()), words[-1])[:200])
-    return Watched(samples, max(memory, default=0) or None)
+    return Pollable(samples, max(memory, default=0) or None)

@@ -25,12 +25,12 @@ from pgrouter.config.diff import diff, taken
 from pgrouter.config.load import load
 from pgrouter.errors import ConfigError, RouterError, ShuttingDown
 from pgrouter.notify import notify
-from pgrouter.pool.pools import Pools
+from pgrouter.pool.manager import PoolManager
 from pgrouter.proxy.databases import Databases
-from pgrouter.proxy.deadlines import Deadlines
-from pgrouter.proxy.hub import Hub
 from pgrouter.proxy.listener import Listener
 from pgrouter.proxy.reader import Reader
+from pgrouter.proxy.registry import Registry
+from pgrouter.proxy.timeouts import Deadlines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pgrouter.config.settings import Listen, Reads, Settings
     from pgrouter.net.loop import Loop
     from pgrouter.routing.catalog import ByRole
-    from pgrouter.topology import ClusterView, Mark
+    from pgrouter.topology import ClusterView, ReplayPoint
 
 log = logging.getLogger("pgrouter.app")
 
@@ -54,7 +54,7 @@ class App:
         self.poller = loop.poller
         self.poller.on_bug = self._bug
         self.monitor = Monitor(settings.cluster, self._view, on_marks=self._marks)
-        self.pools = Pools(self.poller, settings.pool, self.monitor.view, suspect=self.monitor.suspect)
+        self.pools = PoolManager(self.poller, settings.pool, self.monitor.view, suspect=self.monitor.suspect)
         self.pools.sample = self.monitor.sample
         self.monitor.on_defaults = self.pools.defaults_changed
         self.monitor.received = self.pools.received
@@ -63,13 +63,13 @@ class App:
         self._share_reads(settings.reads)
         self.catalogs = Catalogs(settings, self._catalog, lambda: self.monitor.view, self._in_use, self._watched)
         databases = Databases(settings.routing, self.catalogs.configured, self.catalogs.use, self.catalogs.changed)
-        self.hub = Hub(settings, self.pools, databases, _users(settings), partial(Console.open, self))
-        databases.make_way = self._make_way
+        self.registry = Registry(settings, self.pools, databases, _users(settings), partial(Console.open, self))
+        databases.close_unused_databases = self._close_unused_databases
         databases.late = self.poller.late
         databases.reader = self.reader = Reader(self.poller)
         databases.on_suspicion = self.catalogs.suspect
         self.sampler = Sampler(self.pools, self.poller.now)
-        self.pools.each_tick = (Deadlines(self.hub).tick, self.hub.tick, self.sampler.tick)
+        self.pools.each_tick = (Deadlines(self.registry).tick, self.registry.tick, self.sampler.tick)
         self.listeners: list[Listener] = []
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
@@ -78,7 +78,7 @@ class App:
 
     async def start(self) -> None:
         """Learn the cluster, then listen."""
-        self.listeners = [Listener(self.poller, self.hub, address) for address in addresses(self.settings.listen)]
+        self.listeners = [Listener(self.poller, self.registry, address) for address in addresses(self.settings.listen)]
         await self.monitor.start()
         self.pools.apply(self.monitor.view)
         self.pools.start()
@@ -89,16 +89,16 @@ class App:
         """Accept no more clients and let each go at the end of its transaction; after pool.drain_timeout, at once."""
         for listener in self.listeners:
             listener.close()
-        for client in list(self.hub.logging_in.values()):
+        for client in list(self.registry.logging_in.values()):
             client.violation(ShuttingDown())
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.settings.pool.drain_timeout_s
         while loop.time() < deadline and not self._at_once.is_set():
-            self.hub.drain()  # again and again: a transaction may end without a word of its server
-            if not self.hub.clients:
+            self.registry.drain()  # again and again: a transaction may end without a word of its server
+            if not self.registry.clients:
                 break
             await asyncio.sleep(0.05)
-        for client in list(self.hub.clients.values()):
+        for client in list(self.registry.clients.values()):
             client.violation(ShuttingDown())
 
     async def stop(self) -> None:
@@ -141,7 +141,7 @@ class App:
         self.settings = settings
         self._share_reads(settings.reads)
         self.monitor.reload(settings.cluster)
-        self.hub.reload(settings, users)
+        self.registry.reload(settings, users)
         for listener in self.listeners:
             listener.tune()
         logging.getLogger("pgrouter").setLevel(settings.log.level.upper())
@@ -151,21 +151,21 @@ class App:
     # -- events
 
     def _catalog(self, database: str, catalog: ByRole, idle_timeout: Callable[[str], str] | None) -> None:
-        self.hub.adopt(database, catalog, idle_timeout)
+        self.registry.adopt(database, catalog, idle_timeout)
 
     def _watched(self, database: str, sign: bool) -> None:  # noqa: FBT001  (a callback)
-        self.hub.databases.watched(database, self.poller.now, sign)
+        self.registry.databases.watched(database, self.poller.now, sign)
 
     def _in_use(self, database: str) -> bool:
-        return self.hub.has_clients(database)
+        return self.registry.has_clients(database)
 
     def _make_room(self, name: str, refusal: Refusal) -> None:
         role = self.settings.cluster.monitor
         self.pools.make_room(name, role.user, role.database, same=refusal is Refusal.LIMIT)
 
-    def _make_way(self) -> None:
-        self.pools.make_way(self._in_use)
-        self.catalogs.make_way()
+    def _close_unused_databases(self) -> None:
+        self.pools.close_unused_databases(self._in_use)
+        self.catalogs.close_unused_databases()
 
     def _view(self, view: ClusterView) -> None:
         self.pools.apply(view)
@@ -174,7 +174,7 @@ class App:
         self.monitor.limit(reads)
         self.pools.share_reads(reads)
 
-    def _marks(self, marks: Mapping[str, Mark]) -> None:
+    def _marks(self, marks: Mapping[str, ReplayPoint]) -> None:
         self.pools.freshen(marks)
 
     def _bug(self, stream: object, error: Exception) -> None:

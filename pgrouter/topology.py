@@ -22,7 +22,7 @@ class Role(StrEnum):
     UNKNOWN = "unknown"  # it has not answered (yet)
 
 
-class Mark(NamedTuple):
+class ReplayPoint(NamedTuple):
     """What a replica is known to have replayed, see `cluster.freshness`."""
 
     fresh_s: float  # all that was answered before this moment of the router's clock; 0: not known

@@ -35,7 +35,7 @@ def chunk_ns(chunk: bytes) -> float:
     loop = Loop()
     server = ServerConnection(loop.poller, None, None)
     server.attach(ours, select.EPOLLIN)
-    server.owed.push(QUERY, FORWARD)  # rows of one endless answer
+    server.outstanding.push(QUERY, FORWARD)  # rows of one endless answer
 
     def take() -> None:
         theirs.sendall(chunk)

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from bench.micro.clock import best_ns
-from pgrouter.config.settings import Pool as PoolSettings
+from pgrouter.config.settings import PoolSettings
 from pgrouter.net.loop import Loop
-from pgrouter.pool.group import Group
+from pgrouter.pool.pool import Pool
 from pgrouter.server.peer import Peer
 from pgrouter.session.settings import Profiles
 from pgrouter.topology import ClusterView, Member
@@ -35,7 +35,7 @@ class Ground:
         self.view = ClusterView(members=members, leader="a", primary="a", readers=("b", "c"))
         self.dialled: list[ServerConnection] = []
         self.sockets: list[socket.socket] = []
-        self.group = Group(self, "postgres", "postgres", None)
+        self.group = Pool(self, "postgres", "postgres", None)
 
     def suspect(self, name: str) -> None:
         """Nobody fails here."""

@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pgrouter.admin.probes import HARMLESS, SELECTS, SETTINGS, WITHOUT_EFFECT
-from pgrouter.admin.table import TEXT, Column, columns
+from pgrouter.admin.driver_queries import HARMLESS, SELECTS, SETTINGS, WITHOUT_EFFECT
+from pgrouter.admin.result import TEXT, Column, columns
 from pgrouter.admin.views import VIEWS, View
 from pgrouter.admin.views.config import ALIASES
 from pgrouter.errors import FeatureNotSupported, RouterError, ShuttingDown, UndefinedObject
@@ -18,8 +18,8 @@ from pgrouter.errors import FeatureNotSupported, RouterError, ShuttingDown, Unde
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from pgrouter.admin.scene import Scene
-    from pgrouter.admin.table import Row
+    from pgrouter.admin.context import Scene
+    from pgrouter.admin.result import Row
 
 _TOKEN = re.compile(
     r"""(?P<space> \s+ | --[^\n]* | /\*.*?(?:\*/|\Z) )
@@ -220,8 +220,8 @@ def _kill_client(words: list[str]) -> Command:
         )
 
     def run(scene: Scene) -> tuple[Row, ...]:
-        hub = scene.app.hub
-        client = hub.clients.get(int(ident)) or hub.logging_in.get(int(ident))
+        registry = scene.app.registry
+        client = registry.clients.get(int(ident)) or registry.logging_in.get(int(ident))
         if client is None:
             raise UndefinedObject(f"client {ident} does not exist")
         client.violation(ShuttingDown("terminating connection due to administrator command"))

@@ -10,19 +10,19 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from pgrouter.admin.dialogue import Dialogue
-from pgrouter.admin.probes import PARAMETERS
-from pgrouter.admin.scene import Scene
+from pgrouter.admin.context import Scene
+from pgrouter.admin.driver_queries import PARAMETERS
+from pgrouter.admin.protocol import Dialogue
 from pgrouter.errors import InvalidAuthorization, RouterError
 from pgrouter.protocol import codes, messages
-from pgrouter.proxy.conversation import Conversation
+from pgrouter.proxy.responder import Responder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pgrouter.admin.commands import Command
-    from pgrouter.admin.scene import App
-    from pgrouter.admin.table import Row
+    from pgrouter.admin.context import App
+    from pgrouter.admin.result import Row
     from pgrouter.config.settings import Admin
     from pgrouter.proxy.client import ClientConnection
 
@@ -32,7 +32,7 @@ CHUNK = 64 * 1024  # is sent at once
 NO_KEY = bytes(4)
 
 
-class Console(Conversation):
+class Console(Responder):
     """A client's session with the router itself."""
 
     def __init__(self, app: App, client: ClientConnection, *, may_command: bool) -> None:
@@ -52,15 +52,15 @@ class Console(Conversation):
 
         """
         user = client.info.user
-        access = allowed(user, app.hub.settings.admin)
+        access = allowed(user, app.registry.settings.admin)
         if access is None:
             raise InvalidAuthorization(
                 f'user "{user}" may not use the console',
                 hint="admin.admin_users and admin.stats_users in the configuration file list who may.",
             )
-        client.conversation = console = cls(app, client, may_command=access)
+        client.responder = console = cls(app, client, may_command=access)
         console._send(_welcome(client.client_id, user))
-        app.hub.logged_in(client)
+        app.registry.logged_in(client)
 
     # -- bytes
 
@@ -98,7 +98,7 @@ class Console(Conversation):
         if command.admin:
             if not self._may_command:
                 raise RouterError(f"permission denied for {command.tag}", sqlstate="42501")
-            self._app.hub.log(self.client, logging.INFO, f"console: {command.tag}")
+            self._app.registry.log(self.client, logging.INFO, f"console: {command.tag}")
         return command.run(Scene(self._app, self.client, self._app.poller.now, time.time()))
 
 

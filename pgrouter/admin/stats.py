@@ -16,9 +16,9 @@ from pgrouter.pool.member import Totals
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pgrouter.pool.group import Group
+    from pgrouter.pool.manager import PoolManager
     from pgrouter.pool.member import MemberPool
-    from pgrouter.pool.pools import Pools
+    from pgrouter.pool.pool import Pool
 
 PERIOD_S = 60.0  # PgBouncer's stats_period
 
@@ -72,7 +72,7 @@ def _counters(total: Totals) -> Counters:
     )
 
 
-def group_totals(group: Group) -> Counters:
+def group_totals(group: Pool) -> Counters:
     """Sum up the pools of one database and user."""
     total = Counters(wait_time=group.wait_us).plus(_counters(group.departed))
     for pool in group.members.values():
@@ -80,7 +80,7 @@ def group_totals(group: Group) -> Counters:
     return total
 
 
-def totals(groups: Iterable[Group]) -> dict[str, Counters]:
+def totals(groups: Iterable[Pool]) -> dict[str, Counters]:
     """Sum up by database."""
     result: dict[str, Counters] = {}
     for group in groups:
@@ -110,7 +110,7 @@ class Sample(NamedTuple):
 class Sampler:
     """Remembers the totals of the last two periods."""
 
-    def __init__(self, pools: Pools, now: float, period_s: float = PERIOD_S) -> None:
+    def __init__(self, pools: PoolManager, now: float, period_s: float = PERIOD_S) -> None:
         self._pools = pools
         self._period_s = period_s
         self._older = self._newer = Sample(now, {})

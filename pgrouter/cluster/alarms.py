@@ -9,7 +9,7 @@ from pgrouter.topology import Role
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pgrouter.cluster.word import Probe
+    from pgrouter.cluster.health import Probe
     from pgrouter.topology import ClusterView
 
 

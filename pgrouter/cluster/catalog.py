@@ -10,13 +10,13 @@ import psycopg
 from psycopg.pq import Escaping
 
 from pgrouter.cluster import login
-from pgrouter.cluster.question import ProbeError, ask, one_line
+from pgrouter.cluster.query import ProbeError, ask, one_line
 from pgrouter.errors import RouterError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pgrouter.config.settings import Monitor
+    from pgrouter.config.settings import MonitorSettings
 
 _SQL = files("pgrouter.cluster")
 QUESTION = _SQL.joinpath("catalog.sql").read_text()
@@ -26,7 +26,9 @@ DEFAULTS = ("search_path", "idle_session_timeout")
 LIMIT_S = 35.0  # a server that hangs does not end its statements itself, as others do after login.SETTINGS
 
 
-def conninfo(addresses: Sequence[tuple[str, int]], database: str, settings: Monitor, *, writable: bool = True) -> str:
+def conninfo(
+    addresses: Sequence[tuple[str, int]], database: str, settings: MonitorSettings, *, writable: bool = True
+) -> str:
     """Build the connection string for whichever of these servers is the primary, or for any of them."""
     return psycopg.conninfo.make_conninfo(
         host=",".join(host for host, _ in addresses),

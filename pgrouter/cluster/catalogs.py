@@ -92,7 +92,7 @@ class Catalogs:
             self._suspected.add(database)
             self._woken[database].set()
 
-    def make_way(self) -> None:
+    def close_unused_databases(self) -> None:
         """Have no connections to databases that nobody uses, for a moment."""
         for database, woken in self._woken.items():
             if not self._in_use(database):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pgrouter.clock import Clock
-    from pgrouter.cluster.word import Probe
+    from pgrouter.cluster.health import Probe
     from pgrouter.config.settings import Etcd
     from pgrouter.topology import ClusterView
 

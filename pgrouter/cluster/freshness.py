@@ -15,12 +15,12 @@ from bisect import bisect_right
 from math import inf
 from typing import TYPE_CHECKING
 
-from pgrouter.topology import Mark, Role
+from pgrouter.topology import ReplayPoint, Role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pgrouter.cluster.word import Probe, Word
+    from pgrouter.cluster.health import Probe, ServerReport
     from pgrouter.topology import ClusterView
 
 MOST_SAMPLES = 4096  # then every other one goes: marks of replicas that are far behind become coarser, never too late
@@ -38,7 +38,7 @@ class Freshness:
         """Take no earlier answer of a member for a mark: it may have begun again, further back."""
         self._distrusted[name] = now_s
 
-    def marks(self, view: ClusterView, probes: Mapping[str, Probe]) -> dict[str, Mark]:
+    def marks(self, view: ClusterView, probes: Mapping[str, Probe]) -> dict[str, ReplayPoint]:
         """Take in what the members have said last; give the replicas that are known to follow, with their marks.
 
         A mark comes of the last answer alone: a replica that was killed may begin again further back, and say so.
@@ -64,7 +64,7 @@ class Freshness:
             del samples[:-1:2]
 
     @staticmethod
-    def _word_of_primary(view: ClusterView, probes: Mapping[str, Probe]) -> Word | None:
+    def _word_of_primary(view: ClusterView, probes: Mapping[str, Probe]) -> ServerReport | None:
         """Give the primary's word, also while it is not written to, as long as nobody has been promoted past it."""
         probe = probes.get(view.primary or view.last_leader or "")
         word = probe.said if probe else None
@@ -82,6 +82,6 @@ class Freshness:
             and probe.streamed_timeline == probe.timeline
         )
 
-    def _mark(self, word: Word) -> Mark:
+    def _mark(self, word: ServerReport) -> ReplayPoint:
         reached = bisect_right(self._samples, (word.lsn, inf))
-        return Mark(self._samples[reached - 1][1] if reached else 0.0, word.lsn)
+        return ReplayPoint(self._samples[reached - 1][1] if reached else 0.0, word.lsn)

@@ -19,7 +19,7 @@ Everything else follows:
   returns) costs nobody a session.
 - The leader key is gone and the old leader does not say that it is primary: it is `fenced`, and transactions that
   are open there end. It is frozen or gone, and would go on as a primary if it woke up after the election.
-- A switchover is announced (`cluster.handover`): nobody is writable although the key stays, until the leader changes,
+- A switchover is announced (`cluster.switchover`): nobody is writable although the key stays, until the leader changes,
   the announcement goes, or its time is over.
 - Another name: the old leader is out in the very view in which the new one is named, and the new one gets writes by its
   own word only, since it answers 25006 for the first 0.1-0.3 s of its reign.
@@ -61,11 +61,11 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from pgrouter.cluster import readable
-from pgrouter.cluster.describe import difference
+from pgrouter.cluster.health import Probe, ServerReport
 from pgrouter.cluster.mistake import mistake
 from pgrouter.cluster.patroni_keys import DcsMember
-from pgrouter.cluster.word import Probe, Word
-from pgrouter.topology import ClusterView, Mark, Member, Role
+from pgrouter.cluster.view_diff import difference
+from pgrouter.topology import ClusterView, Member, ReplayPoint, Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -81,7 +81,7 @@ class Lag(Struct, frozen=True, kw_only=True, gc=False):
 
     most_bytes: int = 0
     most_s: float = 0.0
-    marks: Mapping[str, Mark] = field(default_factory=dict)
+    marks: Mapping[str, ReplayPoint] = field(default_factory=dict)
 
 
 class Case(Struct, frozen=True, kw_only=True, gc=False):
@@ -100,15 +100,15 @@ class Case(Struct, frozen=True, kw_only=True, gc=False):
         """Give what is known of a member."""
         return self.probes.get(name, SILENT)
 
-    def is_stranger(self, word: Word) -> bool:
+    def is_stranger(self, word: ServerReport) -> bool:
         """Whether a server belongs to another cluster."""
         return bool(self.system_id) and word.system_id != self.system_id
 
-    def stranger(self, word: Word) -> str:
+    def stranger(self, word: ServerReport) -> str:
         """Say that it does, for people."""
         return f"belongs to another cluster: its system identifier is {word.system_id}, not {self.system_id}"
 
-    def relatives(self) -> list[Word]:
+    def relatives(self) -> list[ServerReport]:
         """Give what the members of this cluster say now."""
         words = (probe.said for probe in self.probes.values())
         return [word for word in words if word is not None and not self.is_stranger(word)]
@@ -317,13 +317,13 @@ def _objections_to_writes(name: str, probe: Probe, case: Case) -> Iterator[str]:
         yield f"leads, but {case.snapshot.handover}"
 
 
-def _has_spoken_since(moment_s: float, probe: Probe, word: Word) -> bool:
+def _has_spoken_since(moment_s: float, probe: Probe, word: ServerReport) -> bool:
     if probe.failures:
         return probe.stands and probe.vouched_s > moment_s
     return word.asked_s >= moment_s
 
 
-def _rival(name: str, word: Word, case: Case) -> str:
+def _rival(name: str, word: ServerReport, case: Case) -> str:
     """Name a member that was promoted past the candidate, unless the DCS has named the candidate since."""
     spoken_s = case.snapshot.heard_s if case.snapshot.leader == name else 0.0
     for other, probe in case.probes.items():

@@ -14,8 +14,8 @@ from pgrouter.topology import Mistake
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pgrouter.cluster.health import Probe
     from pgrouter.cluster.patroni_keys import Snapshot
-    from pgrouter.cluster.word import Probe
 
 _SERVERS = re.compile(r": [^\s:]+: (.*)")  # what stands behind the address and the severity, see `refusal.plain`
 

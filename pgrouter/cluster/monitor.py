@@ -26,14 +26,14 @@ from pgrouter.clock import monotonic, wall
 from pgrouter.cluster.alarms import second_primaries, twins
 from pgrouter.cluster.etcd import EtcdSource
 from pgrouter.cluster.freshness import Freshness
-from pgrouter.cluster.handover import NONE, handover
+from pgrouter.cluster.health import SILENT_AFTER, Probe
 from pgrouter.cluster.merge import Lag, merge
 from pgrouter.cluster.names import follow, is_name
 from pgrouter.cluster.patroni import PatroniSource
 from pgrouter.cluster.probe import Prober
 from pgrouter.cluster.refusal import Refusal
 from pgrouter.cluster.static import StaticSource
-from pgrouter.cluster.word import SILENT_AFTER, Probe
+from pgrouter.cluster.switchover import NONE, handover
 from pgrouter.config.settings import Reads
 from pgrouter.topology import ClusterView
 
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pgrouter.clock import Clock
+    from pgrouter.cluster.health import ServerReport
     from pgrouter.cluster.patroni_keys import Snapshot
     from pgrouter.cluster.source import Source
-    from pgrouter.cluster.word import Word
     from pgrouter.config.settings import Cluster
-    from pgrouter.topology import Mark
+    from pgrouter.topology import ReplayPoint
 
 log = logging.getLogger("pgrouter.cluster")
 
@@ -70,7 +70,7 @@ class Monitor:
         on_view: Callable[[ClusterView], None],
         clock: Clock = monotonic,
         source: Source | None = None,
-        on_marks: Callable[[Mapping[str, Mark]], None] = lambda _: None,
+        on_marks: Callable[[Mapping[str, ReplayPoint]], None] = lambda _: None,
     ) -> None:
         self._settings, self._on_view, self._clock = settings, on_view, clock
         self._on_marks = on_marks
@@ -84,7 +84,7 @@ class Monitor:
         self._handover = NONE
         self._reads = Reads()
         self._freshness = Freshness()
-        self._marks: dict[str, Mark] = {}
+        self._marks: dict[str, ReplayPoint] = {}
         self._sampler: asyncio.TimerHandle | None = None  # runs from the demand for a sample to the question
         self._sampled_s = 0.0
         self._sampled: str | None = None  # the primary, while its answer is awaited: then the replicas are asked
@@ -329,7 +329,7 @@ class Monitor:
             self._sampled = None
             self._hurry_all(but=name)
 
-    def _compare(self, name: str, before: Word | None, now: Word | None) -> None:
+    def _compare(self, name: str, before: ServerReport | None, now: ServerReport | None) -> None:
         """Tell what is new about how sessions begin there, and once what the router's role does not see."""
         if now is None:
             return

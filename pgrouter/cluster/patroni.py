@@ -2,7 +2,7 @@
 
 One that hangs delays nobody else. The members that answers name are polled as well, so that one URL is enough to begin;
 URLs that belong to no member (a load balancer, another name of the same host) are asked only while none of those that
-do answers, or one Patroni would be heard twice. `cluster.voices` says whose word counts.
+do answers, or one Patroni would be heard twice. `cluster.patroni_consensus` says whose word counts.
 
 How often: every `interval` while all is well; every 0.1 s while nobody leads, while answers differ, and while the
 leader's own Patroni is silent but its key may still last, for then it is about to go. A member that has said that it is
@@ -21,19 +21,19 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pgrouter.clock import monotonic
+from pgrouter.cluster.health import LOST_AFTER
 from pgrouter.cluster.http import HttpError, get
+from pgrouter.cluster.patroni_consensus import Agreement, Voice, agree
 from pgrouter.cluster.patroni_rest import NotPatroniError, base_url, read_answer
 from pgrouter.cluster.tls import tls_context
-from pgrouter.cluster.voices import Agreement, Voice, agree
-from pgrouter.cluster.word import LOST_AFTER
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
 
     from pgrouter.clock import Clock
+    from pgrouter.cluster.health import Probe
     from pgrouter.cluster.patroni_keys import Snapshot
-    from pgrouter.cluster.word import Probe
     from pgrouter.config.settings import Patroni
     from pgrouter.topology import ClusterView
 

@@ -17,10 +17,10 @@ import psycopg
 
 from pgrouter.clock import monotonic
 from pgrouter.cluster import login
+from pgrouter.cluster.health import Probe, ServerReport
 from pgrouter.cluster.names import look_up
-from pgrouter.cluster.question import ProbeError, conversation, one_line
+from pgrouter.cluster.query import ProbeError, conversation, one_line
 from pgrouter.cluster.refusal import Refusal, plain, refusal
-from pgrouter.cluster.word import Probe, Word
 from pgrouter.lsn import end_of_record
 from pgrouter.topology import Role
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from pgrouter.clock import Clock
-    from pgrouter.config.settings import Monitor
+    from pgrouter.config.settings import MonitorSettings
 
 log = logging.getLogger("pgrouter.cluster")
 
@@ -87,7 +87,7 @@ class Prober:
     def __init__(
         self,
         address: tuple[str, int],
-        settings: Monitor,
+        settings: MonitorSettings,
         on_probe: Callable[[Probe], None],
         pace_s: Callable[[], float],
         clock: Clock = monotonic,
@@ -298,7 +298,7 @@ class Prober:
             connection.pgconn.finish()
 
 
-async def connect(address: tuple[str, int], settings: Monitor, hostaddr: str = "") -> psycopg.AsyncConnection:
+async def connect(address: tuple[str, int], settings: MonitorSettings, hostaddr: str = "") -> psycopg.AsyncConnection:
     """Log in to a member, at this address of its name; the caller sees to it that this takes no longer than it may."""
     connection = await psycopg.AsyncConnection.connect(
         host=address[0],
@@ -324,14 +324,14 @@ async def connect(address: tuple[str, int], settings: Monitor, hostaddr: str = "
     return connection
 
 
-def read_row(row: list[str | None], asked_s: float, answered_s: float) -> Word:
+def read_row(row: list[str | None], asked_s: float, answered_s: float) -> ServerReport:
     """Turn the answer to QUESTION into a word.
 
     Raises ProbeError when it has no sense: something that is not PostgreSQL answers.
     """
     try:
         recovering, system_id, timeline, lsn, received_lsn, streaming, defaults, sees_all, started = row
-        return Word(
+        return ServerReport(
             role={"t": Role.REPLICA, "f": Role.PRIMARY}[recovering or ""],
             system_id=system_id or "",
             timeline=int(timeline or 0),

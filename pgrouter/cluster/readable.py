@@ -13,9 +13,9 @@ from pgrouter.topology import Role
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pgrouter.cluster.health import Probe, ServerReport
     from pgrouter.cluster.merge import Case, Reign
     from pgrouter.cluster.patroni_keys import DcsMember
-    from pgrouter.cluster.word import Probe, Word
 
 LAGS_BYTES, LAGS_TIME = "lags more than reads.max_lag_bytes", "lags more than reads.max_lag"
 NEAR_BYTES = 16 * 1024 * 1024  # a WAL segment: how far replicas may be apart that nobody has seen to follow a primary
@@ -84,7 +84,7 @@ def _objections_without_primary(server: DcsMember, probe: Probe, case: Case, rei
     yield from _left_behind(probe, case)
 
 
-def _objections_to_unseen(server: DcsMember, word: Word, probe: Probe, case: Case) -> Iterator[str]:
+def _objections_to_unseen(server: DcsMember, word: ServerReport, probe: Probe, case: Case) -> Iterator[str]:
     """Object to one that nobody has seen to follow a primary, because there was none to be seen.
 
     Without a receiver a server can tell only which timeline it was on at its last restartpoint: its Patroni knows more.
@@ -125,7 +125,7 @@ def newest_position(case: Case, reign: Reign) -> int:
     return max(told, *reached, 0)
 
 
-def lag_s(name: str, word: Word, lag_bytes: int, case: Case) -> float | None:
+def lag_s(name: str, word: ServerReport, lag_bytes: int, case: Case) -> float | None:
     """Give since when a replica has not had everything, in seconds; None: not known."""
     mark = case.lag.marks.get(name)
     if not lag_bytes:
@@ -144,7 +144,7 @@ def lags(lag_bytes: int | None, lag: float | None, case: Case) -> Iterator[str]:
         yield LAGS_TIME
 
 
-def lags_unseen(word: Word | None, case: Case) -> Iterator[str]:
+def lags_unseen(word: ServerReport | None, case: Case) -> Iterator[str]:
     """Say that one nobody has seen to follow a primary is too far behind what anybody has told, the DCS included."""
     if word is None:
         return

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pgrouter.cluster.health import Probe
     from pgrouter.cluster.patroni_keys import Snapshot
-    from pgrouter.cluster.word import Probe
     from pgrouter.topology import ClusterView
 
 

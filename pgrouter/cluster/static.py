@@ -20,7 +20,7 @@ from pgrouter.topology import Role
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from pgrouter.cluster.word import Probe, Word
+    from pgrouter.cluster.health import Probe, ServerReport
     from pgrouter.config.settings import MemberAddress
     from pgrouter.topology import ClusterView
 
@@ -68,12 +68,12 @@ def elect(members: tuple[DcsMember, ...], previous: ClusterView, probes: Mapping
     return Snapshot(members=members, leased=False, leader=leader, trouble=trouble, heard_s=heard_s)
 
 
-def _may_lead(word: Word, previous: ClusterView) -> bool:
+def _may_lead(word: ServerReport, previous: ClusterView) -> bool:
     same_system = previous.system_id in ("", word.system_id)
     return word.role is Role.PRIMARY and same_system and word.timeline >= previous.timeline
 
 
-def _refused(words: Mapping[str, Word | None], previous: ClusterView) -> Iterator[str]:
+def _refused(words: Mapping[str, ServerReport | None], previous: ClusterView) -> Iterator[str]:
     """Name the members that say they are primary and may not lead, with what is to be done about it."""
     for name, word in words.items():
         if word is None or word.role is not Role.PRIMARY:
@@ -90,7 +90,7 @@ def _refused(words: Mapping[str, Word | None], previous: ClusterView) -> Iterato
             )
 
 
-def _each_once(primaries: Mapping[str, Word], preferred: str | None) -> dict[str, Word]:
+def _each_once(primaries: Mapping[str, ServerReport], preferred: str | None) -> dict[str, ServerReport]:
     """Leave out other names of the same server, such as that of a virtual address."""
     servers: dict[object, str] = {}
     for name in sorted(primaries, key=lambda each: each != preferred):
@@ -99,7 +99,7 @@ def _each_once(primaries: Mapping[str, Word], preferred: str | None) -> dict[str
     return {name: primaries[name] for name in primaries if name in servers.values()}
 
 
-def _choose(primaries: Mapping[str, Word], last_leader: str | None) -> tuple[str | None, str]:
+def _choose(primaries: Mapping[str, ServerReport], last_leader: str | None) -> tuple[str | None, str]:
     if not primaries:
         return None, "no member says it is primary"
     if len({word.system_id for word in primaries.values()}) > 1:

@@ -37,7 +37,7 @@ class MemberAddress(_Section, kw_only=True):
     port: Port = 5432
 
 
-class Monitor(_Section, kw_only=True):
+class MonitorSettings(_Section, kw_only=True):
     """How the router itself logs in to the members, for probes and the catalog."""
 
     user: Name = "postgres"
@@ -88,7 +88,7 @@ class Cluster(_Section, kw_only=True):
     members: tuple[MemberAddress, ...] = ()  # source: static
     etcd: Etcd | None = None  # source: etcd
     patroni: Patroni | None = None  # source: patroni
-    monitor: Monitor = field(default_factory=Monitor)
+    monitor: MonitorSettings = field(default_factory=MonitorSettings)
     switchover_timeout_s: Seconds = field(default=10.0, name="switchover_timeout")  # writes held for an announced one
     forget_on_reload: bool = False  # each reload forgets the system identifier and timeline that the cluster had
 
@@ -128,7 +128,7 @@ class PoolOverride(_Section, kw_only=True):
         return self.database in ("*", database) and self.user in ("*", user)
 
 
-class Pool(_Section, kw_only=True):
+class PoolSettings(_Section, kw_only=True):
     """Server connections: a pool per member, database and user."""
 
     mode: Literal["transaction", "session", "statement"] = "transaction"
@@ -151,7 +151,7 @@ class Pool(_Section, kw_only=True):
     pins: Literal["keep", "error"] = "keep"  # a statement that ties its session to a server: done, or refused (0A000)
     overrides: tuple[PoolOverride, ...] = ()  # later ones win
 
-    def of(self, database: str, user: str) -> Pool:
+    def of(self, database: str, user: str) -> PoolSettings:
         """Give the settings for a database and user; "" stands for one that no override names."""
         changes = {
             name: value
@@ -181,7 +181,7 @@ class Routing(_Section, kw_only=True):
     max_parsed_bytes: CountOrNone = 1024 * 1024  # a longer statement is not parsed: it goes to the primary
 
 
-class Reader(_Section, kw_only=True):
+class ReaderSettings(_Section, kw_only=True):
     """One member's part in the reads, where its tags in Patroni do not say it."""
 
     name: Name
@@ -198,7 +198,7 @@ class Reads(_Section, kw_only=True):
     max_lag_bytes: CountOrNone = 0  # a replica that is further behind gets no reads; 0: any
     max_lag_s: Seconds = field(default=0.0, name="max_lag")  # the same in time; two monitor intervals at least; 0: any
     zone: str = ""  # the router's own: members of the same one are read from while there are any
-    members: tuple[Reader, ...] = ()
+    members: tuple[ReaderSettings, ...] = ()
 
 
 class Admin(_Section, kw_only=True):
@@ -223,7 +223,7 @@ class Settings(_Section, kw_only=True):
     cluster: Cluster
     tcp: Tcp = field(default_factory=Tcp)
     auth: Auth = field(default_factory=Auth)
-    pool: Pool = field(default_factory=Pool)
+    pool: PoolSettings = field(default_factory=PoolSettings)
     routing: Routing = field(default_factory=Routing)
     reads: Reads = field(default_factory=Reads)
     admin: Admin = field(default_factory=Admin)

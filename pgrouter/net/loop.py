@@ -13,7 +13,7 @@ import selectors
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from pgrouter.net.poller import Poller, Watched
+from pgrouter.net.poller import Pollable, Poller
 
 if TYPE_CHECKING:
     import contextvars
@@ -73,7 +73,7 @@ class _Selector(selectors.EpollSelector):
         self._poller.close()
 
 
-class _Bell(Watched):
+class _Bell(Pollable):
     """Calls the loop when one of asyncio's sockets is ready."""
 
     def __init__(self, poller: Poller) -> None:

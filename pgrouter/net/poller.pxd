@@ -1,14 +1,14 @@
 cimport cython
 
 from pgrouter.net cimport libc
-from pgrouter.net.gather cimport Gather
+from pgrouter.net.send_buffer cimport SendBuffer
 
 cdef double SHARE_S
 
 cdef enum:
     EVENTS_PER_ROUND = 256
 
-cdef class Watched:
+cdef class Pollable:
     cdef int event(self, unsigned int mask) except -1
     cpdef int on_event(self, unsigned int mask) except -1
     cpdef int turn(self) except -1
@@ -17,8 +17,8 @@ cdef class Watched:
 @cython.final
 cdef class Poller:
     cdef readonly double now
-    cdef readonly Gather to_client
-    cdef readonly Gather to_server
+    cdef readonly SendBuffer to_client
+    cdef readonly SendBuffer to_server
     cdef unsigned char *memory
     cdef readonly Py_ssize_t size
     cdef list streams
@@ -29,7 +29,7 @@ cdef class Poller:
     cdef int waiting
     cdef object turns
     cdef double round_at
-    cdef Watched current
+    cdef Pollable current
     cdef bint real
     cdef libc.timespec reading
     cdef libc.PyInterpreterState *interpreter
@@ -43,16 +43,16 @@ cdef class Poller:
     cdef readonly object clock
     cdef public object on_bug
 
-    cpdef double touch(self) except -1
+    cpdef double update_clock(self) except -1
     cpdef bint late(self) except -1
-    cpdef int put_off(self, Watched stream) except -1
+    cpdef int put_off(self, Pollable stream) except -1
     cdef int take_turns(self) except -1
     cpdef int call(self) except -1
     cpdef int wait(self, double timeout_s) except -1
-    cpdef int register(self, Watched stream, int fd, unsigned int mask) except -1
+    cpdef int register(self, Pollable stream, int fd, unsigned int mask) except -1
     cpdef int unregister(self, int fd) except -1
     cdef int rounds(self, double timeout_s, double deadline) except -1
-    cdef int ask(self, int wait_ms) except -2
+    cdef int epoll_wait(self, int wait_ms) except -2
     cdef int handle(self) except -1
 
 cdef int _milliseconds(double seconds) noexcept

@@ -21,7 +21,7 @@ from functools import partial
 
 import cython
 
-from pgrouter.net.gather import Gather
+from pgrouter.net.send_buffer import SendBuffer
 
 log = logging.getLogger("pgrouter.net")
 
@@ -34,7 +34,7 @@ HEADROOM = 8 * 1024
 NICE = 5  # of the thread that works aside: it may wait, the clients that it would slow down do not
 
 
-class Watched:
+class Pollable:
     """Whoever owns a socket in the set."""
 
     def event(self, mask: cython.uint) -> int:
@@ -70,7 +70,7 @@ class Poller:
             self.memory = cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(self.buffer))
             self.interpreter = libc.PyInterpreterState_Get()
         self.real = clock is time.monotonic
-        self.touch()
+        self.update_clock()
         self.called = False
         self.at = 0  # events of this round that have been handled
         self.count = 0
@@ -80,8 +80,8 @@ class Poller:
         self.round_at = self.now
         self.thread = None  # see `aside`
         self.works = 0  # how much it has to do
-        self.to_client = Gather()
-        self.to_server = Gather()
+        self.to_client = SendBuffer()
+        self.to_server = SendBuffer()
 
     def close(self) -> None:
         """Stop watching; streams that are still open are the owner's to close."""
@@ -91,7 +91,7 @@ class Poller:
         self.epoll.close()
         self.epoll_fd = -1
 
-    def touch(self) -> float:
+    def update_clock(self) -> float:
         """Read the clock; one reading (`now`, in seconds) serves a whole round of events."""
         if cython.compiled and self.real:
             libc.clock_gettime(libc.CLOCK_MONOTONIC, cython.address(self.reading))
@@ -108,7 +108,7 @@ class Poller:
             return moment.tv_sec + moment.tv_nsec * 1e-9 - self.round_at > SHARE_S
         return self.clock() - self.round_at > SHARE_S
 
-    def put_off(self, stream: Watched) -> int:
+    def put_off(self, stream: Pollable) -> int:
         """Give a stream its `turn` in the next round, behind those that wait already."""
         self.turns.append(stream)
         self.waiting += 1
@@ -143,7 +143,7 @@ class Poller:
         while left > 0:
             left -= 1
             self.waiting -= 1
-            stream: Watched = self.turns.popleft()
+            stream: Pollable = self.turns.popleft()
             self.current = stream
             stream.turn()
             if self.late():
@@ -163,7 +163,7 @@ class Poller:
         deadline: cython.double = 0.0
         self.called = False
         if timeout_s > 0:
-            deadline = self.touch() + timeout_s
+            deadline = self.update_clock() + timeout_s
         while True:
             try:
                 return self.rounds(timeout_s, deadline)
@@ -184,8 +184,8 @@ class Poller:
                 if timeout_s > 0:
                     wait_ms = _milliseconds(deadline - self.now)
                 self.at = 0
-                self.count = self.ask(0 if self.waiting else wait_ms)
-                self.round_at = self.touch()
+                self.count = self.epoll_wait(0 if self.waiting else wait_ms)
+                self.round_at = self.update_clock()
                 if self.waiting:
                     self.take_turns()
                 elif self.count <= 0:  # the time is over, or a signal came
@@ -194,7 +194,7 @@ class Poller:
             if self.called or (timeout_s >= 0 and self.now >= deadline):
                 return 0
 
-    def ask(self, wait_ms: cython.int) -> int:
+    def epoll_wait(self, wait_ms: cython.int) -> int:
         """Wait for events, at most so many milliseconds; gives how many there are.
 
         A thread that wants the interpreter gets it meanwhile. Where there is none, giving it up and taking it back
@@ -218,7 +218,7 @@ class Poller:
         """Give each event of this round to its stream."""
         fd: cython.int
         mask: cython.uint
-        stream: Watched
+        stream: Pollable
         while self.at < self.count:
             if cython.compiled:
                 fd = self.events[self.at].data.fd
@@ -226,13 +226,13 @@ class Poller:
             else:
                 fd, mask = self.ready[self.at]
             self.at += 1
-            stream = cython.cast(Watched, self.streams[fd])
+            stream = cython.cast(Pollable, self.streams[fd])
             if stream is not None:  # else it was closed earlier in this round
                 self.current = stream
                 stream.event(mask)
         return 0
 
-    def register(self, stream: Watched, fd: cython.int, mask: cython.uint) -> int:
+    def register(self, stream: Pollable, fd: cython.int, mask: cython.uint) -> int:
         """Put a stream's socket into the set."""
         if self.epoll_fd < 0:
             raise ValueError("the poller is closed")

@@ -1,21 +1,21 @@
 cimport cython
 
 from pgrouter.net cimport libc
-from pgrouter.net.gather cimport Gather
-from pgrouter.net.poller cimport Poller, Watched
+from pgrouter.net.send_buffer cimport SendBuffer
+from pgrouter.net.poller cimport Poller, Pollable
 
 cdef unsigned int READ, WRITE, GONE, EDGE, ENDED
 cdef Py_ssize_t HEADROOM
 cdef int AGAIN, FAILED, EAGAIN, EINTR
 
-cdef class Stream(Watched):
+cdef class Stream(Pollable):
     # What every message needs lies together, here and in the subclasses: what has left the caches comes line by line.
     cdef readonly Poller poller
     cdef readonly int fd
     cdef unsigned int mask
     cdef readonly bint closed
     cdef readonly bint broken
-    cdef readonly Py_ssize_t kept
+    cdef readonly Py_ssize_t buffered
     cdef bytearray pending
     cdef Py_ssize_t need
     cdef public bint put_aside
@@ -27,7 +27,7 @@ cdef class Stream(Watched):
 
     cpdef int attach(self, object sock, unsigned int mask) except -1
     @cython.final
-    cdef int want(self, unsigned int mask) except -1
+    cdef int set_interest(self, unsigned int mask) except -1
     cpdef int pause(self) except -1
     cpdef int resume(self) except -1
     @cython.final
@@ -49,7 +49,7 @@ cdef class Stream(Watched):
     @cython.final
     cdef int send(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -2
     @cython.final
-    cdef int send_gathered(self, Gather gather) except -2
+    cdef int send_gathered(self, SendBuffer gather) except -2
     cpdef int send_bytes(self, bytes data) except -2
     cdef int defer(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int flush_pending(self) except -1

@@ -13,8 +13,8 @@ import socket
 
 import cython
 
-from pgrouter.net.gather import Gather
-from pgrouter.net.poller import HEADROOM, Poller, Watched
+from pgrouter.net.poller import HEADROOM, Pollable, Poller
+from pgrouter.net.send_buffer import SendBuffer
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
@@ -30,7 +30,7 @@ EAGAIN = errno.EAGAIN
 EINTR = errno.EINTR
 
 
-class Stream(Watched):
+class Stream(Pollable):
     """A non-blocking socket with an input that is kept until it is used and an output that is never waited for.
 
     Subclasses say what the bytes mean: `on_data` (how far it came), `on_connected`, `on_eof`, `on_drained`.
@@ -44,7 +44,7 @@ class Stream(Watched):
         self.closed = False
         self.broken = False
         self.partial = None  # received, not yet used
-        self.kept = 0
+        self.buffered = 0
         self.put_aside = False  # what was kept gets its turn in the next round
         self.need = 0  # with a large incomplete frame: do not look again before so many bytes are there
         self.pending = None  # sent, not yet taken by the socket
@@ -62,7 +62,7 @@ class Stream(Watched):
         self.poller.register(self, self.fd, mask | EDGE)
         return 0
 
-    def want(self, mask: cython.uint) -> int:
+    def set_interest(self, mask: cython.uint) -> int:
         """Watch for `mask`; costs a system call only when that is a change."""
         if mask != self.mask and self.fd >= 0:
             self.mask = mask
@@ -71,16 +71,16 @@ class Stream(Watched):
 
     def pause(self) -> int:
         """Stop reading: whoever takes our bytes has no room."""
-        return self.want(self.mask & ~READ)
+        return self.set_interest(self.mask & ~READ)
 
     def resume(self) -> int:
         """Read again."""
-        return self.want(self.mask | READ)
+        return self.set_interest(self.mask | READ)
 
     def read_on(self) -> int:
         """Read again, where that may have stopped."""
         if self.mask & READ == 0:
-            self.want(self.mask | READ)
+            self.set_interest(self.mask | READ)
         return 0
 
     def close(self) -> int:
@@ -92,7 +92,7 @@ class Stream(Watched):
                 self.sock.close()
                 self.fd = -1
             self.partial = None
-            self.kept = 0
+            self.buffered = 0
             self.pending = None
         return 0
 
@@ -129,25 +129,25 @@ class Stream(Watched):
         """Give n freshly received bytes, with what was kept before them, to `on_data`."""
         begin: cython.Py_ssize_t = HEADROOM
         used: cython.Py_ssize_t
-        if self.kept > HEADROOM:
+        if self.buffered > HEADROOM:
             self.partial += memoryview(self.poller.buffer)[HEADROOM : HEADROOM + n]
-            self.kept += n
-            if self.kept >= self.need:
+            self.buffered += n
+            if self.buffered >= self.need:
                 self.process_partial()
             return 0
         self.need = 0
-        if self.kept:
-            begin -= self.kept
+        if self.buffered:
+            begin -= self.buffered
             if cython.compiled:
                 libc.memcpy(
                     self.poller.memory + begin,
                     libc.PyByteArray_AS_STRING(self.partial),
-                    self.kept,
+                    self.buffered,
                 )
             else:
                 self.poller.buffer[begin:HEADROOM] = self.partial
             self.partial = None
-            self.kept = 0
+            self.buffered = 0
         if cython.compiled:
             used = self.on_data(self.poller.memory, begin, HEADROOM + n)
             if used < HEADROOM + n and not self.closed:
@@ -164,18 +164,18 @@ class Stream(Watched):
             self.partial = bytearray(buf[start:end])
         else:
             self.partial = bytearray(memoryview(buf)[start:end])
-        self.kept = end - start
+        self.buffered = end - start
         return 0
 
     def process_partial(self) -> int:
         """Offer what was kept to `on_data` again (something else changed, or enough has come)."""
         data: bytearray = self.partial
-        size: cython.Py_ssize_t = self.kept
+        size: cython.Py_ssize_t = self.buffered
         used: cython.Py_ssize_t
         if not size or self.put_aside:
             return 0
         self.partial = None
-        self.kept = 0
+        self.buffered = 0
         self.need = 0
         if cython.compiled:
             memory: cython.p_uchar = cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(data))
@@ -185,7 +185,7 @@ class Stream(Watched):
         if used < size and not self.closed:
             del data[:used]
             self.partial = data
-            self.kept = size - used
+            self.buffered = size - used
         return 0
 
     def put_off(self) -> int:
@@ -206,8 +206,8 @@ class Stream(Watched):
 
     def unread(self, data: bytes) -> int:
         """Put bytes in front of what is kept: they come (again) with the next `process_partial`."""
-        self.partial = bytearray(data) + self.partial if self.kept else bytearray(data)
-        self.kept += len(data)
+        self.partial = bytearray(data) + self.partial if self.buffered else bytearray(data)
+        self.buffered += len(data)
         self.need = 0
         return 0
 
@@ -274,7 +274,7 @@ class Stream(Watched):
         self.defer(buf, start + n, end)
         return 1
 
-    def send_gathered(self, gather: Gather) -> int:
+    def send_gathered(self, gather: SendBuffer) -> int:
         """Send what was gathered with one call, and empty it."""
         result: cython.int = 0
         if gather.used:
@@ -305,7 +305,7 @@ class Stream(Watched):
         if self.pending is None:
             self.pending = bytearray()
             self.pending_start = 0
-            self.want(self.mask | WRITE)
+            self.set_interest(self.mask | WRITE)
         if cython.compiled:
             self.pending += buf[start:end]
         else:
@@ -317,7 +317,7 @@ class Stream(Watched):
         n: cython.Py_ssize_t
         size: cython.Py_ssize_t
         if self.pending is None:
-            self.want(self.mask & ~WRITE)
+            self.set_interest(self.mask & ~WRITE)
             return self.on_connected()
         size = len(self.pending)
         if cython.compiled:
@@ -328,14 +328,14 @@ class Stream(Watched):
         if n == FAILED:
             self.broken = True
             self.pending = None
-            self.want((self.mask | READ) & ~WRITE)
+            self.set_interest((self.mask | READ) & ~WRITE)
             return 0
         self.sent += n
         self.pending_start += n
         if self.pending_start < size:
             return 0
         self.pending = None
-        self.want(self.mask & ~WRITE)
+        self.set_interest(self.mask & ~WRITE)
         return self.on_drained()
 
     def congested(self) -> bool:

@@ -8,7 +8,7 @@ cdef class MemberPool:
     cdef readonly ServerConnection free
     cdef readonly int free_count
     cdef readonly int pending
-    cdef public int missed
+    cdef public int deficit
     cdef public double fresh_s
     cdef public long long lsn
     cdef readonly object group

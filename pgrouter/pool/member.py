@@ -23,7 +23,7 @@ if not cython.compiled:  # compiled, they are constants: see the .pxd files
 
 if TYPE_CHECKING:
     from pgrouter.errors import RouterError
-    from pgrouter.pool.group import Group
+    from pgrouter.pool.pool import Pool
     from pgrouter.topology import Member
 
 log = logging.getLogger("pgrouter.pool")
@@ -61,7 +61,7 @@ class Totals:
 class MemberPool:
     """Connections of one database and user to one member."""
 
-    def __init__(self, group: Group, member: Member) -> None:
+    def __init__(self, group: Pool, member: Member) -> None:
         self.group = group
         self.member = member
         self.size = group.settings.size  # connections at most
@@ -70,7 +70,7 @@ class MemberPool:
         self.free_count = 0
         self.pending = 0  # dialling or logging in
         self.failures = 0
-        self.missed = 0  # turns in which it had nothing free
+        self.deficit = 0  # turns in which it had nothing free
         self.doubted = set()  # connections that were free and shall show that they live
         self.cutting = False  # it is us who end connections
         self.fenced_at = 0.0  # since when nothing may begin here; 0: it may
@@ -91,7 +91,7 @@ class MemberPool:
         servers: list = []
         while server is not None:
             servers.append(server)
-            server = server.below
+            server = server.next_idle
         servers.reverse()
         return servers
 
@@ -104,7 +104,7 @@ class MemberPool:
             self.pending -= 1
         server.state = state
         if state == IDLE_STATE:
-            server.below = self.free
+            server.next_idle = self.free
             self.free = server
             self.free_count += 1
         elif state == CLOSED:
@@ -118,12 +118,12 @@ class MemberPool:
         at: ServerConnection = self.free
         while at is not None and at is not server:
             above = at
-            at = at.below
+            at = at.next_idle
         if above is None:
-            self.free = server.below
+            self.free = server.next_idle
         else:
-            above.below = server.below
-        server.below = None
+            above.next_idle = server.next_idle
+        server.next_idle = None
         self.free_count -= 1
         return 0
 
@@ -135,8 +135,8 @@ class MemberPool:
         """Give the connection that was used last, now ACTIVE; None when none is free."""
         server: ServerConnection = self.free
         if server is not None:
-            self.free = server.below
-            server.below = None
+            self.free = server.next_idle
+            server.next_idle = None
             server.state = ACTIVE
             self.free_count -= 1
         return server
@@ -221,10 +221,10 @@ class MemberPool:
             self.group.give(server)
             return
         server.dirty = False
-        server.written_by = None
+        server.sequence_owner = None
         server.profile = self.group.pools.profiles.empty
         server.prepared.clear()
-        server.presented = ()
+        server.sql_names = ()
         self.move(server, ACTIVE)
         self.group.give(server)
 
@@ -236,10 +236,10 @@ class MemberPool:
         server.resume()  # its last client may have been slow to read
         server.used_at = self.group.poller.now
         clean = server.at_sync and server.status == IDLE_STATUS
-        if server.owed.skipping:
+        if server.outstanding.skipping:
             server.sync()  # after an error nothing else is listened to
         if not clean:
-            owes = server.owed.count > 0
+            owes = server.outstanding.count > 0
             server.inject(_ROLLBACK)  # also of the implicit transaction of a batch that its client never ended
             if owes:  # maybe an error, behind which the ROLLBACK is not listened to either
                 server.sync()
@@ -261,7 +261,7 @@ class MemberPool:
             if server.state == IDLE_STATE:
                 self.close(server, why)
             else:
-                server.doomed = True
+                server.close_when_idle = True
 
     def fence(self, on: bool) -> None:  # noqa: FBT001 (called from C)
         """Let no transaction begin on what is linked here (a pinned session, a pipeline), or let all go on."""
@@ -278,7 +278,7 @@ class MemberPool:
         if self.fenced_at > before:
             return
         for server in list(self.servers):
-            if server.peer is not None and server.peer.kept and server.at_rest():
+            if server.peer is not None and server.peer.buffered and server.at_rest():
                 server.peer.on_refused(error)
 
     def cut(self, error: RouterError) -> None:

@@ -26,7 +26,7 @@ cdef class Outstanding:
     cdef readonly int checks
     cdef readonly bint copying
     cdef readonly bint skipping
-    cdef readonly bint told
+    cdef readonly bint has_events
     cdef readonly bint uncertain
     cdef public bint unnamed_lost
     cdef readonly list events

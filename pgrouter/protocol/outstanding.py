@@ -127,7 +127,7 @@ class Outstanding:
         self.fakes = 0
         self.checks = 0
         self.events = []
-        self.told = False
+        self.has_events = False
 
     def push(self, kind: cython.int, action: cython.int, ident: cython.uint = 0) -> int:
         """Enter a request; `ident`: the shared statement that a named Parse or Close is about, or why it is REFUSED."""
@@ -288,7 +288,7 @@ class Outstanding:
     def tell(self, kind: cython.int, ident: cython.uint, done: cython.bint) -> int:
         """Let the owner hear what became of a request."""
         self.events.append((kind, ident, done))
-        self.told = True
+        self.has_events = True
         return 0
 
     def lose(self, kind: cython.int, action: cython.int, ident: cython.uint) -> int:
@@ -321,7 +321,7 @@ class Outstanding:
         """Give what became of named statements since the last call."""
         events: list = self.events
         self.events = []
-        self.told = False
+        self.has_events = False
         return events
 
     def clear(self) -> int:

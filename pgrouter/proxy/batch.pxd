@@ -34,9 +34,9 @@ cdef class Batch:
     cdef public bint reads
     cdef bint reads_nothing
     cdef bint plain
-    cdef readonly bint mixed
-    cdef readonly bint repeats
-    cdef bint quiet
+    cdef readonly bint split_mode
+    cdef readonly bint repeatable
+    cdef bint stateless
     cdef readonly bint writes
     cdef bint draws
     cdef public int effects
@@ -52,7 +52,7 @@ cdef class Batch:
     cdef readonly int forbidden
     cdef readonly object facts
     cdef public object touched
-    cdef public object make_way
+    cdef public object close_unused_databases
 
     cpdef int follow(self, object facts) except -1
     cpdef int forbid(self, int what) except -1

@@ -15,8 +15,8 @@ from pgrouter.routing.cache import LATER, UNREAD
 from pgrouter.routing.policy import PLAIN, decide
 from pgrouter.routing.statement import Effect, Reason, Statement, Target, Tx
 from pgrouter.routing.verdict import Verdict
-from pgrouter.session.harvest import Touched
-from pgrouter.session.pins import refusal_of
+from pgrouter.session.refusals import refusal_of
+from pgrouter.session.settings_readback import TouchedSettings
 
 if not cython.compiled:  # compiled, they are constants: see the .pxd files
     from pgrouter.protocol.codes import BIND, COPY, DESCRIBE, FUNCTION_CALL, PARSE, QUERY
@@ -105,9 +105,9 @@ class Batch:
         self.has_startup = False  # the startup packet had settings, to which RESET goes back
         self.reads = False  # it is one for a replica
         self.reason = ""  # and why
-        self.repeats = True  # it only reads, or begins a transaction, by the class of its statements, wherever it runs
-        self.quiet = True  # its last statement leaves nothing behind
-        self.forbidden = 0  # what the pool forbids, see `session.pins`
+        self.repeatable = True  # by the class of its statements it only reads or begins a transaction, wherever it runs
+        self.stateless = True  # its last statement leaves nothing behind
+        self.forbidden = 0  # what the pool forbids, see `session.refusals`
         self.unusual = False  # something in it is not sent as it is: see `Requester.request_unusual`
         self.defers = False  # a DEALLOCATE or SET is in it or bound to a portal, and counts when it is executed
         self.writes = False  # since the link something may have been written
@@ -122,14 +122,14 @@ class Batch:
         self.discards = False  # a DISCARD ALL is on its way
         self.last = None  # the statement that was looked at last, and its verdict
         self.verdict = None
-        self.make_way = None  # called before a statement is sent that wants a database without sessions
+        self.close_unused_databases = None  # called before a statement is sent that wants a database without sessions
         self.follow(PLAIN)
 
     def follow(self, facts) -> int:
         """Route by these facts of the session from now on."""
         self.facts = facts
         self.plain = facts is PLAIN or facts == PLAIN
-        self.mixed = facts.mode == "split"  # what comes next may belong to another server
+        self.split_mode = facts.mode == "split"  # what comes next may belong to another server
         self.reads_nothing = _PLAIN_READS_NOTHING if self.plain else _reads_nothing(facts)
         return 0
 
@@ -141,7 +141,7 @@ class Batch:
     def begin(self) -> int:
         """Begin to read a batch that is to be routed."""
         self.reads = self.reads_nothing
-        self.repeats = True
+        self.repeatable = True
         self.reason = ""
         self.writes = False
         self.draws = False
@@ -159,7 +159,7 @@ class Batch:
         """A statement streams through that is too large to be looked at: the session keeps its server."""
         self.effects |= UNSEEN
         self.writes = True
-        self.repeats = False
+        self.repeatable = False
         return 0
 
     def settled(self) -> int:
@@ -212,7 +212,7 @@ class Batch:
                 self.route(statement)
                 if code == PARSE and buf[pos + 5] != 0 and self.statements.is_named(buf, pos, stop):
                     return self.ambiguous()
-                if not self.quiet:
+                if not self.stateless:
                     refusal = self.examine_effects(code, statement)
         elif code == FUNCTION_CALL:
             self.effects |= CODE  # of a function that is known by its number only
@@ -256,13 +256,13 @@ class Batch:
         verdict: Verdict = self.verdict
         reads: cython.bint = verdict.reads
         reason: str = verdict.reason
-        self.quiet = verdict.quiet
+        self.stateless = verdict.stateless
         self.writes = self.writes or verdict.writes
         self.draws = self.draws or verdict.draws
         if verdict.reason is HINT:  # what is moved by a hint only its author can know
-            self.repeats = False
-        elif self.repeats and not reads:
-            self.repeats = not self.quiet and _only_begins(statement)
+            self.repeatable = False
+        elif self.repeatable and not reads:
+            self.repeatable = not self.stateless and _only_begins(statement)
         if not self.plain:
             target, reason = decide(statement, self.facts)
             reads = target is Target.REPLICA
@@ -285,7 +285,7 @@ class Batch:
         if self.draws:
             effects &= ~SEQUENCES  # they are where it was drawn
         if statement.tag == "DEALLOCATE" and statement.cause.encode() in self.statements.named:
-            effects &= ~DEALLOCATE  # the server gets what it is to take away, see `proxy.presented`
+            effects &= ~DEALLOCATE  # the server gets what it is to take away, see `proxy.sql_names`
         self.effects |= effects
         if statement.tx in ENDS:
             self.ends = True
@@ -297,8 +297,8 @@ class Batch:
             self.commits = True
         if statement.effects & OBJECTS:
             self.statements.unsettled = True
-            if statement.effects & DATABASE and self.make_way is not None:
-                self.make_way()
+            if statement.effects & DATABASE and self.close_unused_databases is not None:
+                self.close_unused_databases()
         if statement.effects & DISCARD:
             self.discards = True
             self.resets = self.has_startup
@@ -307,7 +307,7 @@ class Batch:
     def touch(self, settings) -> int:
         """Note the settings that a statement may change; they are read back at the end of the transaction."""
         if self.touched is None:
-            self.touched = Touched()
+            self.touched = TouchedSettings()
             self.statements.unsettled = True
         self.touched.note(settings)
         if self.has_startup and self.touched.has_resets():

@@ -1,6 +1,6 @@
 cimport cython
 
-from pgrouter.net.gather cimport Gather
+from pgrouter.net.send_buffer cimport SendBuffer
 from pgrouter.net.poller cimport Poller
 from pgrouter.protocol.framing cimport after_frames, copied, frontend_kind, impossible, length_at
 from pgrouter.pool.member cimport MemberPool
@@ -19,7 +19,7 @@ cdef int CODE
 
 @cython.final
 cdef class ClientConnection(Link):
-    cdef public object conversation
+    cdef public object responder
     cdef RouteCounts routes
     cdef public str pin
     cdef public bint waiting
@@ -32,9 +32,9 @@ cdef class ClientConnection(Link):
     cdef public int consistency
     cdef readonly str mode
     cdef public object startup_profile
-    cdef readonly dict told
+    cdef readonly dict reported
     cdef public double pinned_at
-    cdef public int state
+    cdef public int leftovers
     cdef public object transaction
     cdef public bint can_move
     cdef Py_ssize_t stays
@@ -57,6 +57,7 @@ cdef class ClientConnection(Link):
     cdef bint is_fresh(self, ServerConnection server) except -1
     cdef bint stopped(self) noexcept
     cdef int take_server(self) except -1
+    cdef inline bint may_read_anywhere(self) noexcept
     cdef ServerConnection unacquainted(self, ServerConnection server)
     cdef int take_own(self) except -1
     cpdef int end_link(self) except -1

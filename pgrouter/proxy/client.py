@@ -17,20 +17,20 @@ from itertools import count
 import cython
 
 from pgrouter.errors import RouterError
-from pgrouter.net.gather import Gather
 from pgrouter.net.poller import Poller
+from pgrouter.net.send_buffer import SendBuffer
 from pgrouter.pool.member import MemberPool
 from pgrouter.protocol import messages
 from pgrouter.protocol.framing import after_frames, copied, frontend_kind, impossible, length_at
-from pgrouter.proxy import again, move
+from pgrouter.proxy import move, retry
 from pgrouter.proxy.batch import Batch
 from pgrouter.proxy.link import AHEAD, MAX_BATCH, Link, bad_frame
 from pgrouter.routing.cache import LATER
 from pgrouter.routing.statement import Effect, Reason
 from pgrouter.server.connection import ServerConnection
 from pgrouter.session.consistency import EVENTUAL, SESSION
-from pgrouter.session.deadlines import CANCELED, timed_out
-from pgrouter.session.pins import NO_SEQUENCES, OLD_PLAN_ROUTINE, REFUSALS
+from pgrouter.session.refusals import NO_SEQUENCES, OLD_PLAN_ROUTINE, REFUSALS
+from pgrouter.session.timeouts import CANCELED, timed_out
 
 if not cython.compiled:  # compiled, they are constants: see the .pxd files
     from pgrouter.protocol.codes import (
@@ -66,11 +66,11 @@ _ids = count(1)
 class ClientConnection(Link):
     """A client's link with its session: who it is, its settings, and what it waits for."""
 
-    def __init__(self, poller: Poller, hub, mode: str) -> None:
-        Link.__init__(self, poller, hub)
-        self.routes = hub.routes
+    def __init__(self, poller: Poller, registry, mode: str) -> None:
+        Link.__init__(self, poller, registry)
+        self.routes = registry.routes
         self.mode = mode  # of its listener: split, primary or replica
-        self.conversation = None
+        self.responder = None
         self.startup_profile = None
         self.waiting = False
         self.scanned = 0  # of a batch that is not complete, or not judged yet: so far it has been read
@@ -80,10 +80,10 @@ class ClientConnection(Link):
         self.consistency = SESSION  # which writes its reads must see
         self.must_see_lsn = 0  # and up to where in the WAL
         self.stale = False  # not every replica has what the batch at hand must see
-        self.told = {}  # ParameterStatus values of the session, where the startup packet had settings
+        self.reported = {}  # ParameterStatus values of the session, where the startup packet had settings
         self.pin = None  # why the server is kept past the transaction
         self.pinned_at = 0.0  # and since when
-        self.state = 0  # Effect flags of what it has there
+        self.leftovers = 0  # Effect flags of what it has there
         self.transaction = None  # the one that it has on a replica, see `proxy.move`
         self.can_move = False  # what the replica refuses of it can be had from the primary
         self.stays = 0  # bytes of its batch at hand that go to the replica without another look; TO_ITS_END
@@ -98,7 +98,7 @@ class ClientConnection(Link):
     def on_data(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Route and link what is not linked, forward what is."""
         used: cython.Py_ssize_t
-        if end - pos > MUCH and not self.parted and self.conversation is None:
+        if end - pos > MUCH and not self.parted and self.responder is None:
             return self.in_parts(buf, pos, end)
         while pos < end and not self.closed:
             if self.pending is not None and self.server is None:  # it does not read what we answer
@@ -106,9 +106,9 @@ class ClientConnection(Link):
                 return pos
             if self.body_left and self.server is None:  # of a message that nobody wants
                 used = self.swallow(pos, end)
-            elif self.conversation is not None:
+            elif self.responder is not None:
                 used = self.converse(buf, pos, end)
-                if used == pos and self.conversation is None:  # what it has left is ours
+                if used == pos and self.responder is None:  # what it has left is ours
                     continue
             elif self.server is not None and not self.server.held and not self.stopped():
                 if self.transaction is not None and self.may_move():
@@ -131,7 +131,7 @@ class ClientConnection(Link):
                 return pos
             else:
                 used = self.begin(buf, pos, end)
-                if self.server is not None or self.conversation is not None:
+                if self.server is not None or self.responder is not None:
                     continue
             if used == pos:
                 return pos
@@ -247,7 +247,7 @@ class ClientConnection(Link):
         self.discards = self.batch.discards
         self.examined = at
         self.choose()
-        if self.batch.begins and self.batch.reads and self.batch.mixed:
+        if self.batch.begins and self.batch.reads and self.batch.split_mode:
             self.transaction = move.begun(self, copied(buf, pos, at))
         self.take_server()
         if self.server is None:
@@ -266,7 +266,7 @@ class ClientConnection(Link):
         self.batch.answered()
         if unnamed:  # as after any Parse that has failed
             self.statements.forget_unnamed()
-        self.hub.refuse(self, REFUSALS[refusal])
+        self.registry.refuse(self, REFUSALS[refusal])
         return pos
 
     def swallow(self, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
@@ -286,11 +286,11 @@ class ClientConnection(Link):
         """Find out whether a replica may have the batch, and count it."""
         batch: Batch = self.batch
         self.stale = False
-        if self.second is not None:
-            self.second.route(self)
+        if self.retry is not None:
+            self.retry.route(self)
             fresh: cython.bint = self.group.readers.any_fresh(self.must_see_s(), self.must_see_lsn)
-            self.stale = batch.reads and batch.mixed and not fresh
-        elif batch.reads and batch.mixed and not self.group.standby:  # where nobody writes
+            self.stale = batch.reads and batch.split_mode and not fresh
+        elif batch.reads and batch.split_mode and not self.group.standby:  # where nobody writes
             wrote_s: cython.double = self.wrote_s if self.consistency == SESSION else self.must_see_s()
             if not self.group.readers.all_fresh(wrote_s, self.must_see_lsn):
                 self.stale = True
@@ -308,15 +308,15 @@ class ClientConnection(Link):
         """Link a server that is free, or wait for one."""
         server: ServerConnection
         if self.batch.needs_own_server():
-            if self.second is None or not self.second.inside or self.has_own(self.wrote):
+            if self.retry is None or not self.retry.inside or self.has_own(self.last_write_server):
                 return self.take_own()
             self.group.sequences = True  # its transaction goes on there: the server says that it has no values
-        if self.second is not None:
-            server = self.second.take(self)
+        if self.retry is not None:
+            server = self.retry.take(self)
         elif self.stale:
             server = self.group.take_fresh(self.must_see_s(), self.must_see_lsn)
-        elif self.group.sequences and self.wrote is not None and not (self.batch.reads and self.batch.mixed):
-            server = self.group.take_again(self.wrote)
+        elif self.group.sequences and self.last_write_server is not None and not self.may_read_anywhere():
+            server = self.group.take_again(self.last_write_server)
         else:
             server = self.group.take(self.batch.reads)
         if server is None:
@@ -330,6 +330,10 @@ class ClientConnection(Link):
         else:
             self.waiting = True
         return 0
+
+    def may_read_anywhere(self) -> cython.bint:
+        """Whether a replica may have the batch at hand."""
+        return self.batch.reads and self.batch.split_mode
 
     def unacquainted(self, server: ServerConnection) -> ServerConnection | None:
         """Give a server that has met no custom settings but ours, for there others' read '' and not NULL; None: wait.
@@ -348,12 +352,12 @@ class ClientConnection(Link):
         The first time that one of the group asks, its last write must have taken a value: only from now on servers
         forget them when they write for another.
         """
-        known: cython.bint = self.has_own(self.wrote)
+        known: cython.bint = self.has_own(self.last_write_server)
         self.group.sequences = True
         if not known:
-            self.hub.refuse(self, REFUSALS[NO_SEQUENCES])
+            self.registry.refuse(self, REFUSALS[NO_SEQUENCES])
             return 0
-        server: ServerConnection = self.group.claim(self, self.wrote)
+        server: ServerConnection = self.group.claim(self, self.last_write_server)
         if server is not None:
             self.link(server)
         else:
@@ -364,21 +368,21 @@ class ClientConnection(Link):
         """Whether the values of sequences that this server remembers are ours."""
         if server is None or server.closed:
             return False
-        return self.has_drawn(server) or (self.group.sequences and server.written_by is self)
+        return self.has_drawn(server) or (self.group.sequences and server.sequence_owner is self)
 
     def on_served(self, server: ServerConnection | None) -> int:
         """A server is free for us: send it what waits."""
-        if self.conversation is not None:
-            self.conversation.served(server)
+        if self.responder is not None:
+            self.responder.served(server)
             return 0
         self.waiting = False
         if self.batch.needs_own_server() and not self.has_own(server):  # somebody else has written there meanwhile
-            if self.second is None or not self.second.inside:
+            if self.retry is None or not self.retry.inside:
                 self.group.give(server)
                 return self.on_refused(REFUSALS[NO_SEQUENCES])
-        if self.batch.reads and self.batch.mixed and not self.is_fresh(server):  # its member has joined meanwhile
+        if self.batch.reads and self.batch.split_mode and not self.is_fresh(server):  # its member has joined meanwhile
             self.group.give(server)
-            self.second = None
+            self.retry = None
             self.stale = True
             self.take_server()
             if self.server is None:
@@ -401,42 +405,42 @@ class ClientConnection(Link):
     def on_refused(self, error: RouterError) -> int:
         """There is no server for what waits."""
         self.waiting = False
-        if self.conversation is not None:
-            self.conversation.refused(error)
+        if self.responder is not None:
+            self.responder.refused(error)
             return 0
-        self.hub.refuse(self, error)
-        self.second = None
+        self.registry.refuse(self, error)
+        self.retry = None
         self.resume()
         return self.process_partial()
 
     def on_ready(self) -> int:
         """The server owes nothing: end the link, unless a transaction, session state or half a message holds it."""
         server: ServerConnection = self.server
-        if self.conversation is not None:
-            self.conversation.ready(server)
+        if self.responder is not None:
+            self.responder.ready(server)
             return 0
-        if server.collector is not None and server.status == IDLE:
-            self.hub.sync.heard(self, server)
+        if server.captured is not None and server.status == IDLE:
+            self.registry.sync.heard(self, server)
             return 0
         self.asked = False
         self.discards = False
-        if self.second is not None:
-            self.second.answered(self)
-            self.second = None
+        if self.retry is not None:
+            self.retry.answered(self)
+            self.retry = None
         self.batch.answered()
         if server.status != IDLE:
-            if self.reading and server.owner is not self.group.writer:
+            if self.on_replica and server.owner is not self.group.writer:
                 move.answered(self, server)
         elif self.body_left == 0:
             self.transaction = None
             if self.batch.effects:
-                self.hub.sync.settle(self, server)
-                if server.owed.count:
+                self.registry.sync.sync_session(self, server)
+                if server.outstanding.count:
                     return 0  # what it has left is being asked
             if self.pin is None:
                 self.unlink()
             if self.group.draining:
-                return self.hub.dismiss(self)
+                return self.registry.dismiss(self)
         return self.proceed()
 
     def end_link(self) -> int:
@@ -453,7 +457,7 @@ class ClientConnection(Link):
         """Do what `take_up` says, without its call."""
         if not self.closed:
             self.read_on()
-            if self.kept:
+            if self.buffered:
                 self.process_partial()
         return 0
 
@@ -466,8 +470,8 @@ class ClientConnection(Link):
     def turn(self) -> int:
         """Go on with what was put off; what a conversation has begun comes first."""
         self.put_aside = False
-        if self.conversation is not None:
-            self.conversation.go_on()
+        if self.responder is not None:
+            self.responder.go_on()
         if self.put_aside or self.closed:
             return 0
         self.resume()
@@ -477,11 +481,13 @@ class ClientConnection(Link):
 
     def on_error(self, sqlstate: str, routine: str) -> cython.bint:
         """Run the batch again, if a replica has refused it or a plan is too old."""
-        if self.second is not None:
-            self.second.failed(sqlstate)
-        elif (self.again > 0 or (self.server.held == WAITING and self.again == 0)) and self.conversation is None:
-            self.second = again.refused(self, self.server, sqlstate, routine)
-            if self.second is not None:
+        if self.retry is not None:
+            self.retry.failed(sqlstate)
+        elif self.responder is None and (
+            self.replay_bytes > 0 or (self.replay_bytes == 0 and self.server.held == WAITING)
+        ):
+            self.retry = retry.refused(self, self.server, sqlstate, routine)
+            if self.retry is not None:
                 return True
         if routine == OLD_PLAN_ROUTINE:
             self.statements.outdated()
@@ -489,34 +495,34 @@ class ClientConnection(Link):
 
     def on_let_go(self, server: ServerConnection) -> int:
         """Begin again, without the server that has refused."""
-        self.hub.let_go(self, server)
+        self.registry.let_go(self, server)
         return self.run_again()
 
     def on_words(self, error: bytes) -> bytes:
         """Say why a query was cancelled, and speak of the client's prepared statements by the client's names."""
-        if CANCELED in error and self.client_id in self.hub.timed_out:
+        if CANCELED in error and self.client_id in self.registry.timed_out:
             return messages.error_response(timed_out(self.group.settings.query_timeout_s))[5:]
         return self.statements.in_clients_words(error)
 
     def on_waiting(self) -> int:
         """Let what was held back go: nothing will be answered before the server has it."""
-        if self.kept:
+        if self.buffered:
             if self.server is not None and self.server.changed is not None:
-                again.renew_changed(self, bytes(self.partial[:MAX_BATCH]))
+                retry.renew_changed(self, bytes(self.partial[:MAX_BATCH]))
             self.resume()
             return self.process_partial()
         return 0
 
     def on_named(self, events: list) -> int:
         """Follow what became of named statements."""
-        return self.statements.settle(events)
+        return self.statements.on_parse_results(events)
 
     def on_changed(self, shared: object, known: bytes) -> cython.bint:
         """There was DDL: refuse what waits for the description, run it on the primary, or have a statement apart."""
         self.statements.outdated()
         if self.server.held == WAITING:
-            self.second = again.changed(self, self.server)
-            return self.second is not None
+            self.retry = retry.changed(self, self.server)
+            return self.retry is not None
         self.server.changed = None
         self.server.dirty = True  # it holds the statement under the name by which others know something else
         self.statements.part(shared, known)
@@ -526,8 +532,8 @@ class ClientConnection(Link):
         """Keep what the client is told; and as with a named statement."""
         if self.statements.heard_unnamed(self.server, ident, known):
             self.statements.outdated()
-            self.second = again.changed(self, self.server)
-            return self.second is not None
+            self.retry = retry.changed(self, self.server)
+            return self.retry is not None
         return False
 
     def on_deallocated(self) -> int:
@@ -539,11 +545,11 @@ class ClientConnection(Link):
 
     def on_parameter(self, body: bytes) -> bytes | None:
         """A RESET goes back to the startup packet's values, which the server does not know."""
-        if self.conversation is not None:
+        if self.responder is not None:
             return None
         if self.batch.touched is None and not self.discards:  # so code has set it, whatever the catalog tells
             self.batch.effects |= CODE
-        return self.hub.parameter(self, body) if self.startup_profile.values else None
+        return self.registry.parameter(self, body) if self.startup_profile.values else None
 
     def on_notification(self, message: bytes) -> bytes:
         """A session knows its own notifications by the pid that it got at login, which is not the server's.
@@ -558,7 +564,7 @@ class ClientConnection(Link):
 
     def before_ready(self) -> bytes:
         """Tell the client of settings that its RESET has brought back to the startup packet's values."""
-        return self.hub.restored(self)
+        return self.registry.restored(self)
 
     # -- conversations and ends
 
@@ -589,12 +595,12 @@ class ClientConnection(Link):
             return False
         if server is None:
             return not self.waiting
-        return server.status == IDLE and server.at_sync and server.owed.count == 0
+        return server.status == IDLE and server.at_sync and server.outstanding.count == 0
 
     def converse(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Give the bytes to the conversation."""
         self.idle_at = self.poller.now
-        return pos + self.conversation.on_bytes(copied(buf, pos, end))
+        return pos + self.responder.on_bytes(copied(buf, pos, end))
 
     def on_server_lost(self, error: RouterError) -> int:
         """The server is gone: say what is lost, and stay where PostgreSQL's session could."""
@@ -602,26 +608,26 @@ class ClientConnection(Link):
         self.server = None
         self.stays = 0
         self.idle_at = self.poller.now
-        if self.batch.writes and not self.reading:
+        if self.batch.writes and not self.on_replica:
             self.note_write()
-        if self.conversation is not None and self.pin is None:
-            self.conversation.refused(error)
+        if self.responder is not None and self.pin is None:
+            self.responder.refused(error)
             return 0
-        if self.pin is None and self.hub.sync.is_unsent(server):
+        if self.pin is None and self.registry.sync.is_unsent(server):
             self.batch.taken_back()
             return self.take_up()
-        if self.hub.sync.is_precaution(server):
+        if self.registry.sync.is_precaution(server):
             self.pin = None
             self.batch.settled()
             return self.take_up()
-        if self.again > 0 and self.repeats and self.pin is None:
-            self.second = again.lost(self, server, error)
+        if self.replay_bytes > 0 and self.retry_on_loss and self.pin is None:
+            self.retry = retry.lost(self, server, error)
             return self.run_again()
-        self.second = None
-        self.hub.server_lost(self, server, error)
+        self.retry = None
+        self.registry.server_lost(self, server, error)
         if not self.closed:
             self.resume()
-            if self.kept:
+            if self.buffered:
                 self.process_partial()
         return 0
 
@@ -643,7 +649,7 @@ class ClientConnection(Link):
             return self.stay_to_its_end(buf, pos, end)
         if self.body_left:
             return self.forward(buf, pos, min(end, pos + self.body_left))
-        if server.owed.copying:
+        if server.outstanding.copying:
             self.scanned = 0
             return self.forward(buf, pos, end)
         at: cython.Py_ssize_t = self.end_of_batch(buf, pos, end)
@@ -651,14 +657,14 @@ class ClientConnection(Link):
             return pos
         last: cython.Py_ssize_t = pos + self.scanned  # its last message, or one that begins to come
         self.scanned = 0
-        if server.owed.skipping or at < 0:
+        if server.outstanding.skipping or at < 0:
             return self.forward(buf, pos, end if at < 0 else min(at, end))
-        if server.owed.count:  # whether it may stay hangs on what is in front of it
+        if server.outstanding.count:  # whether it may stay hangs on what is in front of it
             if end - pos > AHEAD:
                 self.pause()
             return pos
         self.can_move = False
-        self.again = -1
+        self.replay_bytes = -1
         size: cython.Py_ssize_t = at - pos
         whole: cython.bint = at <= end
         if not whole:
@@ -673,9 +679,9 @@ class ClientConnection(Link):
         if course != move.STAYS:
             return pos
         if self.can_move:
-            self.again = 0
-            self.elsewhere = True
-            self.repeats = False
+            self.replay_bytes = 0
+            self.retry_on_refusal = True
+            self.retry_on_loss = False
         return self.stay(buf, pos, at, size)
 
     def is_long(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.bint:
@@ -683,7 +689,7 @@ class ClientConnection(Link):
         return end - pos >= 5 and (buf[pos] == BIND or length_at(buf, pos + 1) > AHEAD)
 
     def stay(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t, size: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Forward what may go to the replica, `size` bytes or TO_ITS_END: what has to wait is not asked again."""
+        """Forward what may go to the replica, `size` bytes or TO_ITS_END: what has to wait is not asked retry."""
         stop: cython.Py_ssize_t = end if size < 0 else min(end, pos + size)
         used: cython.Py_ssize_t = self.forward(buf, pos, stop)
         if self.server is None or self.transaction is None:
@@ -741,7 +747,7 @@ class ClientConnection(Link):
         """Have the server fail in place of this batch."""
         code: cython.int = buf[pos]
         whole: cython.bint = code == QUERY or code == FUNCTION_CALL
-        out: Gather = self.poller.to_server
+        out: SendBuffer = self.poller.to_server
         out.reset(buf)
         self.refuse(QUERY if whole else PARSE, self.transaction.why, False, out)
         self.asked = True
@@ -757,9 +763,9 @@ class ClientConnection(Link):
         self.server = None
         self.transaction = None
         self.stays = 0
-        self.second = second
+        self.retry = second
         self.batch.moved()
-        self.hub.let_go(self, server)
+        self.registry.let_go(self, server)
         return 0
 
     def moved(self, batch: bytes):
@@ -768,16 +774,16 @@ class ClientConnection(Link):
 
     def run_again(self) -> int:
         """Begin the batch at hand again, as `second` says: nobody has heard anything of it yet."""
-        self.again = -1
+        self.replay_bytes = -1
         self.transaction = None
         self.can_move = False
         self.stays = 0
-        if self.second.inside:
+        if self.retry.inside:
             self.batch.moved()
         else:
             self.batch.taken_back()
         self.statements.take_back()
-        self.unread(self.second.batch)
+        self.unread(self.retry.batch)
         self.resume()
         return self.process_partial()
 

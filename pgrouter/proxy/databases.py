@@ -120,7 +120,7 @@ class Databases:
         self.on_use = on_use  # a database has its first client: its catalog is wanted
         self.on_suspicion: Callable[[str], None] | None = None  # code that may do anything has run
         self.on_change = on_change  # a statement has changed its catalog, maybe redefined what was known
-        self.make_way: Callable[[], None] | None = None  # a database must have no sessions, for it is to be dropped
+        self.close_unused_databases: Callable[[], None] | None = None  # one must have no sessions
         self.late: Callable[[], bool] | None = None  # whether the round of events has taken its time
         self.reader: Reader | None = None  # who reads what would take too long
         self._databases: dict[str, Database] = {}

@@ -45,7 +45,7 @@ def _instead(client: ClientConnection, text: bytes) -> str | None:
         return POSITION
     timer = asks_timer(text)
     if timer:
-        database = client.hub.databases.get(client.group.database)
+        database = client.registry.databases.get(client.group.database)
         value = dict(client.profile.values).get(timer) or database.idle_timeout(client.group.user)
         return f'SELECT {literal(in_words(milliseconds(value)))} AS "{timer}"'
     inner = asked_for(text)

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import cython
 
-from pgrouter.net.gather import Gather
+from pgrouter.net.send_buffer import SendBuffer
 from pgrouter.protocol import messages
 from pgrouter.proxy.names import StatementNames
 from pgrouter.proxy.unnamed import UNSEEN
 from pgrouter.server.connection import ServerConnection
-from pgrouter.session.pins import INSTEAD, OLD_PLAN
 from pgrouter.session.prepared import VARIES, SharedStatement, with_types
+from pgrouter.session.refusals import INSTEAD, OLD_PLAN
 
 if not cython.compiled:  # compiled, they are constants: see the .pxd files
     from pgrouter.protocol.codes import CLOSE, DESCRIBE, PARSE
@@ -51,7 +51,7 @@ class HeldStatements(StatementNames):
         held: dict = server.prepared
         return len(held) <= self.limit >> 1 and shared.ident in held
 
-    def ensure(self, server: ServerConnection, name: bytes, out: Gather):
+    def ensure(self, server: ServerConnection, name: bytes, out: SendBuffer):
         """Put a Parse in front where the server does not have the statement; make it the most recently used.
 
         Gives the statement. Where it is parsed anew it means what it does under the settings of now, and is another.
@@ -74,13 +74,13 @@ class HeldStatements(StatementNames):
         if held.pop(shared.ident, None) is not None:
             held[shared.ident] = shared
             return shared
-        server.owed.push(R_CLOSE, SKIP)  # it may have it in another shape
+        server.outstanding.push(R_CLOSE, SKIP)  # it may have it in another shape
         out.add_bytes(shared.close())
-        server.owed.push(R_PARSE, SKIP, shared.ident)
+        server.outstanding.push(R_PARSE, SKIP, shared.ident)
         out.add_bytes(shared.parse_again())
         return shared if self.check(server, shared, self.is_known(shared), out) else None
 
-    def meant(self, server: ServerConnection, name: bytes, shared: SharedStatement, meaning, out: Gather):
+    def meant(self, server: ServerConnection, name: bytes, shared: SharedStatement, meaning, out: SendBuffer):
         """Give what a statement is under the settings of now; None: the server is asked about that first.
 
         Other clients have it, too, if it is the same for those who parse it now; or else it is of this client alone.
@@ -91,9 +91,9 @@ class HeldStatements(StatementNames):
             other = self.shared.take(shared.body, shared.statement, shared.judge, meaning)
             if known is not None and other.description is None:
                 self.shared.give(other)
-                server.owed.push(R_CLOSE, SKIP)
+                server.outstanding.push(R_CLOSE, SKIP)
                 out.add_bytes(other.close())
-                server.owed.push(R_PARSE, SKIP, other.ident)
+                server.outstanding.push(R_PARSE, SKIP, other.ident)
                 out.add_bytes(other.parse)
                 return other if self.check(server, other, True, out) else None
             if known is None or known == other.description:
@@ -111,29 +111,31 @@ class HeldStatements(StatementNames):
         first: ServerConnection = shared.first
         return bool(shared.description) or (shared.description is None and first is not None and not first.closed)
 
-    def check(self, server: ServerConnection, shared: SharedStatement, waits: cython.bint, out: Gather) -> cython.bint:
+    def check(
+        self, server: ServerConnection, shared: SharedStatement, waits: cython.bint, out: SendBuffer
+    ) -> cython.bint:
         """Have the server describe what it has just been told to parse; True: the message at hand need not wait."""
         server.prepared[shared.ident] = shared
         if shared.description != VARIES:
             if not self.is_known(shared):
                 shared.first = server
-            server.owed.push_check(CHECK, SKIP, shared.ident)
+            server.outstanding.push_check(CHECK, SKIP, shared.ident)
             out.add_bytes(shared.describe())
         self.evict(server, out)
-        if not waits or server.owed.skipping:  # behind an error it is ignored
+        if not waits or server.outstanding.skipping:  # behind an error it is ignored
             return True
         out.add_bytes(messages.FLUSH)
         server.held = WAITING
         return False
 
-    def refuse_unless_held(self, server: ServerConnection, out: Gather) -> cython.bint:
+    def refuse_unless_held(self, server: ServerConnection, out: SendBuffer) -> cython.bint:
         """Have the server fail in place of the message at hand, as PostgreSQL does where a plan has another result.
 
         False: it has not said yet what the statement looks like there.
         """
         if server.held == WAITING:
             return False
-        server.owed.push(R_REFUSED, FORWARD, OLD_PLAN)
+        server.outstanding.push(R_REFUSED, FORWARD, OLD_PLAN)
         out.add_bytes(_REFUSED)
         return True
 
@@ -164,20 +166,20 @@ class HeldStatements(StatementNames):
         """Give what decides the meaning of a text that this server parses for us now; equal to nothing if unknown."""
         return object() if self.unsettled or self.temporary else server.profile.meaning
 
-    def evict(self, server: ServerConnection, out: Gather) -> int:
+    def evict(self, server: ServerConnection, out: SendBuffer) -> int:
         """Close the least recently used statement of a server that holds too many."""
         held: dict = server.prepared
         if len(held) > max(1, self.limit):  # the last one is about to be bound
             oldest = held.pop(next(iter(held)))
             server.evicted[oldest.ident] = oldest
             server.evicts = True
-            server.owed.push(R_CLOSE, SKIP, oldest.ident)
+            server.outstanding.push(R_CLOSE, SKIP, oldest.ident)
             out.add_bytes(oldest.close())
         return 0
 
     # -- the unnamed statement
 
-    def ensure_unnamed(self, server: ServerConnection, out: Gather) -> cython.bint:
+    def ensure_unnamed(self, server: ServerConnection, out: SendBuffer) -> cython.bint:
         """Put our unnamed statement in front where the server has another client's, or none.
 
         False: the message at hand has to wait (`server.held`), or else to be refused, as with a named one.
@@ -188,19 +190,19 @@ class HeldStatements(StatementNames):
         if self.changed:
             self.changed = False
             return False
-        waits: cython.bint = mine is not self and self.is_described() and not server.owed.skipping
+        waits: cython.bint = mine is not self and self.is_described() and not server.outstanding.skipping
         if waits:
-            server.owed.push(R_PARSE, SKIP)
+            server.outstanding.push(R_PARSE, SKIP)
             out.add_bytes(with_types(self.unnamed_parse, self.description))
-            server.owed.push_check(CHECK_UNNAMED, SKIP, OURS)
+            server.outstanding.push_check(CHECK_UNNAMED, SKIP, OURS)
             out.add_bytes(_DESCRIBE_UNNAMED)
             out.add_bytes(messages.FLUSH)
             server.held = WAITING
         elif self.unnamed_parse is not None:
-            server.owed.push(R_PARSE, SKIP)
+            server.outstanding.push(R_PARSE, SKIP)
             out.add_bytes(self.unnamed_parse)
         else:  # PostgreSQL shall say that there is none, instead of running another client's
-            server.owed.push(R_CLOSE, SKIP)
+            server.outstanding.push(R_CLOSE, SKIP)
             out.add_bytes(_CLOSE_UNNAMED)
             mine = None
         server.unnamed = mine
@@ -209,7 +211,7 @@ class HeldStatements(StatementNames):
     def describe_unnamed(self, server: ServerConnection) -> int:
         """The client asks for a description, which it may remember: so do we."""
         self.describing.append(self.unnamed_parse)
-        return server.owed.push_check(CHECK_UNNAMED, FORWARD, THEIRS)
+        return server.outstanding.push_check(CHECK_UNNAMED, FORWARD, THEIRS)
 
     def heard_unnamed(self, server: ServerConnection, ident: cython.int, known: bytes) -> cython.bint:
         """Take a description, None where there was an error; gives whether it is another than the client knows."""

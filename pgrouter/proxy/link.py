@@ -12,8 +12,8 @@ import logging
 import cython
 
 from pgrouter.errors import ProtocolViolation, RouterError
-from pgrouter.net.gather import Gather
 from pgrouter.net.poller import Poller
+from pgrouter.net.send_buffer import SendBuffer
 from pgrouter.protocol import messages
 from pgrouter.protocol.framing import frontend_kind, impossible
 from pgrouter.proxy.batch import Batch
@@ -55,12 +55,12 @@ AHEAD = 64 * 1024
 class Link(Requester):
     """A client's stream that is forwarded to its server, if it has one."""
 
-    def __init__(self, poller: Poller, hub) -> None:
+    def __init__(self, poller: Poller, registry) -> None:
         Requester.__init__(self, poller)
-        self.hub = hub
+        self.registry = registry
         self.wrote_s = -1.0  # when its last write was answered
-        self.second = None  # why the batch at hand runs a second time, see `proxy.again`
-        self.reading = False  # linked to a replica, while other statements may belong to the primary
+        self.retry = None  # why the batch at hand runs a second time, see `proxy.retry`
+        self.on_replica = False  # linked to a replica, while other statements may belong to the primary
         self.body_left = 0  # bytes of a frame that streams through
         self.examined = 0  # frames before this offset have been accounted for
         self.idle_at = poller.now  # it has had no server and said nothing since
@@ -69,18 +69,20 @@ class Link(Requester):
     def link(self, server: ServerConnection) -> int:
         """Work with this server until the transaction ends."""
         self.server = server
-        self.reading = self.batch.reads and self.batch.mixed
+        self.on_replica = self.batch.reads and self.batch.split_mode
         if self.batch.begins and server.owner is self.group.writer:  # what it reads first is not all that it may do
-            self.reading = False
+            self.on_replica = False
         # Only what was meant for a replica, and is on one, can have left no trace there; of what only reads the same is
         # believed on the primary, when that is lost. And only once: it may be the cause.
-        self.elsewhere = self.reading and self.second is None and server.owner is not self.group.writer
-        self.repeats = self.elsewhere or (self.second is None and self.batch.repeats)
+        self.retry_on_refusal = self.on_replica and self.retry is None and server.owner is not self.group.writer
+        self.retry_on_loss = self.retry_on_refusal or (self.retry is None and self.batch.repeatable)
         # A prepared statement may turn out to have an old plan: on no server that has done anything.
-        self.again = 0 if self.repeats or (self.second is None and self.statements.prepares()) else -1
-        self.knows = self.group.sequences or server.written_by is None
-        others: cython.bint = server.written_by is not self or server is not self.wrote  # or ours, but older
-        self.takes_over = self.knows and server.written_by is not None and others and not self.reading
+        self.replay_bytes = 0 if self.retry_on_loss or (self.retry is None and self.statements.prepares()) else -1
+        self.owns_sequences = self.group.sequences or server.sequence_owner is None
+        ours: cython.bint = server.sequence_owner is self and server is self.last_write_server  # and not older
+        self.must_discard_sequences = (
+            self.owns_sequences and server.sequence_owner is not None and not ours and not self.on_replica
+        )
         self.open_batch = False
         self.asked = False
         server.peer = self
@@ -100,10 +102,10 @@ class Link(Requester):
         self.batch.effects = 0
         if self.batch.defers:
             self.forget_portals(server)
-        if not self.reading:
-            self.wrote = server
-            server.written_by = self
-            server.drawn = self.batch.draws
+        if not self.on_replica:
+            self.last_write_server = server
+            server.sequence_owner = self
+            server.sequences_used = self.batch.draws
             if self.batch.writes:
                 self.note_write()
         self.group.give(server)
@@ -111,7 +113,7 @@ class Link(Requester):
 
     def note_write(self) -> int:
         """What was written has been answered, or was done without an answer: reads from now on must see it."""
-        self.wrote_s = self.poller.touch()  # not the time of this round, which may have begun before the commit
+        self.wrote_s = self.poller.update_clock()  # not the time of this round, which may have begun before the commit
         self.group.writes.last_s = self.wrote_s
         return 0
 
@@ -126,9 +128,9 @@ class Link(Requester):
         done: cython.int
         start: cython.Py_ssize_t = pos
         server: ServerConnection = self.server
-        out: Gather = self.poller.to_server
+        out: SendBuffer = self.poller.to_server
         out.reset(buf)
-        if server.owed.count == 0:
+        if server.outstanding.count == 0:
             server.asked_at = self.poller.now
             if server.at_sync:
                 self.statements.at_rest()
@@ -136,20 +138,20 @@ class Link(Requester):
                     server.xact_at = server.asked_at
         if server.profile is not self.profile and not self.apply_profile(out):
             self.examined = max(0, self.examined - pos)  # what waits comes again at offset 0
-            self.hub.sync.apply(self, server)
+            self.registry.sync.apply(self, server)
             return pos
-        if self.takes_over:
+        if self.must_discard_sequences:
             self.take_over(out)
-        if self.second is not None:
-            self.second.begin(self, out)
-        if self.resets and not self.open_batch and (server.status == IN_TRANSACTION or self.second is not None):
-            self.hub.sync.return_to_startup(self, server, out)
+        if self.retry is not None:
+            self.retry.begin(self, out)
+        if self.resets and not self.open_batch and (server.status == IN_TRANSACTION or self.retry is not None):
+            self.registry.sync.return_to_startup(self, server, out)
         if self.body_left:
             length = min(self.body_left, end - pos)
             out.add(pos, pos + length)
             self.body_left -= length
             pos += length
-            if self.body_left == 0 and server.owed.count == 0 and server.at_sync:
+            if self.body_left == 0 and server.outstanding.count == 0 and server.at_sync:
                 server.send_gathered(out)  # the rest of a CopyData, kept the link after its COPY had failed
                 self.on_ready()
                 if self.server is not server or server.held:
@@ -165,15 +167,15 @@ class Link(Requester):
                 return end
             if code == TERMINATE:
                 self.terminated = True
-                if server.owed.count and not self.open_batch and not server.owed.copying:
+                if server.outstanding.count and not self.open_batch and not server.outstanding.copying:
                     break  # the answers come first
                 server.send_gathered(out)
-                server.at_sync = server.at_sync and server.owed.count == 0
+                server.at_sync = server.at_sync and server.outstanding.count == 0
                 self.leave()
                 return end
             if stop > end and end - pos == 5:
                 break  # a Parse's first byte is looked at, below
-            if self.asked and not self.open_batch and server.owed.count and self.must_hold(code, buf, pos):
+            if self.asked and not self.open_batch and server.outstanding.count and self.must_hold(code, buf, pos):
                 if end - pos > AHEAD:
                     self.pause()
                 break
@@ -196,32 +198,32 @@ class Link(Requester):
             if done != 1:  # the server has to say something first
                 break
         self.examined = self.examined - pos if self.examined > pos else 0
-        if server.owed.count:
+        if server.outstanding.count:
             server.at_sync = False  # until ReadyForQuery: an open batch may be an open (implicit) transaction
         if out.length() and server.send_gathered(out) == 1:
             self.pause()  # until the server has drained
-        if self.again >= 0:
+        if self.replay_bytes >= 0:
             self.remember(buf, start, pos)
-        if server.owed.fakes and (self.again < 0 or self.open_batch):
+        if server.outstanding.fakes and (self.replay_bytes < 0 or self.open_batch):
             server.flush_fakes()
         return pos
 
     def remember(self, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
         """Keep what was sent, in case it has to be sent elsewhere; no transaction that does more than read."""
         server: ServerConnection = self.server
-        size: cython.Py_ssize_t = self.again + end - start
-        if (self.batch.begins and not self.batch.repeats) or self.body_left or size > MAX_AGAIN:
-            self.again = -1
+        size: cython.Py_ssize_t = self.replay_bytes + end - start
+        if (self.batch.begins and not self.batch.repeatable) or self.body_left or size > MAX_AGAIN:
+            self.replay_bytes = -1
             return 0
         if size > server.room:
             before: bytearray = server.batch
             server.make_room(max(size, 2 * len(before)))
             server.batch[: len(before)] = before
         if cython.compiled:
-            libc.memcpy(server.copy + self.again, buf + start, end - start)
+            libc.memcpy(server.copy + self.replay_bytes, buf + start, end - start)
         else:
-            server.batch[self.again : size] = buf[start:end]
-        self.again = size
+            server.batch[self.replay_bytes : size] = buf[start:end]
+        self.replay_bytes = size
         return 0
 
     def look_at(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:
@@ -231,7 +233,7 @@ class Link(Requester):
             return LATER
         if self.server.status == FAILED_TRANSACTION and not self.server.executed and not self.batch.goes_on():
             self.batch.effects = effects  # it will be refused, whatever it does
-        self.repeats = self.repeats and (self.elsewhere or self.batch.repeats)
+        self.retry_on_loss = self.retry_on_loss and (self.retry_on_refusal or self.batch.repeatable)
         self.resets = self.batch.resets
         self.discards = self.batch.discards
         return 0
@@ -244,7 +246,7 @@ class Link(Requester):
                 return self.put_off()
             self.put_aside = True
             self.pause()
-            self.hub.databases.reader.read(self.statements.cache, bytes(text), self)
+            self.registry.databases.reader.read(self.statements.cache, bytes(text), self)
         return 0
 
     def must_hold(self, code: cython.int, buf, pos: cython.Py_ssize_t) -> cython.bint:
@@ -256,7 +258,7 @@ class Link(Requester):
         """
         server: ServerConnection = self.server
         batch: Batch = self.batch
-        if server.owed.copying or frontend_kind(code) == COPY:
+        if server.outstanding.copying or frontend_kind(code) == COPY:
             return False  # for the COPY that runs; else the server ignores it
         if server.status == IDLE:
             if batch.has_startup and batch.touched is not None:
@@ -265,9 +267,9 @@ class Link(Requester):
                 return True
         elif self.resets:
             return True  # what it goes back to comes behind it
-        if (self.reading or server.fenced) and (server.status == IDLE or batch.ends):
+        if (self.on_replica or server.fenced) and (server.status == IDLE or batch.ends):
             return True
-        if self.statements.may_come_back() or (code != QUERY and len(self.statements.unconfirmed) > 0):
+        if self.statements.may_come_back() or (code != QUERY and len(self.statements.pending_parses) > 0):
             return True
         return (code == CLOSE or (code == PARSE and buf[pos + 5] != 0)) and (server.status != IDLE or batch.begins)
 
@@ -278,7 +280,7 @@ class Link(Requester):
         pos: cython.Py_ssize_t,
         stop: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
-        out: Gather,
+        out: SendBuffer,
     ) -> int:
         """Begin to forward a frame that is too large to be kept (it ends at `stop`, of which `end` is here).
 
@@ -291,9 +293,9 @@ class Link(Requester):
         if code == QUERY or code == FUNCTION_CALL:
             if code == QUERY:
                 server.unnamed = None
-                server.owed.push(R_QUERY, FORWARD, self.statements.define_unnamed(None))
+                server.outstanding.push(R_QUERY, FORWARD, self.statements.define_unnamed(None))
             else:
-                server.owed.push(R_FUNCTION, FORWARD)
+                server.outstanding.push(R_FUNCTION, FORWARD)
             self.batch.unseen()
             out.add(pos, end)
         elif code == PARSE:
@@ -326,7 +328,7 @@ class Link(Requester):
     def violation(self, error: RouterError) -> int:
         """The client does not speak the protocol: say so, and hang up."""
         self.send_bytes(messages.error_response(error))
-        self.hub.log(self, logging.INFO, error.message)
+        self.registry.log(self, logging.INFO, error.message)
         return self.leave()
 
     def close_cut(self) -> int:
@@ -339,7 +341,7 @@ class Link(Requester):
         if self.closed:
             return 0
         self.close()
-        self.hub.left(self, server)
+        self.registry.left(self, server)
         return 0
 
 

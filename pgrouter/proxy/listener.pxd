@@ -1,7 +1,7 @@
 from pgrouter.net cimport libc
-from pgrouter.net.poller cimport Poller, Watched
+from pgrouter.net.poller cimport Poller, Pollable
 from pgrouter.proxy.client cimport ClientConnection
-from pgrouter.proxy.hub cimport Hub
+from pgrouter.proxy.registry cimport Registry
 
 cdef extern from "<unistd.h>" nogil:
     int c_close "close" (int fd)
@@ -9,9 +9,9 @@ cdef extern from "<unistd.h>" nogil:
 cdef unsigned int READ
 cdef int IPV4
 
-cdef class Listener(Watched):
+cdef class Listener(Pollable):
     cdef Poller poller
-    cdef Hub hub
+    cdef Registry registry
     cdef object listen
     cdef int family
     cdef object sock

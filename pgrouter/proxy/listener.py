@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import cython
 
-from pgrouter.net.options import apply
-from pgrouter.net.poller import Poller, Watched
+from pgrouter.net.poller import Pollable, Poller
+from pgrouter.net.sockopt import apply
 from pgrouter.proxy.client import ClientConnection
-from pgrouter.proxy.hub import Hub
 from pgrouter.proxy.login import Login
+from pgrouter.proxy.registry import Registry
 
 if TYPE_CHECKING:
     from pgrouter.config.settings import Listen
@@ -31,16 +31,16 @@ IPV4 = socket.AF_INET
 NOBODY = (errno.EAGAIN, errno.EINTR, errno.ECONNABORTED)  # waits any more
 
 
-class Listener(Watched):
+class Listener(Pollable):
     """One listening socket, watched by the poller as those of clients are.
 
     Its sockets inherit its options. An accept that finds nobody costs as much as one that does, so there are more of
     them at a wake-up only where clients keep coming: a quarter more each time, until one finds nobody.
     """
 
-    def __init__(self, poller: Poller, hub: Hub, listen: Listen) -> None:
+    def __init__(self, poller: Poller, registry: Registry, listen: Listen) -> None:
         self.poller = poller
-        self.hub = hub
+        self.registry = registry
         self.listen = listen
         self.family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
         self.sock = socket.create_server((listen.host, listen.port), family=self.family, backlog=BACKLOG)
@@ -56,7 +56,7 @@ class Listener(Watched):
 
     def tune(self) -> None:
         """Take the options of the settings, for the clients from now on."""
-        apply(self.sock, self.hub.socket_options)
+        apply(self.sock, self.registry.socket_options)
 
     def start(self) -> None:
         """Accept clients."""
@@ -88,14 +88,14 @@ class Listener(Watched):
         if sock is None:
             return False
         try:
-            client = ClientConnection(self.poller, self.hub, self.listen.mode)
+            client = ClientConnection(self.poller, self.registry, self.listen.mode)
             client.address = self.address
-            client.conversation = Login(client)
+            client.responder = Login(client)
             client.attach(sock, READ)
         except:
             sock.close()
             raise
-        self.hub.arrived(client)
+        self.registry.arrived(client)
         return True
 
     def accept(self) -> Accepted | socket.SocketType | None:

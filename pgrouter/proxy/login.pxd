@@ -1,9 +1,9 @@
 from pgrouter.auth.client cimport ClientIdentity
 from pgrouter.protocol.framing cimport copied, length_at
-from pgrouter.proxy.application cimport Application
+from pgrouter.proxy.startup_template cimport StartupTemplate
 from pgrouter.proxy.client cimport ClientConnection
-from pgrouter.proxy.conversation cimport Conversation
-from pgrouter.proxy.hub cimport Hub, Sense
+from pgrouter.proxy.responder cimport Responder
+from pgrouter.proxy.registry cimport Registry, SessionTraits
 from pgrouter.protocol.codes cimport (
     BACKEND_KEY_DATA, CANCEL_REQUEST, GSSENC_REQUEST, MAX_STARTUP_PACKET, PASSWORD, SSL_REQUEST
 )
@@ -13,9 +13,9 @@ cdef Py_ssize_t AHEAD
 cdef int LONG_KEY, SHORT_KEY
 cdef bytes AUTHENTICATION_OK, READY_IDLE
 
-cdef class Login(Conversation):
-    cdef Hub hub
-    cdef Application application
+cdef class Login(Responder):
+    cdef Registry registry
+    cdef StartupTemplate application
     cdef object exchange
     cdef bint may_ask_ssl
     cdef bint may_ask_gss
@@ -23,7 +23,7 @@ cdef class Login(Conversation):
     cdef bint by_primary
 
     cdef int first_packet(self, bytes body) except -1
-    cdef int begin(self, Application application) except -1
+    cdef int begin(self, StartupTemplate application) except -1
     cdef int authenticate(self, object answer) except -1
     cdef int authenticated(self, ClientIdentity identity) except -1
     cpdef int settle(self) except -1

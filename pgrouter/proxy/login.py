@@ -29,11 +29,11 @@ from pgrouter.errors import (
 from pgrouter.protocol import codes, messages
 from pgrouter.protocol.framing import copied, length_at
 from pgrouter.protocol.messages import AUTHENTICATION_OK, READY_IDLE
-from pgrouter.proxy.application import Application
 from pgrouter.proxy.client import ClientConnection
-from pgrouter.proxy.conversation import Conversation
-from pgrouter.proxy.hub import ClientInfo, Sense
+from pgrouter.proxy.registry import ClientInfo, SessionTraits
+from pgrouter.proxy.responder import Responder
 from pgrouter.proxy.session_sync import IS_SUPERUSER
+from pgrouter.proxy.startup_template import StartupTemplate
 from pgrouter.session.settings import CALM, spelled, timers, transition
 
 if not cython.compiled:  # compiled, they are constants: see the .pxd files
@@ -59,15 +59,15 @@ SHORT_KEY = 4
 _key_head = struct.Struct("!BII").pack
 
 
-class Login(Conversation):
+class Login(Responder):
     """Everything before the first ReadyForQuery."""
 
     def __init__(self, client: ClientConnection) -> None:
-        Conversation.__init__(self, client)
+        Responder.__init__(self, client)
         self.longest = MAX_ANSWER
         self.may_ask_ssl = True  # once each, before the startup packet
         self.may_ask_gss = True
-        self.hub = client.hub
+        self.registry = client.registry
         self.application = None  # what the startup packet says
         self.exchange = None  # the authentication conversation
         self.proof = b""  # the router's own of SCRAM, which the client does not answer: it goes with what comes next
@@ -101,8 +101,8 @@ class Login(Conversation):
                     self.client.pause()
                 return used  # sent ahead of the end of the login: it has to wait
             if used == 0:
-                return Conversation.on_bytes(self, data)
-            return used if used == end else used + Conversation.on_bytes(self, data[used:])
+                return Responder.on_bytes(self, data)
+            return used if used == end else used + Responder.on_bytes(self, data[used:])
         except RouterError as error:
             self._fail(error)
             return end
@@ -118,7 +118,7 @@ class Login(Conversation):
             else:
                 error.severity = "FATAL"
                 self.say(messages.error_response(error))
-            self.hub.log(self.client, logging.INFO, f"login failed: {error.message}")
+            self.registry.log(self.client, logging.INFO, f"login failed: {error.message}")
             self.client.leave()
 
     # -- startup
@@ -133,7 +133,7 @@ class Login(Conversation):
             self.may_ask_gss = False
             self.client.send_bytes(b"N")
         elif request == CANCEL_REQUEST:
-            self.hub.cancel(int.from_bytes(body[4:8], "big"), body[8:])
+            self.registry.cancel(int.from_bytes(body[4:8], "big"), body[8:])
             self.client.leave()
         elif request >> 16 != 3:
             raise FeatureNotSupported(
@@ -141,10 +141,10 @@ class Login(Conversation):
                 severity="FATAL",
             )
         else:
-            self.begin(self.hub.application(body))
+            self.begin(self.registry.application(body))
         return 0
 
-    def begin(self, application: Application) -> int:
+    def begin(self, application: StartupTemplate) -> int:
         """Ask who is there for a proof."""
         client: ClientConnection = self.client
         if not application.user:
@@ -161,12 +161,13 @@ class Login(Conversation):
             )
         if application.negotiation:
             client.send_bytes(application.negotiation)
-        if not self.hub.admit(client):
+        if not self.registry.admit(client):
             raise TooManyClients(
-                "sorry, too many clients already", detail=f"pool.max_clients is {self.hub.settings.pool.max_clients}."
+                "sorry, too many clients already",
+                detail=f"pool.max_clients is {self.registry.settings.pool.max_clients}.",
             )
         user = application.user
-        self.exchange = client_login(self.hub.settings.auth.type, user, self.hub.users.secrets.get(user))
+        self.exchange = client_login(self.registry.settings.auth.type, user, self.registry.users.secrets.get(user))
         return self.authenticate(None)
 
     def on_message(self, code: cython.int, body: bytes) -> None:
@@ -207,15 +208,15 @@ class Login(Conversation):
     def authenticated(self, identity: ClientIdentity) -> int:
         """Find the pools of who has proved who it is, and bring its settings there."""
         client: ClientConnection = self.client
-        application: Application = self.application
+        application: StartupTemplate = self.application
         self.proof = identity.final
-        if self.hub.is_console(application.database):
+        if self.registry.is_console(application.database):
             self.say(b"")
-            self.hub.open_console(client)
+            self.registry.open_console(client)
             return 0
         if application.group is None:
-            application.profile = self.hub.profiles.of_startup(application.parameters)
-            application.group = self.hub.group(application.database, application.user, identity)
+            application.profile = self.registry.profiles.of_startup(application.parameters)
+            application.group = self.registry.group(application.database, application.user, identity)
         elif identity.credential is not None:
             application.group.credential = identity.credential  # the newest, as `Pools.group` would do
         client.group = application.group
@@ -233,7 +234,7 @@ class Login(Conversation):
                 self.settle()
             else:
                 self.client.link(server)
-                server.collector = []
+                server.captured = []
                 change = transition(server.profile, self.client.profile)
                 sql = (CALM, timers(self.client.profile), change, spelled(self._reportable()))
                 server.inject(messages.query("; ".join(filter(None, sql))))
@@ -249,7 +250,9 @@ class Login(Conversation):
     def settle(self) -> int:
         """Have the settings checked by a server, if nobody has done that yet, once the catalog is known."""
         client: ClientConnection = self.client
-        if client.closed or not self.hub.databases.may_begin(client.group.database, client.poller.now, self.settle):
+        if client.closed:
+            return 0
+        if not self.registry.databases.may_begin(client.group.database, client.poller.now, self.settle):
             return 0
         if self.client.profile.reported is not None:
             return self.welcome()
@@ -262,7 +265,7 @@ class Login(Conversation):
 
     def ready(self, server: ServerConnection) -> None:
         """The settings were applied, or refused."""
-        collected, server.collector = server.collector, None
+        collected, server.captured = server.captured, None
         profile = self.client.profile
         refusal = next((body for code, body in collected if code == codes.ERROR_RESPONSE), None)
         if refusal is None:
@@ -292,17 +295,17 @@ class Login(Conversation):
     def welcome(self) -> int:
         """Say that the login is complete, and let the session begin."""
         client: ClientConnection = self.client
-        sense: Sense = self.hub.sense(client)
-        if sense.welcome is None:
-            sense.welcome = AUTHENTICATION_OK + self._parameters()
+        traits: SessionTraits = self.registry.traits_of(client)
+        if traits.welcome is None:
+            traits.welcome = AUTHENTICATION_OK + self._parameters()
         size: cython.int = LONG_KEY if self.application.long_keys else SHORT_KEY
         client.key = urandom(size)
         head: bytes = _key_head(BACKEND_KEY_DATA, 8 + size, client.client_id)
-        self.say(sense.welcome + head + client.key + READY_IDLE)
-        self.hub.logged_in(client, sense)
-        client.conversation = None
+        self.say(traits.welcome + head + client.key + READY_IDLE)
+        self.registry.logged_in(client, traits)
+        client.responder = None
         client.resume()
-        return client.process_partial() if client.kept else 0
+        return client.process_partial() if client.buffered else 0
 
     def _parameters(self) -> bytes:
         parameters = dict(self.client.group.parameters)

@@ -16,14 +16,14 @@ from pgrouter.protocol.codes import BIND, FUNCTION_CALL, PARSE, QUERY
 from pgrouter.protocol.requests import QUERY as R_QUERY
 from pgrouter.protocol.requests import REFUSED_QUERY as R_REFUSED_QUERY
 from pgrouter.protocol.requests import SKIP
-from pgrouter.proxy.again import Again, split
+from pgrouter.proxy.retry import Retry, split
 from pgrouter.routing.read_only import Needs, needs, parts_of
 from pgrouter.routing.statement import Reason, Statement, Target
 from pgrouter.server.states import ASKING
-from pgrouter.session.pins import INSTEAD, NOT_REPEATABLE, OPEN_CURSOR, SNAPSHOT
+from pgrouter.session.refusals import INSTEAD, NOT_REPEATABLE, OPEN_CURSOR, SNAPSHOT
 
 if TYPE_CHECKING:
-    from pgrouter.net.gather import Gather
+    from pgrouter.net.send_buffer import SendBuffer
     from pgrouter.proxy.client import ClientConnection
     from pgrouter.proxy.statements import ClientStatements
     from pgrouter.routing.policy import Facts
@@ -129,7 +129,7 @@ class Transaction:
                 self.why = SNAPSHOT if isolation not in _MOVABLE else OPEN_CURSOR
 
 
-class Move(Again):
+class Move(Retry):
     """The rest of a transaction, on the primary."""
 
     inside = True
@@ -146,15 +146,15 @@ class Move(Again):
         if self.reason:
             client.batch.reason = self.reason
 
-    def begin(self, client: ClientConnection, out: Gather) -> None:
+    def begin(self, client: ClientConnection, out: SendBuffer) -> None:
         """Put what was said in front of the batch, once."""
         server = client.server
         said, self.said = self.said, []
         for text in said:
-            server.owed.push(R_QUERY, SKIP)
+            server.outstanding.push(R_QUERY, SKIP)
             out.add_bytes(messages.query(text))
         if said and self.failed_before:  # so that a COMMIT means ROLLBACK here, too
-            server.owed.push(R_REFUSED_QUERY, SKIP, NOT_REPEATABLE)
+            server.outstanding.push(R_REFUSED_QUERY, SKIP, NOT_REPEATABLE)
             out.add_bytes(messages.query(INSTEAD[NOT_REPEATABLE]))
         if said:
             server.unnamed = None
@@ -230,7 +230,7 @@ def course(client: ClientConnection, batch: bytes, whole: bool) -> int:  # noqa:
     elif course == MOVES:
         client.move(Move(transaction.said, ends=bool(asked.needs & Needs.ENDS), failed=failed))
     elif course == ASKS:
-        server.collector = []
+        server.captured = []
         server.held = ASKING
         server.inject(_QUESTION)
     return course
@@ -241,8 +241,8 @@ def answered(client: ClientConnection, server: ServerConnection) -> None:
     transaction: Transaction | None = client.transaction
     if transaction is None:  # it began where nobody kept what was said
         client.transaction = Transaction(None)
-    elif server.collector is not None:
-        collected, server.collector = server.collector, None
+    elif server.captured is not None:
+        collected, server.captured = server.captured, None
         transaction.heard(collected)
     else:
         transaction.answered(server.status)

@@ -8,14 +8,14 @@ from pgrouter.protocol.requests cimport (
 
 cdef class StatementNames(UnnamedStatement):
     cdef public bint closes_unnamed
-    cdef bint gossip
+    cdef bint has_batch_names
     cdef readonly Names named
-    cdef readonly list unconfirmed
-    cdef readonly list closing
+    cdef readonly list pending_parses
+    cdef readonly list pending_closes
     cdef object shared
     cdef dict failed
 
-    cpdef int settle(self, list events) except -1
+    cpdef int on_parse_results(self, list events) except -1
     cpdef int take_back(self) except -1
     cdef bint may_come_back(self) noexcept
     cdef int at_rest(self) except -1

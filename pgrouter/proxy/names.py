@@ -31,28 +31,28 @@ class StatementNames(UnnamedStatement):
         UnnamedStatement.__init__(self)
         self.shared = None  # what the clients of its database share; set by `enter`, as is the cache
         self.named = Names()
-        self.unconfirmed = []  # names whose Parse has no answer yet, oldest first; None: another owns the name again
-        self.closing = []  # (name, statement) whose Close has no answer yet; None: its Parse has failed
+        self.pending_parses = []  # names whose Parse has no answer yet, oldest first; None: another owns the name again
+        self.pending_closes = []  # (name, statement) whose Close has no answer yet; None: its Parse has failed
         self.closes_unnamed = False  # a Close of the unnamed statement has no answer yet
         self.failed = {}  # number of a shared statement -> name whose Parse has failed, for words about it
-        self.gossip = False  # there is something that the next batch forgets
+        self.has_batch_names = False  # there is something that the next batch forgets
 
     # -- what servers have done
 
-    def settle(self, events: list) -> int:
+    def on_parse_results(self, events: list) -> int:
         """Follow what became of named statements: a Parse that failed defines nothing."""
         parsed: cython.Py_ssize_t = 0
         closed: cython.Py_ssize_t = 0
         for kind, ident, done in events:
             if kind == R_PARSE_NAMED:
-                name = self.unconfirmed[parsed]
-                self.unconfirmed[parsed] = None
+                name = self.pending_parses[parsed]
+                self.pending_parses[parsed] = None
                 parsed += 1
                 if not done and name is not None:
                     self.undefine(name)
             elif kind == R_CLOSE_NAMED:
-                name, shared = self.closing[closed]
-                self.closing[closed] = _SETTLED
+                name, shared = self.pending_closes[closed]
+                self.pending_closes[closed] = _SETTLED
                 closed += 1
                 if shared is None:
                     continue
@@ -65,14 +65,14 @@ class StatementNames(UnnamedStatement):
             elif kind in (R_PARSE_UNNAMED, R_CLOSE_UNNAMED, R_QUERY):
                 self.unnamed_kept(ident)
         if parsed:
-            del self.unconfirmed[:parsed]
+            del self.pending_parses[:parsed]
         if closed:
-            del self.closing[:closed]
+            del self.pending_closes[:closed]
         return 0
 
     def may_come_back(self) -> cython.bint:
         """Whether statements are gone only if a Close on its way is carried out."""
-        return self.closes_unnamed or len(self.closing) > 0
+        return self.closes_unnamed or len(self.pending_closes) > 0
 
     def at_rest(self) -> int:
         """Nothing is owed: all is what we take it for."""
@@ -82,25 +82,25 @@ class StatementNames(UnnamedStatement):
     def undefine(self, name: bytes) -> int:
         """A Parse was not carried out; what closes its name behind it has nothing to close."""
         i: cython.Py_ssize_t
-        for i in range(len(self.closing)):
-            closed, shared = self.closing[i]
+        for i in range(len(self.pending_closes)):
+            closed, shared = self.pending_closes[i]
             if closed == name and shared is not None:
-                self.closing[i] = (name, None)
+                self.pending_closes[i] = (name, None)
                 self.failed[shared.ident] = name
-                self.gossip = True
+                self.has_batch_names = True
                 self.shared.give(shared)
                 return 0
         if name in self.named:
             self.failed[self.named[name].ident] = name
-            self.gossip = True
+            self.has_batch_names = True
         return self.discard(name)
 
     def reopen(self, name: bytes, shared) -> int:
         """A Close was not carried out, and neither was a Parse of the name behind it."""
         if name in self.named:
             self.discard(name)
-            if name in self.unconfirmed:
-                self.unconfirmed[self.unconfirmed.index(name)] = None
+            if name in self.pending_parses:
+                self.pending_parses[self.pending_parses.index(name)] = None
         self.named[name] = shared
         return 0
 
@@ -108,22 +108,22 @@ class StatementNames(UnnamedStatement):
         """Have the names as they were before the batch at hand, none of whose answers has been passed on."""
         self.become(self.rest)
         self.rested()
-        names: set = set(self.unconfirmed)
-        for name, _ in self.closing:
+        names: set = set(self.pending_parses)
+        for name, _ in self.pending_closes:
             names.add(name)
         for name in names:
             stood: list = []  # what the name stood for, the oldest first
-            for closed, shared in self.closing:
+            for closed, shared in self.pending_closes:
                 if closed == name and shared is not None:
                     stood.append(shared)
             if name in self.named:
                 stood.append(self.named.pop(name))
-            if len(stood) > self.unconfirmed.count(name):
+            if len(stood) > self.pending_parses.count(name):
                 self.named[name] = stood.pop(0)
             for shared in stood:
                 self.shared.give(shared)
-        self.unconfirmed = []
-        self.closing = []
+        self.pending_parses = []
+        self.pending_closes = []
         self.describing = []
         return 0
 
@@ -135,7 +135,8 @@ class StatementNames(UnnamedStatement):
         """Give the client's name for the shared statement of this number; it may have let go of it since."""
         name = self.named.name_of(number)
         if name is None:
-            name = next((name for name, shared in self.closing if shared is not None and shared.ident == number), None)
+            closing = (name for name, shared in self.pending_closes if shared is not None and shared.ident == number)
+            name = next(closing, None)
         return self.failed.get(number) if name is None else name
 
     # -- forgetting
@@ -155,12 +156,12 @@ class StatementNames(UnnamedStatement):
     def deallocated(self, statement, server: ServerConnection) -> int:
         """A DEALLOCATE or DISCARD ALL was carried out: what it names is gone, here and on the server, or all of it."""
         if statement.tag == "DEALLOCATE":
-            server.presented = frozenset(server.presented).difference((statement.cause.encode(),))
+            server.sql_names = frozenset(server.sql_names).difference((statement.cause.encode(),))
             return self.discard(statement.cause.encode())
         self.shared.give_all(self.named)
         self.named = Names()
         server.prepared = {}
-        server.presented = ()
+        server.sql_names = ()
         return 0
 
     def forget_named(self) -> int:
@@ -168,24 +169,24 @@ class StatementNames(UnnamedStatement):
         if self.named:
             self.shared.give_all(self.named)
             self.named = Names()
-        if self.unconfirmed:
-            self.unconfirmed = []
+        if self.pending_parses:
+            self.pending_parses = []
         return self.forget_closing()
 
     def forget_closing(self) -> int:
         """Let go of the statements whose Close was never answered."""
-        if self.closing:
-            for _, shared in self.closing:
+        if self.pending_closes:
+            for _, shared in self.pending_closes:
                 if shared is not None:
                     self.shared.give(shared)
-            self.closing = []
+            self.pending_closes = []
         return 0
 
     def forget_unconfirmed(self) -> int:
         """Let go of the statements whose Parse was never answered."""
-        for name in self.unconfirmed:
+        for name in self.pending_parses:
             if name is not None:
                 self.discard(name)
-        self.unconfirmed = []
+        self.pending_parses = []
         self.describing = []
         return self.forget_closing()

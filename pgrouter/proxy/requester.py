@@ -10,19 +10,19 @@ from functools import lru_cache
 
 import cython
 
-from pgrouter.net.gather import Gather
 from pgrouter.net.poller import Poller
+from pgrouter.net.send_buffer import SendBuffer
 from pgrouter.protocol import messages
 from pgrouter.protocol.framing import copied, end_of_string, frontend_kind
 from pgrouter.protocol.outstanding import Outstanding
 from pgrouter.proxy.batch import DEALLOCATIONS, DEFERRED, Batch
 from pgrouter.proxy.explain import explained
-from pgrouter.proxy.presented import present, present_for_description, too_many
+from pgrouter.proxy.sql_names import present, present_for_description, too_many
 from pgrouter.proxy.statements import FOLLOWS, ClientStatements
 from pgrouter.routing.statement import Effect
 from pgrouter.server.connection import ServerConnection
 from pgrouter.server.peer import Peer
-from pgrouter.session.pins import INSTEAD, NO_SEQUENCES, TOO_MANY_NAMES
+from pgrouter.session.refusals import INSTEAD, NO_SEQUENCES, TOO_MANY_NAMES
 from pgrouter.session.settings import CALM, transition
 
 if not cython.compiled:  # compiled, they are constants: see the .pxd files
@@ -66,23 +66,23 @@ class Requester(Peer):
         self.statements = ClientStatements()
         self.batch = Batch(self.statements)
         self.profile = None
-        self.wrote = None  # the server that wrote for it last
-        self.knows = False  # what the server remembers of sequences is nobody else's
-        self.takes_over = False  # or will not be, when it has forgotten
+        self.last_write_server = None  # the server that wrote for it last
+        self.owns_sequences = False  # what the server remembers of sequences is nobody else's
+        self.must_discard_sequences = False  # or will not be, when it has forgotten
         self.asked = False  # something of its own was sent since the link or the last ReadyForQuery with nothing owed
         self.portals = {}  # to which a DEALLOCATE, DISCARD ALL or SET is bound
         self.deallocating = None  # one that has been sent and not been answered
         self.open_batch = False  # frames were sent since the last Sync, Query or FunctionCall
 
     def request(
-        self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: Gather
+        self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: SendBuffer
     ) -> int:
         """Enter one whole frame and add what the server gets for it: 1.
 
         0: it has to wait for what the server gets first, and comes again; 2: what is behind it has to.
         """
         server: ServerConnection = self.server
-        owed: Outstanding = server.owed
+        outstanding: Outstanding = server.outstanding
         if code == BIND or code == EXECUTE or code == FUNCTION_CALL:
             server.executed = True
         continues: cython.bint = self.open_batch
@@ -102,14 +102,14 @@ class Requester(Peer):
             server.queries += 1
             server.executed = True
             server.unnamed = None  # a simple Query ends the unnamed statement
-            owed.push(R_QUERY, FORWARD, self.statements.define_unnamed(None))
+            outstanding.push(R_QUERY, FORWARD, self.statements.define_unnamed(None))
         elif code == SYNC:
-            if owed.told:  # behind an error: nothing of the batch has been carried out
-                server.settle(owed.take_events())
-            owed.push(R_SYNC, FORWARD)
+            if outstanding.has_events:  # behind an error: nothing of the batch has been carried out
+                server.apply_events(outstanding.take_events())
+            outstanding.push(R_SYNC, FORWARD)
         elif code == EXECUTE:
             server.queries += 1
-            owed.push(R_EXECUTE, FORWARD)
+            outstanding.push(R_EXECUTE, FORWARD)
         elif code == BIND:
             return self.statements.bind(server, buf, pos, stop, stop, out)
         elif code == PARSE:
@@ -117,13 +117,13 @@ class Requester(Peer):
         elif code == DESCRIBE or code == CLOSE:
             return self.statements.describe_or_close(server, code, buf, pos, stop, out)
         elif code == FUNCTION_CALL:
-            owed.push(R_FUNCTION, FORWARD)
+            outstanding.push(R_FUNCTION, FORWARD)
         elif code == COPY_DONE or code == COPY_FAIL:
-            owed.push(R_COPY_END, FORWARD)
+            outstanding.push(R_COPY_END, FORWARD)
         elif code == FLUSH and stop - pos != 5:  # no Flush at all: there will be an error
-            owed.push(R_REFUSED, FORWARD)
+            outstanding.push(R_REFUSED, FORWARD)
         out.add(pos, stop)
-        if waits and not owed.skipping:
+        if waits and not outstanding.skipping:
             if code == EXECUTE:
                 out.add_bytes(messages.FLUSH)
             server.held = WAITING
@@ -167,7 +167,7 @@ class Requester(Peer):
         self.batch.defers = False
         self.portals = {}
         self.deallocating = None
-        if server.presented:  # what it was to take away is still there
+        if server.sql_names:  # what it was to take away is still there
             server.dirty = True
         return 0
 
@@ -177,7 +177,7 @@ class Requester(Peer):
         buf,
         pos: cython.Py_ssize_t,
         stop: cython.Py_ssize_t,
-        out: Gather,
+        out: SendBuffer,
         continues: cython.bint,
     ) -> cython.bint:
         """Enter and add what the server gets in place of this message, and True; or only what must be in front of it.
@@ -200,17 +200,19 @@ class Requester(Peer):
         return self.request_of_session(code, statement, effects, out, continues)
 
     def request_of_session(
-        self, code: cython.int, statement, effects: cython.int, out: Gather, continues: cython.bint
+        self, code: cython.int, statement, effects: cython.int, out: SendBuffer, continues: cython.bint
     ) -> cython.bint:
         """Give the server what it must have of the session's for this message; True: it has not, and refuses."""
         runs: cython.bint = code == QUERY or code == BIND
-        if runs and effects & SEQUENCES and not (self.knows or self.batch.draws or self.has_drawn(self.server)):
+        known: cython.bint = self.owns_sequences or self.batch.draws or self.has_drawn(self.server)
+        if runs and effects & SEQUENCES and not known:
             self.group.sequences = True
             self.refuse(code, NO_SEQUENCES, False, out)
             return True
         if effects & NAMES:
-            owed: Outstanding = self.server.owed
-            if code == QUERY and self.asked and owed.count > owed.fakes:  # maybe it will be refused, or not be read
+            outstanding: Outstanding = self.server.outstanding
+            # What is outstanding may be refused, or the Query not be read.
+            if code == QUERY and self.asked and outstanding.count > outstanding.fakes:
                 if continues:
                     out.add_bytes(messages.FLUSH)
                 self.server.held = WAITING
@@ -226,36 +228,36 @@ class Requester(Peer):
 
     def has_drawn(self, server: ServerConnection) -> cython.bint:
         """Whether we wrote last on this server, and took values from sequences there: so none are another's."""
-        return server.written_by is self and server is self.wrote and server.drawn
+        return server.sequence_owner is self and server is self.last_write_server and server.sequences_used
 
-    def refuse(self, code: cython.int, refusal: cython.int, unnamed: cython.bint, out: Gather) -> int:
+    def refuse(self, code: cython.int, refusal: cython.int, unnamed: cython.bint, out: SendBuffer) -> int:
         """Have the server fail where it would have got a statement that the client may not send."""
         server: ServerConnection = self.server
         if code == QUERY:
             server.queries += 1
             server.unnamed = None
-            server.owed.push(R_REFUSED_QUERY, FORWARD, refusal)
+            server.outstanding.push(R_REFUSED_QUERY, FORWARD, refusal)
             out.add_bytes(messages.query(INSTEAD[refusal]))
             return 0
         if unnamed:  # as after any Parse that has failed
             server.unnamed = None
             self.statements.forget_unnamed()
-        server.owed.push(R_REFUSED, FORWARD, refusal)
+        server.outstanding.push(R_REFUSED, FORWARD, refusal)
         out.add_bytes(messages.message(PARSE, (b"" if unnamed else b"pgrouter") + b"\0" + INSTEAD[refusal] + b"\0\0\0"))
         return 0
 
-    def request_instead(self, code: cython.int, message: bytes, out: Gather) -> int:
+    def request_instead(self, code: cython.int, message: bytes, out: SendBuffer) -> int:
         """Enter and add a Query or Parse of ours, in place of the client's."""
         server: ServerConnection = self.server
         if code == PARSE:
             return self.statements.parse(server, message, 0, len(message), out, True)
         server.queries += 1
         server.unnamed = None
-        server.owed.push(R_QUERY, FORWARD)
+        server.outstanding.push(R_QUERY, FORWARD)
         out.add_bytes(message)
         return 0
 
-    def apply_profile(self, out: Gather) -> cython.bint:
+    def apply_profile(self, out: SendBuffer) -> cython.bint:
         """Put the difference between the server's settings and ours in front; False: it may be refused."""
         server: ServerConnection = self.server
         if server.stands_for is self.profile:
@@ -266,16 +268,16 @@ class Requester(Peer):
         server.profile = self.profile
         server.meet(self.profile.custom)
         if change:
-            server.owed.push(R_QUERY, SKIP)
+            server.outstanding.push(R_QUERY, SKIP)
             server.unnamed = None
             out.add_bytes(change)
         return True
 
-    def take_over(self, out: Gather) -> int:
+    def take_over(self, out: SendBuffer) -> int:
         """Have the server forget what others took from sequences: a lastval may follow."""
         server: ServerConnection = self.server
-        self.takes_over = False
-        server.owed.push(R_QUERY, SKIP)
+        self.must_discard_sequences = False
+        server.outstanding.push(R_QUERY, SKIP)
         server.unnamed = None
         out.add_bytes(_DISCARD_SEQUENCES)
         return 0

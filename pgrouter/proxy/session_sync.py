@@ -1,9 +1,9 @@
 """Keeps what a server has of a session and what the session is in step, before and after each transaction.
 
 Before: the session's settings are put on the server (`apply`), as one Query that is done whole or not at all. After:
-what the transaction may have left is asked for (`settle`), and the session keeps it: settings follow it to its next
-server, the rest keeps it on this one (`session.readback`, `session.remains`). Nobody else gets the server before it has
-answered.
+what the transaction may have left is asked for (`sync_session`), and the session keeps it: settings follow it to its
+next server, the rest keeps it on this one (`session.readback`, `session.leftovers`). Nobody else gets the server before
+it has answered.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 
 from pgrouter.errors import RouterError
 from pgrouter.protocol import codes, messages, requests
-from pgrouter.proxy.again import REFUSED, Again, first_batch, only_statement
-from pgrouter.proxy.presented import forget_shared
+from pgrouter.proxy.retry import REFUSED, Retry, first_batch, only_statement
+from pgrouter.proxy.sql_names import forget_shared
 from pgrouter.routing.statement import Effect, Target, Tx
 from pgrouter.server.states import ASKING
-from pgrouter.session import harvest, remains
+from pgrouter.session import leftovers, settings_readback
 from pgrouter.session.readback import Readback
 from pgrouter.session.settings import assignments, is_certain, transition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pgrouter.net.gather import Gather
+    from pgrouter.net.send_buffer import SendBuffer
     from pgrouter.proxy.client import ClientConnection
-    from pgrouter.proxy.hub import Hub
+    from pgrouter.proxy.registry import Registry
     from pgrouter.server.connection import ServerConnection
     from pgrouter.session.settings import Profile
 
@@ -55,8 +55,8 @@ class Applied(list):
 class SessionSync:
     """Off the data path: only for sessions that have settings or leave something behind."""
 
-    def __init__(self, hub: Hub) -> None:
-        self.hub = hub
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
         self.hushed: dict[object, dict[str, str]] = {}  # by client, ParameterStatus that code has caused
 
     # -- before a transaction
@@ -74,7 +74,7 @@ class SessionSync:
         yield profile, transition(server.profile, profile)
         yield profile, transition(server.profile, profile, acting_first=True)
         if _only_sets(client):  # maybe what cannot be restored: that must always be possible
-            certain = self.hub.profiles.of({name: value for name, value in profile.values if is_certain(name)})
+            certain = self.registry.profiles.of({name: value for name, value in profile.values if is_certain(name)})
             yield certain, transition(server.profile, certain)
 
     def _try(self, server: ServerConnection, ways: Iterator[tuple[Profile, str]]) -> bool:
@@ -86,13 +86,13 @@ class SessionSync:
 
     @staticmethod
     def _ask(server: ServerConnection, question: Applied | Readback) -> None:
-        server.collector = question
+        server.captured = question
         server.held = ASKING
         server.inject(question.message)
 
     def heard(self, client: ClientConnection, server: ServerConnection) -> None:
         """The server has answered what the router asked for the client; what was held back goes on."""
-        answer, server.collector = server.collector, None
+        answer, server.captured = server.captured, None
         if isinstance(answer, Applied):
             self._applied(client, server, answer)
         else:
@@ -115,43 +115,43 @@ class SessionSync:
         client.take_up()
 
     def _refused(self, client: ClientConnection, server: ServerConnection, fields: dict[str, str]) -> None:
-        late = client.elsewhere  # a replica, which may not have what a setting names
+        late = client.retry_on_refusal  # a replica, which may not have what a setting names
         client.batch.taken_back()
         client.unlink()
         if late:
-            client.second = Again(b"", REFUSED)
-            self.hub.log(client, logging.DEBUG, f"goes to the primary: {server!r} refuses its settings")
+            client.retry = Retry(b"", REFUSED)
+            self.registry.log(client, logging.DEBUG, f"goes to the primary: {server!r} refuses its settings")
         else:
-            self.hub.refuse(client, _not_restored(fields))
+            self.registry.refuse(client, _not_restored(fields))
 
     @staticmethod
     def is_unsent(server: ServerConnection) -> bool:
         """Whether the server was still being given the session's settings: nothing of the client's has been sent."""
-        return isinstance(server.collector, Applied)
+        return isinstance(server.captured, Applied)
 
     @staticmethod
     def is_precaution(server: ServerConnection) -> bool:
         """Whether the server was being asked for what nothing says that it is there."""
-        return isinstance(server.collector, Readback) and server.collector.precaution
+        return isinstance(server.captured, Readback) and server.captured.precaution
 
     # -- within a transaction
 
     @staticmethod
-    def return_to_startup(client: ClientConnection, server: ServerConnection, out: Gather) -> None:
+    def return_to_startup(client: ClientConnection, server: ServerConnection, out: SendBuffer) -> None:
         """Put what a RESET goes back to on a direct connection in front of what comes next in its transaction."""
         touched = client.batch.touched
         if touched is None:
             return
-        values = touched.returning(dict(client.startup_profile.values), afresh=client.second is not None)
+        values = touched.returning(dict(client.startup_profile.values), afresh=client.retry is not None)
         sql = assignments(values)
         if sql:
-            server.owed.push(requests.QUERY, requests.SKIP)
+            server.outstanding.push(requests.QUERY, requests.SKIP)
             server.unnamed = None
             out.add_bytes(messages.query(sql))
 
     # -- after a transaction
 
-    def settle(self, client: ClientConnection, server: ServerConnection) -> None:
+    def sync_session(self, client: ClientConnection, server: ServerConnection) -> None:
         """Ask for what the transaction may have left; pin the client while it may be there."""
         batch = client.batch
         effects = batch.effects
@@ -169,17 +169,17 @@ class SessionSync:
         if effects & Effect.MAKES and effects & Effect.CODE:  # and maybe has run it
             effects |= Effect.OTHER_STATE
         if effects & Effect.OTHER_STATE:
-            server.doomed = True  # nothing takes that away: it is nobody else's
-            if not client.reading or server.owner is client.group.writer:  # a replica refuses what may leave some
-                self.keep(client, server, client.state | Effect.OTHER_STATE)
+            server.close_when_idle = True  # nothing takes that away: it is nobody else's
+            if not client.on_replica or server.owner is client.group.writer:  # a replica refuses what may leave some
+                self.keep(client, server, client.leftovers | Effect.OTHER_STATE)
         everything = bool(effects & _ANY_CODE)
-        state = _to_ask(client.state, effects)
+        state = _to_ask(client.leftovers, effects)
         names = names | self._names(client, effects)
         if not (state or names or everything):
             batch.settled()
             return
         precaution = client.pin is None and effects == Effect.MAYBE_CODE and batch.touched is None
-        client.pin = client.pin or remains.words(effects & remains.STATE) or _ASKING
+        client.pin = client.pin or leftovers.words(effects & leftovers.STATE) or _ASKING
         question = Readback(names=names, everything=everything, state=state, version=server.hello.version)
         question.precaution = precaution
         self._ask(server, question)
@@ -188,11 +188,11 @@ class SessionSync:
         """Tell others what the transaction means for them."""
         if effects & Effect.DDL and not effects & Effect.TEMP:
             lasting = bool(effects & Effect.MAKES)
-            self.hub.databases.changed(client.group.database, bool(effects & Effect.REDEFINES), lasting=lasting)
+            self.registry.databases.changed(client.group.database, bool(effects & Effect.REDEFINES), lasting=lasting)
         elif effects & Effect.CODE:
-            self.hub.databases.suspected(client.group.database)
+            self.registry.databases.suspected(client.group.database)
         if effects & Effect.DEFAULTS:
-            self.hub.pools.defaults_changed()
+            self.registry.pools.defaults_changed()
 
     def _names(self, client: ClientConnection, effects: int) -> set[str]:
         """Give the settings to read back by name."""
@@ -200,7 +200,7 @@ class SessionSync:
         touched = client.batch.touched
         names = touched.to_read(profile) if touched is not None else set()
         if effects & (_ANY_CODE | Effect.CUSTOM):
-            custom = self.hub.databases.get(client.group.database).custom
+            custom = self.registry.databases.get(client.group.database).custom
             names |= custom if effects & _ANY_CODE else custom - client.profile.custom
         if effects & _ANY_CODE:
             names |= {*profile, *(name for name, _ in client.startup_profile.values), "role", "session_authorization"}
@@ -208,22 +208,22 @@ class SessionSync:
 
     def _discarded(self, client: ClientConnection, server: ServerConnection) -> None:
         server.discarded = False
-        server.profile = self.hub.profiles.empty
+        server.profile = self.registry.profiles.empty
         client.profile = client.startup_profile
         self.keep(client, server, 0)
         client.settled()
-        self.hub.learn(client)
+        self.registry.learn(client)
 
     def keep(self, client: ClientConnection, server: ServerConnection, state: int) -> None:
         """Keep a client on its server, or let it go, for what it has there."""
-        before, client.state = client.state, state
+        before, client.leftovers = client.leftovers, state
         client.statements.temporary = bool(state & Effect.TEMP)
         if client.group.settings.mode == "session":
             return
-        client.pin = remains.words(state)
+        client.pin = leftovers.words(state)
         if state and not before:
-            client.pinned_at = self.hub.pools.poller.now
-            self.hub.log(client, logging.DEBUG, f"pinned to {server!r}: {client.pin}")
+            client.pinned_at = self.registry.pools.poller.now
+            self.registry.log(client, logging.DEBUG, f"pinned to {server!r}: {client.pin}")
 
     def _read_back(self, client: ClientConnection, server: ServerConnection, answer: Readback) -> None:
         if answer.failed:
@@ -232,26 +232,30 @@ class SessionSync:
                 answer.clear()
                 self._ask(server, answer)
                 return
-            server.doomed = True
-            self.hub.log(client, logging.WARNING, "closed: its session could not be read back")
+            server.close_when_idle = True
+            self.registry.log(client, logging.WARNING, "closed: its session could not be read back")
             client.violation(_not_read(answer))
             return
         touched = client.batch.touched
         client.settled()
-        self.keep(client, server, client.state & ~answer.state | answer.left())
+        self.keep(client, server, client.leftovers & ~answer.state | answer.left())
         self._follow(client, server, touched, answer)
         self._tell(client)
         client.end_link()
         client.take_up()
 
     def _follow(
-        self, client: ClientConnection, server: ServerConnection, touched: harvest.Touched | None, answer: Readback
+        self,
+        client: ClientConnection,
+        server: ServerConnection,
+        touched: settings_readback.TouchedSettings | None,
+        answer: Readback,
     ) -> None:
         readings = answer.settings({"role": "none", "session_authorization": client.group.user})
         if not readings:
             return
-        profiles = self.hub.profiles
-        client_values, server_values = harvest.follow(
+        profiles = self.registry.profiles
+        client_values, server_values = settings_readback.follow(
             touched,
             readings,
             (dict(client.profile.values), dict(server.profile.values)),
@@ -260,7 +264,7 @@ class SessionSync:
         client.profile = profiles.of(client_values)
         server.profile = profiles.of(server_values)
         server.meet(server.profile.custom)
-        self.hub.learn(client)
+        self.registry.learn(client)
 
     def hush(self, client: ClientConnection, name: str, value: str) -> None:
         """Keep from a client what code has set to the server's default: if it was a RESET, that is another value."""
@@ -276,21 +280,21 @@ class SessionSync:
         for name, value in hushed.items():
             key = name.lower()
             final = value if now.get(key) == value else begun.get(key, value)
-            if client.told.get(key, begun.get(key)) != final:
-                client.told[key] = final
+            if client.reported.get(key, begun.get(key)) != final:
+                client.reported[key] = final
                 client.send_bytes(messages.parameter_status(name, final))
 
 
 def _to_ask(before: int, effects: int) -> int:
     """Give the state to ask for after a transaction; `before`: what the session had."""
-    state = effects & remains.STATE
+    state = effects & leftovers.STATE
     if effects & Effect.DDL:
         state |= Effect.TEMP  # so are tables that do not say it, where search_path begins with pg_temp
     if effects & _ANY_CODE:
-        state |= remains.ASKED
-    if state or (before and effects & remains.RELEASES):
+        state |= leftovers.ASKED
+    if state or (before and effects & leftovers.RELEASES):
         state |= before
-    return state & remains.ASKED
+    return state & leftovers.ASKED
 
 
 def _only_sets(client: ClientConnection) -> bool:

@@ -1,6 +1,6 @@
 cimport cython
 
-from pgrouter.net.gather cimport Gather
+from pgrouter.net.send_buffer cimport SendBuffer
 from pgrouter.protocol.framing cimport copied, end_of_string
 from pgrouter.proxy.held cimport HeldStatements
 from pgrouter.routing.cache cimport StatementCache
@@ -33,11 +33,11 @@ cdef class ClientStatements(HeldStatements):
     cdef object class_requested(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop)
     cdef bint is_named(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
     cdef object class_parsed(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t finish, Py_ssize_t stop)
-    cdef int parse(self, ServerConnection server, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out, bint ours=*) except -1
-    cdef int parse_in_error(self, ServerConnection server, bytes name, bytes message, bint known, Gather out) except -1
-    cdef int bind(self, ServerConnection server, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Py_ssize_t end, Gather out) except -1
-    cdef int describe_named(self, ServerConnection server, bytes name, Gather out) except -1
-    cdef int wait(self, ServerConnection server, Py_ssize_t pos, Py_ssize_t end, Gather out) except -1
+    cdef int parse(self, ServerConnection server, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, SendBuffer out, bint ours=*) except -1
+    cdef int parse_in_error(self, ServerConnection server, bytes name, bytes message, bint known, SendBuffer out) except -1
+    cdef int bind(self, ServerConnection server, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Py_ssize_t end, SendBuffer out) except -1
+    cdef int describe_named(self, ServerConnection server, bytes name, SendBuffer out) except -1
+    cdef int wait(self, ServerConnection server, Py_ssize_t pos, Py_ssize_t end, SendBuffer out) except -1
     cdef int parse_unseen(self, ServerConnection server) except -1
-    cdef int describe_or_close(self, ServerConnection server, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -1
+    cdef int describe_or_close(self, ServerConnection server, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, SendBuffer out) except -1
     cdef SharedStatement taken(self, ServerConnection server, bytes body, object statement)

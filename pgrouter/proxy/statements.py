@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import cython
 
-from pgrouter.net.gather import Gather
+from pgrouter.net.send_buffer import SendBuffer
 from pgrouter.protocol import messages
 from pgrouter.protocol.framing import copied, end_of_string
 from pgrouter.proxy.held import HeldStatements
@@ -47,7 +47,7 @@ class ClientStatements(HeldStatements):
     def __init__(self) -> None:
         HeldStatements.__init__(self)
         self.parsed = {}  # name -> class, of the batch at hand
-        self.by_own_name = False  # what is bound next is on the server under the client's name, see `proxy.presented`
+        self.by_own_name = False  # what is bound next is on the server under the client's name, see `proxy.sql_names`
 
     def enter(self, cache, shared) -> int:
         """Use what the clients of a database share; another cache than before judges what was prepared anew."""
@@ -110,8 +110,8 @@ class ClientStatements(HeldStatements):
 
     def begin_batch(self) -> int:
         """Forget the names that only the last batch knew."""
-        if self.gossip:
-            self.gossip = False
+        if self.has_batch_names:
+            self.has_batch_names = False
             self.parsed = {}
             self.failed = {}
         return self.at_rest()
@@ -188,7 +188,7 @@ class ClientStatements(HeldStatements):
             self.unnamed_class = statement
         else:
             self.parsed[copied(buf, start, finish)] = statement
-            self.gossip = True
+            self.has_batch_names = True
         return statement
 
     # -- what the server gets
@@ -199,7 +199,7 @@ class ClientStatements(HeldStatements):
         buf,
         pos: cython.Py_ssize_t,
         stop: cython.Py_ssize_t,
-        out: Gather,
+        out: SendBuffer,
         ours: cython.bint = False,  # noqa: FBT002  (C has no keyword arguments)
     ) -> int:
         """Parse: the unnamed statement passes; a named one becomes a shared statement, parsed once per server.
@@ -209,7 +209,7 @@ class ClientStatements(HeldStatements):
         """
         finish: cython.Py_ssize_t = end_of_string(buf, pos + 5, stop)
         if finish <= pos + 5:
-            server.owed.push(R_PARSE_UNNAMED, FORWARD, self.define_unnamed(copied(buf, pos, stop)))
+            server.outstanding.push(R_PARSE_UNNAMED, FORWARD, self.define_unnamed(copied(buf, pos, stop)))
             server.unnamed = self.unnamed_parse
             if ours:
                 out.add_bytes(self.unnamed_parse)
@@ -223,17 +223,17 @@ class ClientStatements(HeldStatements):
             return self.parse_in_error(server, name, copied(buf, pos, stop), name in self.named, out)
         shared: SharedStatement = self.taken(server, copied(buf, finish + 1, stop), statement)
         held: cython.bint = shared.ident in server.prepared
-        if not held and self.is_known(shared) and not server.owed.skipping:
+        if not held and self.is_known(shared) and not server.outstanding.skipping:
             self.shared.give(shared)
-            server.owed.push(R_CLOSE, SKIP)  # it may have it in another shape
+            server.outstanding.push(R_CLOSE, SKIP)  # it may have it in another shape
             out.add_bytes(shared.close())
-            server.owed.push(R_PARSE, SKIP, shared.ident)
+            server.outstanding.push(R_PARSE, SKIP, shared.ident)
             out.add_bytes(shared.parse)
             self.check(server, shared, True, out)
             return 0
         self.named[name] = shared
-        self.unconfirmed.append(name)
-        server.owed.push(R_PARSE_NAMED, FAKE if held else FORWARD, shared.ident)
+        self.pending_parses.append(name)
+        server.outstanding.push(R_PARSE_NAMED, FAKE if held else FORWARD, shared.ident)
         if not held:
             out.add_bytes(shared.parse)
             self.check(server, shared, False, out)
@@ -256,16 +256,16 @@ class ClientStatements(HeldStatements):
         return shared
 
     def parse_in_error(
-        self, server: ServerConnection, name: bytes, message: bytes, known: cython.bint, out: Gather
+        self, server: ServerConnection, name: bytes, message: bytes, known: cython.bint, out: SendBuffer
     ) -> int:
         """Let PostgreSQL itself say 42P05 (the name exists) or 25P02: in its words, and with its effect."""
         server.dirty = True  # it may have a statement of that name afterwards
         if known:
-            server.owed.push(R_CLOSE, SKIP)  # of an earlier such error
+            server.outstanding.push(R_CLOSE, SKIP)  # of an earlier such error
             out.add_bytes(messages.message(CLOSE, b"S" + name + b"\0"))
-            server.owed.push(R_PARSE, SKIP)
+            server.outstanding.push(R_PARSE, SKIP)
             out.add_bytes(messages.message(PARSE, name + b"\0" + b"\0\0\0"))
-        server.owed.push(R_PARSE, FORWARD)
+        server.outstanding.push(R_PARSE, FORWARD)
         out.add_bytes(message)
         return 1
 
@@ -276,7 +276,7 @@ class ClientStatements(HeldStatements):
         pos: cython.Py_ssize_t,
         stop: cython.Py_ssize_t,
         end: cython.Py_ssize_t,
-        out: Gather,
+        out: SendBuffer,
     ) -> int:
         """Bind: the statement's name becomes the server's name for it.
 
@@ -299,7 +299,7 @@ class ClientStatements(HeldStatements):
                     shared = self.ensure(server, copied(buf, portal_end + 1, name_end), out)
                     if shared is None:
                         return self.wait(server, pos, end, out)
-                server.owed.push(R_BIND, FORWARD)
+                server.outstanding.push(R_BIND, FORWARD)
                 length = stop - pos - 1 - (name_end - portal_end - 1) + len(shared.name)
                 out.add_head(BIND, length)
                 out.add(pos + 5, portal_end + 1)
@@ -307,17 +307,17 @@ class ClientStatements(HeldStatements):
                 out.add(name_end, end)
                 return 1
         self.by_own_name = False
-        server.owed.push(R_BIND, FORWARD)
+        server.outstanding.push(R_BIND, FORWARD)
         out.add(pos, end)
         return 1
 
     def wait(
-        self, server: ServerConnection, pos: cython.Py_ssize_t, end: cython.Py_ssize_t, out: Gather
+        self, server: ServerConnection, pos: cython.Py_ssize_t, end: cython.Py_ssize_t, out: SendBuffer
     ) -> cython.int:
         """Have a Bind wait for a description, or else refused; gives 0 or 1, as `bind` does."""
         if not self.refuse_unless_held(server, out):
             return 0
-        server.owed.push(R_BIND, FORWARD)  # which the server ignores, whatever is to come of it
+        server.outstanding.push(R_BIND, FORWARD)  # which the server ignores, whatever is to come of it
         out.add(pos, end)
         return 1
 
@@ -326,7 +326,7 @@ class ClientStatements(HeldStatements):
         self.define_unnamed(None)
         self.unnamed_class = UNSEEN
         server.unnamed = self
-        server.owed.push(R_PARSE, FORWARD)
+        server.outstanding.push(R_PARSE, FORWARD)
         return 0
 
     def describe_or_close(
@@ -336,7 +336,7 @@ class ClientStatements(HeldStatements):
         buf,
         pos: cython.Py_ssize_t,
         stop: cython.Py_ssize_t,
-        out: Gather,
+        out: SendBuffer,
     ) -> int:
         """Describe and Close of a statement: by the server's name for it; a Close is not needed there at all.
 
@@ -345,18 +345,18 @@ class ClientStatements(HeldStatements):
         name: bytes
         name_end: cython.Py_ssize_t = end_of_string(buf, pos + 6, stop)
         if buf[pos + 5] != STATEMENT or name_end < 0:
-            server.owed.push(R_DESCRIBE if code == DESCRIBE else R_CLOSE, FORWARD)
+            server.outstanding.push(R_DESCRIBE if code == DESCRIBE else R_CLOSE, FORWARD)
             out.add(pos, stop)
             return 1
         name = copied(buf, pos + 6, name_end)
         if name and name in self.named:
             if code == DESCRIBE:
                 return self.describe_named(server, name, out)
-            self.closing.append((name, self.named.pop(name)))
-            server.owed.push(R_CLOSE_NAMED, FAKE)
+            self.pending_closes.append((name, self.named.pop(name)))
+            server.outstanding.push(R_CLOSE_NAMED, FAKE)
             return 1
         if name:
-            server.owed.push(R_DESCRIBE if code == DESCRIBE else R_CLOSE, FORWARD)
+            server.outstanding.push(R_DESCRIBE if code == DESCRIBE else R_CLOSE, FORWARD)
         elif code == DESCRIBE:
             if not self.ensure_unnamed(server, out):
                 return self.refuse_unless_held(server, out)
@@ -364,16 +364,16 @@ class ClientStatements(HeldStatements):
         else:
             server.unnamed = None
             self.closes_unnamed = True
-            server.owed.push(R_CLOSE_UNNAMED, FORWARD, self.define_unnamed(None))
+            server.outstanding.push(R_CLOSE_UNNAMED, FORWARD, self.define_unnamed(None))
         out.add(pos, stop)
         return 1
 
-    def describe_named(self, server: ServerConnection, name: bytes, out: Gather) -> int:
+    def describe_named(self, server: ServerConnection, name: bytes, out: SendBuffer) -> int:
         """Describe a shared statement, by the server's name for it; gives 0 or 1, as above."""
         shared: SharedStatement = self.ensure(server, name, out)
         if shared is None:
             return self.refuse_unless_held(server, out)
-        server.owed.push(R_DESCRIBE, FORWARD)
+        server.outstanding.push(R_DESCRIBE, FORWARD)
         out.add_bytes(shared.describe())
         return 1
 

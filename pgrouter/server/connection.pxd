@@ -1,13 +1,13 @@
 cimport cython
 
 from pgrouter.net cimport libc
-from pgrouter.net.gather cimport Gather
+from pgrouter.net.send_buffer cimport SendBuffer
 from pgrouter.net.poller cimport Poller
 from pgrouter.protocol.framing cimport copied
 from pgrouter.protocol.outstanding cimport Outstanding
-from pgrouter.server.dialled cimport Dialled
+from pgrouter.server.outbound cimport OutboundConnection
 
-cdef class ServerConnection(Dialled)  # here, because Peer asks for it
+cdef class ServerConnection(OutboundConnection)  # here, because Peer asks for it
 
 from pgrouter.server.peer cimport Peer
 from pgrouter.session.prepared cimport SharedStatement
@@ -23,8 +23,8 @@ from pgrouter.server.states cimport ASKING, PASSES, RESETTING, WAITING
 cdef Py_ssize_t ROOM, WHOLE
 
 @cython.final
-cdef class ServerConnection(Dialled):
-    cdef readonly Outstanding owed
+cdef class ServerConnection(OutboundConnection):
+    cdef readonly Outstanding outstanding
     cdef public Peer peer
     cdef readonly int status
     cdef public bint at_sync
@@ -33,18 +33,18 @@ cdef class ServerConnection(Dialled):
     cdef public bint fenced
     cdef bint body_forward
     cdef Py_ssize_t body_left
-    cdef Peer let_go
-    cdef public object collector
+    cdef Peer detached_peer
+    cdef public object captured
     cdef public object profile
     cdef public object stands_for
     cdef public object custom
     cdef public object unnamed
-    cdef public object written_by
+    cdef public object sequence_owner
     cdef unsigned char *copy
     cdef Py_ssize_t room
-    cdef public ServerConnection below
+    cdef public ServerConnection next_idle
     cdef public bint evicts
-    cdef public bint doomed
+    cdef public bint close_when_idle
     cdef public bint dirty
     cdef public int cancels
     cdef public double used_at
@@ -56,9 +56,9 @@ cdef class ServerConnection(Dialled):
     cdef public unsigned long long xacts
     cdef public unsigned long long queries
     cdef readonly bytearray batch
-    cdef bint drawn
+    cdef bint sequences_used
     cdef public bint discarded
-    cdef public object presented
+    cdef public object sql_names
     cdef public dict prepared
     cdef public dict evicted
     cdef bytes parameters
@@ -67,9 +67,9 @@ cdef class ServerConnection(Dialled):
 
     cdef int make_room(self, Py_ssize_t size) except -1
 
-    cdef Py_ssize_t look(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end, Gather out) except -1
-    cdef int message(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Gather out) except -2
-    cdef int error(self, bytes body, Gather out) except -2
+    cdef Py_ssize_t look(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end, SendBuffer out) except -1
+    cdef int message(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, SendBuffer out) except -2
+    cdef int error(self, bytes body, SendBuffer out) except -2
     cdef bint may_repeat(self) noexcept
     cdef inline bint is_described(self, int code) noexcept
     cdef int checked_unnamed(self, unsigned int ident, bint done) except -1
@@ -78,11 +78,11 @@ cdef class ServerConnection(Dialled):
     cdef int checked(self, unsigned int ident, bint done) except -1
     cdef int ends(self, dict fields) except -2
     cdef int aside(self, int code) except -2
-    cdef int break_off(self, Gather out, str why, str sqlstate) except -1
-    cdef int fakes(self, Gather out) except -1
+    cdef int break_off(self, SendBuffer out, str why, str sqlstate) except -1
+    cdef int fakes(self, SendBuffer out) except -1
     cpdef int flush_fakes(self) except -1
-    cpdef int end_chunk(self, Gather out) except -1
-    cdef int settle(self, list events) except -1
+    cpdef int end_chunk(self, SendBuffer out) except -1
+    cdef int apply_events(self, list events) except -1
     cdef int close_batch(self) except -1
     cpdef int meet(self, object custom) except -1
     cpdef int sync(self) except -1

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 import cython
 
 from pgrouter.errors import ServerLost
-from pgrouter.net.gather import Gather
 from pgrouter.net.poller import Poller
+from pgrouter.net.send_buffer import SendBuffer
 from pgrouter.protocol import messages
 from pgrouter.protocol.framing import copied
 from pgrouter.protocol.outstanding import Outstanding
-from pgrouter.server.dialled import WHOLE, Dialled
-from pgrouter.session.deadlines import CANCELED
-from pgrouter.session.pins import ANSWERS
+from pgrouter.server.outbound import WHOLE, OutboundConnection
 from pgrouter.session.prepared import PREFIX, SharedStatement, description
+from pgrouter.session.refusals import ANSWERS
+from pgrouter.session.timeouts import CANCELED
 
 if not cython.compiled:  # compiled, they are constants: see the .pxd files
     from pgrouter.protocol.codes import (
@@ -72,29 +72,29 @@ DEALLOCATED = b"DEALLOCATE"  # with or without ALL
 HIDDEN_PARAMETERS = frozenset({"in_hot_standby"})
 
 
-class ServerConnection(Dialled):
+class ServerConnection(OutboundConnection):
     """A stream to PostgreSQL with what it owes, what it holds (settings, prepared statements) and whom it serves."""
 
     def __init__(self, poller: Poller, owner, login) -> None:
-        Dialled.__init__(self, poller, owner, login)
-        self.owed = Outstanding()
+        OutboundConnection.__init__(self, poller, owner, login)
+        self.outstanding = Outstanding()
         self.peer = None
         self.make_room(ROOM)
-        self.let_go = None  # who was the peer until this chunk brought a refusal, see `Peer.on_error`
+        self.detached_peer = None  # who was the peer until this chunk brought a refusal, see `Peer.on_error`
         self.status = IDLE
         self.body_left = 0  # bytes of a frame that streams through
         self.body_forward = False
         self.at_sync = True  # the last request was answered with ReadyForQuery
         self.executed = False  # since then something was bound or executed: a transaction may be open
         self.held = PASSES  # or why its client's next message does not
-        self.presented = ()  # names of the client's own under which it has got statements, see `proxy.presented`
+        self.sql_names = ()  # names of the client's own under which it has got statements, see `proxy.sql_names`
         self.fenced = False  # no transaction may begin here: its member was written to and now is not, but may be again
         self.discarded = False  # a DISCARD ALL of the client was carried out
-        self.below = None  # the free one that was used before this one, see `pool.member`
-        self.doomed = False  # closed when it becomes free
+        self.next_idle = None  # the free one that was used before this one, see `pool.member`
+        self.close_when_idle = False  # closed when it becomes free
         self.dirty = False  # holds session state of its last client
-        self.written_by = None  # the client that wrote last: currval and lastval are its own
-        self.drawn = False  # and it has taken values from sequences
+        self.sequence_owner = None  # the client that wrote last: currval and lastval are its own
+        self.sequences_used = False  # and it has taken values from sequences
         self.cancels = 0  # cancel requests on their way: must not reach the next client's query
         self.prepared = {}  # ids of shared statements it holds, least recently used first
         self.evicted = {}  # statements whose Close may not have been answered
@@ -105,7 +105,7 @@ class ServerConnection(Dialled):
         self.profile = None  # settings that differ from the server's own defaults
         self.stands_for = None  # the profile of a session that could not be restored, see `proxy.session_sync`
         self.custom = None  # names of custom settings that it has met and never forgets: there they are "" and not NULL
-        self.collector = None  # list that takes (code, body) of skipped answers, for who asked
+        self.captured = None  # list that takes (code, body) of skipped answers, for who asked
         self.unnamed = None  # the Parse message of its unnamed statement
         self.used_at = poller.now
         self.xacts = 0
@@ -117,7 +117,7 @@ class ServerConnection(Dialled):
         self.xact_at = 0.0  # the transaction at hand began
 
     def make_room(self, size: cython.Py_ssize_t) -> int:
-        """Have a buffer for what the peer has sent and may have to send elsewhere; `Peer.again` bytes of it count."""
+        """Have a buffer for what the peer has sent and may have to send elsewhere; `Peer.replay_bytes` bytes of it count."""
         self.batch = bytearray(size)
         self.room = size
         if cython.compiled:
@@ -128,7 +128,7 @@ class ServerConnection(Dialled):
 
     def on_data(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Look at what the server sent, and pass it on with one send."""
-        out: Gather = self.poller.to_client
+        out: SendBuffer = self.poller.to_client
         if self.login is not None:
             return self.login_data(buf, pos, end)
         out.reset(buf)
@@ -137,13 +137,13 @@ class ServerConnection(Dialled):
             pos = end
         else:
             self.end_chunk(out)
-        if self.let_go is not None:
-            peer: Peer = self.let_go
-            self.let_go = None
+        if self.detached_peer is not None:
+            peer: Peer = self.detached_peer
+            self.detached_peer = None
             peer.on_let_go(self)
         return pos
 
-    def look(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t, out: Gather) -> cython.Py_ssize_t:
+    def look(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t, out: SendBuffer) -> cython.Py_ssize_t:
         """Walk over the frames in buf[pos:end]; gives the offset of the first that must wait for more bytes."""
         code: cython.int
         action: cython.int
@@ -155,7 +155,7 @@ class ServerConnection(Dialled):
                 out.add(pos, pos + length)
             self.body_left -= length
             pos += length
-        if self.owed.fakes and self.body_left == 0:
+        if self.outstanding.fakes and self.body_left == 0:
             self.fakes(out)
         while end - pos >= 5:
             code = buf[pos]
@@ -164,18 +164,18 @@ class ServerConnection(Dialled):
             if length < 4 or length > MAX_MESSAGE:
                 return self.break_off(out, "the server sent an impossible message length", "08P01")
             if code == DATA_ROW or code == COPY_DATA:
-                action = self.owed.answer(code)
+                action = self.outstanding.answer(code)
                 if action == FORWARD:  # what follows of the same type belongs to the same answer and changes nothing
                     while end - stop >= 5 and buf[stop] == code:
                         length = buf[stop + 1] << 24 | buf[stop + 2] << 16 | buf[stop + 3] << 8 | buf[stop + 4]
                         if length < 4 or length > MAX_MESSAGE or stop + 1 + length > end:
                             break
                         stop += 1 + length
-                elif action == SKIP and self.collector is not None:
+                elif action == SKIP and self.captured is not None:
                     if stop > end:
                         return pos
-                    self.collector.append((code, copied(buf, pos + 5, stop)))
-            elif stop > end and ((self.owed.checks and self.is_described(code)) or (length <= WHOLE and code in (
+                    self.captured.append((code, copied(buf, pos + 5, stop)))
+            elif stop > end and ((self.outstanding.checks and self.is_described(code)) or (length <= WHOLE and code in (
                 READY_FOR_QUERY, ERROR_RESPONSE, PARAMETER_STATUS, NOTICE_RESPONSE, NOTIFICATION_RESPONSE
             ))):  # fmt: skip
                 return pos
@@ -189,7 +189,7 @@ class ServerConnection(Dialled):
                     pos = stop
                     continue
             else:
-                action = self.owed.answer(code)
+                action = self.outstanding.answer(code)
             if action < 0:
                 if action == LATER:
                     return pos
@@ -200,13 +200,13 @@ class ServerConnection(Dialled):
                 stop = end
             if action == FORWARD:
                 out.add(pos, stop)
-            if self.owed.fakes and self.body_left == 0:
+            if self.outstanding.fakes and self.body_left == 0:
                 self.fakes(out)
             pos = stop
         return pos
 
     def message(
-        self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: Gather
+        self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: SendBuffer
     ) -> cython.int:
         """Account for a whole message that is no row; gives what to do with it, FAKE when nothing is left to do.
 
@@ -215,10 +215,10 @@ class ServerConnection(Dialled):
         action: cython.int
         if code == READY_FOR_QUERY:
             self.status = buf[pos + 5]
-            action = self.owed.answer(code)
+            action = self.outstanding.answer(code)
             if action == FORWARD and self.peer is not None and self.peer.resets:
                 out.add_bytes(self.peer.before_ready())
-            if self.owed.count == 0:
+            if self.outstanding.count == 0:
                 self.at_sync = True
                 self.executed = False
                 self.held = PASSES
@@ -231,19 +231,19 @@ class ServerConnection(Dialled):
                 self.put_off()  # thousands of them may come at once, and each is read
                 return LATER
             action = self.aside(code)
-            if code == NOTICE_RESPONSE and self.peer is not None and self.peer.again > 0 and self.peer.repeats:
+            if code == NOTICE_RESPONSE and self.may_repeat() and self.peer.retry_on_loss:
                 fields = messages.read_error(copied(buf, pos + 5, stop))
                 if fields.get("C", "") in LAST_WORDS:
                     return self.ends(fields)
             elif code == PARAMETER_STATUS:
                 body = copied(buf, pos + 5, stop)
-                if action == SKIP and self.collector is not None:
-                    self.collector.append((code, body))
+                if action == SKIP and self.captured is not None:
+                    self.captured.append((code, body))
                 if messages.read_parameter_status(body)[0] in HIDDEN_PARAMETERS:
                     self.owner.server_promoted(self)
                     action = SKIP
                 elif action == FORWARD and self.peer is not None:
-                    self.peer.again = -1  # the client is to hear of it
+                    self.peer.replay_bytes = -1  # the client is to hear of it
                     instead = self.peer.on_parameter(body)
                     if instead is not None:
                         out.add_bytes(instead)
@@ -255,7 +255,7 @@ class ServerConnection(Dialled):
         if code == COMMAND_COMPLETE and self.peer is not None and self.peer.discards:
             if copied(buf, pos + 5, stop) == DISCARDED:
                 self.discarded = True
-                self.dirty = self.dirty or self.owed.front() != QUERY  # what may come behind it is not discarded
+                self.dirty = self.dirty or self.outstanding.front() != QUERY  # what may come behind it is not discarded
                 self.peer.on_deallocated()
             elif copied(buf, pos + 5, pos + 5 + len(DEALLOCATED)) == DEALLOCATED:
                 self.peer.on_deallocated()
@@ -264,20 +264,20 @@ class ServerConnection(Dialled):
                 self.put_off()
                 return LATER
             return self.error(copied(buf, pos + 5, stop), out)
-        elif self.owed.checks and self.is_described(code):
+        elif self.outstanding.checks and self.is_described(code):
             self.described(code, copied(buf, pos + 5, stop))
-        return self.owed.answer(code)
+        return self.outstanding.answer(code)
 
     def may_repeat(self) -> cython.bint:
         """Whether the batch may run a second time: then nothing of this answer goes to the client before its end."""
-        return self.peer is not None and self.peer.again > 0
+        return self.peer is not None and self.peer.replay_bytes > 0
 
     def is_described(self, code: cython.int) -> cython.bint:
         """Whether a message describes what has to be kept."""
         kind: cython.int
         if code != ROW_DESCRIPTION and code != NO_DATA and code != PARAMETER_DESCRIPTION:
             return False
-        kind = self.owed.front()
+        kind = self.outstanding.front()
         return kind == CHECK or kind == CHECK_UNNAMED
 
     def described(self, code: cython.int, body: bytes) -> int:
@@ -288,15 +288,15 @@ class ServerConnection(Dialled):
             self.descriptions.append(description(self.parameters, body if code == ROW_DESCRIPTION else None))
         return 0
 
-    def error(self, body: bytes, out: Gather) -> cython.int:
+    def error(self, body: bytes, out: SendBuffer) -> cython.int:
         """Account for an ErrorResponse; gives what to do with it, FAKE when nothing is left to do."""
         action: cython.int
         refused: cython.bint
         fields = messages.read_error(body)
         if fields.get("V", fields.get("S", "")) in ("FATAL", "PANIC"):
             return self.ends(fields)
-        ours: cython.int = self.owed.refusal()  # what failed stands for a statement that was refused
-        action = self.owed.answer(ERROR_RESPONSE)
+        ours: cython.int = self.outstanding.refusal()  # what failed stands for a statement that was refused
+        action = self.outstanding.answer(ERROR_RESPONSE)
         refused = (
             not ours
             and action == FORWARD
@@ -306,8 +306,8 @@ class ServerConnection(Dialled):
         if refused:
             out.clear()
             self.leave_peer()
-        if self.owed.unnamed_lost:
-            self.owed.unnamed_lost = False
+        if self.outstanding.unnamed_lost:
+            self.outstanding.unnamed_lost = False
             self.unnamed = None
         if refused:
             return SKIP
@@ -318,8 +318,8 @@ class ServerConnection(Dialled):
         if action == FORWARD and self.peer is not None and (PREFIX in body or CANCELED in body):
             out.add_bytes(messages.message(ERROR_RESPONSE, self.peer.on_words(body)))
             return FAKE
-        if action == SKIP and self.collector is not None:
-            self.collector.append((ERROR_RESPONSE, body))
+        if action == SKIP and self.captured is not None:
+            self.captured.append((ERROR_RESPONSE, body))
         elif action == SKIP:
             # A statement of ours failed, with the client's batch behind it: never let that run as if it had not.
             self.break_off(out, f"could not prepare the session: {fields.get('M', '')}", fields.get("C", ""))
@@ -330,7 +330,7 @@ class ServerConnection(Dialled):
         """Work for the peer no longer, since it will run its batch elsewhere."""
         self.make_room(ROOM)
         self.xact_s += self.poller.now - self.linked_at
-        self.let_go = self.peer
+        self.detached_peer = self.peer
         self.peer.server = None
         self.peer = None
         return 0
@@ -338,7 +338,7 @@ class ServerConnection(Dialled):
     def ends(self, fields: dict) -> cython.int:
         """Hear the server's last words. What came just before them is void if the batch can be run elsewhere."""
         self.last_error = fields
-        if self.peer is not None and self.peer.again > 0 and self.peer.repeats:
+        if self.peer is not None and self.peer.replay_bytes > 0 and self.peer.retry_on_loss:
             self.on_eof("")
         return FAKE
 
@@ -347,76 +347,76 @@ class ServerConnection(Dialled):
 
         Notifications are the client's always: PostgreSQL sends them in front of whichever ReadyForQuery comes next.
         """
-        if code == NOTIFICATION_RESPONSE or self.owed.count == 0:
+        if code == NOTIFICATION_RESPONSE or self.outstanding.count == 0:
             return FORWARD
-        return SKIP if self.owed.action() == SKIP else FORWARD
+        return SKIP if self.outstanding.action() == SKIP else FORWARD
 
-    def break_off(self, out: Gather, why: str, sqlstate: str) -> int:
+    def break_off(self, out: SendBuffer, why: str, sqlstate: str) -> int:
         """Give the client what came before, and have no more to do with this server."""
         if self.peer is not None:
             if out.length():
-                self.peer.again = -1
+                self.peer.replay_bytes = -1
                 self.peer.mid_frame = self.body_left > 0 and self.body_forward
                 self.peer.send_gathered(out)
         return self.lose(ServerLost(why, sqlstate=sqlstate))
 
-    def fakes(self, out: Gather) -> int:
+    def fakes(self, out: SendBuffer) -> int:
         """Forge the answers that are due now."""
         kind: cython.int
         while True:
-            kind = self.owed.take_fake()
+            kind = self.outstanding.take_fake()
             if kind == 0:
                 return 0
             out.add_bytes(messages.PARSE_COMPLETE if kind == PARSE_NAMED else messages.CLOSE_COMPLETE)
 
     def flush_fakes(self) -> int:
         """Send the forged answers that nothing stands in front of."""
-        out: Gather = self.poller.to_client
-        if self.owed.fakes and self.body_left == 0:
+        out: SendBuffer = self.poller.to_client
+        if self.outstanding.fakes and self.body_left == 0:
             out.reset(cython.NULL if cython.compiled else None)
             self.fakes(out)
             self.end_chunk(out)
         return 0
 
-    def end_chunk(self, out: Gather) -> int:
+    def end_chunk(self, out: SendBuffer) -> int:
         """Send what was collected; tell the peer of named statements and of a sync point."""
         peer: Peer = self.peer
         if out.length():
             if peer is not None:
-                if peer.again > ROOM:
+                if peer.replay_bytes > ROOM:
                     self.make_room(ROOM)
-                peer.again = -1
+                peer.replay_bytes = -1
                 peer.mid_frame = self.body_left > 0 and self.body_forward
                 if peer.send_gathered(out) == 1:
                     self.pause()  # until the peer has drained
-        if self.owed.told:
-            self.settle(self.owed.take_events())
-            if self.let_go is not None:
+        if self.outstanding.has_events:
+            self.apply_events(self.outstanding.take_events())
+            if self.detached_peer is not None:
                 return 0
-        if self.evicts and self.at_sync and self.owed.count == 0:
+        if self.evicts and self.at_sync and self.outstanding.count == 0:
             self.evicted = {}
             self.evicts = False
-        if self.at_sync and self.owed.count == 0:
+        if self.at_sync and self.outstanding.count == 0:
             if peer is not None:
                 peer.on_ready()
             elif self.state == RESETTING:
                 self.owner.server_free(self)
-        elif peer is not None and self.owed.count == 0:
+        elif peer is not None and self.outstanding.count == 0:
             if self.held == WAITING:  # it has told what the client's next message waits for
                 self.held = PASSES
                 peer.on_waiting()
-            elif not self.owed.skipping and not self.executed and self.status == IDLE:
+            elif not self.outstanding.skipping and not self.executed and self.status == IDLE:
                 self.close_batch()
             else:
                 peer.on_waiting()
-        elif peer is not None and self.owed.copying:
+        elif peer is not None and self.outstanding.copying:
             peer.on_waiting()
         return 0
 
-    def settle(self, events: list) -> int:
+    def apply_events(self, events: list) -> int:
         """Follow what became of prepared statements: a Parse or Close that was not reached has done nothing."""
-        if self.owed.unnamed_lost:
-            self.owed.unnamed_lost = False
+        if self.outstanding.unnamed_lost:
+            self.outstanding.unnamed_lost = False
             self.unnamed = None
         for kind, ident, done in events:
             if kind == CHECK_UNNAMED:
@@ -473,13 +473,13 @@ class ServerConnection(Dialled):
 
     def sync(self) -> int:
         """End the batch at hand with a Sync of our own."""
-        self.owed.push(SYNC, SKIP)
+        self.outstanding.push(SYNC, SKIP)
         self.send_bytes(messages.SYNC)
         return 0
 
     def at_rest(self) -> cython.bint:
         """Whether it is between transactions and owes nothing."""
-        return self.status == IDLE and self.at_sync and self.owed.count == 0
+        return self.status == IDLE and self.at_sync and self.outstanding.count == 0
 
     # -- our own requests
 
@@ -492,7 +492,7 @@ class ServerConnection(Dialled):
     def inject(self, sql_message: bytes) -> int:
         """Send a simple Query of our own; its answer is skipped (or collected)."""
         self.unnamed = None  # a simple Query ends the unnamed statement
-        self.owed.push(QUERY, SKIP)
+        self.outstanding.push(QUERY, SKIP)
         self.at_sync = False
         self.send_bytes(sql_message)
         return 0
@@ -510,7 +510,7 @@ class ServerConnection(Dialled):
         peer: Peer = self.peer
         if self.closed:
             return 0
-        Dialled.lose(self, error)
+        OutboundConnection.lose(self, error)
         if peer is not None:
             self.peer = None
             peer.on_server_lost(error)

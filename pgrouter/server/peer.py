@@ -24,9 +24,9 @@ class Peer(Stream):
         self.server = None
         self.resets = False  # it has sent a RESET: `before_ready` has something to say
         self.discards = False  # it has sent a DISCARD ALL: `ServerConnection.discarded` will say whether that was done
-        self.again = -1  # bytes in `server.batch` that may be run again; -1: none, or the answer has begun
-        self.elsewhere = False  # because it is a replica that has them: also when it refuses
-        self.repeats = False  # because they only read: when the server is lost, on whatever other there is
+        self.replay_bytes = -1  # bytes in `server.batch` that may be run again; -1: none, or the answer has begun
+        self.retry_on_refusal = False  # because it is a replica that has them: also when it refuses
+        self.retry_on_loss = False  # because they only read: when the server is lost, on whatever other there is
         self.mid_frame = False  # what its server has sent ended within a message: what comes next must be its rest
 
     def send_bytes(self, data: bytes) -> int:

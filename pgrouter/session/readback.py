@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgrouter.protocol import codes, messages
-from pgrouter.session import harvest, remains
+from pgrouter.session import leftovers, settings_readback
 from pgrouter.session.settings import CALM, SESSION_TIMERS, literal, milliseconds
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Readback(list):
             commands.append(_settings_sql(names, everything=everything))
         commands += [f"RESET {name}" for name in timers if name in self.shown]
         if state:
-            commands.append(remains.question(state))
+            commands.append(leftovers.question(state))
         self.message = messages.query("; ".join(commands))
 
     @property
@@ -77,7 +77,7 @@ class Readback(list):
         """Whether the server could not answer."""
         return any(code == codes.ERROR_RESPONSE for code, _ in self)
 
-    def settings(self, defaults: Mapping[str, str]) -> list[harvest.Reading]:
+    def settings(self, defaults: Mapping[str, str]) -> list[settings_readback.Reading]:
         """Give the settings that were asked for; `defaults` of those that pg_settings does not have."""
         rows = [messages.read_data_row(body) for code, body in self if code == codes.DATA_ROW]
         shown = dict(zip(self.shown, (row[0] for row in rows if len(row) == 1), strict=False))
@@ -98,7 +98,7 @@ def _settings_sql(names: Iterable[str], *, everything: bool) -> str:
 
 def _reading(
     row: tuple[str | None, ...], shown: Mapping[str, str | None], defaults: Mapping[str, str]
-) -> harvest.Reading:
+) -> settings_readback.Reading:
     name, value, reset = _text(row[0]) or "", _text(row[1]), row[4]
     is_default, in_session = row[2] == "t", row[3] == "t"
     if name in shown:  # the query itself saw what the router had put in its place
@@ -106,9 +106,10 @@ def _reading(
         is_default = milliseconds(value or "0") == int(reset or 0)
         if name in SESSION_TIMERS:  # not the server's default is its session's, but its role's
             is_default = is_default and not in_session
-        return harvest.Reading(name, value, is_default, in_session)
+        return settings_readback.Reading(name, value, is_default, in_session)
     is_default = is_default or bool(value and value == _text(row[5]))
-    return harvest.Reading(name, value, is_default or (value is not None and defaults.get(name) == value), in_session)
+    is_default = is_default or (value is not None and defaults.get(name) == value)
+    return settings_readback.Reading(name, value, is_default, in_session)
 
 
 def _text(hexadecimal: str | None) -> str | None:

@@ -42,7 +42,7 @@ UNHINDERED = (
     " SET statement_timeout TO 0; SET lock_timeout TO 0"
 )
 # Limits of a session that does nothing, which a pooled connection must not have: it is idle for other reasons. The
-# router keeps clients to them (`proxy.deadlines`).
+# router keeps clients to them (`proxy.timeouts`).
 SESSION_TIMERS = ("idle_session_timeout",)
 # Lists of names (GUC_LIST_QUOTE)
 _LISTS = ("search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries")

@@ -371,7 +371,7 @@ def test_leaves_what_the_server_tells(known: Catalog, sql: str) -> None:
     statement = classify(sql, known)
     assert statement.effects & (CODE | OTHER) == CODE, (Effect(statement.effects), statement.through)
     assert statement.target is not Target.REPLICA
-    assert not statement.verdict.quiet
+    assert not statement.verdict.stateless
 
 
 @pytest.mark.parametrize("sql", LEAVES_OTHER)

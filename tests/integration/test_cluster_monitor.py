@@ -13,15 +13,14 @@ from support.scripted import ScriptedServer
 
 from pgrouter.cluster.monitor import Monitor
 from pgrouter.cluster.patroni_keys import DcsMember, Snapshot
-from pgrouter.config.settings import Cluster, MemberAddress
-from pgrouter.config.settings import Monitor as MonitorSettings
+from pgrouter.config.settings import Cluster, MemberAddress, MonitorSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from pgrouter.topology import ClusterView
 
-class Watched:
+class Pollable:
     """Three scripted servers and the monitor that watches them: pg0 is primary, the others stream."""
 
     def __init__(self) -> None:
@@ -50,8 +49,8 @@ class Watched:
 
 
 @contextlib.asynccontextmanager
-async def watched(prepare: Callable[[Watched], None] = lambda _: None, **settings: Any) -> AsyncIterator[Watched]:
-    world = Watched()
+async def watched(prepare: Callable[[Pollable], None] = lambda _: None, **settings: Any) -> AsyncIterator[Pollable]:
+    world = Pollable()
     prepare(world)
     for server in world.servers:
         await server.start()
@@ -292,7 +291,7 @@ def test_stop_cuts_a_question_short(run: Run) -> None:
 
 
 def test_a_wrong_password_is_said_once_and_retried(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    def refuse(world: Watched) -> None:
+    def refuse(world: Pollable) -> None:
         for server in world.servers:
             server.password_is_wrong = True
 
@@ -313,7 +312,7 @@ def test_a_wrong_password_is_said_once_and_retried(run: Run, caplog: pytest.LogC
 
 @pytest.mark.parametrize("greeting", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0" * 100, b"R\xff\xff\xff\xff"])
 def test_something_that_is_not_postgresql(run: Run, greeting: bytes) -> None:
-    def replace(world: Watched) -> None:
+    def replace(world: Pollable) -> None:
         world.servers[2].greeting = greeting
 
     async def story() -> None:

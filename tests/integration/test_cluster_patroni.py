@@ -10,8 +10,7 @@ import pytest
 from support.members import Writers
 
 from pgrouter.cluster.monitor import Monitor
-from pgrouter.config.settings import Cluster, Etcd, Patroni
-from pgrouter.config.settings import Monitor as MonitorSettings
+from pgrouter.config.settings import Cluster, Etcd, MonitorSettings, Patroni
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

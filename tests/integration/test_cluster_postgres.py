@@ -16,8 +16,7 @@ import psycopg
 import pytest
 
 from pgrouter.cluster.monitor import Monitor
-from pgrouter.config.settings import Cluster, Etcd, MemberAddress
-from pgrouter.config.settings import Monitor as MonitorSettings
+from pgrouter.config.settings import Cluster, Etcd, MemberAddress, MonitorSettings
 from pgrouter.topology import Role
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ import pytest
 from support.scripted import FATAL, ScriptedServer, message
 
 from pgrouter.cluster.probe import LEAST_PAUSE_S, QUESTION, Prober, State
-from pgrouter.config.settings import Monitor as MonitorSettings
+from pgrouter.config.settings import MonitorSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
-    from pgrouter.cluster.word import Probe
+    from pgrouter.cluster.health import Probe
 
 NOTICE = message(b"N", b"SNOTICE\0VNOTICE\0C00000\0Mhello\0\0")
 

@@ -102,6 +102,12 @@ TEXTS = {
         0 select count(*) from fz.tenants
         1 commit
     """,
+    "a temporary schema goes with the session that had something in it": """
+        0 create temp table t (a int)
+        0 login:
+        1 select pg_my_temp_schema()
+        0 select pg_my_temp_schema()
+    """,
     "SET ROLE in a DO block": """
         0 do $$ begin set role fz_two; end $$
         1 begin

@@ -52,7 +52,7 @@ def set_up(pair: Pair, file: CaseFile) -> str:
             seen = session.run(sql)
         if seen.sqlstate:
             raise SetupError(f"{file.name}: {seen.sqlstate} {seen.message}\n{sql}")
-    pair.catch_up()
+    pair.serve_deficit()
     return database
 
 

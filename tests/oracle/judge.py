@@ -52,7 +52,7 @@ def judge(pair: Pair, question: Question) -> Judgement:
     on_primary = run_on(pair, pair.primary, question)
     if on_primary.sqlstate in NEEDS_TO_BE_ALONE and not question.alone:
         return Judgement(Needs.UNDECIDED, f"cannot run in a block: {on_primary.message}")
-    pair.catch_up()
+    pair.serve_deficit()
     on_standby = run_on(pair, pair.standby, question)
     found = compare(on_primary, on_standby)
     if found.needs is Needs.PRIMARY and not on_primary.sqlstate and not on_standby.sqlstate and not on_primary.changes:
@@ -66,7 +66,7 @@ def judge_again(pair: Pair, question: Question, first: Observation) -> Judgement
     if again.answer != first.answer:
         return Judgement(Needs.UNDECIDED, "its answer changes by itself")
     pair.flush()
-    pair.catch_up()
+    pair.serve_deficit()
     return compare(again, run_on(pair, pair.standby, question))
 
 

@@ -193,7 +193,7 @@ class Pair:
         """Flush the WAL of transactions that are still open, too: what is updated in place is seen before a commit."""
         self._wal.values(FLUSH)
 
-    def catch_up(self, timeout_s: float = 20) -> None:
+    def serve_deficit(self, timeout_s: float = 20) -> None:
         """Wait until the standby has replayed what the primary has flushed; what it has not is of no transaction."""
         ((flushed,),) = self._wal.values(b"select pg_current_wal_flush_lsn()")
         reached = f"select pg_last_wal_replay_lsn() >= '{flushed}'".encode()

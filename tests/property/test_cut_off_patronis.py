@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pgrouter.cluster.health import Probe, ServerReport
 from pgrouter.cluster.merge import merge
+from pgrouter.cluster.patroni_consensus import Agreement, Voice, agree
 from pgrouter.cluster.patroni_keys import DcsConfig, DcsMember, Snapshot
 from pgrouter.cluster.patroni_rest import Answer
-from pgrouter.cluster.voices import Agreement, Voice, agree
-from pgrouter.cluster.word import Probe, Word
 from pgrouter.topology import ClusterView, Role
 
 NAMES = ("pg0", "pg1", "pg2")
@@ -155,7 +155,7 @@ def probes(world: World, mute: str) -> dict[str, Probe]:
         timeline = state.timeline if name != state.old else state.timeline - 1
         role = Role.PRIMARY if primary else Role.REPLICA
         found[name] = Probe().answered(
-            Word(role=role, system_id="7", timeline=timeline, streaming=not primary, asked_s=world.now_s)
+            ServerReport(role=role, system_id="7", timeline=timeline, streaming=not primary, asked_s=world.now_s)
         )
     return found
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pgrouter.cluster import freshness
 from pgrouter.cluster.freshness import Freshness
-from pgrouter.cluster.word import Probe, Word
+from pgrouter.cluster.health import Probe, ServerReport
 from pgrouter.topology import ClusterView, Member, Role
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class World:
     servers: dict[str, Server] = field(default_factory=lambda: {name: Server() for name in NAMES})
     timelines: dict[str, int] = field(default_factory=lambda: dict.fromkeys(NAMES, 1))
     probes: dict[str, Probe] = field(default_factory=dict)
-    asked: list[tuple[str, Word]] = field(default_factory=list)  # answers under way
+    asked: list[tuple[str, ServerReport]] = field(default_factory=list)  # answers under way
     answered: dict[int, float] = field(default_factory=dict)  # write -> when the router had the answer
     knows: Freshness = field(default_factory=Freshness)
     writes: int = 0
@@ -69,7 +69,7 @@ class World:
         """A server answers a question of now; the router will hear it later."""
         self.tick()
         primary = name == self.primary
-        word = Word(
+        word = ServerReport(
             role=Role.PRIMARY if primary else Role.REPLICA,
             system_id=SYSTEM,
             timeline=self.timelines[name],

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from pgrouter.cluster.handover import DECIDES_S, NONE, handover
+from pgrouter.cluster.health import Probe, ServerReport
 from pgrouter.cluster.merge import merge
 from pgrouter.cluster.patroni_keys import DcsConfig, DcsMember, Snapshot, Switchover
 from pgrouter.cluster.static import elect
-from pgrouter.cluster.word import Probe, Word
+from pgrouter.cluster.switchover import DECIDES_S, NONE, handover
 from pgrouter.topology import ClusterView, Role
 
 NAMES = ("pg0", "pg1", "pg2")
@@ -37,7 +37,7 @@ snapshots = st.builds(
     handover=st.sampled_from(("", "a switchover is announced")),
 )
 words = st.builds(
-    Word,
+    ServerReport,
     role=st.sampled_from((Role.PRIMARY, Role.REPLICA)),
     system_id=st.sampled_from(SYSTEMS),
     timeline=st.integers(0, 4),
@@ -57,13 +57,13 @@ class World:
     probes: dict[str, Probe] = field(default_factory=dict)
     view: ClusterView = field(default_factory=ClusterView)
 
-    def hear(self, event: Snapshot | tuple[str, Word | str]) -> None:
+    def hear(self, event: Snapshot | tuple[str, ServerReport | str]) -> None:
         if isinstance(event, Snapshot):
             self.snapshot = event
             return
         name, word = event
         probe = self.probes.get(name, Probe())
-        self.probes[name] = probe.answered(word) if isinstance(word, Word) else probe.failed("refused")
+        self.probes[name] = probe.answered(word) if isinstance(word, ServerReport) else probe.failed("refused")
 
 
 def check(before: ClusterView, world: World) -> None:
@@ -176,7 +176,7 @@ def test_a_healthy_cluster_always_comes_back(story: list[object], last: Snapshot
     )
     world.view = merge(world.view, world.snapshot, world.probes)
     newest = max(world.view.timeline, last.timeline, timeline)
-    world.hear((leader, Word(role=Role.PRIMARY, system_id=system_id, timeline=newest, asked_s=91.0)))
+    world.hear((leader, ServerReport(role=Role.PRIMARY, system_id=system_id, timeline=newest, asked_s=91.0)))
     assert merge(world.view, world.snapshot, world.probes).primary == leader
 
 
@@ -199,7 +199,7 @@ def news(draw: st.DrawFn) -> list[object]:
             role = Role.PRIMARY if name in (following, draw(names)) else Role.REPLICA  # a second one says so, too
             on = timeline if name == following else draw(st.integers(max(1, timeline - 1), timeline))
             asked_s = now_s + draw(st.integers(-2, 2))
-            said.append((name, Word(role=role, system_id="7", timeline=on, streaming=True, asked_s=asked_s)))
+            said.append((name, ServerReport(role=role, system_id="7", timeline=on, streaming=True, asked_s=asked_s)))
             said.append((name, "failed"))
         leader, now_s = following, now_s + 3
     arrives = draw(st.lists(st.integers(0, len(said) - 1), max_size=60))  # any of it, any number of times
@@ -234,7 +234,7 @@ def test_a_hold_lasts_no_longer_than_its_announcement_and_its_limit(story: list[
     members = tuple(replace(member, replay_lsn=7) for member in MEMBERS.values())
     view, snapshot, due_s = ClusterView(), Snapshot(members=members, leader="pg0"), None
     last, held_s = NONE, None
-    probes = {"pg0": Probe().answered(Word(role=Role.PRIMARY, system_id="7", timeline=1, asked_s=now_s))}
+    probes = {"pg0": Probe().answered(ServerReport(role=Role.PRIMARY, system_id="7", timeline=1, asked_s=now_s))}
     for pause_s, event in story:
         now_s, wall_s = now_s + pause_s, wall_s + pause_s
         if event in ("announce", "scheduled"):

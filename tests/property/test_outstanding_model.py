@@ -143,7 +143,7 @@ class Talk:
     """A client, the router's account and a server, with answers on their way."""
 
     def __init__(self) -> None:
-        self.owed = Outstanding()
+        self.outstanding = Outstanding()
         self.server = Server()
         self.forged: list[int] = []
         self.events: list[tuple[int, int, bool]] = []
@@ -152,22 +152,22 @@ class Talk:
     def send(self, request: Request) -> None:
         """Enter a request, and put it on the wire unless its answer is forged."""
         if request.kind != COPY_DATA:
-            self.owed.push(request.kind, request.action, request.ident)
+            self.outstanding.push(request.kind, request.action, request.ident)
         if request.action != FAKE:
             self.server.inbox.append(request)
         self.forge()
 
     def forge(self) -> None:
         """Take the forged answers that are due."""
-        while kind := self.owed.take_fake():
+        while kind := self.outstanding.take_fake():
             self.forged.append(kind)
 
     def hear(self) -> None:
         """Receive one message of the server: it must be taken for what it is."""
         code, request = self.server.said.popleft()
         aborts = code == E and request.kind not in (QUERY, FUNCTION, SYNC)
-        given = self.owed.answer(code)
-        assert given == (FORWARD if aborts else request.action), (chr(code), request, self.owed.pending())
+        given = self.outstanding.answer(code)
+        assert given == (FORWARD if aborts else request.action), (chr(code), request, self.outstanding.pending())
         self.forge()
 
     def settle(self) -> None:
@@ -247,10 +247,10 @@ def test_nothing_is_owed_when_all_is_answered(requests: list[Request], choice: s
             talk.server.step()
         if "h" not in pace and talk.server.said:
             talk.hear()
-    assert talk.owed.count == 0
-    assert talk.owed.fakes == 0
-    assert not talk.owed.copying
-    assert talk.owed.skipping == talk.server.skipping
+    assert talk.outstanding.count == 0
+    assert talk.outstanding.fakes == 0
+    assert not talk.outstanding.copying
+    assert talk.outstanding.skipping == talk.server.skipping
 
 
 @settings(max_examples=200, deadline=None)
@@ -260,7 +260,7 @@ def test_every_named_parse_is_told_of_once_and_in_order(requests: list[Request])
     for request in requests:
         talk.send(request)
     talk.settle()
-    told = [event for event in talk.owed.take_events() if event[0] == PARSE_NAMED]
+    told = [event for event in talk.outstanding.take_events() if event[0] == PARSE_NAMED]
     named = [request for request in requests if request.kind == PARSE_NAMED]
     assert len(told) == len(named)
     for (_, ident, done), request in zip(told, named, strict=True):

@@ -33,7 +33,7 @@ views = st.sampled_from(
 )
 
 
-class Pools(RuleBasedStateMachine):
+class PoolManager(RuleBasedStateMachine):
     """Clients ask, wait, work and leave; servers log in, fail and die; the cluster changes; time passes."""
 
     def __init__(self) -> None:
@@ -181,5 +181,5 @@ class Pools(RuleBasedStateMachine):
         assert (self.group.writer.member.name if self.group.writer else None) == self.world.view.primary
 
 
-Pools.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
-TestPools = Pools.TestCase
+PoolManager.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+TestPools = PoolManager.TestCase

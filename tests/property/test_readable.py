@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from pgrouter.cluster.health import LOST_AFTER, UNSTREAMED_AFTER, Probe, ServerReport
 from pgrouter.cluster.merge import Lag, merge
 from pgrouter.cluster.patroni_keys import DcsConfig, DcsMember, Snapshot
 from pgrouter.cluster.readable import NEAR_BYTES
-from pgrouter.cluster.word import LOST_AFTER, UNSTREAMED_AFTER, Probe, Word
-from pgrouter.topology import ClusterView, Mark, Role
+from pgrouter.topology import ClusterView, ReplayPoint, Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,7 @@ snapshots = st.builds(
     leased=st.just(True),
 )
 words = st.builds(
-    Word,
+    ServerReport,
     role=st.sampled_from((Role.PRIMARY, Role.REPLICA, Role.REPLICA)),
     system_id=st.sampled_from((SYSTEM,) * 7 + (OTHER,)),
     timeline=st.sampled_from((1, 1, 2)),
@@ -58,22 +58,25 @@ words = st.builds(
 )
 failures = st.sampled_from(("lost", "gone", "refused", "stalls"))  # gone: for good; stalls: its receiver has ended
 REPEATS = {"gone": LOST_AFTER, "stalls": UNSTREAMED_AFTER}
-STALLED = Word(role=Role.REPLICA, system_id=SYSTEM, timeline=1, lsn=400, received_lsn=400)
+STALLED = ServerReport(role=Role.REPLICA, system_id=SYSTEM, timeline=1, lsn=400, received_lsn=400)
 WELL: list[object] = [
     Snapshot(
         members=tuple(DcsMember(name=name, host="h", port=number) for number, name in enumerate(NAMES)),
         leader="pg0",
         system_id=SYSTEM,
     ),
-    *((name, Word(role=Role.REPLICA, system_id=SYSTEM, timeline=1, lsn=400, streaming=True)) for name in NAMES[1:]),
-    ("pg0", Word(role=Role.PRIMARY, system_id=SYSTEM, timeline=1, lsn=400)),
+    *(
+        (name, ServerReport(role=Role.REPLICA, system_id=SYSTEM, timeline=1, lsn=400, streaming=True))
+        for name in NAMES[1:]
+    ),
+    ("pg0", ServerReport(role=Role.PRIMARY, system_id=SYSTEM, timeline=1, lsn=400)),
 ]
 said = st.tuples(names, words)
 some = st.lists(snapshots | said | said | st.tuples(names, failures), max_size=25)
 gone = st.sampled_from(([], [Snapshot(members=WELL[0].members, system_id=SYSTEM)], [("pg0", "lost"), ("pg0", "lost")]))
 healthy = st.tuples(st.just(WELL), some, gone, some).map(lambda parts: [event for part in parts for event in part])
 events = some | healthy
-marks = st.dictionaries(names, st.builds(Mark, st.integers(0, 20).map(float), st.just(0)), max_size=3)
+marks = st.dictionaries(names, st.builds(ReplayPoint, st.integers(0, 20).map(float), st.just(0)), max_size=3)
 lags = st.tuples(st.sampled_from((0, MOST_BYTES)), st.sampled_from((0.0, MOST_S)), marks).map(
     lambda drawn: Lag(most_bytes=drawn[0], most_s=drawn[1], marks=drawn[2])
 )
@@ -92,7 +95,7 @@ class Told:
     def view(self) -> ClusterView:
         return self.history[-1][0] if self.history else ClusterView()
 
-    def hear(self, event: Snapshot | tuple[str, Word | str]) -> None:
+    def hear(self, event: Snapshot | tuple[str, ServerReport | str]) -> None:
         if isinstance(event, Snapshot):
             self.snapshot = event
         else:
@@ -102,7 +105,7 @@ class Told:
             for _ in range(REPEATS.get(str(said), 1)):
                 if said == "stalls":
                     probe = probe.answered(replace(STALLED, asked_s=now_s))
-                elif isinstance(said, Word):
+                elif isinstance(said, ServerReport):
                     probe = probe.answered(replace(said, asked_s=now_s))
                 else:
                     probe = probe.failed(said, refused=said == "refused", stands=said == "refused")
@@ -157,7 +160,7 @@ class Told:
     def streams(self, view: ClusterView, probe: Probe) -> bool:
         return probe.timeline == view.timeline and probe.streamed_timeline > 0 and probe.unstreamed < 3
 
-    def relatives(self) -> list[Word]:
+    def relatives(self) -> list[ServerReport]:
         said = [probe.said for probe in self.probes.values()]
         return [word for word in said if word is not None and self.view.system_id in ("", word.system_id)]
 
@@ -167,7 +170,7 @@ class Told:
             return False
         return any(o.streaming and o.timeline >= probe.timeline and o.lsn > word.lsn for o in self.relatives())
 
-    def agrees(self, name: str, word: Word, probe: Probe) -> bool:
+    def agrees(self, name: str, word: ServerReport, probe: Probe) -> bool:
         key = next((member.timeline for member in self.snapshot.members if member.name == name), 0)
         relatives = self.relatives()
         newest = max(1, self.view.timeline, self.snapshot.timeline, *(each.timeline for each in relatives))
@@ -180,7 +183,7 @@ class Told:
             and behind <= (self.lag.most_bytes or NEAR_BYTES)
         )
 
-    def lags(self, name: str, word: Word) -> bool:
+    def lags(self, name: str, word: ServerReport) -> bool:
         view = self.view
         relatives = self.relatives()
         reached = [o.lsn for o in relatives if o.role is Role.REPLICA and o.timeline >= view.timeline]

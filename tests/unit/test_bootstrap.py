@@ -19,7 +19,10 @@ ROOT = Path(__file__).parents[2]
 SETUP = """\
 from setuptools import Extension, setup
 from Cython.Build import cythonize
-setup(packages=[], ext_modules=cythonize([Extension("pgrouter.hot", ["pgrouter/hot.py"])], language_level=3))
+HOT = [
+    "pgrouter/hot.py",
+]
+setup(packages=[], ext_modules=cythonize([Extension("pgrouter.hot", HOT)], language_level=3))
 """
 HOT = "import cython\n\n\ndef is_compiled():\n    return cython.compiled\n\n\ndef answer():\n    return {}\n"
 INIT = "from pgrouter import hot\n\nCOMPILED = hot.is_compiled()\n"

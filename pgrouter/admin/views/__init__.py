@@ -9,8 +9,8 @@ from pgrouter.admin.views import cluster, config, connections, pools, router, st
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pgrouter.admin.scene import Scene
-    from pgrouter.admin.table import Column, Row
+    from pgrouter.admin.context import Scene
+    from pgrouter.admin.result import Column, Row
 
 
 class View(NamedTuple):

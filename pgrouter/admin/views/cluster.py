@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pgrouter.admin.result import columns
 from pgrouter.admin.stats import Counters, member_totals
-from pgrouter.admin.table import columns
 from pgrouter.server.states import ACTIVE, DIALLING, IDLE_STATE, LOGGING_IN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pgrouter.admin.scene import Scene
-    from pgrouter.admin.table import Row
-    from pgrouter.cluster.word import Probe
+    from pgrouter.admin.context import Scene
+    from pgrouter.admin.result import Row
+    from pgrouter.cluster.health import Probe
     from pgrouter.topology import Member
 
 CLUSTER = columns(

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from pgrouter.admin.table import columns
+from pgrouter.admin.result import columns
 from pgrouter.config.diff import needs_restart
 from pgrouter.config.types import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pgrouter.admin.scene import Scene
-    from pgrouter.admin.table import Row
+    from pgrouter.admin.context import Scene
+    from pgrouter.admin.result import Row
 
 CONFIG = columns("key value default changeable")
 
@@ -54,7 +54,7 @@ class Setting(NamedTuple):
 
 def config(scene: Scene) -> Iterator[Row]:
     """Give a row per setting in the file's order, then PgBouncer's names."""
-    settings = {setting.key: setting for setting in walk(scene.app.hub.settings, "")}
+    settings = {setting.key: setting for setting in walk(scene.app.registry.settings, "")}
     for setting in settings.values():
         yield *setting, _changeable(setting.key)
     for name, key in ALIASES.items():

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgrouter.admin.table import columns
+from pgrouter.admin.result import columns
 from pgrouter.server.states import ACTIVE, STATE_NAMES
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterable, Iterator
 
-    from pgrouter.admin.scene import Scene
-    from pgrouter.admin.table import Row
-    from pgrouter.pool.group import Group
+    from pgrouter.admin.context import Scene
+    from pgrouter.admin.result import Row
+    from pgrouter.pool.pool import Pool
     from pgrouter.proxy.client import ClientConnection
     from pgrouter.server.connection import ServerConnection
 
@@ -27,9 +27,10 @@ SERVERS = columns(_PGBOUNCER + "member")
 
 def clients(scene: Scene) -> Iterator[Row]:
     """Give a row per client, those that are logging in and the console's own included."""
-    hub = scene.app.hub
+    registry = scene.app.registry
     since = waiting_since(scene.app.pools.groups.values())
-    for client in [*hub.clients.values(), *(c for i, c in hub.logging_in.items() if i not in hub.clients)]:
+    unproved = [client for number, client in registry.logging_in.items() if number not in registry.clients]
+    for client in [*registry.clients.values(), *unproved]:
         if not client.closed:  # since the first row
             yield _client(scene, client, since.get(id(client)))
 
@@ -68,14 +69,14 @@ def _client(scene: Scene, client: ClientConnection, since: float | None) -> Row:
 
 def client_state(scene: Scene, client: ClientConnection) -> str:
     """Say in PgBouncer's words what a client does; `login` is ours."""
-    if client.client_id in scene.app.hub.logging_in:
+    if client.client_id in scene.app.registry.logging_in:
         return "login"
     if client.waiting:
         return "waiting"
     return "active" if client.server is not None or client is scene.client else "idle"
 
 
-def waiting_since(groups: Iterable[Group]) -> dict[int, float]:
+def waiting_since(groups: Iterable[Pool]) -> dict[int, float]:
     """Give since when each waiting client waits, by the identity of the client."""
     return {
         id(peer): since
@@ -93,7 +94,7 @@ def servers(scene: Scene) -> Iterator[Row]:
                 yield _server(scene, group, server)
 
 
-def _server(scene: Scene, group: Group, server: ServerConnection) -> Row:
+def _server(scene: Scene, group: Pool, server: ServerConnection) -> Row:
     client = server.peer
     info = client.info if client is not None else None
     member = server.owner.member
@@ -110,7 +111,7 @@ def _server(scene: Scene, group: Group, server: ServerConnection) -> Row:
         scene.time(server.asked_at) if server.asked_at else None,
         0,
         0,
-        int(server.doomed),
+        int(server.close_when_idle),
         f"S-{server.connection_id}",
         f"C-{client.client_id}" if client is not None else "",
         _pid(server),

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from pgrouter.admin.table import columns
+from pgrouter.admin.result import columns
 from pgrouter.admin.views.connections import server_state, split_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pgrouter.admin.scene import Scene
-    from pgrouter.admin.table import Row
-    from pgrouter.pool.group import Group
+    from pgrouter.admin.context import Scene
+    from pgrouter.admin.result import Row
+    from pgrouter.pool.pool import Pool
 
 POOLS = columns(
     "database user cl_active:int cl_waiting:int cl_active_cancel_req:int cl_waiting_cancel_req:int "
@@ -37,14 +37,14 @@ BALANCE = "round-robin"  # PgBouncer's word for what the router does with reads
 def pools(scene: Scene) -> Iterator[Row]:
     """Give a row per database and user; maxwait is how long the oldest waiting client has waited."""
     linked: Counter[int] = Counter()
-    for client in scene.app.hub.clients.values():
+    for client in scene.app.registry.clients.values():
         if client.group is not None and not client.waiting:
             linked[id(client.group)] += 1
     for _, group in sorted(scene.app.pools.groups.items()):
         yield _pool(scene, group, linked[id(group)])
 
 
-def _pool(scene: Scene, group: Group, cl_active: int) -> Row:
+def _pool(scene: Scene, group: Pool, cl_active: int) -> Row:
     queues = (group.waiting_logins, group.waiting_reads, group.waiting_writes)
     states = Counter(server_state(server) for server in group.servers())
     oldest = min((queue[0][1] for queue in queues if queue), default=scene.now)
@@ -71,8 +71,8 @@ def _pool(scene: Scene, group: Group, cl_active: int) -> Row:
 def databases(scene: Scene) -> Iterator[Row]:
     """Give a row per database that was asked for, with the primary's address, and one for the console."""
     app = scene.app
-    settings = app.hub.settings.pool
-    clients = Counter(client.info.database for client in app.hub.clients.values() if client.info is not None)
+    settings = app.registry.settings.pool
+    clients = Counter(client.info.database for client in app.registry.clients.values() if client.info is not None)
     view = app.monitor.view
     primary = view.member(view.primary) if view.primary else None
     connections: Counter[str] = Counter()
@@ -99,15 +99,15 @@ def databases(scene: Scene) -> Iterator[Row]:
             0,
             0,
         )
-    for name in app.hub.settings.admin.databases:
+    for name in app.registry.settings.admin.databases:
         yield (name, None, None, name, name, 0, 0, 0, 0, "statement", None, 0, 0, 0, clients[name], 0, 0)
 
 
 def users(scene: Scene) -> Iterator[Row]:
     """Give a row per user that has pools or clients."""
     app = scene.app
-    settings = app.hub.settings.pool
-    clients = Counter(client.info.user for client in app.hub.clients.values() if client.info is not None)
+    settings = app.registry.settings.pool
+    clients = Counter(client.info.user for client in app.registry.clients.values() if client.info is not None)
     connections: Counter[str] = Counter()
     for group in app.pools.groups.values():
         connections[group.user] += len(list(group.servers()))
@@ -118,7 +118,7 @@ def users(scene: Scene) -> Iterator[Row]:
 
 def lists(scene: Scene) -> Iterator[Row]:
     """Count what there is, under PgBouncer's names; `members` and `prepared_statements` are ours."""
-    hub, groups = scene.app.hub, scene.app.pools.groups.values()
+    registry, groups = scene.app.registry, scene.app.pools.groups.values()
     states = Counter(server_state(server) for group in groups for server in group.servers())
     yield "databases", len({group.database for group in groups})
     yield "users", len({group.user for group in groups})
@@ -126,8 +126,8 @@ def lists(scene: Scene) -> Iterator[Row]:
     yield "pools", len(groups)
     yield "peer_pools", 0
     yield "free_clients", 0
-    yield "used_clients", len(hub.clients)
-    yield "login_clients", len(hub.logging_in)
+    yield "used_clients", len(registry.clients)
+    yield "login_clients", len(registry.logging_in)
     yield "free_servers", states["idle"]
     yield "used_servers", states.total() - states["idle"]
     yield "dns_names", 0
@@ -135,4 +135,4 @@ def lists(scene: Scene) -> Iterator[Row]:
     yield "dns_queries", 0
     yield "dns_pending", 0
     yield "members", len(scene.app.monitor.view.members)
-    yield "prepared_statements", sum(len(database.shared) for database in hub.databases)
+    yield "prepared_statements", sum(len(database.shared) for database in registry.databases)

@@ -6,13 +6,13 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pgrouter
-from pgrouter.admin.table import columns
+from pgrouter.admin.result import columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pgrouter.admin.scene import Scene
-    from pgrouter.admin.table import Row
+    from pgrouter.admin.context import Scene
+    from pgrouter.admin.result import Row
     from pgrouter.session.prepared import SharedStatement
 
 ROUTES = columns("target reason count:int")
@@ -30,7 +30,7 @@ BUILD = "compiled" if pgrouter.COMPILED else "not compiled"
 
 def routes(scene: Scene) -> Iterator[Row]:
     """Count routed batches by target and reason, the most frequent first."""
-    yield from scene.app.hub.routes.items()
+    yield from scene.app.registry.routes.items()
 
 
 def cache(scene: Scene) -> Iterator[Row]:
@@ -38,21 +38,21 @@ def cache(scene: Scene) -> Iterator[Row]:
     held = _counters(scene)
     yield "statements", held["statements"]
     yield "used_bytes", held["used_bytes"]
-    yield "max_bytes", scene.app.hub.settings.routing.cache_bytes
+    yield "max_bytes", scene.app.registry.settings.routing.cache_bytes
     yield "hits", held["hits"]
     yield "misses", held["misses"]
     yield "evictions", held["evictions"]
 
 
 def _counters(scene: Scene) -> Counter[str]:
-    return sum((database.counters() for database in scene.app.hub.databases), Counter())
+    return sum((database.counters() for database in scene.app.registry.databases), Counter())
 
 
 def prepared(scene: Scene) -> Iterator[Row | None]:
     """Give the shared statements that clients hold or servers have parsed; `servers` counts the latter."""
     held: dict[int, SharedStatement] = {}
     servers: Counter[int] = Counter()
-    for client in list(scene.app.hub.clients.values()):
+    for client in list(scene.app.registry.clients.values()):
         for number, shared in enumerate(list(client.prepared.values())):
             held[shared.ident] = shared
             if number % MANY == 0:
@@ -78,7 +78,7 @@ def mem(scene: Scene) -> Iterator[Row | None]:
             yield None
         else:
             total += len(str(row[-1]).encode())
-    count = sum(len(database.shared) for database in scene.app.hub.databases)
+    count = sum(len(database.shared) for database in scene.app.registry.databases)
     yield "prepared_statement_cache", total // count if count else 0, count, 0, total
 
 

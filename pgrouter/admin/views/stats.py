@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pgrouter.admin.result import columns
 from pgrouter.admin.stats import Counters
-from pgrouter.admin.table import columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pgrouter.admin.scene import Scene
-    from pgrouter.admin.table import Row
+    from pgrouter.admin.context import Scene
+    from pgrouter.admin.result import Row
 
 # PgBouncer's irregular names: SHOW STATS says what kind a number is, the other two say what it counts.
 _AVERAGE_NAMES = {"received": "recv"}

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgrouter.admin.scene import Scene
+from pgrouter.admin.context import Scene
 from pgrouter.admin.stats import Sampler
 from pgrouter.auth.users import UserStore
-from pgrouter.config.settings import Cluster, MemberAddress, Monitor, Settings
+from pgrouter.config.settings import Cluster, MemberAddress, MonitorSettings, Settings
 from pgrouter.net.loop import Loop
-from pgrouter.pool.pools import Pools
+from pgrouter.pool.manager import PoolManager
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.databases import Databases
-from pgrouter.proxy.hub import ClientInfo, Hub
+from pgrouter.proxy.registry import ClientInfo, Registry
 from pgrouter.routing.catalog import UNKNOWN
 from pgrouter.server.connection import ServerConnection
 from pgrouter.server.states import ACTIVE, IDLE_STATE
@@ -26,9 +26,9 @@ from pgrouter.topology import ClusterView, Member, Role
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pgrouter.cluster.word import Probe
+    from pgrouter.cluster.health import Probe
     from pgrouter.net.poller import Poller
-    from pgrouter.pool.group import Group
+    from pgrouter.pool.pool import Pool
 
 SECRET = "s3" + "cret"
 WALL = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
@@ -77,8 +77,8 @@ class Desk:
     """The application, as far as the console asks it."""
 
     poller: Poller
-    pools: Pools
-    hub: Hub
+    pools: PoolManager
+    registry: Registry
     sampler: Sampler
     seconds: list[float]  # the clock
     monitor: Watch = field(default_factory=Watch)
@@ -98,7 +98,7 @@ class Desk:
     def wait(self, seconds: float) -> None:
         """Let time pass."""
         self.seconds[0] += seconds
-        self.poller.touch()
+        self.poller.update_clock()
 
     def scene(self, client: ClientConnection | None = None) -> Scene:
         """Look at it now."""
@@ -106,20 +106,20 @@ class Desk:
 
     def client(self, user: str = "alice", database: str = "app", *, console: bool = False) -> ClientConnection:
         """Log a client in."""
-        client = ClientConnection(self.poller, self.hub, "split")
+        client = ClientConnection(self.poller, self.registry, "split")
         client.info = ClientInfo(user, database, "192.0.2.7", 40000, "psql")
         if not console:
             client.group = self.pools.group(database, user, None)
-        self.hub.admit(client)
+        self.registry.admit(client)
         return client
 
     def stranger(self) -> ClientConnection:
         """Accept a client that has not said a word."""
-        client = ClientConnection(self.poller, self.hub, "split")
-        self.hub.arrived(client)
+        client = ClientConnection(self.poller, self.registry, "split")
+        self.registry.arrived(client)
         return client
 
-    def server(self, group: Group, member: str, state: int = IDLE_STATE) -> ServerConnection:
+    def server(self, group: Pool, member: str, state: int = IDLE_STATE) -> ServerConnection:
         """Add a server connection to a pool."""
         pool = group.members[member]
         server = ServerConnection(self.poller, pool, None)
@@ -147,12 +147,12 @@ def desk() -> Iterator[Desk]:
         cluster=Cluster(
             source="static",
             members=(MemberAddress(name="pg1", host="10.0.0.1"),),
-            monitor=Monitor(password=SECRET),
+            monitor=MonitorSettings(password=SECRET),
         )
     )
-    pools = Pools(poller, settings.pool, VIEW)
-    hub = Hub(settings, pools, Databases(settings.routing, UNKNOWN), UserStore.empty(), lambda _client: None)
-    desk = Desk(poller, pools, hub, Sampler(pools, poller.now), seconds)
+    pools = PoolManager(poller, settings.pool, VIEW)
+    registry = Registry(settings, pools, Databases(settings.routing, UNKNOWN), UserStore.empty(), lambda _client: None)
+    desk = Desk(poller, pools, registry, Sampler(pools, poller.now), seconds)
     yield desk
     for plug in desk.plugs:
         plug.close()

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pgrouter.admin.commands import MAX_TEXT, UNSUPPORTED, parse, split
-from pgrouter.admin.probes import HARMLESS, SELECTS, SETTINGS
+from pgrouter.admin.driver_queries import HARMLESS, SELECTS, SETTINGS
 from pgrouter.admin.views import VIEWS
 from pgrouter.errors import RouterError
 
@@ -167,7 +167,7 @@ def test_kill_client_ends_that_one(desk: Desk, form: str) -> None:
     assert victim.closed
     assert b"C57P01\0" in end.recv(4096)
     assert not other.closed
-    assert list(desk.hub.clients) == [other.client_id]
+    assert list(desk.registry.clients) == [other.client_id]
 
 
 def test_kill_client_ends_one_that_is_logging_in(desk: Desk) -> None:
@@ -175,7 +175,7 @@ def test_kill_client_ends_one_that_is_logging_in(desk: Desk) -> None:
     desk.plug(victim)
     parse(f"kill_client {victim.client_id}")[0].run(desk.scene())
     assert victim.closed
-    assert not desk.hub.logging_in
+    assert not desk.registry.logging_in
 
 
 def test_kill_client_of_nobody(desk: Desk) -> None:

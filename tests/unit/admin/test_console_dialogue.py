@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgrouter.admin.dialogue import MAX_STATEMENTS, Dialogue
+from pgrouter.admin.protocol import MAX_STATEMENTS, Dialogue
 from pgrouter.errors import RouterError
 from pgrouter.protocol import codes
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pgrouter.admin.commands import Command
-    from pgrouter.admin.table import Row
+    from pgrouter.admin.result import Row
 
 # Answers by name, so that a failure reads as a conversation
 NAMES = {

@@ -14,12 +14,12 @@ from pgrouter.server.states import ACTIVE, CLOSED
 if TYPE_CHECKING:
     from conftest import Desk
 
-    from pgrouter.pool.group import Group
+    from pgrouter.pool.pool import Pool
 
 counters = st.builds(Counters, *[st.integers(0, 10**15)] * len(Counters._fields))
 
 
-def work(desk: Desk, group: Group, xacts: int) -> None:
+def work(desk: Desk, group: Pool, xacts: int) -> None:
     """Let a server connection do so many transactions of two queries and 3 ms, and end."""
     server = desk.server(group, "pg1", ACTIVE)
     server.xacts = xacts

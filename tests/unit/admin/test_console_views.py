@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from pgrouter.admin.table import data_row, encoders, row_description
+from pgrouter.admin.result import data_row, encoders, row_description
 from pgrouter.admin.views import VIEWS
 from pgrouter.admin.views.config import ALIASES
-from pgrouter.cluster.word import Probe, Word
+from pgrouter.cluster.health import Probe, ServerReport
 from pgrouter.server.states import ACTIVE, CLOSED, DIALLING, IDLE_STATE, LOGGING_IN, RESETTING
 from pgrouter.topology import Role
 
 if TYPE_CHECKING:
     from conftest import Desk
 
-    from pgrouter.admin.table import Value
+    from pgrouter.admin.result import Value
     from pgrouter.proxy.client import ClientConnection
 
 # The columns that tools of PgBouncer read, in PgBouncer's order
@@ -71,10 +71,10 @@ def crowd(desk: Desk) -> None:
     waiter.waiting = True
     group.enqueue(waiter, False)
     idler.pin = "LISTEN"
-    shared = desk.hub.databases.get("app").shared.take(b"select $1\0\0\0", None)
+    shared = desk.registry.databases.get("app").shared.take(b"select $1\0\0\0", None)
     idler.prepared[b"s"] = shared
     linked.prepared[shared.ident] = shared
-    desk.hub.routes.add("read", True, 3)
+    desk.registry.routes.add("read", True, 3)
     desk.wait(1.5)
 
 
@@ -119,7 +119,7 @@ def test_cluster_says_in_each_row_who_is_followed(desk: Desk) -> None:
 
 
 def test_cluster_says_what_a_member_hides(desk: Desk) -> None:
-    desk.monitor.probes["pg2"] = Probe(word=Word(role=Role.REPLICA, system_id="7", timeline=1, unseen="much"))
+    desk.monitor.probes["pg2"] = Probe(word=ServerReport(role=Role.REPLICA, system_id="7", timeline=1, unseen="much"))
     assert [row["unseen"] for row in show(desk, "CLUSTER")] == ["", "much", ""]
 
 
@@ -156,7 +156,7 @@ def test_pools_count_clients_and_servers_by_state(desk: Desk) -> None:
 
 def test_a_client_whose_login_waits_is_waiting_not_active(desk: Desk) -> None:
     client = desk.client()
-    desk.hub.logging_in[client.client_id] = client
+    desk.registry.logging_in[client.client_id] = client
     client.group.waiting_logins.append((client, desk.poller.now))
     (pool,) = show(desk, "POOLS")
     assert (pool["cl_active"], pool["cl_waiting"]) == (0, 1)
@@ -224,14 +224,14 @@ def test_databases_and_users(desk: Desk) -> None:
 
 def test_routes_are_sorted_by_frequency(desk: Desk) -> None:
     for reason, reads, times in (("write", False, 2), ("read", True, 40), ("ddl", False, 2)):
-        desk.hub.routes.add(reason, reads, times)
+        desk.registry.routes.add(reason, reads, times)
     rows = [tuple(row.values()) for row in show(desk, "ROUTES")]
     assert rows == [("replica", "read", 40), ("primary", "ddl", 2), ("primary", "write", 2)]
 
 
 def test_cache_counts_hits_and_misses(desk: Desk) -> None:
     for sql in (b"select 1", b"select 2", b"select 'x'"):
-        desk.hub.databases.get("app").statements("alice").lookup(sql, 0, len(sql))
+        desk.registry.databases.get("app").statements("alice").lookup(sql, 0, len(sql))
     cache = {row["item"]: row["value"] for row in show(desk, "CACHE")}
     assert cache["hits"] + cache["misses"] == 3
     assert cache["hits"] >= 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from pgrouter.cluster.handover import DECIDES_S, LOOK_AGAIN_S, NONE, handover, unix_time
 from pgrouter.cluster.patroni_keys import Snapshot, decode
+from pgrouter.cluster.switchover import DECIDES_S, LOOK_AGAIN_S, NONE, handover, unix_time
 
 NOW_S, WALL_S, LIMIT_S = 500.0, 1_789_997_600.0, 10.0  # the wall shows 2026-09-21T13:33:20 UTC
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from pgrouter.cluster.health import LOST_AFTER, SILENT_AFTER, UNSTREAMED_AFTER, Probe, ServerReport
 from pgrouter.cluster.merge import Lag, merge
 from pgrouter.cluster.patroni_keys import DcsConfig, DcsMember, Snapshot
 from pgrouter.cluster.readable import ASSUMED, NEAR_BYTES
-from pgrouter.cluster.word import LOST_AFTER, SILENT_AFTER, UNSTREAMED_AFTER, Probe, Word
 from pgrouter.topology import ClusterView, Role
 
 SYSTEM = "7710441312518985579"
@@ -56,7 +56,7 @@ class Story:
         """A server answers."""
         self._tick()
         facts = {"system_id": SYSTEM, "asked_s": self.now_s, "answered_s": self.now_s, "lsn": 1000, **more}
-        word = Word(role=role, timeline=timeline, **facts)
+        word = ServerReport(role=role, timeline=timeline, **facts)
         self.probes[name] = self.probes.get(name, Probe()).answered(word)
         return self._merge()
 

@@ -6,9 +6,9 @@ import pytest
 
 from pgrouter.cluster.alarms import second_primaries
 from pgrouter.cluster.etcd import EtcdSource
+from pgrouter.cluster.health import Probe, ServerReport
 from pgrouter.cluster.monitor import pace_s, source_of
 from pgrouter.cluster.static import StaticSource
-from pgrouter.cluster.word import Probe, Word
 from pgrouter.config.settings import Cluster, Etcd
 from pgrouter.topology import Role
 
@@ -35,7 +35,7 @@ def test_a_short_interval_is_never_lengthened() -> None:
 
 
 def primary(asked_s: float) -> Probe:
-    return Probe().answered(Word(role=Role.PRIMARY, system_id="7", timeline=1, asked_s=asked_s))
+    return Probe().answered(ServerReport(role=Role.PRIMARY, system_id="7", timeline=1, asked_s=asked_s))
 
 
 def test_second_primaries() -> None:

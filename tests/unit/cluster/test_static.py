@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from pgrouter.cluster.health import LOST_AFTER, Probe, ServerReport
 from pgrouter.cluster.merge import merge
 from pgrouter.cluster.patroni_keys import DcsMember
 from pgrouter.cluster.static import elect
-from pgrouter.cluster.word import LOST_AFTER, Probe, Word
 from pgrouter.topology import ClusterView, Role
 
 MEMBERS = tuple(DcsMember(name=f"pg{i}", host="127.0.0.1", port=i + 1) for i in range(3))
@@ -24,7 +24,7 @@ class Servers:
     def says(self, name: str, role: Role, timeline: int, system_id: str = "7", started: str = "") -> ClusterView:
         self.now_s += 1
         facts = {"streaming": role is Role.REPLICA, "asked_s": self.now_s, "answered_s": self.now_s, "started": started}
-        word = Word(role=role, timeline=timeline, system_id=system_id, **facts)
+        word = ServerReport(role=role, timeline=timeline, system_id=system_id, **facts)
         self.probes[name] = self.probes.get(name, Probe()).answered(word)
         return self._merge()
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pgrouter.cluster.patroni_consensus import UNREACHABLE, Agreement, Voice, agree
 from pgrouter.cluster.patroni_keys import DcsConfig, DcsMember, Snapshot
 from pgrouter.cluster.patroni_rest import Answer
-from pgrouter.cluster.voices import UNREACHABLE, Agreement, Voice, agree
 
 A, B, C = URLS = ("http://a:8008", "http://b:8008", "http://c:8008")
 NAMES = dict(zip("abc", URLS, strict=True))

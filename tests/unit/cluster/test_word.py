@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pgrouter.cluster.word import LOST_AFTER, UNSTREAMED_AFTER, Probe, Word
+from pgrouter.cluster.health import LOST_AFTER, UNSTREAMED_AFTER, Probe, ServerReport
 from pgrouter.topology import Role
 
 
-def replica(timeline: int = 1, *, streaming: bool = True, system_id: str = "7") -> Word:
-    return Word(role=Role.REPLICA, system_id=system_id, timeline=timeline, streaming=streaming)
+def replica(timeline: int = 1, *, streaming: bool = True, system_id: str = "7") -> ServerReport:
+    return ServerReport(role=Role.REPLICA, system_id=system_id, timeline=timeline, streaming=streaming)
 
 
-def primary(timeline: int = 1, asked_s: float = 0.0) -> Word:
-    return Word(role=Role.PRIMARY, system_id="7", timeline=timeline, asked_s=asked_s)
+def primary(timeline: int = 1, asked_s: float = 0.0) -> ServerReport:
+    return ServerReport(role=Role.PRIMARY, system_id="7", timeline=timeline, asked_s=asked_s)
 
 
 def test_one_failure_is_forgiven_and_an_answer_forgives_all() -> None:

@@ -11,7 +11,7 @@ from pgrouter.config.load import parse
 from pgrouter.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pgrouter.config.settings import Pool
+    from pgrouter.config.settings import PoolSettings
 
 BASE = "cluster: {source: static, members: [{name: a, host: h}]}\nauth: {type: trust}\n"
 POOL = """
@@ -25,7 +25,7 @@ pool:
 """
 
 
-def pool(text: str = POOL) -> Pool:
+def pool(text: str = POOL) -> PoolSettings:
     return parse(BASE + text, Path()).pool
 
 

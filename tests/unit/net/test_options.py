@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 from pgrouter.config.settings import Tcp
-from pgrouter.net.options import apply, socket_options
+from pgrouter.net.sockopt import apply, socket_options
 
 OPTIONS = {
     "keepalive": (socket.SOL_SOCKET, socket.SO_KEEPALIVE),

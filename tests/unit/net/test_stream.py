@@ -58,7 +58,7 @@ def test_a_frame_in_two_pieces_comes_whole(run: Run, size: int, cut: int) -> Non
             await send_all(other, data[cut:])
             await until(lambda: len(stream.bytes_used) == len(data))
             assert stream.bytes_used == data
-            assert stream.kept == 0
+            assert stream.buffered == 0
 
     run(main())
 
@@ -82,14 +82,14 @@ def test_what_is_not_used_is_offered_again_on_demand(run: Run) -> None:
             willing = False
             stream, other = place.pair(use=lambda data: len(data) if willing else 0)
             other.send(b"ab")
-            await until(lambda: stream.kept == 2)
+            await until(lambda: stream.buffered == 2)
             other.send(b"cd")
-            await until(lambda: stream.kept == 4)
+            await until(lambda: stream.buffered == 4)
             stream.process_partial()
-            assert stream.kept == 4
+            assert stream.buffered == 4
             willing = True
             stream.process_partial()
-            assert (stream.bytes_used, stream.kept) == (b"abcd", 0)
+            assert (stream.bytes_used, stream.buffered) == (b"abcd", 0)
             stream.process_partial()
             assert stream.bytes_used == b"abcd"
 

@@ -6,15 +6,14 @@ import socket
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from pgrouter.config.settings import Pool as PoolSettings
-from pgrouter.config.settings import Reads
+from pgrouter.config.settings import PoolSettings, Reads
 from pgrouter.errors import ServerLost
 from pgrouter.net.loop import Loop
-from pgrouter.pool.group import Group
-from pgrouter.pool.readers import Writes
+from pgrouter.pool.balancer import LastWrite
+from pgrouter.pool.pool import Pool
 from pgrouter.server.peer import Peer
 from pgrouter.session.settings import Profiles
-from pgrouter.topology import ClusterView, Mark, Member
+from pgrouter.topology import ClusterView, Member, ReplayPoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,8 +89,8 @@ class World:
         self.settings = PoolSettings(**settings)
         self.profiles = Profiles()
         self.reads = Reads()
-        self.writes = Writes()
-        self.marks: dict[str, Mark] = {}
+        self.writes = LastWrite()
+        self.marks: dict[str, ReplayPoint] = {}
         self.samples = 0
         self.view = view()
         self.draining = False
@@ -100,7 +99,7 @@ class World:
         self.dialled: list[ServerConnection] = []
         self.made: list[ServerConnection] = []
         self.far_ends: list[socket.socket] = []
-        self.group = Group(self, "db", "user", None)
+        self.group = Pool(self, "db", "user", None)
 
     def close(self) -> None:
         """Let go of everything."""
@@ -163,7 +162,7 @@ class World:
     def advance(self, seconds: float) -> None:
         """Let time pass, and the janitor look."""
         self.now += seconds
-        self.group.sweep(self.poller.touch())
+        self.group.sweep(self.poller.update_clock())
         self.group.tick(self.now)
         self.dialled = [server for server in self.dialled if not server.closed]
 

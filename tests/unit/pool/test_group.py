@@ -120,7 +120,7 @@ def test_a_connection_with_session_state_is_wiped_first(world: Make) -> None:
     server.dirty = True
     server.prepared[1] = object()
     first.release()
-    assert (next_one.held, server.state, server.owed.count) == (None, RESETTING, 2)
+    assert (next_one.held, server.state, server.outstanding.count) == (None, RESETTING, 2)
     server.owner.server_free(server)
     assert (next_one.held, server.dirty, server.prepared) == (server, False, {})
 
@@ -131,10 +131,10 @@ def test_a_connection_of_which_nobody_knows_what_it_owes_is_not_handed_on(world:
     (first,) = filled(ground, 1, reads=False)
     server = first.held
     for kind in (EXECUTE, SYNC, COPY_END, SYNC):
-        server.owed.push(kind, FORWARD)
+        server.outstanding.push(kind, FORWARD)
     for code in (codes.COPY_IN_RESPONSE, codes.ERROR_RESPONSE, codes.READY_FOR_QUERY):
-        server.owed.answer(code)
-    assert server.owed.uncertain
+        server.outstanding.answer(code)
+    assert server.outstanding.uncertain
     first.release()
     assert server.closed
 
@@ -421,7 +421,7 @@ def test_what_ends_one_connection_puts_the_free_ones_in_doubt(world: Make) -> No
     for client in others:
         client.release()
     busy.held.lose(ServerLost("terminated"))
-    assert [(server.state, server.owed.count) for server in free] == [(RESETTING, 1)] * 2
+    assert [(server.state, server.outstanding.count) for server in free] == [(RESETTING, 1)] * 2
     late = Client(ground, 9)
     assert not late.ask(reads=False)
     free[0].lose(ServerLost("terminated"))

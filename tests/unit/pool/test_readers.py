@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from pool_ground import Client, view
 
-from pgrouter.config.settings import Reader, Reads
-from pgrouter.topology import Mark
+from pgrouter.config.settings import ReaderSettings, Reads
+from pgrouter.topology import ReplayPoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ def world(world: Make) -> World:
     return made
 
 
-def freshen(world: World, **marks: Mark) -> None:
+def freshen(world: World, **marks: ReplayPoint) -> None:
     world.marks = marks
     world.group.freshen(marks)
 
@@ -68,27 +68,27 @@ def freshen(world: World, **marks: Mark) -> None:
     ],
 )
 def test_only_who_has_it(world: World, wrote_s: float, lsn: int, names: dict[str, int]) -> None:
-    freshen(world, b=Mark(10.0, 100), c=Mark(20.0, 200))
+    freshen(world, b=ReplayPoint(10.0, 100), c=ReplayPoint(20.0, 200))
     assert served(world, wrote_s, lsn) == names
     assert world.group.needs_primary(wrote_s, lsn) == ("a" in names)
     assert world.samples == int("a" in names)
 
 
 def test_nothing_is_known_of_a_member_without_a_mark(world: World) -> None:
-    freshen(world, c=Mark(20.0, 200))
+    freshen(world, c=ReplayPoint(20.0, 200))
     assert served(world, 0.0) == {"c": 6}
     freshen(world)
     assert served(world, 0.0) == {"a": 6}
 
 
 def test_marks_hold_for_groups_and_members_that_come_later(world: World) -> None:
-    freshen(world, b=Mark(10.0, 100), d=Mark(20.0, 200))
+    freshen(world, b=ReplayPoint(10.0, 100), d=ReplayPoint(20.0, 200))
     world.apply(view(readers=("b", "c", "d"), members=("a", "b", "c", "d")))
     assert not world.group.needs_primary(15.0, 0)
 
 
 def test_who_is_fresh_but_busy_is_dialled_and_the_primary_serves(world: World) -> None:
-    freshen(world, c=Mark(20.0, 200))
+    freshen(world, c=ReplayPoint(20.0, 200))
     while world.pool("c").idle:
         world.group.take_fresh(15.0, 0)
     dialled = len(world.dialled)
@@ -98,7 +98,7 @@ def test_who_is_fresh_but_busy_is_dialled_and_the_primary_serves(world: World) -
 
 def test_without_a_primary_nobody_has_a_new_write(world: World) -> None:
     world.apply(view(primary=None))
-    freshen(world, b=Mark(10.0, 100), c=Mark(10.0, 100))
+    freshen(world, b=ReplayPoint(10.0, 100), c=ReplayPoint(10.0, 100))
     assert served(world, 15.0) == {"nobody": 6}
     assert served(world, 5.0) == {"b": 3, "c": 3}
 
@@ -121,8 +121,8 @@ def taken(world: World, times: int = 12) -> Counter[str]:
     [
         (Reads(), {"b": 6, "c": 6}),
         (Reads(primary="always"), {"a": 4, "b": 4, "c": 4}),
-        (Reads(balance="weighted", members=(Reader(name="b", weight=3),)), {"b": 9, "c": 3}),
-        (Reads(members=(Reader(name="b", tier=1),)), {"c": 12}),
+        (Reads(balance="weighted", members=(ReaderSettings(name="b", weight=3),)), {"b": 9, "c": 3}),
+        (Reads(members=(ReaderSettings(name="b", tier=1),)), {"c": 12}),
     ],
 )
 def test_turns(world: World, reads: Reads, names: dict[str, int]) -> None:

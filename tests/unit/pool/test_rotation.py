@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgrouter.config.settings import Reader, Reads
-from pgrouter.pool.rotation import rotation, turns
+from pgrouter.config.settings import ReaderSettings, Reads
+from pgrouter.pool.read_order import rotation, turns
 from pgrouter.topology import ClusterView, Member
 
 
@@ -34,21 +34,21 @@ def reads(balance: str = "round_robin", **more: object) -> Reads:
         (reads(primary="never"), {}, "bcd"),
         # weights
         (reads("weighted"), {}, "bcd"),
-        (reads("weighted", members=(Reader(name="b", weight=2),)), {}, "bcdb"),
-        (reads("weighted", members=(Reader(name="b", weight=0),)), {}, "cd"),
-        (reads(members=(Reader(name="b", weight=0),)), {}, "bcd"),
+        (reads("weighted", members=(ReaderSettings(name="b", weight=2),)), {}, "bcdb"),
+        (reads("weighted", members=(ReaderSettings(name="b", weight=0),)), {}, "cd"),
+        (reads(members=(ReaderSettings(name="b", weight=0),)), {}, "bcd"),
         (reads("weighted"), {"c": {"pgrouter_weight": "3"}, "d": {"pgrouter_weight": "0"}}, "cbcc"),
-        (reads("weighted", members=(Reader(name="c", weight=1),)), {"c": {"pgrouter_weight": "3"}}, "bcd"),
+        (reads("weighted", members=(ReaderSettings(name="c", weight=1),)), {"c": {"pgrouter_weight": "3"}}, "bcd"),
         (reads("weighted"), {"c": {"pgrouter_weight": "many"}, "d": {"weight": "0"}}, "bcd"),
         # tiers
-        (reads(members=(Reader(name="b", tier=1),)), {}, "cd"),
+        (reads(members=(ReaderSettings(name="b", tier=1),)), {}, "cd"),
         (reads(), {"c": {"pgrouter_tier": "1"}, "d": {"pgrouter_tier": "2"}}, "b"),
         (reads(), {name: {"pgrouter_tier": "7"} for name in "bcd"}, "bcd"),
-        (reads(primary="always", members=(Reader(name="a", tier=1),)), {}, "bcd"),
+        (reads(primary="always", members=(ReaderSettings(name="a", tier=1),)), {}, "bcd"),
         # zones
         (reads(zone="x"), {}, "bcd"),
         (reads(zone="x"), {"b": {"pgrouter_zone": "x"}, "c": {"pgrouter_zone": "y"}}, "b"),
-        (reads(zone="x", members=(Reader(name="b", tier=1, zone="x"),)), {}, "cd"),
+        (reads(zone="x", members=(ReaderSettings(name="b", tier=1, zone="x"),)), {}, "cd"),
     ],
 )
 def test_rotation(settings: Reads, tags: dict[str, dict[str, str]], order: str) -> None:

@@ -73,7 +73,7 @@ def test_a_message_that_nobody_asked_for_ends_the_connection(linked: Linked, kin
 
 @pytest.mark.parametrize("kind", [b"1", b"3", b"V", b"s"])
 def test_the_wrong_answer_ends_the_connection(linked: Linked, kind: bytes) -> None:
-    linked.server.owed.push(QUERY, FORWARD)
+    linked.server.outstanding.push(QUERY, FORWARD)
     linked.hears(message(kind))
     assert linked.server.closed
     assert "unexpected message" in linked.client.refused.message
@@ -81,13 +81,13 @@ def test_the_wrong_answer_ends_the_connection(linked: Linked, kind: bytes) -> No
 
 @pytest.mark.parametrize("length", [0, 3, 0x40000000, 0xFFFFFFFF])
 def test_an_impossible_length_ends_the_connection(linked: Linked, length: int) -> None:
-    linked.server.owed.push(QUERY, FORWARD)
+    linked.server.outstanding.push(QUERY, FORWARD)
     linked.hears(b"D" + struct.pack("!I", length))
     assert (linked.server.closed, linked.client.refused.sqlstate) == (True, "08P01")
 
 
 def test_last_words_are_the_reason(linked: Linked) -> None:
-    linked.server.owed.push(QUERY, FORWARD)
+    linked.server.outstanding.push(QUERY, FORWARD)
     linked.hears(FATAL, then_closes=True)
     assert (linked.client.refused.sqlstate, linked.server.closed) == ("57P01", True)
     assert "administrator command" in linked.client.refused.message
@@ -123,10 +123,10 @@ def test_a_standby_that_is_one_no_more_is_looked_at(linked: Linked) -> None:
 def test_notices_and_parameters_come_at_any_time(linked: Linked) -> None:
     noise = message(b"N", b"SNOTICE\0\0") + message(b"S", b"TimeZone\0UTC\0") + message(b"A", b"\0\0\0\1c\0p\0")
     linked.hears(noise)
-    linked.server.owed.push(EXECUTE, FORWARD)
-    linked.server.owed.push(SYNC, FORWARD)
+    linked.server.outstanding.push(EXECUTE, FORWARD)
+    linked.server.outstanding.push(SYNC, FORWARD)
     answer = message(b"D", b"\0\0") + noise + message(b"C", b"SELECT 1\0")
     linked.hears(noise + answer)
     assert not linked.server.closed
-    assert linked.server.owed.count == 1
+    assert linked.server.outstanding.count == 1
     assert linked.screen.recv(4096) == noise + noise + answer

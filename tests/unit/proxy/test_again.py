@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pgrouter.protocol.messages import message, query
-from pgrouter.proxy.again import BEHIND, STANDBY, only_prepared, only_statement
+from pgrouter.proxy.retry import BEHIND, STANDBY, only_prepared, only_statement
 
 
 def parse(name: bytes, text: bytes) -> bytes:

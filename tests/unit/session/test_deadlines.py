@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pgrouter.config.settings import Pool
-from pgrouter.session.deadlines import Doing, Due, doing, due, last_words, limited
+from pgrouter.config.settings import PoolSettings
+from pgrouter.session.timeouts import Doing, Due, doing, due, last_words, limited
 
-ALL = Pool(query_timeout_s=2, idle_transaction_timeout_s=3, transaction_timeout_s=10, client_idle_timeout_s=60)
+ALL = PoolSettings(query_timeout_s=2, idle_transaction_timeout_s=3, transaction_timeout_s=10, client_idle_timeout_s=60)
 IDLE, IN_TRANSACTION, RUNNING = Doing.IDLE, Doing.IN_TRANSACTION, Doing.RUNNING
 
 
@@ -43,13 +43,13 @@ def test_doing(owed: int, idle: bool, at_sync: bool, what: Doing) -> None:  # no
 )
 def test_due(what: Doing, for_s: float, transaction_s: float, then: Due | None) -> None:
     assert due(what, for_s, transaction_s, ALL) is then
-    assert due(what, for_s, transaction_s, Pool()) is None
+    assert due(what, for_s, transaction_s, PoolSettings()) is None
 
 
 def test_no_limits_is_the_default() -> None:
-    assert not limited(Pool())
+    assert not limited(PoolSettings())
     assert limited(ALL)
-    assert limited(Pool(client_idle_timeout_s=1))
+    assert limited(PoolSettings(client_idle_timeout_s=1))
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import psycopg
 import pytest
 
 from pgrouter.protocol import codes, messages
-from pgrouter.session.harvest import Reading, Touched, follow
 from pgrouter.session.readback import Readback
 from pgrouter.session.settings import milliseconds
+from pgrouter.session.settings_readback import Reading, TouchedSettings, follow
 
 if TYPE_CHECKING:
     from pgrouter.demo.streaming import StreamingCluster
@@ -21,8 +21,8 @@ def setting(name: str, value: str | None = None, *, is_local: bool = False) -> S
     return SimpleNamespace(name=name, value=value, is_local=is_local)
 
 
-def touched(*settings: SimpleNamespace) -> Touched:
-    made = Touched()
+def touched(*settings: SimpleNamespace) -> TouchedSettings:
+    made = TouchedSettings()
     made.note(settings)
     return made
 

@@ -8,7 +8,7 @@ import pytest
 
 from pgrouter.errors import ServerLost
 from pgrouter.protocol import codes, messages
-from pgrouter.session.limbo import Limbo, after_loss
+from pgrouter.session.failed_transaction import Limbo, after_loss
 
 LOST = ServerLost("gone")
 ENDINGS = {b"rollback": "ROLLBACK", b"commit": "COMMIT", b"rollback; insert": "ROLLBACK", b"commit; insert": "COMMIT",

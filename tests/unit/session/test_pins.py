@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pgrouter.config.settings import Pool
+from pgrouter.config.settings import PoolSettings
 from pgrouter.protocol.messages import read_error
 from pgrouter.routing.classify import classify
-from pgrouter.session.pins import (
+from pgrouter.session.leftovers import WORDS, words
+from pgrouter.session.refusals import (
     ANSWERS,
     BLOCKS,
     INSTEAD,
@@ -18,7 +19,6 @@ from pgrouter.session.pins import (
     forbidden_by,
     refusal_of,
 )
-from pgrouter.session.remains import WORDS, words
 
 CASES = [
     ("create temp table t (i int)", "temporary object"),
@@ -73,14 +73,14 @@ def test_statement_mode_refuses_what_leaves_a_transaction_open(sql: str, refused
 @pytest.mark.parametrize(
     ("settings", "forbidden"),
     [
-        (Pool(), 0),
-        (Pool(pins="error"), PINNING),
-        (Pool(mode="statement"), BLOCKS),
-        (Pool(mode="statement", pins="error"), PINNING | BLOCKS),
-        (Pool(mode="session", pins="error"), 0),
+        (PoolSettings(), 0),
+        (PoolSettings(pins="error"), PINNING),
+        (PoolSettings(mode="statement"), BLOCKS),
+        (PoolSettings(mode="statement", pins="error"), PINNING | BLOCKS),
+        (PoolSettings(mode="session", pins="error"), 0),
     ],
 )
-def test_what_a_pool_forbids(settings: Pool, forbidden: int) -> None:
+def test_what_a_pool_forbids(settings: PoolSettings, forbidden: int) -> None:
     assert forbidden_by(settings) == forbidden
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pgrouter.admin import commands
-from pgrouter.admin.table import BINARY_FORMAT, data_row, encoders, expand_formats, row_description
+from pgrouter.admin.result import BINARY_FORMAT, data_row, encoders, expand_formats, row_description
 from pgrouter.errors import FeatureNotSupported, RouterError
 from pgrouter.protocol import codes, messages
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from pgrouter.admin.commands import Command
-    from pgrouter.admin.table import Row
+    from pgrouter.admin.result import Row
 
 # A driver keeps hundreds at most (psycopg 100, asyncpg 100, JDBC 256).
 MAX_STATEMENTS = 1000

@@ -2,7 +2,7 @@ from pgrouter.net.stream cimport Stream
 from pgrouter.protocol.framing cimport copied, length_at
 from pgrouter.server.states cimport DIALLING, LOGGING_IN
 
-cdef class Dialled(Stream):
+cdef class OutboundConnection(Stream):
     # What only a login or the end needs comes first: behind it lies what every message needs, on into the subclass.
     cdef readonly object connection_id
     cdef public double created_at

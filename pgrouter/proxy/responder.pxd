@@ -4,7 +4,7 @@ from pgrouter.protocol.codes cimport MAX_MESSAGE, UNKNOWN
 
 cdef unsigned int LONGEST
 
-cdef class Conversation:
+cdef class Responder:
     cdef readonly ClientConnection client
     cdef unsigned int longest
     cdef public bint leaves

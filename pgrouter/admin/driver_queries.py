@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import pgrouter
-from pgrouter.admin.table import BOOL, INT, TEXT, Column
+from pgrouter.admin.result import BOOL, INT, TEXT, Column
 from pgrouter.admin.views.router import PGBOUNCER_VERSION, version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pgrouter.admin.scene import Scene
-    from pgrouter.admin.table import Value
+    from pgrouter.admin.context import Scene
+    from pgrouter.admin.result import Value
 
 # A number first, as libpq and asyncpg read it; PgBouncer's has the same form.
 SERVER_VERSION = f"{PGBOUNCER_VERSION}/pgrouter {pgrouter.__version__}"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from pgrouter.auth.server import server_login
 from pgrouter.config.settings import Reads
 from pgrouter.errors import ServerLost
-from pgrouter.pool.group import Group
-from pgrouter.pool.readers import Writes
+from pgrouter.pool.balancer import LastWrite
+from pgrouter.pool.pool import Pool
 from pgrouter.pool.resolver import Resolver
 from pgrouter.protocol.messages import cancel_request
 from pgrouter.server.cancel import CancelConnection
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator, Mapping
 
-    from pgrouter.config.settings import Pool
-    from pgrouter.net.options import SocketOptions
+    from pgrouter.config.settings import PoolSettings
     from pgrouter.net.poller import Poller
+    from pgrouter.net.sockopt import SocketOptions
     from pgrouter.pool.member import MemberPool
     from pgrouter.server.connection import ServerConnection
-    from pgrouter.topology import ClusterView, Mark, Member
+    from pgrouter.topology import ClusterView, Member, ReplayPoint
 
 log = logging.getLogger("pgrouter.pool")
 
@@ -36,34 +36,39 @@ SERVER_PARAMETERS = (("options", " ".join(f"-c {name}=0" for name in SESSION_TIM
 CANCEL_TIMEOUT_S = 10.0  # PgBouncer's cancel_wait_timeout
 
 
-class Pools:
+class PoolManager:
     """Groups by (database, user); created when first asked for."""
 
     def __init__(
-        self, poller: Poller, settings: Pool, view: ClusterView, *, suspect: Callable[[str], None] = lambda _: None
+        self,
+        poller: Poller,
+        settings: PoolSettings,
+        view: ClusterView,
+        *,
+        suspect: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.poller = poller
         self.settings = settings
         self.view = view
         self.profiles = Profiles()
         self.reads = Reads()
-        self.marks: Mapping[str, Mark] = {}
-        self.writes = Writes()
+        self.marks: Mapping[str, ReplayPoint] = {}
+        self.writes = LastWrite()
         self.suspect = suspect
         self.sample: Callable[[], None] = lambda: None  # a read must see a write that no replica is known to have
         self.socket_options: SocketOptions = ()
         self.each_tick: tuple[Callable[[float], None], ...] = ()  # what else looks at the time
-        self.groups: dict[tuple[str, str], Group] = {}
+        self.groups: dict[tuple[str, str], Pool] = {}
         self.resolver = Resolver(poller.loop, poller.clock)
         self.draining = False
         self._cancels: set[CancelConnection] = set()
         self._janitor: asyncio.TimerHandle | None = None
 
-    def group(self, database: str, user: str, credential: object) -> Group:
+    def group(self, database: str, user: str, credential: object) -> Pool:
         """Give the pools of a database and user; the newest credential is what new connections log in with."""
         group = self.groups.get((database, user))
         if group is None:
-            group = self.groups[database, user] = Group(self, database, user, credential)
+            group = self.groups[database, user] = Pool(self, database, user, credential)
         elif credential is not None:
             group.credential = credential
         return group
@@ -77,13 +82,13 @@ class Pools:
             except Exception:  # a bug in one group must not leave the others with an old leader
                 log.exception("bug in following the cluster for %s", group)
 
-    def freshen(self, marks: Mapping[str, Mark]) -> None:
+    def freshen(self, marks: Mapping[str, ReplayPoint]) -> None:
         """Learn how far the replicas have come."""
         self.marks = marks
         for group in self.groups.values():
             group.freshen(marks)
 
-    def make_way(self, in_use: Callable[[str], bool]) -> None:
+    def close_unused_databases(self, in_use: Callable[[str], bool]) -> None:
         """Have no connections to databases that nobody uses: PostgreSQL waits a moment for that before it drops one."""
         for group in self.groups.values():
             if not in_use(group.database):
@@ -132,7 +137,7 @@ class Pools:
                 pool.close(server, why)
                 return
 
-    def reload(self, settings: Pool) -> None:
+    def reload(self, settings: PoolSettings) -> None:
         """Take new limits; they hold from now on."""
         self.settings = settings
         for group in self.groups.values():
@@ -201,7 +206,7 @@ class Pools:
 
     def _clean(self, ticks: int) -> None:
         self._janitor = self.poller.loop.call_later(TICK_S, self._clean, ticks + 1)
-        now = self.poller.touch()
+        now = self.poller.update_clock()
         for group in list(self.groups.values()):
             try:
                 group.tick(now)

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from pgrouter.errors import FeatureNotSupported, NotInThisSession
 from pgrouter.protocol import codes, messages
 from pgrouter.routing.statement import Tx
-from pgrouter.session.remains import WORDS
+from pgrouter.session.leftovers import WORDS
 
 if TYPE_CHECKING:
-    from pgrouter.config.settings import Pool
+    from pgrouter.config.settings import PoolSettings
     from pgrouter.routing.statement import Statement
 
 # What a pool may forbid, as bits
@@ -89,7 +89,7 @@ INSTEAD = (*INSTEAD, b"pgrouter: cached plan")
 ANSWERS = (*ANSWERS, messages.message(codes.ERROR_RESPONSE, _OLD_PLAN))
 
 
-def forbidden_by(settings: Pool) -> int:
+def forbidden_by(settings: PoolSettings) -> int:
     """Say what a pool forbids; with a server of its own a session may do anything."""
     if settings.mode == "session":
         return 0

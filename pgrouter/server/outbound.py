@@ -13,7 +13,7 @@ import cython
 
 from pgrouter.auth.secret import Derivation
 from pgrouter.errors import RouterError, ServerLost
-from pgrouter.net import options
+from pgrouter.net import sockopt
 from pgrouter.net.poller import Poller
 from pgrouter.net.stream import Stream
 from pgrouter.protocol.framing import copied, length_at
@@ -28,7 +28,7 @@ WHOLE = 256 * 1024
 _ids = count(1)
 
 
-class Dialled(Stream):
+class OutboundConnection(Stream):
     """A stream that a login conversation speaks first: what it says at `on_connected`, `login_data` then feeds it."""
 
     def __init__(self, poller: Poller, owner, login) -> None:
@@ -44,12 +44,12 @@ class Dialled(Stream):
     # -- dialling and login
 
     def dial(self, family: int, address, socket_options=()) -> int:
-        """Begin to connect; `on_connected` or `lose` follows. `socket_options`: see `net.options`."""
+        """Begin to connect; `on_connected` or `lose` follows. `socket_options`: see `net.sockopt`."""
         sock = None
         try:
             sock = socket.socket(family, socket.SOCK_STREAM)
             sock.setblocking(False)
-            options.apply(sock, socket_options)
+            sockopt.apply(sock, socket_options)
             sock.connect(address)
         except BlockingIOError:
             pass

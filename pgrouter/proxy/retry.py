@@ -3,7 +3,7 @@
 One was refused by a replica because it is one, lost with its server although it only reads, or refused by whichever
 server because its plan for a prepared statement is older than the last DDL.
 
-A link keeps the bytes of a batch that reads (`Peer.again` of them, in `ServerConnection.batch`) until the first byte of
+A link keeps the bytes of a batch that reads (`Peer.replay_bytes` of them, in `ServerConnection.batch`) until the first byte of
 the answer goes to the client; inside a transaction nothing is kept. As long as they are kept nobody has heard anything
 and nothing has been done, for a standby cannot write, and on the primary a read by its class is believed to be one: the
 batch can be taken back and begun anew. What the client hears in the end is the second server's answer, byte for byte,
@@ -16,13 +16,13 @@ import logging
 from typing import TYPE_CHECKING
 
 from pgrouter.protocol.codes import BIND, DESCRIBE, EXECUTE, PARSE, QUERY, SYNC
-from pgrouter.session.pins import OLD_PLAN_ROUTINE
+from pgrouter.session.refusals import OLD_PLAN_ROUTINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pgrouter.errors import RouterError
-    from pgrouter.net.gather import Gather
+    from pgrouter.net.send_buffer import SendBuffer
     from pgrouter.pool.member import MemberPool
     from pgrouter.proxy.client import ClientConnection
     from pgrouter.proxy.statements import ClientStatements
@@ -61,7 +61,7 @@ BEHIND = frozenset({
 
 
 
-class Again:
+class Retry:
     """The second run of a batch: why, where, and what is learned of it."""
 
     inside = False  # it belongs to a transaction that began before it
@@ -84,7 +84,7 @@ class Again:
         batch.reason = self.reason
         if self.lost is None:
             batch.reads = False
-        elif batch.reads and batch.mixed:
+        elif batch.reads and batch.split_mode:
             others = [pool for pool in group.readers.pools if pool is not self.lost and not pool.failures]
             fresh = any(pool.is_fresh(client.must_see_s(), client.must_see_lsn) for pool in others)
             batch.reads = fresh or group.writer is None or group.writer is self.lost
@@ -96,7 +96,7 @@ class Again:
             return group.readers.take_other(self.lost, client.must_see_s(), client.must_see_lsn)
         return None if group.writer is self.lost else group.take(False)
 
-    def begin(self, client: ClientConnection, out: Gather) -> None:
+    def begin(self, client: ClientConnection, out: SendBuffer) -> None:
         """Put in front what the batch needs, once."""
 
     def failed(self, sqlstate: str) -> None:
@@ -118,18 +118,18 @@ class Again:
             client.statements.unnamed_class = learned
 
 
-def refused(client: ClientConnection, server: ServerConnection, sqlstate: str, routine: str) -> Again | None:
+def refused(client: ClientConnection, server: ServerConnection, sqlstate: str, routine: str) -> Retry | None:
     """Say how to go on after an error; None: the client shall hear it."""
     if routine == OLD_PLAN_ROUTINE:  # 0A000 "cached plan must not change result type"; the words may be translated
         name = only_prepared(_kept(client, server))
         if name:
             client.statements.renew(name)
-            client.hub.log(client, logging.DEBUG, f"prepared anew: its plan on {server!r} was too old")
-            return client.moved(_kept(client, server)) or Again(_kept(client, server), REPLANNED)
-    if not client.elsewhere or (sqlstate not in STANDBY and sqlstate not in BEHIND):
+            client.registry.log(client, logging.DEBUG, f"prepared anew: its plan on {server!r} was too old")
+            return client.moved(_kept(client, server)) or Retry(_kept(client, server), REPLANNED)
+    if not client.retry_on_refusal or (sqlstate not in STANDBY and sqlstate not in BEHIND):
         return None
-    client.hub.log(client, logging.DEBUG, f"runs again on the primary: {sqlstate} from {server!r}")
-    again = client.moved(_kept(client, server)) or Again(_kept(client, server), REFUSED)
+    client.registry.log(client, logging.DEBUG, f"runs again on the primary: {sqlstate} from {server!r}")
+    again = client.moved(_kept(client, server)) or Retry(_kept(client, server), REFUSED)
     again.reason = REFUSED
     if sqlstate in STANDBY and not again.inside:  # there it may be the transaction that is refused: SERIALIZABLE
         again.sqlstate = sqlstate
@@ -137,15 +137,15 @@ def refused(client: ClientConnection, server: ServerConnection, sqlstate: str, r
     return again
 
 
-def changed(client: ClientConnection, server: ServerConnection) -> Again | None:
+def changed(client: ClientConnection, server: ServerConnection) -> Retry | None:
     """Say how to go on where a server describes a statement in other words than others; None: there, with an error.
 
     A replica may have come to the DDL later than the primary, or the client.
     """
-    if not client.elsewhere or client.again < 0 or client.batch.begins or client.conversation is not None:
+    if not client.retry_on_refusal or client.replay_bytes < 0 or client.batch.begins or client.responder is not None:
         return None
-    client.hub.log(client, logging.DEBUG, f"runs again on the primary: another description by {server!r}")
-    again = client.moved(_kept(client, server)) or Again(_kept(client, server), REFUSED)
+    client.registry.log(client, logging.DEBUG, f"runs again on the primary: another description by {server!r}")
+    again = client.moved(_kept(client, server)) or Retry(_kept(client, server), REFUSED)
     again.reason = REFUSED
     return again
 
@@ -156,24 +156,24 @@ def renew_changed(client: ClientConnection, rest: bytes) -> None:
     `rest` comes behind what was sent of the batch; nothing of it has been executed.
     """
     server = client.server
-    if client.again < 0 or client.second is not None or client.conversation is not None or rest[:1] == b"P":
+    if client.replay_bytes < 0 or client.retry is not None or client.responder is not None or rest[:1] == b"P":
         return
     batch = _kept(client, server) + rest
     name = only_prepared(_first_of(batch))
     if name and client.statements.named.get(name) is server.changed:
         server.changed = None
         client.statements.renew(name)
-        client.hub.log(client, logging.DEBUG, "prepared anew: it has other columns now")
+        client.registry.log(client, logging.DEBUG, "prepared anew: it has other columns now")
 
 
-def lost(client: ClientConnection, server: ServerConnection, error: RouterError) -> Again:
+def lost(client: ClientConnection, server: ServerConnection, error: RouterError) -> Retry:
     """Say how to go on after the loss of a server that was reading."""
-    client.hub.log(client, logging.DEBUG, f"runs again on another server: lost {server!r}: {error.message}")
-    return Again(_kept(client, server), LOST, server.owner)
+    client.registry.log(client, logging.DEBUG, f"runs again on another server: lost {server!r}: {error.message}")
+    return Retry(_kept(client, server), LOST, server.owner)
 
 
 def _kept(client: ClientConnection, server: ServerConnection) -> bytes:
-    return bytes(server.batch[: client.again])
+    return bytes(server.batch[: client.replay_bytes])
 
 
 def only_statement(batch: bytes, statements: ClientStatements) -> tuple[bytes | None, set[bytes]]:

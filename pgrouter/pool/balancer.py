@@ -13,17 +13,17 @@ from pgrouter.session.consistency import NOWHERE
 if TYPE_CHECKING:
     from pgrouter.server.connection import ServerConnection
 
-MOST_MISSED = 200  # reads that a replica catches up with after it had no free connection
+MAX_DEFICIT = 200  # reads that a replica catches up with after it had no free connection
 
 
-class Writes:
+class LastWrite:
     """The moment of the last write through this router, of which strict reads must be later."""
 
     def __init__(self) -> None:
         self.last_s = -1.0
 
 
-class Readers:
+class ReadBalancer:
     """Pools to read from, in the order of their turns."""
 
     def __init__(self) -> None:
@@ -36,9 +36,9 @@ class Readers:
         self.turns = turns
         self.least_active = least_active
         self.turn = self.turn % len(turns) if turns else 0
-        self.behind = False  # one was passed over and has to catch up
+        self.has_deficit = False  # one was passed over and has to catch up
         for pool in pools:
-            pool.missed = 0
+            pool.deficit = 0
         self.refresh()
 
     def refresh(self) -> None:
@@ -68,8 +68,8 @@ class Readers:
         pool: MemberPool
         turns: list = self.turns
         size: cython.Py_ssize_t = len(turns)
-        if self.behind:
-            pool = self.catch_up()
+        if self.has_deficit:
+            pool = self.serve_deficit()
             if pool is not None:
                 return pool.take()
         first: cython.Py_ssize_t = self.least_busy() if self.least_active else self.turn
@@ -78,8 +78,8 @@ class Readers:
         if pool.free is not None:
             return pool.take()
         if not self.least_active:
-            pool.missed = min(pool.missed + 1, MOST_MISSED)
-            self.behind = True
+            pool.deficit = min(pool.deficit + 1, MAX_DEFICIT)
+            self.has_deficit = True
         if not pool.pending and pool.can_dial(now):
             pool.dial()
         for step in range(1, size):
@@ -133,14 +133,14 @@ class Readers:
                 best = (self.turn + step) % size
         return best
 
-    def catch_up(self) -> MemberPool | None:
+    def serve_deficit(self) -> MemberPool | None:
         """Give one that was passed over for want of a free connection, until it has served what it missed."""
         pool: MemberPool
         behind: cython.bint = False
         for pool in self.pools:
-            if pool.missed and pool.free is not None:
-                pool.missed -= 1
+            if pool.deficit and pool.free is not None:
+                pool.deficit -= 1
                 return pool
-            behind = behind or pool.missed > 0
-        self.behind = behind
+            behind = behind or pool.deficit > 0
+        self.has_deficit = behind
         return None

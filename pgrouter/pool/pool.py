@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import cython
 
 from pgrouter.errors import NoServer, RouterError, ServerLost, WaitTimeout
+from pgrouter.pool.balancer import ReadBalancer
 from pgrouter.pool.member import MemberPool, Totals
-from pgrouter.pool.readers import Readers
-from pgrouter.pool.rotation import rotation
+from pgrouter.pool.read_order import rotation
 from pgrouter.server.connection import ServerConnection
 from pgrouter.session.consistency import NOWHERE
-from pgrouter.session.deadlines import limited
+from pgrouter.session.timeouts import limited
 
 if not cython.compiled:  # compiled, they are constants: see the .pxd files
     from pgrouter.server.states import ACTIVE, IDLE_STATE, RESETTING
@@ -28,10 +28,10 @@ if not cython.compiled:  # compiled, they are constants: see the .pxd files
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pgrouter.config.settings import Pool as PoolSettings
-    from pgrouter.pool.pools import Pools
+    from pgrouter.config.settings import PoolSettings
+    from pgrouter.pool.manager import PoolManager
     from pgrouter.server.peer import Peer
-    from pgrouter.topology import ClusterView, Mark, Member
+    from pgrouter.topology import ClusterView, Member, ReplayPoint
 
 log = logging.getLogger("pgrouter.pool")
 
@@ -49,10 +49,10 @@ FINAL_CLASSES = ("28", "3D", "42")
 CLUSTER_PARAMETERS = {"in_hot_standby": "off", "default_transaction_read_only": "off"}
 
 
-class Group:
+class Pool:
     """One database and user: a pool per member, the queues, and what a login is told."""
 
-    def __init__(self, pools: Pools, database: str, user: str, credential: object) -> None:
+    def __init__(self, pools: PoolManager, database: str, user: str, credential: object) -> None:
         self.pools = pools
         self.poller = pools.poller
         self.database = database
@@ -62,7 +62,7 @@ class Group:
         self.credential = credential
         self.writer = None
         self.last_writer = None  # until another leads: its connections are cut then
-        self.readers = Readers()
+        self.readers = ReadBalancer()
         self.falls_back = True  # reads go to the primary when no reader can be had
         self.writes = pools.writes
         self.waiting_writes = deque()
@@ -157,7 +157,7 @@ class Group:
         self.readers.follow(list(dict.fromkeys(turns)), turns, reads.balance == "least_active")
         self.freshen(self.pools.marks)
 
-    def freshen(self, marks: Mapping[str, Mark]) -> None:
+    def freshen(self, marks: Mapping[str, ReplayPoint]) -> None:
         """Learn how far the replicas have come; the primary has everything."""
         for name, pool in self.members.items():
             mark = marks.get(name)
@@ -326,8 +326,8 @@ class Group:
         server.read_on()  # its last client may have been slow to read
         if server.cancels:
             return  # a cancel request may still hit it: `cancelled` gives it again
-        if server.doomed or server.owed.uncertain or now - server.created_at > self.lifetime_s:
-            pool.close(server, "doomed" if server.doomed else "server_lifetime")
+        if server.close_when_idle or server.outstanding.uncertain or now - server.created_at > self.lifetime_s:
+            pool.close(server, "doomed" if server.close_when_idle else "server_lifetime")
             self.grow()
         elif server.dirty:
             pool.reset(server)
@@ -348,7 +348,7 @@ class Group:
         """A cancel request has arrived; if the connection became free meanwhile, it is free now."""
         server.cancels -= 1
         free = not server.cancels and not server.closed and server.peer is None and server.state == ACTIVE
-        if free and server.at_sync and not server.owed.count:
+        if free and server.at_sync and not server.outstanding.count:
             self.give(server)
 
     def claimant(self, server: ServerConnection) -> tuple | None:

@@ -18,7 +18,7 @@ SILENT_AFTER = 4  # questions in a row without a sign of life: its connections a
 UNSTREAMED_AFTER = 3  # answers in a row without a running WAL receiver: more than it takes to see its primary lost
 
 
-class Word(Struct, frozen=True, kw_only=True, gc=False):
+class ServerReport(Struct, frozen=True, kw_only=True, gc=False):
     """One answer of a server; times are the router's monotonic seconds."""
 
     role: Role
@@ -37,7 +37,7 @@ class Word(Struct, frozen=True, kw_only=True, gc=False):
 class Probe(Struct, frozen=True, kw_only=True, gc=False):
     """What is known of one member."""
 
-    word: Word | None = None  # None: it has never answered
+    word: ServerReport | None = None  # None: it has never answered
     failures: int = 0  # in a row, since the last word
     silences: int = 0  # of these, the last ones that met no sign of life at all, not even a refusal
     error: str = ""  # of the last failure, one line
@@ -60,7 +60,7 @@ class Probe(Struct, frozen=True, kw_only=True, gc=False):
         return self.silences >= SILENT_AFTER
 
     @property
-    def said(self) -> Word | None:
+    def said(self) -> ServerReport | None:
         """Give its last word while that still counts.
 
         A primary becomes a replica by a restart only, so that its word holds while it is known not to have been
@@ -94,7 +94,7 @@ class Probe(Struct, frozen=True, kw_only=True, gc=False):
         """Give the timeline it is on: a control file alone may still show the one before."""
         return max(self.word.timeline if self.word else 0, self.streamed_timeline)
 
-    def answered(self, word: Word) -> Probe:
+    def answered(self, word: ServerReport) -> Probe:
         """Add an answer."""
         last = self.word if self.word and self.word.system_id == word.system_id else None
         if word.role is Role.PRIMARY:

@@ -17,10 +17,10 @@ from pgrouter.protocol.requests import SKIP
 from pgrouter.protocol.requests import SYNC as R_SYNC
 from pgrouter.routing.statement import Target
 from pgrouter.server.states import ASKING
-from pgrouter.session.pins import MAX_PRESENTED
+from pgrouter.session.refusals import MAX_PRESENTED
 
 if TYPE_CHECKING:
-    from pgrouter.net.gather import Gather
+    from pgrouter.net.send_buffer import SendBuffer
     from pgrouter.proxy.client import ClientConnection
     from pgrouter.routing.statement import Statement
     from pgrouter.server.connection import ServerConnection
@@ -47,13 +47,13 @@ def too_many(statement: Statement, named: dict) -> bool:
     return len(named) > MAX_PRESENTED and not _names_one(statement)
 
 
-def present(client: ClientConnection, statement: Statement, out: Gather, simple: bool) -> None:  # noqa: FBT001 (from C)
+def present(client: ClientConnection, statement: Statement, out: SendBuffer, simple: bool) -> None:  # noqa: FBT001 (from C)
     """Put in front what a statement about prepared statements will look for.
 
     `simple`: it is a Query's.
     """
     server, named = client.server, client.prepared
-    if server.status == FAILED_TRANSACTION or server.owed.skipping:
+    if server.status == FAILED_TRANSACTION or server.outstanding.skipping:
         return  # it is refused, or not read
     if simple and server.executed and not server.at_sync:
         return  # nothing can be put in front without ending what is open
@@ -67,31 +67,31 @@ def present(client: ClientConnection, statement: Statement, out: Gather, simple:
         out.add_bytes(_close_shared(server))
     if statement.tag == "DEALLOCATE":
         _give(client, names, out, stays=False)
-        server.presented = frozenset(server.presented).union(names)  # until it is carried out
+        server.sql_names = frozenset(server.sql_names).union(names)  # until it is carried out
     else:
         _give(client, names, out, stays=True)
     client.statements.by_own_name = not simple and statement.tag not in BY_NAME  # it shows itself, too
     if simple and (names or closed):
-        server.owed.push(R_SYNC, SKIP)  # a Query behind an error would not be read
+        server.outstanding.push(R_SYNC, SKIP)  # a Query behind an error would not be read
         out.add_bytes(messages.SYNC)
 
 
-def present_for_description(client: ClientConnection, statement: Statement, out: Gather) -> None:
+def present_for_description(client: ClientConnection, statement: Statement, out: SendBuffer) -> None:
     """Put in front what is looked at when an EXECUTE is described."""
     if statement.tag == "EXECUTE" and client.server.status != FAILED_TRANSACTION:
         _give(client, named_by(statement, client.prepared), out, stays=True)
 
 
-def _give(client: ClientConnection, names: list[bytes], out: Gather, *, stays: bool) -> None:
+def _give(client: ClientConnection, names: list[bytes], out: SendBuffer, *, stays: bool) -> None:
     """Have the server know statements by the client's names; `stays`: what comes next does not take them away."""
     server = client.server
     for name in names:
-        server.owed.push(R_CLOSE, SKIP)  # it may be there from the last time
+        server.outstanding.push(R_CLOSE, SKIP)  # it may be there from the last time
         out.add_bytes(messages.message(CLOSE, b"S" + name + b"\0"))
-        server.owed.push(R_PARSE, SKIP, _NO_SHARED)
+        server.outstanding.push(R_PARSE, SKIP, _NO_SHARED)
         out.add_bytes(messages.message(PARSE, name + b"\0" + client.prepared[name].body))
     if stays and names:
-        server.presented = frozenset(server.presented).union(names)
+        server.sql_names = frozenset(server.sql_names).union(names)
         server.dirty = True
 
 
@@ -105,12 +105,12 @@ def forget_shared(server: ServerConnection) -> None:
 def _close_presented(client: ClientConnection, statement: Statement) -> bytes:
     """Close what the server got under names that the client has closed since: no Close of the client's goes there."""
     server = client.server
-    closed = frozenset(server.presented).difference(client.prepared)
+    closed = frozenset(server.sql_names).difference(client.prepared)
     if statement.tag in BY_NAME and statement.cause:
         closed &= {statement.cause.encode()}
-    server.presented = frozenset(server.presented) - closed
+    server.sql_names = frozenset(server.sql_names) - closed
     for _ in closed:
-        server.owed.push(R_CLOSE, SKIP)
+        server.outstanding.push(R_CLOSE, SKIP)
     return b"".join(messages.message(CLOSE, b"S" + name + b"\0") for name in closed)
 
 
@@ -118,7 +118,7 @@ def _close_shared(server: ServerConnection) -> bytes:
     out = []
     for shared in server.prepared.values():
         server.evicted[shared.ident] = shared
-        server.owed.push(R_CLOSE, SKIP, shared.ident)
+        server.outstanding.push(R_CLOSE, SKIP, shared.ident)
         out.append(shared.close())
     server.prepared = {}
     return b"".join(out)

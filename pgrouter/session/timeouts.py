@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pgrouter.errors import RouterError
 
 if TYPE_CHECKING:
-    from pgrouter.config.settings import Pool
+    from pgrouter.config.settings import PoolSettings
 
 
 class Doing(Enum):
@@ -52,7 +52,7 @@ _LAST_WORDS = {
 }
 
 
-def limited(settings: Pool) -> bool:
+def limited(settings: PoolSettings) -> bool:
     """Whether there is any limit at all."""
     return any(getattr(settings, name) for limits in LIMITS.values() for name, _, _ in limits)
 
@@ -64,7 +64,7 @@ def doing(*, owed: int, idle: bool, at_sync: bool) -> Doing:
     return Doing.IDLE if idle and at_sync else Doing.IN_TRANSACTION
 
 
-def due(what: Doing, for_s: float, transaction_s: float, settings: Pool) -> Due | None:
+def due(what: Doing, for_s: float, transaction_s: float, settings: PoolSettings) -> Due | None:
     """Say what is due after `for_s` seconds of this, in a transaction of `transaction_s` seconds."""
     for name, whole, then in LIMITS[what]:
         limit_s = getattr(settings, name)

@@ -5,7 +5,7 @@ from pgrouter.net cimport libc
 cdef Py_ssize_t ROOM
 
 @cython.final
-cdef class Gather:
+cdef class SendBuffer:
     cdef const unsigned char *source
     cdef object py_source
     cdef Py_ssize_t start

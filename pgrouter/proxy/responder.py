@@ -12,7 +12,7 @@ from pgrouter.protocol.framing import copied, frontend_kind, length_at
 from pgrouter.proxy import move
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.routing.statement import Statement, Tx
-from pgrouter.session.limbo import LEFT, Limbo
+from pgrouter.session.failed_transaction import LEFT, Limbo
 
 if not cython.compiled:  # compiled, they are constants: see the .pxd files
     from pgrouter.protocol.codes import MAX_MESSAGE, UNKNOWN
@@ -31,7 +31,7 @@ def _chains(statement: Statement) -> bool:
     return statement.tx is Tx.INSIDE and statement.tag in ("COMMIT", "ROLLBACK")
 
 
-class Conversation:
+class Responder:
     """Gets the client's bytes, and what the pool has to say, until it ends itself with `end`."""
 
     def __init__(self, client: ClientConnection) -> None:
@@ -47,7 +47,7 @@ class Conversation:
         here: cython.Py_ssize_t
         used: cython.Py_ssize_t = 0
         end: cython.Py_ssize_t = len(data)
-        while self.client.conversation is self and not self.client.closed and end - used >= 5:
+        while self.client.responder is self and not self.client.closed and end - used >= 5:
             code = data[used]
             length = length_at(data, used + 1)
             if self.client.put_aside or self.client.congested():  # by the message before
@@ -92,7 +92,7 @@ class Conversation:
 
     def end(self) -> None:
         """Give the client back to the data path."""
-        self.client.conversation = None
+        self.client.responder = None
 
     def served(self, server: ServerConnection | None) -> None:
         """Get a server that was waited for."""
@@ -104,8 +104,8 @@ class Conversation:
         """Hear that the linked server owes nothing."""
 
 
-class LimboConversation(Conversation):
-    """A session without a server (see `session.limbo`), which keeps its prepared statements meanwhile."""
+class FailedTransactionResponder(Responder):
+    """A session without a server (see `session.failed_transaction`), which keeps its prepared statements meanwhile."""
 
     def __init__(
         self, client: ClientConnection, error: RouterError | None, *, skipping: bool = False, failed: bool = False
@@ -122,7 +122,7 @@ class LimboConversation(Conversation):
         if answer is LEFT:
             self.leaves = True
             if self.limbo.failed:
-                self.client.second = move.of_lost()
+                self.client.retry = move.of_lost()
         elif answer:
             self.client.send_bytes(answer)
         if self.limbo.over:

@@ -26,7 +26,7 @@ class Reading(NamedTuple):
     in_session: bool = False  # by a SET of the session, not by a RESET
 
 
-class Touched:
+class TouchedSettings:
     """Names that a transaction may have set, each with whether the last word on it was RESET."""
 
     __slots__ = ("all_reset", "local", "names", "returned")
@@ -96,7 +96,7 @@ class Touched:
 
 
 def follow(
-    touched: Touched | None,
+    touched: TouchedSettings | None,
     readings: Iterable[Reading],
     before: tuple[Mapping[str, str], Mapping[str, str]],
     startup: Mapping[str, str],

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pgrouter.errors import ServerLost
-from pgrouter.proxy.conversation import LimboConversation
-from pgrouter.session.deadlines import Doing, Due, doing, due, last_words
+from pgrouter.proxy.responder import FailedTransactionResponder
+from pgrouter.session.timeouts import Doing, Due, doing, due, last_words
 
 if TYPE_CHECKING:
     from pgrouter.proxy.client import ClientConnection
-    from pgrouter.proxy.hub import Hub
+    from pgrouter.proxy.registry import Registry
     from pgrouter.server.connection import ServerConnection
 
 CANCEL_ANSWER_S = 5.0  # PostgreSQL acts on a cancel request at once, unless something is wrong with it
@@ -37,31 +37,31 @@ class Mark:
 class Deadlines:
     """The clients of a hub under their limits; `tick` is called by the pools' janitor."""
 
-    def __init__(self, hub: Hub) -> None:
-        self.hub = hub
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
         self._marks: dict[ServerConnection, Mark] = {}
         self._rests: dict[int, tuple[tuple[ServerConnection, float], float]] = {}  # of clients that keep their servers
         self._last = 0.0
 
     def tick(self, now: float) -> None:
         """End what has taken too long."""
-        if any(group.limited for group in self.hub.pools.groups.values()):
+        if any(group.limited for group in self.registry.pools.groups.values()):
             before, self._marks = self._marks, {}
-            self.hub.timed_out = set()
-            for client in list(self.hub.clients.values()):
+            self.registry.timed_out = set()
+            for client in list(self.registry.clients.values()):
                 if client.group is None or not client.group.limited or client.closed:
                     continue
                 if client.server is not None:
                     self._linked(client, before, now)
-                elif not client.waiting and client.client_id not in self.hub.logging_in:
+                elif not client.waiting and client.client_id not in self.registry.logging_in:
                     self._unlinked(client, now)
-        for client_id, limit_s in list(self.hub.idle_limits.items()):
-            client = self.hub.clients.get(client_id)
+        for client_id, limit_s in list(self.registry.idle_limits.items()):
+            client = self.registry.clients.get(client_id)
             if client is None or not client.idle:
                 self._rests.pop(client_id, None)
             elif now - self._idle_since(client, now) > limit_s:
                 self._end(client, Due.END_IDLE)
-        for client_id in self._rests.keys() - self.hub.idle_limits.keys():
+        for client_id in self._rests.keys() - self.registry.idle_limits.keys():
             del self._rests[client_id]
         self._last = now
 
@@ -77,10 +77,10 @@ class Deadlines:
 
     def _linked(self, client: ClientConnection, before: dict[ServerConnection, Mark], now: float) -> None:
         server = client.server
-        if client.conversation is not None or server.held:  # it is at work for the router
+        if client.responder is not None or server.held:  # it is at work for the router
             return
-        what = doing(owed=server.owed.count, idle=server.status == IDLE_STATUS, at_sync=server.at_sync)
-        look = what, server.owed.head, server.asked_at
+        what = doing(owed=server.outstanding.count, idle=server.status == IDLE_STATUS, at_sync=server.at_sync)
+        look = what, server.outstanding.head, server.asked_at
         mark = before.get(server)
         if mark is None or mark.look != look:
             fresh = what is Doing.RUNNING and server.asked_at > self._last
@@ -92,11 +92,11 @@ class Deadlines:
         elif verdict is not None:
             self._end(client, verdict)
         if mark.cancelled_at:
-            self.hub.timed_out.add(client.client_id)
+            self.registry.timed_out.add(client.client_id)
 
     def _unlinked(self, client: ClientConnection, now: float) -> None:
-        conversation = client.conversation
-        lost = isinstance(conversation, LimboConversation) and conversation.limbo.failed
+        conversation = client.responder
+        lost = isinstance(conversation, FailedTransactionResponder) and conversation.limbo.failed
         what = Doing.IN_TRANSACTION if lost else Doing.IDLE
         verdict = due(what, now - client.idle_at, 0.0, client.group.settings)
         if verdict is not None:
@@ -104,11 +104,11 @@ class Deadlines:
 
     def _cancel(self, client: ClientConnection, mark: Mark, now: float) -> None:
         if not mark.cancelled_at:
-            self.hub.log(client, logging.INFO, "query timeout: canceling")
+            self.registry.log(client, logging.INFO, "query timeout: canceling")
             mark.cancelled_at = now
-            self.hub.pools.cancel(client.server)
+            self.registry.pools.cancel(client.server)
         elif now - mark.cancelled_at > CANCEL_ANSWER_S:
-            client.again = -1  # it would take as long elsewhere
+            client.replay_bytes = -1  # it would take as long elsewhere
             client.server.lose(
                 ServerLost(
                     "canceling statement due to query timeout", sqlstate="57014",

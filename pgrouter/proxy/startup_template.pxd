@@ -1,6 +1,6 @@
-from pgrouter.pool.group cimport Group
+from pgrouter.pool.pool cimport Pool
 
-cdef class Application:
+cdef class StartupTemplate:
     cdef readonly tuple parameters
     cdef readonly str user
     cdef readonly str database
@@ -9,4 +9,4 @@ cdef class Application:
     cdef readonly bint long_keys
     cdef readonly bytes negotiation
     cdef public object profile
-    cdef public Group group
+    cdef public Pool group

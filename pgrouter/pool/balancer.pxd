@@ -3,18 +3,18 @@ cimport cython
 from pgrouter.pool.member cimport MemberPool
 from pgrouter.server.connection cimport ServerConnection
 
-cdef int MOST_MISSED
+cdef int MAX_DEFICIT
 
-cdef class Writes:
+cdef class LastWrite:
     cdef public double last_s
 
 @cython.final
-cdef class Readers:
+cdef class ReadBalancer:
     cdef readonly double fresh_s
     cdef readonly long long lsn
     cdef list turns
     cdef Py_ssize_t turn
-    cdef bint behind
+    cdef bint has_deficit
     cdef bint least_active
     cdef readonly list pools
 
@@ -23,4 +23,4 @@ cdef class Readers:
     cdef ServerConnection take(self, double now)
     cdef ServerConnection take_fresh(self, double wrote_s, long long lsn, double now)
     cdef Py_ssize_t least_busy(self) except -1
-    cdef MemberPool catch_up(self)
+    cdef MemberPool serve_deficit(self)

@@ -7,7 +7,7 @@ from pgrouter.protocol import messages
 NEWEST_MINOR = 2  # of protocol 3
 
 
-class Application:
+class StartupTemplate:
     """A startup packet (without its length), read; made once for all that send the same.
 
     Raises:

@@ -1,4 +1,4 @@
-from pgrouter.pool.group cimport Group
+from pgrouter.pool.pool cimport Pool
 from pgrouter.proxy.batch cimport RouteCounts
 from pgrouter.proxy.client cimport ClientConnection
 from pgrouter.routing.cache cimport StatementCache
@@ -6,7 +6,7 @@ from pgrouter.server.connection cimport ServerConnection
 
 cdef int IDLE
 
-cdef class Sense:
+cdef class SessionTraits:
     cdef object parameters
     cdef bint unusual_strings
     cdef object facts
@@ -21,7 +21,7 @@ cdef class Sense:
     cdef long long idle_ms
     cdef public bytes welcome
 
-cdef class Hub:
+cdef class Registry:
     cdef readonly object settings
     cdef readonly object users
     cdef readonly object pools
@@ -36,13 +36,13 @@ cdef class Hub:
     cdef public set timed_out
     cdef readonly object socket_options
     cdef readonly object application
-    cdef dict senses
+    cdef dict traits
     cdef Py_ssize_t max_clients
     cdef bint tells
 
     cpdef int arrived(self, ClientConnection client) except -1
     cpdef bint admit(self, ClientConnection client) except -1
-    cpdef int logged_in(self, ClientConnection client, Sense sense=*) except -1
+    cpdef int logged_in(self, ClientConnection client, SessionTraits traits=*) except -1
     cpdef bint is_console(self, str database) except -1
-    cpdef Sense sense(self, ClientConnection client)
-    cdef int _learn(self, ClientConnection client, Sense sense) except -1
+    cpdef SessionTraits traits_of(self, ClientConnection client)
+    cdef int _learn(self, ClientConnection client, SessionTraits traits) except -1

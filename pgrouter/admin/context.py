@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from pgrouter.admin.stats import Sampler
     from pgrouter.cluster.monitor import Monitor
     from pgrouter.net.poller import Poller
-    from pgrouter.pool.pools import Pools
+    from pgrouter.pool.manager import PoolManager
     from pgrouter.proxy.client import ClientConnection
-    from pgrouter.proxy.hub import Hub
+    from pgrouter.proxy.registry import Registry
 
 
 class App(Protocol):
@@ -20,8 +20,8 @@ class App(Protocol):
 
     poller: Poller
     monitor: Monitor
-    pools: Pools
-    hub: Hub
+    pools: PoolManager
+    registry: Registry
     sampler: Sampler
 
     def reload(self) -> str:

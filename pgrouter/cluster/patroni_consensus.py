@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from pgrouter.cluster.health import LOST_AFTER
 from pgrouter.cluster.patroni_keys import Snapshot
-from pgrouter.cluster.word import LOST_AFTER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

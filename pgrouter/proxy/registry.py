@@ -1,7 +1,7 @@
 """What all clients of a router share, and what happens to a client off the data path.
 
-The hub knows every client; it admits them, finds their pools, decides what a lost server means (`proxy.loss`), and how
-a server is cleaned after its client (`left`).
+The registry knows every client; it admits them, finds their pools, decides what a lost server means
+(`proxy.server_loss`), and how a server is cleaned after its client (`left`).
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ import cython
 import msgspec
 
 from pgrouter.errors import RouterError, ShuttingDown
-from pgrouter.net.options import socket_options
-from pgrouter.pool.group import Group
+from pgrouter.net.sockopt import socket_options
+from pgrouter.pool.pool import Pool
 from pgrouter.protocol import messages
-from pgrouter.proxy.application import Application
 from pgrouter.proxy.batch import RouteCounts
 from pgrouter.proxy.client import ClientConnection
-from pgrouter.proxy.conversation import LimboConversation
 from pgrouter.proxy.databases import UNWATCHED_S
-from pgrouter.proxy.loss import tell
+from pgrouter.proxy.responder import FailedTransactionResponder
+from pgrouter.proxy.server_loss import tell
 from pgrouter.proxy.session_sync import IS_SUPERUSER, SessionSync
+from pgrouter.proxy.startup_template import StartupTemplate
 from pgrouter.routing.policy import PLAIN, facts_of
 from pgrouter.routing.statement import Effect
 from pgrouter.server.connection import ServerConnection
 from pgrouter.session.consistency import demands
-from pgrouter.session.pins import forbidden_by
+from pgrouter.session.refusals import forbidden_by
 from pgrouter.session.settings import milliseconds, strings_are_unusual
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pgrouter.auth.client import ClientIdentity
     from pgrouter.auth.users import UserStore
     from pgrouter.config.settings import Settings
-    from pgrouter.pool.pools import Pools
+    from pgrouter.pool.manager import PoolManager
     from pgrouter.proxy.databases import Databases
     from pgrouter.routing.catalog import ByRole
 
@@ -46,8 +46,8 @@ log = logging.getLogger("pgrouter.client")
 
 IDLE = ord("I")
 
-APPLICATIONS = 256  # that are known by heart
-SENSES = 1024
+TEMPLATES = 256  # that are known by heart
+TRAITS = 1024
 
 _GONE = object()  # who wrote last on a server, and may have left values of sequences
 
@@ -65,19 +65,19 @@ class ClientInfo(msgspec.Struct, frozen=True):
         return f"{self.database}/{self.user}@{self.address}:{self.port}"
 
 
-class Sense:
+class SessionTraits:
     """What the settings of a session mean, in its pool and at its listener: one for all that have the same."""
 
-    def __init__(self, client: ClientConnection, hub: Hub) -> None:
-        group: Group = client.group
+    def __init__(self, client: ClientConnection, registry: Registry) -> None:
+        group: Pool = client.group
         limits = group.settings
         settings = {name.lower(): value for name, value in group.parameters} | dict(client.profile.values)
         facts = facts_of(settings, mode=client.mode, pinned=limits.mode == "session")
-        database = hub.databases.get(group.database)
+        database = registry.databases.get(group.database)
         self.parameters = group.parameters
         self.unusual_strings = strings_are_unusual(settings)
         self.facts = PLAIN if facts == PLAIN else facts
-        self.consistency, self.must_see_lsn = demands(settings, hub.settings.routing.read_consistency)
+        self.consistency, self.must_see_lsn = demands(settings, registry.settings.routing.read_consistency)
         self.database = database
         self.statements = database.statements(None if client.profile.names else group.user)
         self.shared = database.shared
@@ -88,13 +88,13 @@ class Sense:
         self.welcome = None  # what such a client is told at the end of its login, but for its cancel key
 
 
-class Hub:
+class Registry:
     """All clients and what they share."""
 
     def __init__(
         self,
         settings: Settings,
-        pools: Pools,
+        pools: PoolManager,
         databases: Databases,
         users: UserStore,
         open_console: Callable[[ClientConnection], None],
@@ -117,8 +117,8 @@ class Hub:
         self.max_clients = settings.pool.max_clients
         self.tells = settings.log.connections and settings.log.level in ("debug", "info")
         self.pools.socket_options = self.socket_options = socket_options(settings.tcp)
-        self.application = lru_cache(maxsize=APPLICATIONS)(Application)
-        self.senses = {}
+        self.application = lru_cache(maxsize=TEMPLATES)(StartupTemplate)
+        self.traits = {}
 
     def reload(self, settings: Settings, users: UserStore) -> None:
         """Take new settings. What they forbid is refused from now on; a session that keeps its server does so."""
@@ -143,14 +143,14 @@ class Hub:
         self.clients[client.client_id] = client
         return True
 
-    def logged_in(self, client: ClientConnection, sense: Sense | None = None) -> int:
-        """A login is complete, the console's without a sense. In session pooling the client keeps its first server."""
-        if sense is not None:
-            if sense.keeps_server:  # which must take its writes
+    def logged_in(self, client: ClientConnection, traits: SessionTraits | None = None) -> int:
+        """A login is complete, the console's without a traits. In session pooling the client keeps its first server."""
+        if traits is not None:
+            if traits.keeps_server:  # which must take its writes
                 client.pin = "session pooling"
                 client.pinned_at = self.pools.poller.now
-            self._learn(client, sense)
-            if self.pools.poller.now - sense.database.watched_at > UNWATCHED_S:
+            self._learn(client, traits)
+            if self.pools.poller.now - traits.database.watched_at > UNWATCHED_S:
                 self.databases.entered(client.group.database, self.pools.poller.now)
         self.logging_in.pop(client.client_id, None)
         client.idle_at = self.pools.poller.now
@@ -158,34 +158,34 @@ class Hub:
             self.log(client, logging.INFO, "login")
         return 0
 
-    def sense(self, client: ClientConnection) -> Sense:
+    def traits_of(self, client: ClientConnection) -> SessionTraits:
         """Give what the client's settings mean."""
         key: tuple = (client.group, client.profile, client.mode)
-        found: Sense = self.senses.get(key)
+        found: SessionTraits = self.traits.get(key)
         if found is None or found.parameters is not client.group.parameters:
-            if len(self.senses) >= SENSES:
-                self.senses = {}
-            found = self.senses[key] = Sense(client, self)
+            if len(self.traits) >= TRAITS:
+                self.traits = {}
+            found = self.traits[key] = SessionTraits(client, self)
         return found
 
     def learn(self, client: ClientConnection) -> int:
         """The session's settings have changed: take what they mean now."""
-        return self._learn(client, self.sense(client))
+        return self._learn(client, self.traits_of(client))
 
-    def _learn(self, client: ClientConnection, sense: Sense) -> int:
+    def _learn(self, client: ClientConnection, traits: SessionTraits) -> int:
         """Take what the session's settings mean for reading its statements and for routing them."""
-        client.statements.unusual_strings = sense.unusual_strings
-        client.statements.enter(sense.statements, sense.shared)
-        client.statements.limit = sense.prepared_statements
-        client.consistency = sense.consistency
-        client.must_see_lsn = sense.must_see_lsn
-        client.batch.forbid(sense.forbidden)
-        client.batch.make_way = self.databases.make_way
-        if sense.idle_ms:
-            self.idle_limits[client.client_id] = sense.idle_ms / 1000
+        client.statements.unusual_strings = traits.unusual_strings
+        client.statements.enter(traits.statements, traits.shared)
+        client.statements.limit = traits.prepared_statements
+        client.consistency = traits.consistency
+        client.must_see_lsn = traits.must_see_lsn
+        client.batch.forbid(traits.forbidden)
+        client.batch.close_unused_databases = self.databases.close_unused_databases
+        if traits.idle_ms:
+            self.idle_limits[client.client_id] = traits.idle_ms / 1000
         elif self.idle_limits:
             self.idle_limits.pop(client.client_id, None)
-        return client.batch.follow(sense.facts)
+        return client.batch.follow(traits.facts)
 
     def adopt(self, name: str, catalog: ByRole, idle_timeout: Callable[[str], str] | None) -> None:
         """Judge the statements of a database by this catalog from now on; new sessions have its roles' timeouts."""
@@ -193,11 +193,11 @@ class Hub:
         database.adopt(catalog)
         if idle_timeout is not None:
             database.idle_timeout = idle_timeout
-        self.senses = {}
+        self.traits = {}
         self.databases.tick(self.pools.poller.now)
         for client in self._clients_of(name):
-            sense: Sense = self.sense(client)
-            client.statements.enter(sense.statements, sense.shared)
+            traits: SessionTraits = self.traits_of(client)
+            client.statements.enter(traits.statements, traits.shared)
 
     def has_clients(self, database: str) -> bool:
         """Whether a client is connected to a database."""
@@ -210,7 +210,7 @@ class Hub:
         """Whether this database name is the console."""
         return database in self.settings.admin.databases
 
-    def group(self, database: str, user: str, identity: ClientIdentity) -> Group:
+    def group(self, database: str, user: str, identity: ClientIdentity) -> Pool:
         """Give the pools of a client: its own credential logs in to servers, where there is one."""
         return self.pools.group(database, user, self.users.credential(user, identity))
 
@@ -227,7 +227,7 @@ class Hub:
             if key in dict(client.startup_profile.values) and not (touched is not None and key in touched.names):
                 self.sync.hush(client, name, value)  # a RESET in code, maybe
                 return b""
-        client.told[key] = value
+        client.reported[key] = value
         return None
 
     def restored(self, client: ClientConnection) -> bytes:
@@ -235,8 +235,8 @@ class Hub:
         spelling = {name.lower(): name for name, _ in client.group.parameters}
         out = b""
         for name, value in self._reset(client).items():
-            if name in spelling and client.told.get(name, value) != value:
-                client.told[name] = value
+            if name in spelling and client.reported.get(name, value) != value:
+                client.reported[name] = value
                 out += messages.parameter_status(spelling[name], value)
         return out
 
@@ -261,9 +261,9 @@ class Hub:
         if error.closes_client or client.group.parameters is None:
             client.violation(error)
         else:
-            second, client.second = client.second, None
+            second, client.retry = client.retry, None
             inside = second is not None and second.inside and not second.ends  # a transaction, which is lost
-            client.conversation = LimboConversation(client, error, failed=inside)
+            client.responder = FailedTransactionResponder(client, error, failed=inside)
 
     def server_lost(self, client: ClientConnection, server: ServerConnection, error: RouterError) -> None:
         """Tell a client what its lost server means for it."""
@@ -280,7 +280,7 @@ class Hub:
         if client.waiting:
             client.group.forget(client)
             client.on_refused(RouterError("canceling statement due to user request", sqlstate="57014"))
-        elif client.server is not None and client.server.owed.count:
+        elif client.server is not None and client.server.outstanding.count:
             self.pools.cancel(client.server)
 
     # -- going
@@ -294,7 +294,7 @@ class Hub:
 
     def dismiss(self, client: ClientConnection) -> int:
         """Tell a client that is in no transaction that the router goes down (57P01); who has answers to read, later."""
-        if client.pending is None and not (client.second is not None and client.second.inside):
+        if client.pending is None and not (client.retry is not None and client.retry.inside):
             client.violation(ShuttingDown())
         return 0
 
@@ -314,8 +314,8 @@ class Hub:
         if client.group is not None:
             client.group.forget(client)
         client.statements.forget()
-        if client.wrote is not None and client.wrote.written_by is client:
-            client.wrote.written_by = _GONE
+        if client.last_write_server is not None and client.last_write_server.sequence_owner is client:
+            client.last_write_server.sequence_owner = _GONE
         if server is not None:
             self._take_back(client, server)
         if known and self.tells and client.info is not None:
@@ -327,12 +327,14 @@ class Hub:
         server.changed = None
         if client.batch.effects or client.pin is not None:
             server.dirty = True
+        if client.leftovers & Effect.TEMP:  # whoever comes next would have its temporary schema, if an empty one
+            server.close_when_idle = True
         self._introduce(client, server)
-        if client.terminated and server.owed.count and not client.streams and not server.owed.copying:
+        if client.terminated and server.outstanding.count and not client.streams and not server.outstanding.copying:
             server.owner.reset(server)  # what was sent before Terminate is carried out, as PostgreSQL does
-        elif server.owed.count or client.streams:
+        elif server.outstanding.count or client.streams:
             # It still works for a client that nobody hears: stop that, do not wait for it.
-            if server.owed.count:
+            if server.outstanding.count:
                 self.pools.cancel(server)
             # Without a goodbye behind half a message: it would be read as the rest of that.
             server.owner.close(server, "client disconnect while server was not ready", cut=client.streams)
@@ -350,7 +352,7 @@ class Hub:
 
     @staticmethod
     def _free(server: ServerConnection) -> None:
-        if server.owed.count or server.status != IDLE or not server.at_sync:
+        if server.outstanding.count or server.status != IDLE or not server.at_sync:
             server.owner.reset(server)
         else:
             server.owner.group.give(server)

@@ -7,7 +7,7 @@ import cython
 ROOM = 264 * 1024  # for pieces of one full read and what is put between them
 
 
-class Gather:
+class SendBuffer:
     """Pieces of one source and bytes of our own, copied only when they do not lie side by side."""
 
     def __init__(self) -> None:

@@ -2,7 +2,7 @@
 
 One error in the place where an answer was owed, with the server's own SQLSTATE, or 08006 when it went without a word;
 its DETAIL says what has become of what was sent: lost, or nobody knows. Inside a transaction the session is in a failed
-one until its end (`session.limbo`); behind a COMMIT or ROLLBACK that was on its way it is idle.
+one until its end (`session.failed_transaction`); behind a COMMIT or ROLLBACK that was on its way it is idle.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from pgrouter.errors import ProtocolViolation, ServerLost
 from pgrouter.protocol import codes, messages, requests
-from pgrouter.proxy.conversation import LimboConversation
-from pgrouter.session.limbo import after_loss
+from pgrouter.proxy.responder import FailedTransactionResponder
+from pgrouter.session.failed_transaction import after_loss
 
 if TYPE_CHECKING:
     from pgrouter.errors import RouterError
@@ -34,22 +34,22 @@ def tell(client: ClientConnection, server: ServerConnection, error: RouterError)
     if server.last_error is not None and error.sqlstate == codes.PROTOCOL_VIOLATION:
         client.violation(ProtocolViolation(error.message))
         return
-    commands = sum(kind in _COMMANDS for kind, _ in server.owed.pending())
-    ahead = commands > 1 or client.open_batch or client.kept > 0  # it did not wait to hear of its BEGIN
+    commands = sum(kind in _COMMANDS for kind, _ in server.outstanding.pending())
+    ahead = commands > 1 or client.open_batch or client.buffered > 0  # it did not wait to hear of its BEGIN
     lost = server.status != IDLE or (client.batch.begins and ahead)
     fate = _fate(client.batch, server.status, lost=lost)
     if client.pin is not None or client.mid_frame:
-        _close(client, server, error, fate if server.owed.count or lost else "")
+        _close(client, server, error, fate if server.outstanding.count or lost else "")
         return
     failed = lost and not client.batch.over  # else the session is idle, as after a COMMIT that fails in PostgreSQL
     told = _told(error, fate)
     owed = [
         (_ending(kind), action != requests.SKIP)
-        for kind, action in server.owed.pending()
+        for kind, action in server.outstanding.pending()
         if kind != requests.COPY_END  # which has no answer of its own
     ]
     answer, said, skipping = after_loss(
-        owed, told, failed=lost, skipping=server.owed.skipping, over=client.batch.over
+        owed, told, failed=lost, skipping=server.outstanding.skipping, over=client.batch.over
     )  # fmt: skip
     begun = client.open_batch and client.asked  # else its first message waits, and will come
     if not any(expected for _, expected in owed) and server.executed and begun:  # flushed, and lost before its Sync
@@ -59,14 +59,14 @@ def tell(client: ClientConnection, server: ServerConnection, error: RouterError)
     client.statements.forget_unconfirmed()
     client.settled()
     if failed or skipping:
-        to_tell = None if said or server.owed.skipping else told
-        client.conversation = LimboConversation(client, to_tell, skipping=skipping, failed=failed)
-    client.hub.log(client, logging.WARNING, f"lost {server!r}: {error.message}")
+        to_tell = None if said or server.outstanding.skipping else told
+        client.responder = FailedTransactionResponder(client, to_tell, skipping=skipping, failed=failed)
+    client.registry.log(client, logging.WARNING, f"lost {server!r}: {error.message}")
 
 
 def _close(client: ClientConnection, server: ServerConnection, error: RouterError, fate: str) -> None:
     lost = "a message was cut in the middle" if client.mid_frame else f"its session state ({client.pin})"
-    client.hub.log(client, logging.WARNING, f"closed with its server: {lost}: {error.message}")
+    client.registry.log(client, logging.WARNING, f"closed with its server: {lost}: {error.message}")
     client.pin = None
     detail = f"{fate} The session cannot go on without it: {lost}.".strip()
     told = _told(error, detail, severity="FATAL")
@@ -83,7 +83,7 @@ def _fate(batch: Batch, status: int, *, lost: bool) -> str:
         return "It is unknown whether the transaction was committed (transaction resolution unknown, SQLSTATE 08007)."
     if inside:
         return "The transaction was lost with it."
-    if batch.repeats:
+    if batch.repeatable:
         return "The statement was only a read; it can be repeated."
     unknown = "It is unknown whether the statement took effect."
     return f"The transaction was lost with it. {unknown}" if lost else unknown

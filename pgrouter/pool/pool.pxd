@@ -2,7 +2,7 @@ cimport cython
 
 from pgrouter.net.poller cimport Poller
 from pgrouter.pool.member cimport MemberPool
-from pgrouter.pool.readers cimport Readers, Writes
+from pgrouter.pool.balancer cimport ReadBalancer, LastWrite
 from pgrouter.server.connection cimport ServerConnection
 from pgrouter.server.peer cimport Peer
 from pgrouter.server.states cimport ACTIVE, IDLE_STATE, RESETTING
@@ -10,17 +10,17 @@ from pgrouter.server.states cimport ACTIVE, IDLE_STATE, RESETTING
 cdef int NOTHING_ELSE, READ, WRITE
 
 @cython.final
-cdef class Group:
+cdef class Pool:
     cdef readonly Poller poller
     cdef readonly MemberPool writer
-    cdef readonly Readers readers
+    cdef readonly ReadBalancer readers
     cdef double lifetime_s
     cdef readonly bint standby
     cdef public bint sequences
     cdef bint queued
     cdef readonly bint draining
     cdef bint falls_back
-    cdef readonly Writes writes
+    cdef readonly LastWrite writes
     cdef readonly list claims
     cdef readonly bint outdated
     cdef readonly object pools
