@@ -1,6 +1,6 @@
 """pgrouter: one address in front of a PostgreSQL cluster.
 
-The packages, bottom layer first (a package imports only from the layers below it; docs/architecture.md has the diagram):
+The packages, bottom layer first (a package imports only from the layers below it; see docs/architecture.md):
 
     errors clock lsn notify topology config   basic types and settings
     net       sockets: one epoll set, streams, backpressure (compiled)

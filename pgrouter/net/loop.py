@@ -29,7 +29,7 @@ class Loop(asyncio.SelectorEventLoop):
         super().__init__(_Selector(self.poller))
 
     def run_in_executor(self, executor: Executor | None, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
-        """Call a function in a thread; by default one that ends with it: the poller's wait is cheaper without threads."""
+        """Call a function in a thread; by default one that ends with it, since the poller's wait is cheaper without."""
         if executor is not None:
             return super().run_in_executor(executor, func, *args)
         thread = ThreadPoolExecutor(1)

@@ -44,7 +44,7 @@ _KINDS = {
     TERMINATE: LAST,
 }
 
-# Those that may be large; PostgreSQL limits all others to PQ_SMALL_MESSAGE_LIMIT (postgres.c SocketBackend())
+# Those that may be large; PostgreSQL limits the others to PQ_SMALL_MESSAGE_LIMIT (postgres.c SocketBackend())
 _LARGE = (QUERY, FUNCTION_CALL, PARSE, BIND, COPY_DATA)
 
 LARGE_KINDS = bytearray(code in _LARGE for code in range(256))
@@ -96,7 +96,7 @@ def is_same(text: bytes, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) 
 
 
 def after_frames(buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t, number: cython.int) -> cython.Py_ssize_t:
-    """Return the offset after `number` frontend messages, not counting CopyData; `end` if there are fewer whole ones."""
+    """Return the offset after `number` frontend messages, not counting CopyData; `end` if no more are whole."""
     length: cython.Py_ssize_t
     while end - pos >= 5:
         length = length_at(buf, pos + 1)
