@@ -13,7 +13,7 @@ from pgrouter.session.consistency import NOWHERE
 if TYPE_CHECKING:
     from pgrouter.server.connection import ServerConnection
 
-MAX_DEFICIT = 200  # at most so many reads are made up for after a replica had no free connection
+MAX_DEFICIT = 200  # at most so many reads are made up for after a replica had no idle connection
 
 
 class LastWrite:

@@ -248,7 +248,7 @@ class MemberPool:
         server.inject(_RESET)
 
     def close(self, server: ServerConnection, why: str, *, cut: bool = False) -> None:
-        """Close a connection without outstanding answers; `cut`: without Terminate, since it has got part of a message."""
+        """Close a connection with no outstanding answers; `cut`: without Terminate: it has got part of a message."""
         log.debug("S-%d %s: closing: %s", server.connection_id, self, why)
         if not cut:
             server.send_bytes(TERMINATE)

@@ -320,7 +320,7 @@ class Pool:
     # -- releasing
 
     def give(self, server: ServerConnection):
-        """Release a connection that is at a sync point, with no outstanding answers and no peer: the only way to idle."""
+        """Release a connection at a sync point, with no outstanding answers and no peer: the only way to be idle."""
         pool: MemberPool = server.owner
         now: cython.double = self.poller.now
         server.read_on()  # its last client may have been slow to read
@@ -416,7 +416,7 @@ class Pool:
         self.grow()
 
     def refuse(self, error: RouterError) -> None:
-        """Refuse clients that no other member can serve: only a replica may not have a role or a database yet."""
+        """Refuse clients that no other member can serve: a single replica may not have a role or a database yet."""
         for queue, reads in ((self.waiting_writes, False), (self.waiting_reads, True), (self.waiting_logins, True)):
             if all(pool.failures for pool in self.eligible(reads=reads)):
                 waiting = list(queue)

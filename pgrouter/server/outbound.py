@@ -127,7 +127,7 @@ class OutboundConnection(Stream):
         return self.lose(error)
 
     def lose(self, error: RouterError) -> int:
-        """Close the connection and tell the pool."""
+        """Close the connection and report this to the pool."""
         if self.closed:
             return 0
         self.close()
