@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pgrouter.app")
 
-SWITCH_S = 0.0005  # the loop waits that long for a thread that computes (a catalog being judged); Python's own is 5 ms
+SWITCH_S = 0.0005  # how long the loop waits for a computing thread (one that judges a catalog); Python's default: 5 ms
 
 
 class App:
@@ -77,7 +77,7 @@ class App:
     # -- life
 
     async def start(self) -> None:
-        """Learn the cluster, then listen."""
+        """Discover the cluster, then listen."""
         self.listeners = [Listener(self.poller, self.registry, address) for address in addresses(self.settings.listen)]
         await self.monitor.start()
         self.pools.apply(self.monitor.view)
@@ -86,7 +86,7 @@ class App:
             listener.start()
 
     async def drain(self) -> None:
-        """Accept no more clients and let each go at the end of its transaction; after pool.drain_timeout, at once."""
+        """Stop accepting clients; close each at the end of its transaction, or after pool.drain_timeout."""
         for listener in self.listeners:
             listener.close()
         for client in list(self.registry.logging_in.values()):
@@ -94,7 +94,7 @@ class App:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.settings.pool.drain_timeout_s
         while loop.time() < deadline and not self._at_once.is_set():
-            self.registry.drain()  # again and again: a transaction may end without a word of its server
+            self.registry.drain()  # repeated: a transaction may end without a message from its server
             if not self.registry.clients:
                 break
             await asyncio.sleep(0.05)
@@ -111,15 +111,15 @@ class App:
         await self.monitor.stop()
 
     def request_stop(self) -> None:
-        """Begin to drain (SIGTERM, SIGINT, SHUTDOWN); a second time: at once."""
+        """Start draining (SIGTERM, SIGINT, SHUTDOWN); a second request stops at once."""
         (self._at_once if self._stopping.is_set() else self._stopping).set()
 
     async def wait(self) -> None:
-        """Until somebody asks to stop."""
+        """Wait until a stop is requested."""
         await self._stopping.wait()
 
     def reload(self) -> str:
-        """Read the file again and take what can be taken while running; gives what happened, for people."""
+        """Reload the file and apply what can be changed while running; return the outcome, for people."""
         notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             return self._reload()
@@ -186,7 +186,7 @@ class App:
 
 
 async def serve(config_path: Path, settings: Settings, loop: Loop) -> int:
-    """Run a router in this loop until SIGTERM or SIGINT; gives the exit code."""
+    """Run a router in this loop until SIGTERM or SIGINT; return the exit code."""
     _raise_descriptor_limit(settings.pool.max_clients)
     sys.setswitchinterval(SWITCH_S)
     app = App(config_path, settings, loop)
@@ -195,7 +195,7 @@ async def serve(config_path: Path, settings: Settings, loop: Loop) -> int:
     loop.add_signal_handler(signal.SIGHUP, _reload_by_signal, app)
     await app.start()
     gc.collect()
-    gc.freeze()  # what there is now stays: no look for cycles, which keeps everybody waiting, need come here again
+    gc.freeze()  # these objects stay: the cycle collector, during which every client waits, need not visit them again
     for listener in app.listeners:
         host = f"[{listener.host}]" if ":" in listener.host else listener.host
         print(f"pgrouter ready: {host}:{listener.port}", flush=True)  # noqa: T201  (scripts wait for this line)
@@ -209,13 +209,13 @@ async def serve(config_path: Path, settings: Settings, loop: Loop) -> int:
 
 
 def addresses(listen: Iterable[Listen]) -> list[Listen]:
-    """Give what to listen on, with `*` (as in postgresql.conf) as every address of the machine, IPv4 and IPv6."""
+    """Return what to listen on, with `*` (as in postgresql.conf) expanded to all addresses, IPv4 and IPv6."""
     every = ("0.0.0.0", "::") if Path("/proc/net/if_inet6").exists() else ("0.0.0.0",)  # noqa: S104  (asked for)
     return [replace(one, host=host) for one in listen for host in (every if one.host == "*" else (one.host,))]
 
 
 def _raise_descriptor_limit(max_clients: int) -> None:
-    """Use what the system allows: the usual soft limit of 1024 is less than the default number of clients needs."""
+    """Raise the soft limit to the hard one: the usual 1024 is too low for the default number of clients."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -7,11 +7,11 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Seconds that never go back; the zero point means nothing."""
+    """Seconds that never go back; the zero point is arbitrary."""
 
     def __call__(self) -> float:
-        """Give the present, in seconds."""
+        """Return the current time, in seconds."""
 
 
 monotonic: Clock = time.monotonic
-wall: Clock = time.time  # Unix time, which may be set back: only to read moments that others have written down
+wall: Clock = time.time  # Unix time, which may be set back: only to interpret timestamps written by others

@@ -1,4 +1,4 @@
-"""The errors that pgrouter itself raises, each with what a client is told.
+"""The errors that pgrouter itself raises, each with what is reported to the client.
 
 PostgreSQL's own errors never become one of these: they pass through byte for byte. An error here carries the SQLSTATE
 that PostgreSQL would use in the same place, a severity (ERROR: the session goes on; FATAL: it ends), and DETAIL and
@@ -11,7 +11,7 @@ import logging
 
 
 class RouterError(Exception):
-    """An error with a SQLSTATE. Subclasses fix the class of fault, callers give the words."""
+    """An error with a SQLSTATE. Subclasses set the kind of error, callers the message."""
 
     sqlstate = "XX000"
     severity = "ERROR"
@@ -34,20 +34,20 @@ class RouterError(Exception):
 
 
 class ProtocolViolation(RouterError):
-    """The peer sent what the protocol does not allow here; nothing after it can be trusted."""
+    """The peer sent something that the protocol does not allow here; nothing after it can be trusted."""
 
     sqlstate = "08P01"
     severity = "FATAL"
 
 
 class FeatureNotSupported(RouterError):
-    """PostgreSQL knows it, pgrouter does not (yet)."""
+    """PostgreSQL supports it, pgrouter does not (yet)."""
 
     sqlstate = "0A000"
 
 
 class AuthenticationFailed(RouterError):
-    """Wrong password or unknown user; the words never say which of the two."""
+    """Wrong password or unknown user; the message never says which of the two."""
 
     sqlstate = "28P01"
     severity = "FATAL"
@@ -80,14 +80,14 @@ class WaitTimeout(RouterError):
 
 
 class ServerLost(RouterError):
-    """The connection to the server ended while an answer was owed."""
+    """The connection to the server was lost while an answer was outstanding."""
 
     sqlstate = "08006"
     log_level = logging.WARNING
 
 
 class ShuttingDown(RouterError):
-    """The router is going down."""
+    """The router is shutting down."""
 
     sqlstate = "57P01"
     severity = "FATAL"
@@ -112,13 +112,13 @@ class DuplicateStatement(RouterError):
 
 
 class NotInThisSession(RouterError):
-    """What a session would have is with another server connection, where others have been since."""
+    """The session state asked for is in another server connection, which other clients have used since."""
 
     sqlstate = "55000"
 
 
 class UndefinedObject(RouterError):
-    """A name (a console command's argument, a setting) that nobody knows."""
+    """An unknown name (a console command's argument, a setting)."""
 
     sqlstate = "42704"
 

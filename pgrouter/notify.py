@@ -1,4 +1,4 @@
-"""systemd's sd_notify: what a unit of Type=notify waits for; nothing happens where nobody asked."""
+"""systemd's sd_notify, which a unit of Type=notify waits for; does nothing without $NOTIFY_SOCKET."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ log = logging.getLogger("pgrouter.notify")
 
 
 def notify(state: str) -> bool:
-    """Send a state (`READY=1`, ...) to the service manager that $NOTIFY_SOCKET names; tell whether it was sent.
+    """Send a state (`READY=1`, ...) to the service manager named by $NOTIFY_SOCKET; return whether it was sent.
 
-    What cannot be sent is logged, and nothing else: the router serves all the same.
+    A failure to send is only logged: the router serves all the same.
     """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:

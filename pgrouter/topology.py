@@ -15,7 +15,7 @@ from msgspec import Struct
 
 
 class Role(StrEnum):
-    """What a server says of itself."""
+    """The role that a server reports."""
 
     PRIMARY = "primary"  # pg_is_in_recovery() is false
     REPLICA = "replica"
@@ -23,9 +23,9 @@ class Role(StrEnum):
 
 
 class ReplayPoint(NamedTuple):
-    """What a replica is known to have replayed, see `cluster.freshness`."""
+    """How far a replica is known to have replayed, see `cluster.freshness`."""
 
-    fresh_s: float  # all that was answered before this moment of the router's clock; 0: not known
+    fresh_s: float  # it has all that was answered before this time of the router's clock; 0: unknown
     lsn: int  # bytes since 0/0
 
 
@@ -39,43 +39,43 @@ class Member(Struct, frozen=True, kw_only=True, gc=False):
     leader: bool = False  # named by the DCS
     writable: bool = False  # gets writes: at most one member of a view
     readable: bool = False  # gets reads when it is not the primary
-    follows: bool | None = None  # the primary, or did when there last was one; None: there never was
+    follows: bool | None = None  # whether it follows the primary, or the last one; None: there never was one
     timeline: int = 0  # 0: unknown
     lag_bytes: int | None = None  # replay position behind the primary's, or the last known; None: unknown
-    lag_s: float | None = None  # since it had everything, as far as is known: up to an interval too much; None: unknown
-    state: str = ""  # Patroni's word: running, streaming, starting ...
+    lag_s: float | None = None  # since it was last known to have everything: up to an interval too high; None: unknown
+    state: str = ""  # Patroni's: running, streaming, starting ...
     reason: str = ""  # why it is (not) writable or readable, for people
     tags: tuple[tuple[str, str], ...] = ()
 
 
 class Mistake(Struct, frozen=True, gc=False):
-    """Why no member can be found, for people."""
+    """Why no member was found, for people."""
 
     words: str
     hint: str
 
 
 class ClusterView(Struct, frozen=True, kw_only=True, gc=False):
-    """One immutable, numbered picture of the cluster."""
+    """One immutable, numbered snapshot of the cluster."""
 
     number: int = 0
     members: tuple[Member, ...] = ()
-    leader: str | None = None  # named by the DCS (static source: the member that says it is primary)
+    leader: str | None = None  # named by the DCS (static source: the member that reports to be primary)
     primary: str | None = None  # name of the one member that may be written to; None: writes are held
     readers: tuple[str, ...] = ()  # names of the replicas that may be read from, in a stable order
     paused: bool = False  # Patroni's maintenance mode
     standby: bool = False  # it follows another cluster: its leader is a replica, and nobody gets writes
     reason: str = ""  # what made this view differ from the last one, for logs
-    last_leader: str | None = None  # the last name that the DCS gave; stays when the leader key goes
+    last_leader: str | None = None  # the last name in the DCS; stays when the leader key goes
     timeline: int = 0  # the newest on which a member of this system was ever writable: never goes back
-    lsn: int = 0  # where the primary was when it last told, in bytes since 0/0, on that timeline; 0: unknown
+    lsn: int = 0  # the primary's last reported position, in bytes since 0/0, on that timeline; 0: unknown
     system_id: str = ""  # of the cluster that this view is about; empty: not known yet
-    dcs_reachable: bool = True  # False: who leads is what was last known
-    fenced: str | None = None  # the last leader, when no transaction may go on there although no other leads yet
-    silent: tuple[str, ...] = ()  # members that have shown no sign of life for long: what waits for them waits in vain
+    dcs_reachable: bool = True  # False: the leader is the last known one
+    fenced: str | None = None  # the last leader, if its transactions must end although no other member leads yet
+    silent: tuple[str, ...] = ()  # members without a sign of life for so long that it is no use waiting for them
     no_primary: str = "nothing is known yet"  # why writes are held; empty: they are not
-    mistake: Mistake | None = None  # why nobody was ever found, where that may be the configuration's fault
+    mistake: Mistake | None = None  # why no member was ever found, if the configuration may be wrong
 
     def member(self, name: str) -> Member | None:
-        """Give the member of that name."""
+        """Return the member of that name."""
         return next((m for m in self.members if m.name == name), None)

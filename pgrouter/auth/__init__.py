@@ -1,1 +1,1 @@
-"""Logins as conversations without IO: a client's to the router, the router's to a server, and who may log in."""
+"""Login conversations without IO: a client's to the router, the router's to a server; and the user store."""

@@ -1,11 +1,11 @@
 """A client's login to the router, as a generator.
 
-It yields what to send to the client and is sent the client's next message, `(type, body)`; it returns who the client
-is. AuthenticationOk is not part of it: the proxy sends that, after `ClientIdentity.final`, when a server was found.
+It yields what to send to the client and is sent the client's next message, `(type, body)`; it returns the client's
+identity. AuthenticationOk is not part of it: the proxy sends that, after `ClientIdentity.final`, once it has a server.
 
-Which exchange a user gets hangs on auth.type and on what is known of the password (`EXCHANGES`), as in PostgreSQL and
-PgBouncer: md5 becomes SCRAM where only a SCRAM secret is known. A failed login always reads the same to the client;
-the reason goes to the log.
+Which exchange a user gets depends on auth.type and on the kind of secret (`EXCHANGES`), as in PostgreSQL and
+PgBouncer: md5 becomes SCRAM if only a SCRAM secret is known. A failed login always looks the same to the client; the
+reason goes to the log.
 
 Source: protocol chapter, "Start-up" and "SASL Authentication"; backend/libpq/auth.c, auth-sasl.c, auth-scram.c.
 """
@@ -61,12 +61,12 @@ StoredSecret = PlainSecret | Md5Secret | ScramSecret
 
 
 class ClientIdentity:
-    """Who a client is, and what its login left us to log in to servers with."""
+    """Who a client is, and the credential that its login left for logging in to servers."""
 
     def __init__(self, user: str, credential: Credential | None = None, final: bytes = b"") -> None:
         self.user = user
         self.credential = credential  # None: see UserStore.credential
-        self.final = final  # the server's last word of SASL: to be sent before AuthenticationOk, nothing answers it
+        self.final = final  # the server's final SASL message: sent before AuthenticationOk, and never answered
 
     def __repr__(self) -> str:
         return f"<ClientIdentity {self.user}>"
@@ -76,14 +76,14 @@ Exchange = Generator[bytes | Derivation, tuple[int, bytes] | ScramKeys | None, C
 
 
 def client_login(auth_type: str, user: str, secret: StoredSecret | None) -> Exchange:
-    """Give the exchange that finds out whether a client is `user`, who is known by `secret`; None is an unknown user.
+    """Return the exchange that checks whether a client is `user`, who has this `secret`; None for an unknown user.
 
-    Every value that it yields is one whole message, for which it wants the client's next message, or a `Derivation`,
-    for which it wants the keys.
+    Each value that it yields is one whole message, and it is sent the client's next message; or a `Derivation`, and it
+    is sent the keys.
 
     The exchange raises:
         AuthenticationFailed: 28P01, wrong password or unknown user.
-        ProtocolViolation: 08P01, the client sent something else than the exchange has at that place.
+        ProtocolViolation: 08P01, the client sent something that the exchange does not allow at that point.
 
     """
     return _trust(user) if auth_type == "trust" else EXCHANGES[auth_type, type(secret)](user, secret)
@@ -91,7 +91,7 @@ def client_login(auth_type: str, user: str, secret: StoredSecret | None) -> Exch
 
 def _trust(user: str) -> Exchange:
     return ClientIdentity(user)
-    yield b""  # what makes it an exchange, if one without a question
+    yield b""  # makes it a generator, which yields nothing
 
 
 def _failed(user: str, why: str) -> AuthenticationFailed:
@@ -164,7 +164,7 @@ def _scram(user: str, secret: StoredSecret | None) -> Exchange:
     try:
         initial = yield _OFFER
         message = _initial_response(_body(initial, "SASL", MAX_SASL_BYTES))
-        if message is None:  # PostgreSQL too asks for it with an empty challenge
+        if message is None:  # PostgreSQL, too, asks for it with an empty challenge
             message = _body((yield authentication(AUTH_SASL_CONTINUE)), "SASL", MAX_SASL_BYTES)
         first: ClientFirst = read_client_first(message)
         challenge: ServerFirst = server_first(first, new_nonce(), known.salt, known.iterations)
@@ -187,7 +187,7 @@ def _proven(secret, known, proof: Proof) -> Credential:
 
 
 def _initial_response(body: bytes) -> bytes | None:
-    """Give the client's first SCRAM message, None if it sent only the mechanism's name."""
+    """Return the client's first SCRAM message, None if it sent only the mechanism's name."""
     end: cython.Py_ssize_t = end_of_string(body, 0, len(body))
     at: cython.Py_ssize_t = end + 1 + INT_BYTES
     if end < 0 or len(body) < at:
@@ -213,9 +213,9 @@ EXCHANGES: MappingProxyType[tuple[str, type], Callable[[str, StoredSecret | None
         ("md5", ScramSecret): _scram,
         ("md5", NoneType): _md5,
         ("scram-sha-256", PlainSecret): _scram,
-        ("scram-sha-256", Md5Secret): _scram,  # always fails, and does not say that the user is known
+        ("scram-sha-256", Md5Secret): _scram,  # always fails, without revealing that the user exists
         ("scram-sha-256", ScramSecret): _scram,
         ("scram-sha-256", NoneType): _scram,
     }
 )
-"""The exchange for an auth.type and what is known of the password; an absent entry is no such auth.type."""
+"""The exchange for an auth.type and a kind of secret; without an entry there is no such auth.type."""

@@ -13,12 +13,12 @@ SALT_BYTES = 4
 
 
 def password_digest(password: str, user: str) -> str:
-    """Give the 32 hex digits that PostgreSQL keeps (after the word md5) for a password."""
+    """Return the 32 hex digits that PostgreSQL stores (after the prefix md5) for a password."""
     return _md5(as_bytes(password) + as_bytes(user))
 
 
 def response(digest: str, salt: bytes) -> bytes:
-    """Give what a client answers to a salt, without the final NUL."""
+    """Return a client's answer to a salt, without the final NUL."""
     return b"md5" + _md5(digest.encode() + salt).encode()
 
 

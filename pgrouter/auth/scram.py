@@ -1,9 +1,9 @@
 """SCRAM-SHA-256: its mathematics and its four messages, both sides, as pure functions on bytes.
 
-scramp prepares passwords (SASLprep). Its exchange classes do not fit PostgreSQL: they refuse the empty user name that
-libpq sends, iteration counts below 4096 and passwords that SASLprep prohibits (PostgreSQL takes those as they are), and
-they repeat PBKDF2 at every login. So the messages are here, and what is expensive is one function, `derive`, whose
-result the secrets remember.
+scramp prepares passwords (SASLprep). Its exchange classes do not fit PostgreSQL: they reject the empty user name that
+libpq sends, iteration counts below 4096 and passwords that SASLprep prohibits (PostgreSQL uses those unchanged), and
+they repeat PBKDF2 at every login. So the messages are implemented here, and the expensive step is one function,
+`derive`, whose result the secrets cache.
 
 Channel binding is neither offered nor accepted. Messages, in order, by their names in the RFC: client-first,
 server-first, client-final, server-final.
@@ -35,7 +35,7 @@ ITERATIONS = 4096  # PostgreSQL's default, scram_iterations
 SALT_BYTES = 16  # SCRAM_DEFAULT_SALT_LEN, scram-common.h
 KEY_BYTES = 32
 
-# A quarter of a second of one core. PostgreSQL sets no limit, but a server that asks for more would stop everybody.
+# A quarter of a second of one core. PostgreSQL has no limit, but a server that asks for more would hold up everybody.
 MAX_ITERATIONS = 1_000_000
 
 # SCRAM_RAW_NONCE_LEN, scram-common.h: 24 characters in base64
@@ -46,24 +46,24 @@ _COUNT = re.compile(rb"[1-9][0-9]{0,9}")
 EQUALS, COMMA = b"=,"
 BINDING, NAME, NONCE, SALT, COUNT, SIGNATURE = b"cnrsiv"  # attributes
 
-# The headers that are accepted, and how they come back in base64
+# The accepted headers, and their base64 form in client-final
 _BINDINGS = {b"n,,": b"biws", b"y,,": b"eSws"}
 
-# HMAC's (RFC 2104): the hash's block, and what a key is combined with
+# Of HMAC (RFC 2104): the hash's block size, and the inner and outer padding
 BLOCK_BYTES = 64
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
-# The key of salts that nobody chose; PostgreSQL keeps one in pg_control (mock_authentication_nonce).
+# The key of made-up salts; PostgreSQL keeps one in pg_control (mock_authentication_nonce).
 _SALT_KEY = secrets.token_bytes(KEY_BYTES)
 
 
 class ScramError(Exception):
-    """The peer's message is not what the RFC has at this place; the text says how, without any secret."""
+    """The peer's message violates the RFC; the text says how, without any secret."""
 
 
 class ScramKeys(msgspec.Struct, frozen=True):
-    """What logs in with SCRAM in a password's place, to servers that keep the same salt and iteration count."""
+    """SCRAM keys that log in instead of a password, to servers with the same salt and iteration count."""
 
     salt: bytes
     iterations: int
@@ -72,18 +72,18 @@ class ScramKeys(msgspec.Struct, frozen=True):
 
     @property
     def stored_key(self) -> bytes:
-        """What a server keeps of the client's key."""
+        """The hash of the client key, which a server stores."""
         return sha256(self.client_key).digest()
 
     def __repr__(self) -> str:
         return "<ScramKeys>"
 
 
-# -- mathematics
+# -- cryptography
 
 
 def prepare(password: str) -> bytes:
-    """Give the bytes of a password that are hashed: SASLprep's, or the password as it is where that prohibits it."""
+    """Return the bytes of a password to be hashed: after SASLprep, or unchanged if SASLprep prohibits it."""
     if not password.isascii():
         try:
             return as_bytes(saslprep(password) or password)
@@ -99,25 +99,25 @@ def derive(password: str, salt: bytes, iterations: int) -> ScramKeys:
 
 
 def salt_for(user: str) -> bytes:
-    """Give the salt of a user without a SCRAM secret, known or unknown: the same one as long as the process lives."""
+    """Return the salt of a user without a SCRAM secret, known or unknown: the same one for the process's lifetime."""
     return _hmac(_SALT_KEY, as_bytes(user))[:SALT_BYTES]
 
 
 def new_nonce() -> bytes:
-    """Give the random part that a side adds to the nonce."""
+    """Return the random part that one side adds to the nonce."""
     return encode(urandom(NONCE_BYTES))
 
 
 def encode(raw: bytes) -> bytes:
-    """Give base64 without a line end."""
+    """Return base64 without a newline."""
     return b2a_base64(raw, newline=False)
 
 
 def decode(text: bytes, what: str) -> bytes:
-    """Give the bytes behind base64.
+    """Decode base64.
 
     Raises:
-        ScramError: it is not base64; `what` says what it should have been.
+        ScramError: it is not base64; `what` names the part of the message.
 
     """
     try:
@@ -131,7 +131,7 @@ def _hmac(key: bytes, data: bytes) -> bytes:
 
 
 def _hmac_of_user(key: bytes, data: bytes) -> bytes:
-    """HMAC with a key that is used at each login: a third of the work, most of which is about the key."""
+    """HMAC with a key that is used at each login: a third of the work, since setting up the key is most of it."""
     inner, outer = _begun(key)
     inner = inner.copy()
     inner.update(data)
@@ -142,7 +142,7 @@ def _hmac_of_user(key: bytes, data: bytes) -> bytes:
 
 @lru_cache(maxsize=256)
 def _begun(key: bytes) -> tuple[hashlib._Hash, hashlib._Hash]:
-    """Give HMAC's two hashes with the key in them, which RFC 2104 advises to keep (section 4)."""
+    """Return HMAC's two hashes, already fed with the key, which RFC 2104 (section 4) recommends to cache."""
     block = key.ljust(BLOCK_BYTES, b"\0")
     return sha256(block.translate(_INNER)), sha256(block.translate(_OUTER))
 
@@ -162,7 +162,7 @@ def _xor(left: bytes, right: bytes) -> bytes:
 
 
 class ClientFirst:
-    """The first message of an exchange, apart: what is signed later, and what must come back."""
+    """The parts of an exchange's first message: what is signed later, and what must come back."""
 
     def __init__(self, gs2_header: bytes, bare: bytes, nonce: bytes) -> None:
         self.gs2_header = gs2_header
@@ -176,15 +176,15 @@ class ClientFirst:
 
 
 def client_first(nonce: bytes, user: bytes = b"") -> ClientFirst:
-    """Begin an exchange; PostgreSQL takes the user from the startup packet, so the name may be empty, as libpq's is."""
+    """Start an exchange; PostgreSQL takes the user from the startup packet, so the name may be empty, as in libpq."""
     return ClientFirst(b"n,,", b"n=" + user + b",r=" + nonce, nonce)
 
 
 def read_client_first(message: bytes) -> ClientFirst:
-    """Take a client's first message apart.
+    """Parse a client's first message.
 
     Raises:
-        ScramError: malformed, or it asks for channel binding, another identity or an extension.
+        ScramError: malformed, or it asks for channel binding, an authorization identity or an extension.
 
     """
     header: bytes = copied(message, 0, min(3, len(message)))
@@ -219,7 +219,7 @@ def _is_nonce(text: bytes) -> cython.bint:
 
 
 def _attribute(message: bytes, start: cython.Py_ssize_t, letter: cython.int) -> cython.Py_ssize_t:
-    """Give where the attribute that begins at `start` ends, which must be called `letter`."""
+    """Return the end of the attribute at `start`, whose name must be `letter`."""
     at: cython.Py_ssize_t = start + 2
     end: cython.Py_ssize_t = len(message)
     if at > end or message[start] != letter or message[start + 1] != EQUALS:
@@ -243,7 +243,7 @@ class ServerFirst:
 
 
 def server_first(first: ClientFirst, nonce: bytes, salt: bytes, iterations: cython.int) -> ServerFirst:
-    """Challenge a client: its nonce with ours behind it, and how its password was hashed."""
+    """Challenge a client: its nonce followed by ours, and how its password was hashed."""
     whole: bytes = first.nonce + nonce
     return ServerFirst(b"r=" + whole + _hashing(salt, iterations), whole, salt, iterations)
 
@@ -254,10 +254,10 @@ def _hashing(salt: bytes, iterations: int) -> bytes:
 
 
 def read_server_first(message: bytes, first: ClientFirst) -> ServerFirst:
-    """Take a server's challenge apart.
+    """Parse a server's challenge.
 
     Raises:
-        ScramError: malformed, it is not about our nonce, or it asks for more than MAX_ITERATIONS.
+        ScramError: malformed, it does not continue our nonce, or it asks for more than MAX_ITERATIONS.
 
     """
     after_nonce = _attribute(message, 0, NONCE)
@@ -278,7 +278,7 @@ def read_server_first(message: bytes, first: ClientFirst) -> ServerFirst:
 
 
 def client_final(keys: ScramKeys, first: ClientFirst, challenge: ServerFirst) -> tuple[bytes, bytes]:
-    """Prove the knowledge of the keys; gives the message, and the signature with which the server must answer."""
+    """Prove knowledge of the keys; return the message and the signature that the server must answer with."""
     unproven = b"c=" + encode(first.gs2_header) + b",r=" + challenge.nonce
     signed = _signed(first, challenge, unproven)
     proof = _xor(keys.client_key, _hmac(keys.stored_key, signed))
@@ -290,7 +290,7 @@ def _signed(first: ClientFirst, challenge: ServerFirst, unproven: bytes) -> byte
 
 
 class Proof:
-    """A proof that may be right: the key that it is made of, if it is, and what was signed."""
+    """A proof not yet checked: the client key that follows from it if it is right, and what was signed."""
 
     def __init__(self, client_key: bytes, signed: bytes) -> None:
         self.client_key = client_key
@@ -305,10 +305,10 @@ class Proof:
 
 
 def read_client_final(message: bytes, first: ClientFirst, challenge: ServerFirst, stored_key: bytes) -> Proof:
-    """Take a client's proof apart; whether it holds is asked of the result.
+    """Parse a client's proof; `Proof.holds` checks it.
 
     Raises:
-        ScramError: malformed, or about another header or nonce.
+        ScramError: malformed, or for another header or nonce.
 
     """
     last: cython.Py_ssize_t = message.rfind(b",p=")
@@ -319,7 +319,7 @@ def read_client_final(message: bytes, first: ClientFirst, challenge: ServerFirst
     if copied(unproven, 2, after_binding) != _BINDINGS[first.gs2_header]:
         raise ScramError("Unexpected SCRAM channel-binding attribute in client-final-message.")
     after_nonce: cython.Py_ssize_t = _attribute(unproven, after_binding + 1, NONCE)
-    if copied(unproven, after_binding + 3, after_nonce) != challenge.nonce:  # which is no secret
+    if copied(unproven, after_binding + 3, after_nonce) != challenge.nonce:  # not a secret
         raise ScramError("Nonce does not match.")
     proof: bytes = decode(copied(message, last + 3, len(message)), "The proof")
     if len(proof) != KEY_BYTES:
@@ -332,7 +332,7 @@ def read_client_final(message: bytes, first: ClientFirst, challenge: ServerFirst
 
 
 def server_final(proof: Proof, server_key: bytes) -> bytes:
-    """Prove to a client that we know its secret too."""
+    """Prove to a client that we know its secret, too."""
     return b"v=" + encode(_hmac_of_user(server_key, proof.signed))
 
 
@@ -340,7 +340,7 @@ def check_server_final(message: bytes, signature: bytes) -> None:
     """Check the server's proof.
 
     Raises:
-        ScramError: it has none, or a wrong one: it does not know the password.
+        ScramError: it sent none, or a wrong one: it does not know the password.
 
     """
     if message.startswith(b"e="):

@@ -1,8 +1,8 @@
-"""What is known of a user's password: the password, its md5 digest, or what SCRAM keeps of it. None ever prints.
+"""What is known of a user's password: the password, its md5 digest, or its SCRAM secret. None is ever printed.
 
-A secret remembers what PBKDF2 gave, so that only a user's first login pays for it, on either side. These memories are
-invisible from outside: secrets compare and behave as immutable values. What takes longer than PostgreSQL's own 4096
-iterations do is not done here: the login that needs it yields a `Derivation`, and goes on when somebody has done it.
+A secret caches the result of PBKDF2, so that only a user's first login pays for it, on either side. The caches are
+invisible from outside: secrets compare and behave as immutable values. Much more than PostgreSQL's own 4096 iterations
+is not computed here: the login that needs it yields a `Derivation`, and continues once that has been run.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pgrouter.auth.wire import as_bytes
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-AT_ONCE = 8192  # iterations: some two milliseconds
+AT_ONCE = 8192  # iterations: about two milliseconds
 
-# Members of one cluster share salts, and the router's own side adds one: more than two are seldom in use.
+# Members of one cluster share salts, and the router's own side adds one: there are rarely more than two.
 REMEMBERED = 8
 
 _MD5 = re.compile(r"md5([0-9a-f]{32})")
@@ -29,14 +29,14 @@ _SCRAM = re.compile(r"SCRAM-SHA-256\$([1-9][0-9]{0,9}):([^$:]+)\$([^$:]+):([^$:]
 
 
 class Secret(Protocol):
-    """What a users file holds for a user; of `ScramSecret` see `ScramSecret.proven`."""
+    """What a users file holds for a user; for `ScramSecret` see `ScramSecret.proven`."""
 
     def proves(self, user: str, password: str) -> PlainSecret | None:
-        """Give the password as a secret if it is the right one; an empty one never is. In constant time."""
+        """Return the password as a secret if it is the right one; an empty one never is. In constant time."""
 
 
 class Derivation:
-    """SCRAM keys that a login waits for: `run` makes them, in any thread, and the login is sent them."""
+    """SCRAM keys that a login waits for: `run` computes them, in any thread, and the login is sent them."""
 
     def __init__(self, password: str, salt: bytes, iterations: int) -> None:
         self._password = password
@@ -44,7 +44,7 @@ class Derivation:
         self._iterations = iterations
 
     def run(self) -> scram.ScramKeys:
-        """Do it; a second of one core for every four million iterations."""
+        """Compute them; a second of one core for every four million iterations."""
         return scram.derive(self._password, self._salt, self._iterations)
 
     def __repr__(self) -> str:
@@ -60,7 +60,7 @@ class _Hidden:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PlainSecret(_Hidden):
-    """A password: answers every request of a server."""
+    """A password: answers every authentication request of a server."""
 
     password: str
     _derived: dict[tuple[bytes, int], scram.ScramKeys] = field(default_factory=dict, init=False, compare=False)
@@ -71,11 +71,11 @@ class PlainSecret(_Hidden):
         return self if same and password else None
 
     def keys(self, salt: bytes, iterations: int) -> scram.ScramKeys:
-        """Derive SCRAM keys, or remember them."""
+        """Return SCRAM keys, derived or from the cache."""
         return self._derived.get((salt, iterations)) or self._keep(scram.derive(self.password, salt, iterations))
 
     def derived(self, salt: bytes, iterations: int) -> Generator[Derivation, scram.ScramKeys, scram.ScramKeys]:
-        """Give what `keys` does, and have it derived by somebody else where that takes long."""
+        """Return what `keys` does, but yield a `Derivation` if that takes long."""
         if iterations > AT_ONCE and (salt, iterations) not in self._derived:
             return self._keep((yield Derivation(self.password, salt, iterations)))
         return self.keys(salt, iterations)
@@ -89,7 +89,7 @@ class PlainSecret(_Hidden):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Md5Secret(_Hidden):
-    """md5(password + user): serves md5 exchanges and a password that a client sends in clear, never SCRAM."""
+    """md5(password + user): works for md5 exchanges and a cleartext password from a client, never for SCRAM."""
 
     digest: str
     _proven: list[PlainSecret] = field(default_factory=list, init=False, compare=False)
@@ -103,7 +103,7 @@ class Md5Secret(_Hidden):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ScramSecret(_Hidden):
-    """What PostgreSQL keeps in pg_authid: it checks a client's proof and cannot make one."""
+    """What PostgreSQL stores in pg_authid: it can check a client's proof but not make one."""
 
     salt: bytes
     iterations: int
@@ -112,7 +112,7 @@ class ScramSecret(_Hidden):
     _proven: list[PlainSecret] = field(default_factory=list, init=False, compare=False)
 
     def proven(self, user: str, password: str) -> Generator[Derivation, scram.ScramKeys, PlainSecret | None]:
-        """Give what `Secret.proves` does; PBKDF2 is run unless this password was found right before."""
+        """Return what `Secret.proves` does; PBKDF2 runs unless this password has been verified before."""
         known = _remember(self._proven, user, password)
         if known is not None:
             return known
@@ -137,10 +137,10 @@ def _keep(proven: list[PlainSecret], secret: PlainSecret) -> PlainSecret:
 
 
 def parse_secret(text: str) -> PlainSecret | Md5Secret | ScramSecret:
-    """Tell the three written forms apart, by PostgreSQL's rules.
+    """Parse any of the three written forms, by PostgreSQL's rules.
 
     Raises:
-        ValueError: it begins like a SCRAM secret and is none; the text does not repeat it.
+        ValueError: it starts like a SCRAM secret and is not one; the message does not repeat it.
 
     """
     digest = _MD5.fullmatch(text)
@@ -163,10 +163,10 @@ def parse_secret(text: str) -> PlainSecret | Md5Secret | ScramSecret:
 
 
 def scram_secret(user: str, secret: Secret | None) -> ScramSecret:
-    """Give what a client's proof is checked against.
+    """Return the secret that a client's proof is checked against.
 
-    A user who is unknown, or whose secret cannot serve SCRAM, gets one that no password satisfies and that looks as
-    any other: nothing in the exchange tells which it was.
+    An unknown user, or one whose secret does not work for SCRAM, gets one that no password satisfies and that looks
+    like any other: nothing in the exchange reveals which it was.
     """
     if isinstance(secret, ScramSecret):
         return secret

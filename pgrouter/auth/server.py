@@ -1,7 +1,7 @@
 """The router's login to a PostgreSQL server, as a generator.
 
 It yields what to send (b"" for nothing) and is sent the server's next message, `(type, body)`, until the server is
-ready for its first query. For a `Derivation` that it yields it wants the keys.
+ready for its first query. If it yields a `Derivation`, it is sent the keys.
 
 Source: protocol chapter, "Start-up" and "SASL Authentication".
 """
@@ -24,21 +24,21 @@ Message = tuple[int, bytes]
 
 INT_BYTES = 4
 
-# What a server may ask for that we do not speak, by the request's code
+# Authentication methods that a server may ask for and we do not support, by request code
 FOREIGN_REQUESTS = {2: "Kerberos V5", 6: "SCM credentials", 7: "GSSAPI", 9: "SSPI"}
 
 
 @dataclass(frozen=True, slots=True)
 class ServerHello:
-    """What a server says of itself when a login has succeeded."""
+    """What a server reports when a login has succeeded."""
 
     parameters: tuple[tuple[str, str], ...]  # reported settings, in the server's order
     pid: int
-    key: bytes  # for CancelRequest: 4 bytes, more from protocol 3.2; empty where the server gives none
+    key: bytes  # for CancelRequest: 4 bytes, more from protocol 3.2 on; empty if the server sends none
 
     @property
     def version(self) -> int:
-        """PostgreSQL's major version; 0: it does not say."""
+        """PostgreSQL's major version; 0: not reported."""
         digits = re.match(r"\d*", dict(self.parameters).get("server_version", ""))
         return int(digits[0] or 0) if digits else 0
 
@@ -47,7 +47,7 @@ class ServerHello:
 
 
 class ServerRefused(RouterError):
-    """PostgreSQL's own refusal, in its own words: `body` is its ErrorResponse, to be passed on byte for byte."""
+    """PostgreSQL refused the login: `body` is its ErrorResponse, to be passed on byte for byte."""
 
     def __init__(self, body: bytes) -> None:
         fields = {part[:1]: part[1:].decode("utf-8", "replace") for part in body.split(b"\0") if part}
@@ -67,8 +67,8 @@ def server_login(
     """Log in to a server as `user`; `parameters` are startup parameters besides user and database.
 
     Raises:
-        ServerRefused: the server said no; the SQLSTATE is its own.
-        InvalidAuthorization: 28000, it asks for what `credential` cannot give, or does not know the password itself.
+        ServerRefused: the server refused the login; the SQLSTATE is its own.
+        InvalidAuthorization: 28000, it asks for what `credential` cannot provide, or does not know the password itself.
         ServerLost: 08P01, it does not speak the protocol.
 
     """
@@ -92,7 +92,7 @@ def _startup_packet(user: str, database: str, parameters: Iterable[tuple[str, st
 
 
 def _ask(out: bytes) -> Generator[bytes, Message, Message]:
-    """Send, and give the next message that matters; an error ends the login."""
+    """Send, and return the next message that matters; an error ends the login."""
     code, body = yield out
     while code in (wire.NOTICE_RESPONSE, wire.NEGOTIATE_PROTOCOL_VERSION):
         code, body = yield b""
@@ -115,7 +115,7 @@ def _authentication(code: int, body: bytes) -> tuple[int, bytes]:
 
 
 def _password(request: int, data: bytes, user: str, credential: Credential | None) -> bytes:
-    """Answer a request for a password, without the final NUL."""
+    """Return the answer to a password request, without the final NUL."""
     if request == wire.AUTH_CLEARTEXT:
         if isinstance(credential, PlainSecret):
             return wire.as_bytes(credential.password)
@@ -141,7 +141,7 @@ def _cannot(wanted: str, user: str, credential: Credential | None) -> InvalidAut
 
 
 def _scram(user: str, data: bytes, credential: Credential | None) -> Generator[bytes | Derivation, Any, Message]:
-    """Run the SASL exchange; gives the message after it."""
+    """Run the SASL exchange; return the message after it."""
     if wire.MECHANISM not in data.split(b"\0"):
         raise _cannot("an unknown SASL mechanism", user, None)
     if not isinstance(credential, PlainSecret | scram.ScramKeys):
@@ -163,7 +163,7 @@ def _scram(user: str, data: bytes, credential: Credential | None) -> Generator[b
 def _sasl(out: bytes, expected: int) -> Generator[bytes, Message, bytes]:
     request, data = _authentication(*(yield from _ask(wire.password(out))))
     if request != expected:
-        # AuthenticationOk in this place would be a server that skips the proof that it knows the password
+        # AuthenticationOk here would mean that the server skips the proof that it knows the password
         raise _odd(f"authentication request {request} instead of {expected}")
     return data
 

@@ -35,7 +35,7 @@ class UserStore:
 
     @classmethod
     def empty(cls) -> UserStore:
-        """Give a store that knows nobody."""
+        """Return a store without users."""
         return cls(MappingProxyType({}))
 
     @classmethod
@@ -54,7 +54,7 @@ class UserStore:
 
     @classmethod
     def parse(cls, text: str, name: str = "users.txt") -> UserStore:
-        """Read the text of a file; `name` is what problems call it. Raises as `load` does."""
+        """Parse the text of a file; `name` stands for it in error messages. Raises as `load` does."""
         found: dict[str, PlainSecret | Md5Secret | ScramSecret] = {}
         problems = []
         for number, raw in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
@@ -73,14 +73,14 @@ class UserStore:
         return cls(MappingProxyType(found))
 
     def get(self, user: str) -> PlainSecret | Md5Secret | ScramSecret | None:
-        """Give a user's secret; None for an unknown user."""
+        """Return a user's secret; None for an unknown user."""
         return self.secrets.get(user)
 
     def credential(self, user: str, identity: ClientIdentity | None) -> Credential | None:
-        """Give what the router logs in to servers with for a user: what the client proved, else what the file has.
+        """Return the credential for server logins as a user: what the client proved, else what the file has.
 
-        None: the file has nothing, or only a SCRAM secret and the client did not log in by SCRAM; then only servers
-        that trust us let us in.
+        None: the file has nothing, or only a SCRAM secret and the client did not log in with SCRAM; then only servers
+        that trust us accept the login.
         """
         if identity is not None and identity.credential is not None:
             return identity.credential

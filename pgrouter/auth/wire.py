@@ -37,20 +37,20 @@ _authentication_head = struct.Struct("!BII").pack
 
 
 def password(body: bytes) -> bytes:
-    """Frame a frontend's part of an authentication."""
+    """Frame a frontend's authentication message."""
     return struct.pack("!BI", PASSWORD, len(body) + 4) + body
 
 
 def authentication(request: cython.int, data: bytes = b"") -> bytes:
-    """Frame a backend's part of an authentication."""
+    """Frame a backend's authentication message."""
     return _authentication_head(AUTHENTICATION, len(data) + 8, request) + data
 
 
 def as_bytes(text: str) -> bytes:
-    """Give the bytes of a password or name; bytes that were not UTF-8 come out as they came in."""
+    """Return the bytes of a password or name; bytes that were not UTF-8 come out as they came in."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def as_text(raw: bytes) -> str:
-    """Give the text of bytes that should be UTF-8; `as_bytes` is the way back, whatever they were."""
+    """Return the text of bytes that should be UTF-8; `as_bytes` is the exact inverse, whatever they were."""
     return raw.decode("utf-8", "surrogateescape")

@@ -15,8 +15,8 @@ cdef extern from "<sys/epoll.h>" nogil:
     int EPOLL_CTL_ADD
     int EPOLL_CTL_DEL
 
-# System calls without the C library, whose recv, send and epoll_wait are twice as long once a program has had a thread:
-# they can be cancelled.
+# System calls without the C library, whose recv, send and epoll_wait take twice as long once a program has had a
+# thread, because they are cancellation points.
 cdef extern from "<sys/syscall.h>" nogil:
     long SYS_epoll_pwait
     long SYS_recvfrom

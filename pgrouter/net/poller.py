@@ -1,10 +1,10 @@
 """The poller: one epoll set for every socket of the data plane, in which the event loop (`net.loop`) waits.
 
-One wait brings up to 256 events, and each goes to whom it concerns: no task, no future, no object per event. asyncio
-gets its turn when it has something to do: one of its own sockets, a timer that is due, a callback that was scheduled.
+One wait returns up to 256 events, and each goes to its stream: no task, no future, no object per event. asyncio gets
+its turn when it has something to do: one of its own sockets, a timer that is due, a callback that was scheduled.
 
-What all streams share lives here too: the clock's last reading, the buffer that is received into, and the two gathers
-in which the bytes of one send are collected.
+What all streams share is here, too: the clock's last reading, the receive buffer, and the two send buffers in which the
+bytes of one send are collected.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ log = logging.getLogger("pgrouter.net")
 
 # 256 KiB: above it larger reads no longer made a 230 KB result cheaper; HAProxy and PgBouncer use 16 and 4 KiB.
 BUFFER = 256 * 1024
-# What one round of events may take before those who can wait have to: a well-behaved client waits for all of it.
+# How long one round of events may take before work that can wait is put off: every client may have to wait that long.
 SHARE_S = 0.002
-# Room in front of what is received, for the incomplete frame that was kept from the last time.
+# Space in front of the received bytes, for an incomplete frame kept from the last read.
 HEADROOM = 8 * 1024
-NICE = 5  # of the thread that works aside: it may wait, the clients that it would slow down do not
+NICE = 5  # of the background thread: its work can wait, the clients that it would slow down cannot
 
 
 class Pollable:
-    """Whoever owns a socket in the set."""
+    """The owner of a socket in the set."""
 
     def event(self, mask: cython.uint) -> int:
-        """Handle one epoll event, compiled; those of classes that are not go to `on_event`."""
+        """Handle one epoll event, compiled; for classes that are not compiled it calls `on_event`."""
         return self.on_event(mask)
 
     def on_event(self, mask: cython.uint) -> int:
@@ -46,16 +46,16 @@ class Pollable:
         raise NotImplementedError
 
     def turn(self) -> int:
-        """Go on with what was put off to this round."""
+        """Continue the work that was put off to this round."""
         return 0
 
     def close(self) -> int:
-        """Close the socket, whatever state that leaves."""
+        """Close the socket, whatever state it is in."""
         raise NotImplementedError
 
 
 class Poller:
-    """One epoll set for all streams; the loop that waits in it makes it."""
+    """One epoll set for all streams; created by the loop that waits in it."""
 
     def __init__(self, loop, *, clock=time.monotonic, on_bug=None) -> None:
         self.loop = loop
@@ -75,16 +75,16 @@ class Poller:
         self.at = 0  # events of this round that have been handled
         self.count = 0
         self.current = None  # whose event is being handled
-        self.turns = deque()  # streams that have put off work to the next round, the first to come first
-        self.waiting = 0  # how many: asked twice a round
+        self.turns = deque()  # streams that have put off work to the next round, first come, first served
+        self.waiting = 0  # how many: read twice a round
         self.round_at = self.now
         self.thread = None  # see `aside`
-        self.works = 0  # how much it has to do
+        self.works = 0  # how many calls it has to make
         self.to_client = SendBuffer()
         self.to_server = SendBuffer()
 
     def close(self) -> None:
-        """Stop watching; streams that are still open are the owner's to close."""
+        """Stop watching; the owner must close streams that are still open."""
         if self.thread is not None:
             self.thread.shutdown(wait=False, cancel_futures=True)
             self.thread = None
@@ -101,7 +101,7 @@ class Poller:
         return self.now
 
     def late(self) -> cython.bint:
-        """Whether this round has taken so long that what can wait should be put off to the next one."""
+        """Whether this round has taken so long that work that can wait should be put off to the next one."""
         if cython.compiled and self.real:
             moment: libc.timespec
             libc.clock_gettime(libc.CLOCK_MONOTONIC, cython.address(moment))
@@ -109,16 +109,16 @@ class Poller:
         return self.clock() - self.round_at > SHARE_S
 
     def put_off(self, stream: Pollable) -> int:
-        """Give a stream its `turn` in the next round, behind those that wait already."""
+        """Give a stream its `turn` in the next round, after those that are waiting already."""
         self.turns.append(stream)
         self.waiting += 1
         return 0
 
     def aside(self, work, then) -> None:
-        """Have a thread call `work`, one after the other, and `then` in the loop with what it gave.
+        """Call `work` in a thread, one call at a time, then `then` in the loop with its result.
 
-        For what takes long and lets others run meanwhile. The thread ends with its work: as long as there is one, the
-        interpreter is given up around every wait.
+        For work that takes long and releases the GIL. The thread ends with its work: as long as there is one, the GIL
+        is released around every wait.
         """
         if self.thread is None:
             self.thread = ThreadPoolExecutor(1, "pgrouter-aside", initializer=_be_nice)
@@ -126,7 +126,7 @@ class Poller:
         self.loop.run_in_executor(self.thread, work).add_done_callback(partial(self.worked, then))
 
     def worked(self, then, done) -> None:
-        """Hand over what the thread gave."""
+        """Pass on the thread's result."""
         self.works -= 1
         if self.works == 0 and self.thread is not None:
             self.thread.shutdown(wait=False)
@@ -135,9 +135,9 @@ class Poller:
             then(done.result())
 
     def take_turns(self) -> int:
-        """Let those go on who have put something off, one after the other until the round has taken its time.
+        """Run the streams that have put work off, one after the other, until the round has used up its time.
 
-        Who puts something off again waits for yet another round, behind all others.
+        A stream that puts work off again waits for yet another round, behind all others.
         """
         left: cython.int = self.waiting
         while left > 0:
@@ -151,12 +151,12 @@ class Poller:
         return 0
 
     def call(self) -> int:
-        """The loop has something to do: let it have its turn after this round."""
+        """Request a turn for the loop after this round: it has something to do."""
         self.called = True
         return 0
 
     def wait(self, timeout_s: cython.double) -> int:
-        """Handle what the sockets bring, until the loop is called or its time has come (negative: no limit).
+        """Handle the sockets' events until the loop is called or the timeout has passed (negative: no limit).
 
         A bug in one connection ends that connection, never the router.
         """
@@ -177,7 +177,7 @@ class Poller:
                     return 0  # it may have called the loop
 
     def rounds(self, timeout_s: cython.double, deadline: cython.double) -> int:
-        """Wait and handle, as `wait` says; go on with what a bug has left of a round."""
+        """Wait and handle, as in `wait`; continue a round that a bug interrupted."""
         wait_ms: cython.int = -1 if timeout_s < 0 else 0
         while True:
             if self.at >= self.count:
@@ -188,17 +188,17 @@ class Poller:
                 self.round_at = self.update_clock()
                 if self.waiting:
                     self.take_turns()
-                elif self.count <= 0:  # the time is over, or a signal came
+                elif self.count <= 0:  # timeout, or a signal
                     return 0
             self.handle()
             if self.called or (timeout_s >= 0 and self.now >= deadline):
                 return 0
 
     def epoll_wait(self, wait_ms: cython.int) -> int:
-        """Wait for events, at most so many milliseconds; gives how many there are.
+        """Wait for events, at most so many milliseconds; return their number.
 
-        A thread that wants the interpreter gets it meanwhile. Where there is none, giving it up and taking it back
-        is spared: that touches as much memory as a client's whole statement.
+        Other threads can take the GIL meanwhile. If there are none, it is not released: releasing and taking it back
+        touches as much memory as a client's whole statement.
         """
         count: cython.int
         if not cython.compiled:
@@ -215,7 +215,7 @@ class Poller:
         return count
 
     def handle(self) -> int:
-        """Give each event of this round to its stream."""
+        """Pass each event of this round to its stream."""
         fd: cython.int
         mask: cython.uint
         stream: Pollable
@@ -233,7 +233,7 @@ class Poller:
         return 0
 
     def register(self, stream: Pollable, fd: cython.int, mask: cython.uint) -> int:
-        """Put a stream's socket into the set."""
+        """Add a stream's socket to the set."""
         if self.epoll_fd < 0:
             raise ValueError("the poller is closed")
         while len(self.streams) <= fd:
@@ -251,7 +251,7 @@ class Poller:
         return 0
 
     def unregister(self, fd: cython.int) -> int:
-        """Take a socket out; events of this round that still name it are dropped."""
+        """Remove a socket; its remaining events of this round are dropped."""
         self.streams[fd] = None
         if cython.compiled:
             libc.epoll_ctl(self.epoll_fd, libc.EPOLL_CTL_DEL, fd, cython.NULL)
@@ -260,7 +260,7 @@ class Poller:
         return 0
 
     def modify(self, fd: int, mask: int) -> None:
-        """Change what a socket is watched for."""
+        """Change the events that a socket is watched for."""
         self.epoll.modify(fd, mask)
 
 
@@ -270,7 +270,7 @@ def _be_nice() -> None:
 
 
 def _milliseconds(seconds: cython.double) -> cython.int:
-    """Round up, so that nobody wakes before the time; an hour is as good as more."""
+    """Round up, so that no wait ends early; waits are limited to an hour."""
     if seconds <= 0:
         return 0
     return int(min(seconds, 3600.0) * 1000 + 0.999)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cython
 
-ROOM = 264 * 1024  # for pieces of one full read and what is put between them
+ROOM = 264 * 1024  # for the pieces of one full read and what is inserted between them
 
 
 class SendBuffer:
@@ -17,7 +17,7 @@ class SendBuffer:
         self.used = 0
 
     def reset(self, source) -> None:
-        """Begin anew with pieces of `source`, which must stay in place until `flush`."""
+        """Start over with pieces of `source`, which must stay in place until they are sent."""
         if cython.compiled:
             self.source = source
         else:
@@ -105,11 +105,11 @@ class SendBuffer:
         return 0
 
     def length(self) -> cython.Py_ssize_t:
-        """How many bytes wait for `flush`."""
+        """The number of bytes to be sent."""
         return self.used + self.end - self.start
 
     def shrink(self) -> int:
-        """Give back the memory of a huge message that was rewritten."""
+        """Free the memory of a huge rewritten message."""
         if len(self.scratch) > 4 * ROOM:
             self.scratch = bytearray(ROOM)
         return 0

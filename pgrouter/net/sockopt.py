@@ -1,7 +1,7 @@
-"""Options of TCP sockets by which a peer that has vanished without a word is noticed.
+"""TCP socket options that detect a peer that has vanished without closing the connection.
 
-Keepalive probes find out about a peer on an idle connection, TCP_USER_TIMEOUT about one that does not acknowledge what
-it was sent (or takes nothing: its window stays closed), where the kernel alone would try for a quarter of an hour.
+Keepalive probes detect it on an idle connection, TCP_USER_TIMEOUT when it does not acknowledge what was sent (or its
+receive window stays closed): the kernel alone would retransmit for a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SocketOptions = tuple[tuple[int, int, int], ...]  # level, option, value
 
 
 def socket_options(tcp: Tcp) -> SocketOptions:
-    """Give what to set on each TCP socket, of clients and of servers."""
+    """Return the options for each TCP socket, of clients and of servers."""
     options = [
         (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(tcp.keepalive)),
@@ -35,7 +35,7 @@ def socket_options(tcp: Tcp) -> SocketOptions:
 
 
 def apply(sock: socket.socket, options: Iterable[tuple[int, int, int]]) -> None:
-    """Set them on a socket, unless it is none of TCP's."""
+    """Set the options on a socket, unless it is a Unix socket."""
     if sock.family != socket.AF_UNIX:
         for level, option, value in options:
             sock.setsockopt(level, option, value)

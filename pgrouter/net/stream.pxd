@@ -9,7 +9,7 @@ cdef Py_ssize_t HEADROOM
 cdef int AGAIN, FAILED, EAGAIN, EINTR
 
 cdef class Stream(Pollable):
-    # What every message needs lies together, here and in the subclasses: what has left the caches comes line by line.
+    # Fields that every message needs lie together, here and in the subclasses: cache misses cost a line each.
     cdef readonly Poller poller
     cdef readonly int fd
     cdef unsigned int mask

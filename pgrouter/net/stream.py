@@ -1,8 +1,8 @@
 """Streams: one recv into the shared buffer, one `on_data`, and whatever that sends goes out with one send.
 
-Only what a socket refuses is copied and waited for. The buffer that `on_data` sees belongs to the poller: it is valid
-during the call only. What `on_data` does not use (it returns how far it came) is kept by the stream and comes again, in
-front of the next bytes.
+Only bytes that a socket does not accept are copied and sent later. The buffer passed to `on_data` belongs to the
+poller: it is valid during the call only. What `on_data` does not use (it returns how far it got) is kept by the stream
+and passed again, in front of the next bytes.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pgrouter.net.send_buffer import SendBuffer
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 GONE = select.EPOLLHUP | select.EPOLLERR
-# Edge-triggered: the kernel does not look at each socket again that it has told of. So what one recv may have left is
-# asked for anew: after a full buffer, and once the end is in sight.
+# Edge-triggered: the kernel does not check each reported socket again. So whatever one recv may have left must be
+# asked for again: after a full buffer, and when the peer has closed.
 EDGE = select.EPOLLET | select.EPOLLRDHUP
 ENDED = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
@@ -31,9 +31,9 @@ EINTR = errno.EINTR
 
 
 class Stream(Pollable):
-    """A non-blocking socket with an input that is kept until it is used and an output that is never waited for.
+    """A non-blocking socket whose input is kept until it is used and whose output never blocks.
 
-    Subclasses say what the bytes mean: `on_data` (how far it came), `on_connected`, `on_eof`, `on_drained`.
+    Subclasses handle the bytes: `on_data` (returns how far it got), `on_connected`, `on_eof`, `on_drained`.
     """
 
     def __init__(self, poller: Poller) -> None:
@@ -45,9 +45,9 @@ class Stream(Pollable):
         self.broken = False
         self.partial = None  # received, not yet used
         self.buffered = 0
-        self.put_aside = False  # what was kept gets its turn in the next round
-        self.need = 0  # with a large incomplete frame: do not look again before so many bytes are there
-        self.pending = None  # sent, not yet taken by the socket
+        self.put_aside = False  # the kept bytes are processed in the next round
+        self.need = 0  # for a large incomplete frame: not processed again before so many bytes have come
+        self.pending = None  # to be sent, not yet accepted by the socket
         self.pending_start = 0
         self.received = 0
         self.sent = 0
@@ -63,22 +63,22 @@ class Stream(Pollable):
         return 0
 
     def set_interest(self, mask: cython.uint) -> int:
-        """Watch for `mask`; costs a system call only when that is a change."""
+        """Watch for `mask`; makes a system call only if it differs."""
         if mask != self.mask and self.fd >= 0:
             self.mask = mask
             self.poller.modify(self.fd, mask | EDGE)
         return 0
 
     def pause(self) -> int:
-        """Stop reading: whoever takes our bytes has no room."""
+        """Stop reading: the receiver of these bytes has no room."""
         return self.set_interest(self.mask & ~READ)
 
     def resume(self) -> int:
-        """Read again."""
+        """Resume reading."""
         return self.set_interest(self.mask | READ)
 
     def read_on(self) -> int:
-        """Read again, where that may have stopped."""
+        """Resume reading if it is paused."""
         if self.mask & READ == 0:
             self.set_interest(self.mask | READ)
         return 0
@@ -126,7 +126,7 @@ class Stream(Pollable):
         return 0
 
     def take(self, n: cython.Py_ssize_t) -> int:
-        """Give n freshly received bytes, with what was kept before them, to `on_data`."""
+        """Pass n newly received bytes, preceded by those that were kept, to `on_data`."""
         begin: cython.Py_ssize_t = HEADROOM
         used: cython.Py_ssize_t
         if self.buffered > HEADROOM:
@@ -159,7 +159,7 @@ class Stream(Pollable):
         return 0
 
     def keep(self, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
-        """Keep buf[start:end] for the next time."""
+        """Keep buf[start:end] for the next call."""
         if cython.compiled:
             self.partial = bytearray(buf[start:end])
         else:
@@ -168,7 +168,7 @@ class Stream(Pollable):
         return 0
 
     def process_partial(self) -> int:
-        """Offer what was kept to `on_data` again (something else changed, or enough has come)."""
+        """Pass the kept bytes to `on_data` again (something else changed, or enough has come)."""
         data: bytearray = self.partial
         size: cython.Py_ssize_t = self.buffered
         used: cython.Py_ssize_t
@@ -189,7 +189,7 @@ class Stream(Pollable):
         return 0
 
     def put_off(self) -> int:
-        """Let others come first: what was not used is offered again in the next round, and nothing read before that."""
+        """Yield to other streams: unused bytes are processed in the next round, and nothing is read before that."""
         if not self.put_aside and not self.closed:
             self.put_aside = True
             self.pause()
@@ -197,7 +197,7 @@ class Stream(Pollable):
         return 0
 
     def turn(self) -> int:
-        """Go on with what was put off."""
+        """Continue the work that was put off."""
         self.put_aside = False
         if not self.closed:
             self.resume()
@@ -205,14 +205,14 @@ class Stream(Pollable):
         return 0
 
     def unread(self, data: bytes) -> int:
-        """Put bytes in front of what is kept: they come (again) with the next `process_partial`."""
+        """Put bytes in front of those that are kept: the next `process_partial` passes them (again)."""
         self.partial = bytearray(data) + self.partial if self.buffered else bytearray(data)
         self.buffered += len(data)
         self.need = 0
         return 0
 
     def receive(self) -> cython.Py_ssize_t:
-        """Read once into the poller's buffer behind the headroom; 0 at the end, AGAIN, or FAILED."""
+        """Read once into the poller's buffer, after the headroom; 0 at end of file, AGAIN, or FAILED."""
         if cython.compiled:
             n: cython.Py_ssize_t = libc.syscall(
                 libc.SYS_recvfrom,
@@ -236,7 +236,7 @@ class Stream(Pollable):
     # -- sending
 
     def transmit(self, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Send once; gives how many bytes the socket took, or FAILED."""
+        """Send once; return how many bytes the socket accepted, or FAILED."""
         if cython.compiled:
             n: cython.Py_ssize_t = libc.syscall(
                 libc.SYS_sendto, self.fd, buf + start, end - start, libc.MSG_NOSIGNAL, cython.NULL, 0
@@ -252,9 +252,9 @@ class Stream(Pollable):
             return FAILED
 
     def send(self, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
-        """Send buf[start:end]: 0 all gone, 1 some is pending (stop feeding), -1 the peer is gone.
+        """Send buf[start:end]: 0 all sent, 1 some pending (stop feeding), -1 the peer is gone.
 
-        After -1 nothing is closed yet: the read side still holds the peer's last words and finds the end.
+        After -1 nothing is closed yet: the read side may still have the peer's last messages, and will see the end.
         """
         n: cython.Py_ssize_t
         if self.closed or self.broken:
@@ -275,7 +275,7 @@ class Stream(Pollable):
         return 1
 
     def send_gathered(self, gather: SendBuffer) -> int:
-        """Send what was gathered with one call, and empty it."""
+        """Send the collected bytes with one call, and empty the buffer."""
         result: cython.int = 0
         if gather.used:
             if cython.compiled:
@@ -301,7 +301,7 @@ class Stream(Pollable):
         return self.send(data, 0, len(data))
 
     def defer(self, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
-        """Copy what the socket did not take and ask to be told when it has room."""
+        """Copy what the socket did not accept, and watch for it to become writable."""
         if self.pending is None:
             self.pending = bytearray()
             self.pending_start = 0
@@ -313,7 +313,7 @@ class Stream(Pollable):
         return 0
 
     def flush_pending(self) -> int:
-        """The socket has room (or has just been connected)."""
+        """The socket is writable (or has just been connected)."""
         n: cython.Py_ssize_t
         size: cython.Py_ssize_t
         if self.pending is None:
@@ -339,17 +339,17 @@ class Stream(Pollable):
         return self.on_drained()
 
     def congested(self) -> bool:
-        """Whether bytes wait for the socket."""
+        """Whether bytes are waiting for the socket."""
         return self.pending is not None
 
-    # -- what subclasses say
+    # -- for subclasses
 
     def on_data(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Use buf[pos:end]; give the offset of the first byte that was not used."""
+        """Use buf[pos:end]; return the offset of the first unused byte."""
         raise NotImplementedError
 
     def on_connected(self) -> int:
-        """A socket that was being connected became writable (also when it failed: ask SO_ERROR)."""
+        """A connecting socket became writable (also if that failed: check SO_ERROR)."""
         return 0
 
     def on_eof(self, why: str) -> int:
@@ -357,17 +357,17 @@ class Stream(Pollable):
         return self.close()
 
     def on_drained(self) -> int:
-        """All pending bytes are gone: whoever was stopped for our sake may go on."""
+        """All pending bytes have been sent: the side that was paused for this can resume."""
         return 0
 
 
 class PlainStream(Stream):
-    """A stream off the data path, for classes that are not compiled: `on_bytes` gets a copy of what came."""
+    """A stream off the data path, for classes that are not compiled: `on_bytes` gets a copy of the bytes."""
 
     def on_data(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Copy and hand over."""
+        """Pass on a copy."""
         return pos + self.on_bytes(bytes(buf[pos:end]))
 
     def on_bytes(self, data: bytes) -> cython.Py_ssize_t:
-        """Use `data`; give how many of its bytes were used (the rest comes again with more)."""
+        """Use `data`; return how many of its bytes were used (the rest is passed again with more)."""
         raise NotImplementedError

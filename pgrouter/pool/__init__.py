@@ -1,1 +1,1 @@
-"""Which server connection serves whom: a pool per member, database and user, FIFO waiting, limits, the janitor."""
+"""Which server connection serves which client: pools per database and user, FIFO queues, limits, the janitor."""

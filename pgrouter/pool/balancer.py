@@ -1,4 +1,4 @@
-"""The members of a group that share the reads: whose turn it is, and who has replayed what a session must see."""
+"""The members of a pool that share the reads: whose turn it is, and which have replayed what a session must see."""
 
 from __future__ import annotations
 
@@ -13,47 +13,47 @@ from pgrouter.session.consistency import NOWHERE
 if TYPE_CHECKING:
     from pgrouter.server.connection import ServerConnection
 
-MAX_DEFICIT = 200  # reads that a replica catches up with after it had no free connection
+MAX_DEFICIT = 200  # at most so many reads are made up for after a replica had no idle connection
 
 
 class LastWrite:
-    """The moment of the last write through this router, of which strict reads must be later."""
+    """The time of the last write through this router, which strict reads must see."""
 
     def __init__(self) -> None:
         self.last_s = -1.0
 
 
 class ReadBalancer:
-    """Pools to read from, in the order of their turns."""
+    """The member pools to read from, in the order of their turns."""
 
     def __init__(self) -> None:
         self.turn = 0
         self.follow([], [], False)
 
     def follow(self, pools: list[MemberPool], turns: list[MemberPool], least_active: bool) -> None:  # noqa: FBT001 (C has no keyword arguments)
-        """Share reads among these from now on; a pool has as many `turns` as its weight says."""
+        """Share reads among these from now on; a pool occurs in `turns` as often as its weight."""
         self.pools = pools
         self.turns = turns
         self.least_active = least_active
         self.turn = self.turn % len(turns) if turns else 0
-        self.has_deficit = False  # one was passed over and has to catch up
+        self.has_deficit = False  # some pool was passed over and must make up for it
         for pool in pools:
             pool.deficit = 0
         self.refresh()
 
     def refresh(self) -> None:
-        """Look again how far the members have come."""
+        """Recompute how far the members have replayed."""
         self.fresh_s = min((pool.fresh_s for pool in self.pools), default=inf)
         self.lsn = min((pool.lsn for pool in self.pools), default=NOWHERE)
 
     # -- freshness
 
     def all_fresh(self, wrote_s: cython.double, lsn: cython.longlong) -> cython.bint:
-        """Whether it does not matter which of them gets a read that must see what was written then, and up to there."""
+        """Whether any of them can serve a read that must see writes up to this time and WAL position."""
         return wrote_s < self.fresh_s and lsn <= self.lsn
 
     def any_fresh(self, wrote_s: cython.double, lsn: cython.longlong) -> cython.bint:
-        """Whether one of them may have such a read."""
+        """Whether at least one of them can serve such a read."""
         pool: MemberPool
         for pool in self.pools:  # noqa: SIM110 (a generator would be a call per pool)
             if pool.is_fresh(wrote_s, lsn):
@@ -63,7 +63,7 @@ class ReadBalancer:
     # -- taking
 
     def take(self, now: cython.double) -> ServerConnection | None:
-        """Give a free connection of whose turn it is; one that has none is passed over for this time, and dialled."""
+        """Return an idle connection of the next member; one that has none is passed over this time, and dialled."""
         step: cython.Py_ssize_t
         pool: MemberPool
         turns: list = self.turns
@@ -91,7 +91,7 @@ class ReadBalancer:
     def take_fresh(
         self, wrote_s: cython.double, lsn: cython.longlong, now: cython.double
     ) -> ServerConnection | None:
-        """Give a free connection of a member that has replayed what such a read must see."""
+        """Return an idle connection of a member that has replayed what such a read must see."""
         step: cython.Py_ssize_t
         pool: MemberPool
         turns: list = self.turns
@@ -109,7 +109,7 @@ class ReadBalancer:
         return None
 
     def take_other(self, lost: MemberPool, wrote_s: float, lsn: int) -> ServerConnection | None:
-        """Give a free connection for such a read that was lost with one of `lost`'s, whose others may be dead, too."""
+        """Return an idle connection to retry such a read; `lost` has lost one, so its others may be dead, too."""
         pool: MemberPool
         for pool in self.pools:
             if pool is not lost and pool.free is not None and pool.is_fresh(wrote_s, lsn):
@@ -117,7 +117,7 @@ class ReadBalancer:
         return None
 
     def least_busy(self) -> cython.Py_ssize_t:
-        """Give the turn of the one with the fewest connections at work; of several, the next one's."""
+        """Return the turn of the member with the fewest active connections; of several, the next one in order."""
         step: cython.Py_ssize_t
         best: cython.Py_ssize_t = self.turn
         pool: MemberPool
@@ -134,7 +134,7 @@ class ReadBalancer:
         return best
 
     def serve_deficit(self) -> MemberPool | None:
-        """Give one that was passed over for want of a free connection, until it has served what it missed."""
+        """Return a member pool that was passed over for want of an idle connection, until its deficit is gone."""
         pool: MemberPool
         behind: cython.bint = False
         for pool in self.pools:

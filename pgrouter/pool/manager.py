@@ -1,4 +1,4 @@
-"""All pools of one router: groups by database and user, the view they follow, and the janitor that looks after them."""
+"""All pools of one router, by database and user: the cluster view that they apply, and the janitor."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ log = logging.getLogger("pgrouter.pool")
 
 TICK_S = 0.1  # how late a deadline may be noticed
 SWEEP_TICKS = 10
-# A pooled connection is idle for reasons of its own: no role's or database's limit of idle sessions may end it. Needs
-# PostgreSQL 14.
+# A pooled connection is idle because of pooling: an idle session timeout of its role or database must not end it.
+# Needs PostgreSQL 14.
 SERVER_PARAMETERS = (("options", " ".join(f"-c {name}=0" for name in SESSION_TIMERS)),)
 CANCEL_TIMEOUT_S = 10.0  # PgBouncer's cancel_wait_timeout
 
 
 class PoolManager:
-    """Groups by (database, user); created when first asked for."""
+    """Pools by (database, user); created when first asked for."""
 
     def __init__(
         self,
@@ -55,9 +55,9 @@ class PoolManager:
         self.marks: Mapping[str, ReplayPoint] = {}
         self.writes = LastWrite()
         self.suspect = suspect
-        self.sample: Callable[[], None] = lambda: None  # a read must see a write that no replica is known to have
+        self.sample: Callable[[], None] = lambda: None  # called if a read must see a write that no replica may have yet
         self.socket_options: SocketOptions = ()
-        self.each_tick: tuple[Callable[[float], None], ...] = ()  # what else looks at the time
+        self.each_tick: tuple[Callable[[float], None], ...] = ()  # what else runs at each tick
         self.groups: dict[tuple[str, str], Pool] = {}
         self.resolver = Resolver(poller.loop, poller.clock)
         self.draining = False
@@ -65,7 +65,7 @@ class PoolManager:
         self._janitor: asyncio.TimerHandle | None = None
 
     def group(self, database: str, user: str, credential: object) -> Pool:
-        """Give the pools of a database and user; the newest credential is what new connections log in with."""
+        """Return the pool of a database and user; new connections log in with the newest credential."""
         group = self.groups.get((database, user))
         if group is None:
             group = self.groups[database, user] = Pool(self, database, user, credential)
@@ -74,29 +74,29 @@ class PoolManager:
         return group
 
     def apply(self, view: ClusterView) -> None:
-        """Follow the cluster."""
+        """Apply a new view of the cluster."""
         self.view = view
         for group in list(self.groups.values()):
             try:
                 group.apply(view)
-            except Exception:  # a bug in one group must not leave the others with an old leader
+            except Exception:  # a bug in one pool must not leave the others with an old leader
                 log.exception("bug in following the cluster for %s", group)
 
     def freshen(self, marks: Mapping[str, ReplayPoint]) -> None:
-        """Learn how far the replicas have come."""
+        """Apply how far the replicas have replayed."""
         self.marks = marks
         for group in self.groups.values():
             group.freshen(marks)
 
     def close_unused_databases(self, in_use: Callable[[str], bool]) -> None:
-        """Have no connections to databases that nobody uses: PostgreSQL waits a moment for that before it drops one."""
+        """Close connections to databases without clients: before DROP DATABASE, PostgreSQL waits a moment for that."""
         for group in self.groups.values():
             if not in_use(group.database):
                 for pool in group.members.values():
                     pool.retire("nobody uses the database, and one is to be dropped or copied")
 
     def defaults_changed(self, name: str | None = None) -> None:
-        """What new sessions begin with has changed on a member (None: on any): connections made before go when free."""
+        """A member's defaults of new sessions have changed (None: all members'): close older connections when idle."""
         for group in self.groups.values():
             for pool in list(group.members.values()):
                 if name in (None, pool.member.name):
@@ -104,7 +104,7 @@ class PoolManager:
             group.grow()
 
     def found(self, host: str, port: int, address: str) -> None:
-        """Dial the members of that host at this address from now on; connections to another one go when free."""
+        """Dial the members of that host at this address from now on; connections to another are closed when idle."""
         if self.resolver.learn(host, port, address):
             for group in self.groups.values():
                 for pool in list(group.members.values()):
@@ -112,18 +112,18 @@ class PoolManager:
                         pool.retire("the server's name has another address now")
 
     def received(self, name: str, before_s: float) -> int | None:
-        """Give the bytes received over connections to a member that were begun before that moment; None: none is open.
+        """Return the bytes received over connections to a member opened before that time; None: none is open.
 
-        Such a connection, while it is open, shows that its server has not been restarted since.
+        Such a connection, while it is open, shows that its server has not been restarted since then.
         """
         pools = [pool for group in self.groups.values() if (pool := group.members.get(name)) is not None]
         counts = [s.received for pool in pools for s in pool.servers if s.login is None and s.created_at < before_s]
         return sum(counts) if counts else None
 
     def make_room(self, name: str, user: str, database: str, *, same: bool) -> None:
-        """Close one free connection to a member, so that the router's own role gets in.
+        """Close one idle connection to a member, so that the router's own role can connect.
 
-        Rather one of that role or to that database; `same`: only such a one, for no other is in the way.
+        Preferably one of that role or to that database; `same`: only such a one, since no other would help.
         """
         idle = [
             (user == group.user or database == group.database, pool, pool.idle[0])
@@ -138,33 +138,33 @@ class PoolManager:
                 return
 
     def reload(self, settings: PoolSettings) -> None:
-        """Take new limits; they hold from now on."""
+        """Apply new limits, from now on."""
         self.settings = settings
         for group in self.groups.values():
             group.adjust(settings)
             group.wake()
 
     def drain(self) -> None:
-        """Have clients leave as soon as they are in no transaction."""
+        """Close each client as soon as it is not in a transaction."""
         self.draining = True
         for group in self.groups.values():
             group.drain()
 
     def share_reads(self, reads: Reads) -> None:
-        """Share reads in this way from now on."""
+        """Share reads by these settings from now on."""
         self.reads = reads
         for group in self.groups.values():
             group.share_reads(self.view)
             group.wake()
 
-    # -- what groups need of the world
+    # -- services for pools
 
     def server_login(self, database: str, user: str, credential: object) -> object:
-        """Begin a login conversation with a server."""
+        """Start a login conversation with a server."""
         return server_login(user, database, SERVER_PARAMETERS, credential)
 
     def dial(self, pool: MemberPool, server: ServerConnection) -> None:
-        """Connect `server` to the member of `pool`, asking for its address first where that is a name."""
+        """Connect `server` to the member of `pool`, after resolving its host name if it is one."""
         member: Member = pool.member
 
         def go(address: tuple | None, why: str) -> None:
@@ -180,7 +180,7 @@ class PoolManager:
             self.resolver.ask(member.host, member.port, go)
 
     def cancel(self, server: ServerConnection) -> None:
-        """Ask PostgreSQL to cancel what `server` runs; it is kept from others until that has been done."""
+        """Ask PostgreSQL to cancel what `server` runs; no other client gets it until that has been handled."""
         pool: MemberPool = server.owner
         if server.hello is None:
             return
@@ -212,7 +212,7 @@ class PoolManager:
                 group.tick(now)
                 if ticks % SWEEP_TICKS == 0:
                     group.sweep(now)
-            except Exception:  # a bug in one group must not end the deadlines of all
+            except Exception:  # a bug in one pool must not stop the timeouts of all
                 log.exception("bug in the janitor of %s", group)
         for tick in self.each_tick:
             try:
@@ -234,6 +234,6 @@ class PoolManager:
             server.owner.close(server, "shutdown")
 
     def servers(self) -> Iterator[ServerConnection]:
-        """Give every server connection."""
+        """Yield every server connection."""
         for group in self.groups.values():
             yield from group.servers()

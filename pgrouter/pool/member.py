@@ -1,8 +1,8 @@
-"""The server connections to one member for one database and user, and the one function that moves them.
+"""The server connections to one member for one database and user, and the one function that changes their state.
 
-Every connection is in `servers` from its dial to its end. Those that are free lie in a stack, `free` on top and each
-`below` the one that was used after it; they are taken from the top and put back there, so that a pool shrinks to what
-it needs.
+Every connection is in `servers` from its dial to its end. Idle ones form a stack: `free` is the top, and `next_idle` of
+each one is the one used before it. They are taken from the top and put back there, so that a pool shrinks to what it
+needs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ STANDBY = ("in_hot_standby", "on")  # reported at login since PostgreSQL 14
 
 
 class Totals:
-    """Counters of server connections that are closed; `add` takes a connection's in."""
+    """Counters of server connections that are closed; `add` adds those of a connection."""
 
     __slots__ = ("queries", "query_s", "received", "sent", "xact_s", "xacts")
 
@@ -50,10 +50,10 @@ class Totals:
         self.received = 0  # bytes from the server
         self.sent = 0
         self.xact_s = 0.0  # linked to a client
-        self.query_s = 0.0  # owing an answer
+        self.query_s = 0.0  # with an outstanding answer
 
     def add(self, server: ServerConnection | Totals) -> None:
-        """Add what another has counted."""
+        """Add another's counters."""
         for name in self.__slots__:
             setattr(self, name, getattr(self, name) + getattr(server, name))
 
@@ -64,19 +64,19 @@ class MemberPool:
     def __init__(self, group: Pool, member: Member) -> None:
         self.group = group
         self.member = member
-        self.size = group.settings.size  # connections at most
-        self.servers = {}  # the oldest first; the values say nothing
-        self.free = None  # the one that was used last
+        self.size = group.settings.size  # maximum number of connections
+        self.servers = {}  # the oldest first; the values mean nothing
+        self.free = None  # the idle one that was used last
         self.free_count = 0
         self.pending = 0  # dialling or logging in
         self.failures = 0
-        self.deficit = 0  # turns in which it had nothing free
-        self.doubted = set()  # connections that were free and shall show that they live
-        self.cutting = False  # it is us who end connections
-        self.fenced_at = 0.0  # since when nothing may begin here; 0: it may
+        self.deficit = 0  # turns in which it had no idle connection
+        self.doubted = set()  # idle connections that are being checked for being alive
+        self.cutting = False  # we are closing the connections
+        self.fenced_at = 0.0  # since when no transaction may start here; 0: not fenced
         self.retry_at = 0.0
-        self.fresh_s = 0.0  # what was answered before this moment is here, see `cluster.freshness`; 0: not known
-        self.lsn = 0  # and what lies before this position of the WAL
+        self.fresh_s = 0.0  # it has all that was answered before this time, see `cluster.freshness`; 0: unknown
+        self.lsn = 0  # and the WAL up to this position
         self.closed = Totals()
 
     def __repr__(self) -> str:
@@ -86,7 +86,7 @@ class MemberPool:
 
     @property
     def idle(self) -> list[ServerConnection]:
-        """Those that are free, the longest idle first."""
+        """The idle connections, the longest idle first."""
         server: ServerConnection = self.free
         servers: list = []
         while server is not None:
@@ -96,7 +96,7 @@ class MemberPool:
         return servers
 
     def move(self, server: ServerConnection, state: cython.int) -> int:
-        """Take a connection from the state it is in to another: the only place where that happens."""
+        """Change a connection's state: the only place, besides `take`, where that happens."""
         old: cython.int = server.state
         if old == IDLE_STATE:
             self.unstack(server)
@@ -113,7 +113,7 @@ class MemberPool:
         return 0
 
     def unstack(self, server: ServerConnection) -> int:
-        """Take a free connection out of the stack, wherever it lies."""
+        """Remove an idle connection from the stack, wherever it is."""
         above: ServerConnection = None
         at: ServerConnection = self.free
         while at is not None and at is not server:
@@ -128,11 +128,11 @@ class MemberPool:
         return 0
 
     def count(self, state: int) -> int:
-        """How many connections are in a state."""
+        """Count the connections in a state."""
         return sum(server.state == state for server in self.servers)
 
     def take(self) -> ServerConnection | None:
-        """Give the connection that was used last, now ACTIVE; None when none is free."""
+        """Return the idle connection that was used last, now ACTIVE; None if there is none."""
         server: ServerConnection = self.free
         if server is not None:
             self.free = server.next_idle
@@ -142,17 +142,17 @@ class MemberPool:
         return server
 
     def is_fresh(self, wrote_s: cython.double, lsn: cython.longlong) -> cython.bint:
-        """Whether it has what was answered at that moment, and the WAL up to that position."""
+        """Whether it has what was answered at that time, and the WAL up to that position."""
         return wrote_s < self.fresh_s and lsn <= self.lsn
 
     # -- growing
 
     def can_dial(self, now: cython.double) -> cython.bint:
-        """Whether there is room for another connection, and the member is not one that has just failed."""
+        """Whether there is room for another connection, and the member has not just failed."""
         return len(self.servers) < self.size and now >= self.retry_at
 
     def dial(self) -> ServerConnection:
-        """Begin a new connection, and give it; `server_ready` or `server_closed` follows."""
+        """Start a new connection, and return it; `server_ready` or `server_closed` follows."""
         group = self.group
         server = ServerConnection(group.poller, self, group.login())
         self.servers[server] = None
@@ -161,14 +161,14 @@ class MemberPool:
         return server
 
     def admitted(self) -> None:
-        """The cluster's view has this member back: it was seen to answer, so no earlier failure delays a dial."""
+        """The member is back in the cluster view: it has answered, so no earlier failure delays a dial."""
         self.failures = 0
         self.retry_at = 0.0
 
     # -- what server connections report
 
     def server_ready(self, server: ServerConnection) -> None:
-        """Logged in: the pool has one more, unless it takes writes and the server says that it is a standby."""
+        """Logged in: the connection joins the pool, unless it is for writes and the server reports to be a standby."""
         if self is self.group.writer and STANDBY in server.hello.parameters:
             server.lose(NoServer("the server is a standby now"))
             return
@@ -179,7 +179,7 @@ class MemberPool:
         self.group.give(server)
 
     def server_closed(self, server: ServerConnection, error: RouterError) -> None:
-        """Gone, for whatever reason."""
+        """The connection is gone, for whatever reason."""
         was = server.state
         self.move(server, CLOSED)
         if was in (DIALLING, LOGGING_IN):
@@ -196,9 +196,9 @@ class MemberPool:
                 self.group.server_lost(self)
 
     def doubt(self) -> None:
-        """Ask all free connections whether they live: what has ended one may have ended all, and nobody knows yet.
+        """Check that all idle connections are alive: what has ended one may have ended all.
 
-        A backend that was told to go (SIGTERM, SIGQUIT) does not answer a Sync any more.
+        A backend that was told to terminate (SIGTERM, SIGQUIT) no longer answers a Sync.
         """
         server: ServerConnection
         for server in self.idle:
@@ -209,12 +209,12 @@ class MemberPool:
             server.sync()
 
     def server_promoted(self, server: ServerConnection) -> None:
-        """It says that it is no standby any more (in_hot_standby, PostgreSQL 14): under load the first to tell."""
+        """The server is no longer a standby (in_hot_standby, PostgreSQL 14): under load, the first sign of that."""
         log.info("S-%d %s: in_hot_standby has changed", server.connection_id, self)
         self.group.pools.suspect(self.member.name)
 
     def server_free(self, server: ServerConnection) -> None:
-        """A reset has ended, or a doubt."""
+        """A reset, or the check by `doubt`, has ended."""
         if server in self.doubted:
             self.doubted.discard(server)
             self.move(server, ACTIVE)
@@ -231,24 +231,24 @@ class MemberPool:
     # -- giving back
 
     def reset(self, server: ServerConnection) -> None:
-        """Wipe what the last client left, before anyone else gets it; `server_free` follows."""
+        """Discard the last client's session state before another client gets it; `server_free` follows."""
         self.move(server, RESETTING)
         server.resume()  # its last client may have been slow to read
         server.used_at = self.group.poller.now
         clean = server.at_sync and server.status == IDLE_STATUS
         if server.outstanding.skipping:
-            server.sync()  # after an error nothing else is listened to
+            server.sync()  # after an error the server ignores everything else
         if not clean:
             owes = server.outstanding.count > 0
             server.inject(_ROLLBACK)  # also of the implicit transaction of a batch that its client never ended
-            if owes:  # maybe an error, behind which the ROLLBACK is not listened to either
+            if owes:  # maybe an error, after which the ROLLBACK is ignored, too
                 server.sync()
                 server.inject(_ROLLBACK)
         server.inject(_UNHINDERED)
         server.inject(_RESET)
 
     def close(self, server: ServerConnection, why: str, *, cut: bool = False) -> None:
-        """Say goodbye to a connection that owes nothing; `cut`: it has got a part of a message, and nothing follows."""
+        """Close a connection with no outstanding answers; `cut`: without Terminate: it has got part of a message."""
         log.debug("S-%d %s: closing: %s", server.connection_id, self, why)
         if not cut:
             server.send_bytes(TERMINATE)
@@ -256,7 +256,7 @@ class MemberPool:
         server.close()
 
     def retire(self, why: str) -> None:
-        """Close what is free; the rest goes when it becomes free."""
+        """Close the idle connections; the others are closed when they become idle."""
         for server in list(self.servers):
             if server.state == IDLE_STATE:
                 self.close(server, why)
@@ -264,7 +264,7 @@ class MemberPool:
                 server.close_when_idle = True
 
     def fence(self, on: bool) -> None:  # noqa: FBT001 (called from C)
-        """Let no transaction begin on what is linked here (a pinned session, a pipeline), or let all go on."""
+        """Hold new transactions of linked clients (a pinned session, a pipeline), or resume them."""
         if not on and not self.fenced_at:
             return
         self.fenced_at = (self.fenced_at or self.group.poller.now) if on else 0.0
@@ -274,7 +274,7 @@ class MemberPool:
                 server.peer.on_waiting()
 
     def refuse_held(self, before: float, error: RouterError) -> None:
-        """Answer what linked clients have begun with an error, if they have been held since before that moment."""
+        """Answer the held messages of linked clients with an error, if they have been held since before that time."""
         if self.fenced_at > before:
             return
         for server in list(self.servers):
@@ -282,7 +282,7 @@ class MemberPool:
                 server.peer.on_refused(error)
 
     def cut(self, error: RouterError) -> None:
-        """End every connection now: nothing may reach this member any more."""
+        """Close every connection now: nothing may reach this member any more."""
         self.cutting = True
         for server in list(self.servers):
             server.lose(error)

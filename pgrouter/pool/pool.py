@@ -1,8 +1,8 @@
-"""The pools of one database and user over all members, and the clients that wait for one of their connections.
+"""The pool of one database and user: its connections to all members, and the clients that wait for one of them.
 
-Two queues, one for connections that may be written to and one for reads, each first in, first out: a connection that
-becomes free serves whoever has waited longest among those it may serve, in the same call. Nobody overtakes: a queue is
-only entered when nothing eligible is idle.
+There are two FIFO queues, one for writes and one for reads: a connection that becomes idle serves the client that has
+waited longest among those it may serve, in the same call. No client overtakes: it only joins a queue if no eligible
+connection is idle.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pgrouter.pool")
 
-# What a claim is for, when the connection is not to be had: any other will do for this
+# What may replace the connection of a claim if that is lost: nothing, or any other for a read or a write
 NOTHING_ELSE, READ, WRITE = range(3)
 
-HOPELESS_S = 1.0  # how long anybody waits where nobody was ever found, for the configuration has to be looked at
-OUTDATED_S = 1.0  # how long a login waits for what sessions begin with after a change of the servers' defaults
+HOPELESS_S = 1.0  # how long a client waits if no member was ever found: the configuration needs to be checked
+OUTDATED_S = 1.0  # how long a login waits for the new session defaults after a change of them
 RESET_TIMEOUT_S = 15.0  # ROLLBACK and DISCARD ALL of a healthy server take a millisecond
 
-# Refusals that another try cannot mend: authentication (28), no such database (3D), no privilege (42501)
+# Refusals that a retry cannot fix: authentication (28), no such database (3D), no privilege (42501)
 FINAL_CLASSES = ("28", "3D", "42")
 
-# What may differ between members and would only confuse a client of the cluster, until the primary says it
+# Parameters that may differ between members and would confuse a client, until the primary has reported them
 CLUSTER_PARAMETERS = {"in_hot_standby": "off", "default_transaction_read_only": "off"}
 
 
 class Pool:
-    """One database and user: a pool per member, the queues, and what a login is told."""
+    """One database and user: a member pool per member, the queues, and the parameters that a login reports."""
 
     def __init__(self, pools: PoolManager, database: str, user: str, credential: object) -> None:
         self.pools = pools
@@ -61,19 +61,19 @@ class Pool:
         self.adjust(pools.settings)
         self.credential = credential
         self.writer = None
-        self.last_writer = None  # until another leads: its connections are cut then
+        self.last_writer = None  # until another member leads: its connections are cut then
         self.readers = ReadBalancer()
-        self.falls_back = True  # reads go to the primary when no reader can be had
+        self.falls_back = True  # reads go to the primary if no reader is available
         self.writes = pools.writes
         self.waiting_writes = deque()
         self.waiting_reads = deque()
         self.waiting_logins = deque()
-        self.claims = []  # (client, since, connection, or what else: see NOTHING_ELSE): who waits for that very one
-        self.outdated = False  # what a login is told was told before the servers' defaults changed
-        self.standby = False  # the cluster follows another one: nobody takes writes
-        self.sequences = False  # its clients ask for currval or lastval: no writer is to find another's values
-        self.queued = False  # somebody may be waiting for a connection
-        self.draining = pools.draining  # its clients go at the end of their transactions
+        self.claims = []  # waits for a particular connection: (client, since, connection, see NOTHING_ELSE)
+        self.outdated = False  # `parameters` are from before a change of the servers' defaults
+        self.standby = False  # the cluster is a standby cluster: no member takes writes
+        self.sequences = False  # its clients use currval or lastval: a writer must not see another client's values
+        self.queued = False  # a client may be waiting for a connection
+        self.draining = pools.draining  # its clients are closed at the end of their transactions
         self.parameters = None
         self.of_cluster = CLUSTER_PARAMETERS
         self.wait_us = 0
@@ -84,26 +84,26 @@ class Pool:
         return f"{self.database}/{self.user}"
 
     def adjust(self, settings: PoolSettings) -> None:
-        """Take what is ours of these limits; they hold from now on."""
+        """Apply this pool's part of these limits, from now on."""
         self.settings = settings.of(self.database, self.user)
-        self.lifetime_s = settings.lifetime_s  # asked for each time a connection is given back
+        self.lifetime_s = settings.lifetime_s  # read each time a connection is released
         self.limited = limited(self.settings)
         for pool in self.members.values():
             pool.size = self.settings.size
 
     def drain(self) -> None:
-        """Let no client begin another transaction."""
+        """Do not let clients start another transaction."""
         self.draining = True
 
     # -- the cluster
 
     def apply(self, view: ClusterView) -> None:
-        """Follow the cluster: who may be written to, who may be read from, whose connections must end."""
+        """Apply a view of the cluster: which members get writes and reads, and which connections must end."""
         known = {member.name: member for member in view.members}
         for name, pool in list(self.members.items()):
             member = known.get(name)
             if member is None or (member.host, member.port) != (pool.member.host, pool.member.port):
-                if pool in (self.writer, self.last_writer):  # at its new address it is another server to write to
+                if pool in (self.writer, self.last_writer):  # at its new address it counts as another server
                     pool.cut(ServerLost("the server is no longer a member of the cluster", sqlstate="57P01"))
                 pool.retire("the member left the cluster")
                 del self.members[name]
@@ -123,14 +123,14 @@ class Pool:
         self._end_reign(view)
         for name in view.silent:
             pool = self.members.get(name)
-            if pool is not None and pool is not self.last_writer:  # whose end is the leader key's to say
+            if pool is not None and pool is not self.last_writer:  # the leader key decides about that one
                 pool.cut(ServerLost("the server does not answer"))
         self.wake()
 
     def _end_reign(self, view: ClusterView) -> None:
-        """Hold or cut what is connected to the member that was written to last, if that is not to be written to now.
+        """Fence or cut the connections to the last primary, if it is not the primary now.
 
-        Also when the views between had no leader: a transaction may still be open there.
+        Also if the views in between had no leader: a transaction may still be open there.
         """
         old = self.last_writer
         if old is None:
@@ -150,7 +150,7 @@ class Pool:
         return pool
 
     def share_reads(self, view: ClusterView) -> None:
-        """Find out who shares the reads."""
+        """Determine which members share the reads."""
         reads = self.pools.reads
         turns = [self._pool(view.member(name)) for name in rotation(view, reads)]
         self.falls_back = reads.primary != "never"
@@ -158,7 +158,7 @@ class Pool:
         self.freshen(self.pools.marks)
 
     def freshen(self, marks: Mapping[str, ReplayPoint]) -> None:
-        """Learn how far the replicas have come; the primary has everything."""
+        """Apply how far the replicas have replayed; the primary has everything."""
         for name, pool in self.members.items():
             mark = marks.get(name)
             pool.fresh_s, pool.lsn = mark if mark is not None else (0.0, 0)
@@ -167,7 +167,7 @@ class Pool:
         self.readers.refresh()
 
     def wake(self) -> None:
-        """Serve who can be served after a change, and dial for the others."""
+        """Serve the clients that can be served after a change, and dial for the others."""
         for _, _, server, _ in list(self.claims):
             if server.state == IDLE_STATE and server.owner is self.writer:
                 self.writer.move(server, ACTIVE)
@@ -178,14 +178,14 @@ class Pool:
         self.grow()
 
     def eligible(self, *, reads: bool) -> list[MemberPool]:
-        """Give the pools that may serve a read or a write now; reads fall back to the primary."""
+        """Return the member pools that may serve a read or a write now; reads fall back to the primary."""
         writer = [self.writer] if self.writer is not None else []
         if not reads:
             return writer
         return self.readers.pools + writer if self.no_reader() else self.readers.pools
 
     def no_reader(self) -> cython.bint:
-        """Whether reads fall back to the primary: none of those that share them can be had."""
+        """Whether reads fall back to the primary: none of the members that share them is available."""
         pool: MemberPool
         for pool in self.readers.pools:
             if not pool.failures or len(pool.servers) != pool.pending or pool is self.writer:
@@ -195,10 +195,10 @@ class Pool:
     # -- taking
 
     def take(self, reads: cython.bint) -> ServerConnection | None:
-        """Give a free connection, now ACTIVE, or None: then the caller waits (`wait`).
+        """Return an idle connection, now ACTIVE, or None: then the caller waits (`wait`).
 
-        Reads go round the replicas; one that has nothing free is passed over for this time, and dialled. In a standby
-        cluster everything does: PostgreSQL says what it cannot do there (25006).
+        Reads go to the replicas in turn; one that has no idle connection is passed over this time, and dialled. In a
+        standby cluster everything does: PostgreSQL refuses what it cannot do there (25006).
         """
         reads = reads or self.standby
         server: ServerConnection = None
@@ -211,35 +211,35 @@ class Pool:
         return self.writer.take()
 
     def needs_primary(self, wrote_s: cython.double, lsn: cython.longlong) -> cython.bint:
-        """Whether a read that must see what was written then, and up to there, can be sure of that on no replica."""
+        """Whether no replica is known to have the writes, up to this time and WAL position, that a read must see."""
         if self.readers.any_fresh(wrote_s, lsn):
             return False
         self.pools.sample()
         return True
 
     def take_fresh(self, wrote_s: cython.double, lsn: cython.longlong) -> ServerConnection | None:
-        """Give a free connection for such a read; None: it has to wait for the primary."""
+        """Return an idle connection for such a read; None: it has to wait for the primary."""
         server: ServerConnection = self.readers.take_fresh(wrote_s, lsn, self.poller.now)
         if server is None and self.writer is not None:
             server = self.writer.take()
         return server
 
     def take_again(self, wrote: ServerConnection) -> ServerConnection | None:
-        """Give the connection that a client wrote to last, if that is free, else any for a write, as `take` does."""
+        """Return the connection that a client last wrote to, if it is idle, else any for a write, as `take` does."""
         if wrote.state == IDLE_STATE and wrote.owner is self.writer:
             wrote.owner.move(wrote, ACTIVE)
             return wrote
         return self.take(False)
 
     def wait(self, peer: Peer, reads: cython.bint) -> int:
-        """Queue a client until a connection is free: `on_served`, or `on_refused` when it took too long."""
+        """Queue a client until a connection is idle: `on_served`, or `on_refused` if it takes too long."""
         self.enqueue(peer, reads)
         if self.has_room(reads):
             self.grow()
         return 0
 
     def enqueue(self, peer: Peer, reads: cython.bint) -> int:
-        """Put a client at the end of a queue, without a dial for its sake."""
+        """Put a client at the end of a queue, without dialling for it."""
         reads = reads or self.standby
         queue = self.waiting_reads if reads else self.waiting_writes
         queue.append((peer, self.poller.now))
@@ -247,7 +247,7 @@ class Pool:
         return 0
 
     def has_room(self, reads: cython.bint) -> cython.bint:
-        """Whether a connection could be dialled for a read or a write; where that hangs on more, it may be."""
+        """Whether a connection could be dialled for a read or a write; true also if it cannot be decided here."""
         pool: MemberPool
         reads = reads or self.standby
         if not reads:
@@ -258,13 +258,13 @@ class Pool:
         return len(self.readers.pools) == 0
 
     def learns(self) -> cython.bint:
-        """Whether a new connection could tell what sessions begin with now: one to the primary, if there is one."""
+        """Whether a new connection could report the session defaults: one to the primary, if there is one."""
         if self.writer is None:
             return self.has_room(True)
         return self.writer.pending > 0 or self.writer.can_dial(self.poller.now)
 
     def claim(self, peer: Peer, server: ServerConnection) -> ServerConnection | None:
-        """Give this very connection, now ACTIVE, if it is free; else queue for it, as `wait` does."""
+        """Return this particular connection, now ACTIVE, if it is idle; else queue for it, as `wait` does."""
         if server.state == IDLE_STATE and server.owner is self.writer:
             server.owner.move(server, ACTIVE)
             return server
@@ -272,9 +272,9 @@ class Pool:
         return None
 
     def exchange(self, server: ServerConnection, custom: object, peer: Peer, reads: cython.bint):
-        """Give another free connection for this one, that has met no custom settings but these; None: `on_served` will.
+        """Exchange a connection for an idle one on which no other custom settings were set; None: wait for `on_served`.
 
-        Where there is none, one is made, in place of this one if there is no room for both.
+        If there is none, one is dialled, in place of this one if there is no room for both.
         """
         pool: MemberPool = server.owner
         other: ServerConnection
@@ -288,7 +288,7 @@ class Pool:
             pool.close(server, "it has met custom settings of another session")
         self.claims.append((peer, self.poller.now, pool.dial(), READ if reads else WRITE))
         if not full:
-            self.give(server)  # last: whoever gets it may want another one, too
+            self.give(server)  # last: the client that gets it may want another one, too
         return None
 
     def wait_login(self, peer: Peer) -> None:
@@ -297,14 +297,14 @@ class Pool:
         self.grow()
 
     def forget(self, peer: Peer) -> None:
-        """Take a client that has gone out of the queues."""
+        """Remove a client that has gone from the queues."""
         for queue in (self.waiting_writes, self.waiting_reads, self.waiting_logins, self.claims):
             for entry in list(queue) if queue else ():
                 if entry[0] is peer:
                     queue.remove(entry)
 
     def grow(self) -> None:
-        """Dial as many connections as clients wait for, within the limits."""
+        """Dial as many connections as there are waiting clients, within the limits."""
         now = self.poller.now
         for queue, reads in ((self.waiting_writes, False), (self.waiting_reads, True), (self.waiting_logins, True)):
             pools = self.eligible(reads=reads and not (self.outdated and self.writer))
@@ -317,15 +317,15 @@ class Pool:
                 min(able, key=lambda pool: (pool.failures > 0, len(pool.servers))).dial()
                 missing -= 1
 
-    # -- giving
+    # -- releasing
 
     def give(self, server: ServerConnection):
-        """Take a connection back that owes nothing, is at a sync point and has no peer: the only way to be free."""
+        """Release a connection at a sync point, with no outstanding answers and no peer: the only way to be idle."""
         pool: MemberPool = server.owner
         now: cython.double = self.poller.now
         server.read_on()  # its last client may have been slow to read
         if server.cancels:
-            return  # a cancel request may still hit it: `cancelled` gives it again
+            return  # a cancel request may still hit it: `cancelled` releases it later
         if server.close_when_idle or server.outstanding.uncertain or now - server.created_at > self.lifetime_s:
             pool.close(server, "doomed" if server.close_when_idle else "server_lifetime")
             self.grow()
@@ -345,14 +345,14 @@ class Pool:
                 peer.on_served(server)
 
     def cancelled(self, server: ServerConnection) -> None:
-        """A cancel request has arrived; if the connection became free meanwhile, it is free now."""
+        """A cancel request has been handled; release the connection if its client has left meanwhile."""
         server.cancels -= 1
         free = not server.cancels and not server.closed and server.peer is None and server.state == ACTIVE
         if free and server.at_sync and not server.outstanding.count:
             self.give(server)
 
     def claimant(self, server: ServerConnection) -> tuple | None:
-        """Take out who has waited longest for this very connection."""
+        """Dequeue the client that has waited longest for this particular connection."""
         for claim in self.claims:
             if claim[2] is server and (server.owner is self.writer or claim[3] == READ):
                 self.claims.remove(claim)
@@ -360,7 +360,7 @@ class Pool:
         return None
 
     def next_waiter(self, pool: MemberPool) -> tuple | None:
-        """Take out who has waited longest among those that this pool may serve."""
+        """Dequeue the client that has waited longest among those that this member may serve."""
         if not self.queued:
             return None
         if not (self.waiting_writes or self.waiting_reads):
@@ -381,17 +381,17 @@ class Pool:
     # -- logins
 
     def login(self) -> object:
-        """Begin a login conversation with a server."""
+        """Start a login conversation with a server."""
         return self.pools.server_login(self.database, self.user, self.credential)
 
     def welcome(self, server: ServerConnection) -> None:
-        """A server has told its parameters: clients can be told theirs."""
+        """A server has reported its parameters: client logins can continue with them."""
         if server.owner is self.writer:
             told = dict(server.hello.parameters)
             self.of_cluster = {name: told.get(name, value) for name, value in CLUSTER_PARAMETERS.items()}
         parameters = tuple((name, self.of_cluster.get(name, value)) for name, value in server.hello.parameters)
         self.outdated = False
-        if parameters != self.parameters:  # the same object as long as they are the same: much is remembered by it
+        if parameters != self.parameters:  # the same object as long as they are equal: much is cached by it
             self.parameters = parameters
         while self.waiting_logins:
             self.waiting_logins.popleft()[0].on_served(None)
@@ -399,24 +399,24 @@ class Pool:
     # -- trouble
 
     def dial_failed(self, pool: MemberPool, error: RouterError) -> None:
-        """A connection could not be made: final refusals go to who waits, the rest is tried again by the janitor."""
+        """A connection could not be made: final refusals go to the waiting clients; otherwise the janitor retries."""
         self.pools.suspect(pool.member.name)
         if error.sqlstate[:2] in FINAL_CLASSES:
             self.refuse(error)
         self.wake()  # reads may have to go to the primary now
 
     def defaults_changed(self, pool: MemberPool) -> None:
-        """New sessions begin with other settings than those of the connections that a member has: they go."""
+        """The defaults of new sessions differ from those of a member's connections: these are closed when idle."""
         pool.retire("the server's defaults have changed")
         self.outdated = True
 
     def server_lost(self, pool: MemberPool) -> None:
-        """An established connection ended by itself: somebody should look at that member."""
+        """An established connection was lost: the member should be probed."""
         self.pools.suspect(pool.member.name)
         self.grow()
 
     def refuse(self, error: RouterError) -> None:
-        """End the waits that no other member can end: a replica alone may not know a role or a database yet."""
+        """Refuse clients that no other member can serve: a single replica may not have a role or a database yet."""
         for queue, reads in ((self.waiting_writes, False), (self.waiting_reads, True), (self.waiting_logins, True)):
             if all(pool.failures for pool in self.eligible(reads=reads)):
                 waiting = list(queue)
@@ -427,7 +427,7 @@ class Pool:
     # -- janitor
 
     def tick(self, now: float) -> None:
-        """End waits that took too long; dial again where that is due."""
+        """End waits that took too long; retry dials that are due."""
         settings = self.settings
         held_s, wait_s = settings.no_leader_timeout_s, settings.wait_timeout_s
         patience_s = inf if self.pools.view.mistake is None else HOPELESS_S
@@ -439,7 +439,7 @@ class Pool:
         for queue, limit_s in limits:
             while queue and now - queue[0][1] > min(limit_s, patience_s):
                 queue.popleft()[0].on_refused(self._too_long(queue, limit_s))
-        if self.parameters is not None:  # what is known will do where nothing newer is to be had
+        if self.parameters is not None:  # the known ones will do if no newer ones can be had
             while self.waiting_logins and now - self.waiting_logins[0][1] > OUTDATED_S:
                 self.waiting_logins.popleft()[0].on_served(None)
         if self.last_writer is not None and self.last_writer.fenced_at:
@@ -472,7 +472,7 @@ class Pool:
         )
 
     def _no_server(self, limit_s: float) -> RouterError:
-        """Say of each member why it is of no use, and for how long that has been so."""
+        """Build the error that says why each member is unavailable, and for how long."""
         reasons = "; ".join(f"{member.name}: {member.reason}" for member in self.pools.view.members)
         return NoServer(
             "no server is available",
@@ -489,7 +489,7 @@ class Pool:
         )
 
     def sweep(self, now: float) -> None:
-        """Close what has been idle or alive too long, and dials that take too long."""
+        """Close connections that have been idle or alive too long, and dials that take too long."""
         settings = self.settings
         for pool in self.members.values():
             for server in [s for s in pool.idle if now - s.used_at > settings.idle_timeout_s]:
@@ -505,6 +505,6 @@ class Pool:
                 server.lose(ServerLost("could not be reset in time"))
 
     def servers(self) -> Iterator[ServerConnection]:
-        """Give every server connection, of all members."""
+        """Yield every server connection, of all members."""
         for pool in self.members.values():
             yield from pool.servers

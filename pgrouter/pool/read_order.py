@@ -16,7 +16,7 @@ MOST_WEIGHT = 100
 
 
 class Share(NamedTuple):
-    """A member's part in the reads."""
+    """A member's share of the reads."""
 
     name: str
     weight: int
@@ -25,7 +25,7 @@ class Share(NamedTuple):
 
 
 def rotation(view: ClusterView, reads: Reads) -> tuple[str, ...]:
-    """Give the names of those that get reads now, one for each turn; after the last the first one is next."""
+    """Return the names of the members that get reads now, one for each turn, cyclically."""
     names = list(view.readers)
     if reads.primary == "always" and view.primary is not None:
         names.append(view.primary)
@@ -43,7 +43,7 @@ def rotation(view: ClusterView, reads: Reads) -> tuple[str, ...]:
 
 
 def share_of(member: Member, reads: Reads) -> Share:
-    """Read a member's part in the reads: the configuration goes before the tags; tags without sense do not count."""
+    """Return a member's share of the reads: the configuration overrides the tags; invalid tags are ignored."""
     given = next((entry for entry in reads.members if entry.name == member.name), None)
     tags = {tag.removeprefix(TAG): value for tag, value in member.tags if tag.startswith(TAG)}
     weight = given.weight if given and given.weight is not None else _number(tags.get("weight"), 1)
@@ -53,9 +53,10 @@ def share_of(member: Member, reads: Reads) -> Share:
 
 
 def turns(weights: Sequence[tuple[str, int]]) -> tuple[str, ...]:
-    """Spread turns by weights: a with 3 and b with 1 give a a b a.
+    """Spread turns by weight: a with 3 and b with 1 result in a a b a.
 
-    Each turn goes to who has most credit, and costs all credit given out for it (nginx's smooth weighted round robin).
+    Each turn goes to the one with most credit, and costs the credit handed out for it (nginx's smooth weighted round
+    robin).
     """
     divisor = gcd(*(weight for _, weight in weights)) or 1
     shares = [(name, weight // divisor) for name, weight in weights]

@@ -1,4 +1,4 @@
-"""Host names to socket addresses, without ever blocking the data path."""
+"""Resolves host names to socket addresses without blocking the data path."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 Address = tuple[int, object]  # family, what connect() takes
 
-# PgBouncer's dns_max_ttl; the system's resolver does not tell the real one
+# PgBouncer's dns_max_ttl; the system's resolver does not report the real TTL
 TTL_S = 15.0
 
 
 def literal_address(host: str, port: int) -> Address | None:
-    """Give the address of an IP address or a socket directory; None for a name."""
+    """Return the socket address for an IP address or a socket directory; None for a name."""
     if host.startswith("/"):
         return socket.AF_UNIX, f"{host}/.s.PGSQL.{port}"
     for family in (socket.AF_INET, socket.AF_INET6):
@@ -29,7 +29,7 @@ def literal_address(host: str, port: int) -> Address | None:
 
 
 class Resolver:
-    """Remembers names for a while and asks the system in the loop's thread pool."""
+    """Caches names for a while and looks them up in a thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]) -> None:
         self._loop = loop
@@ -39,7 +39,7 @@ class Resolver:
         self._tasks: set[asyncio.Task] = set()
 
     def known(self, host: str, port: int) -> Address | None:
-        """Give the address if no look-up is needed."""
+        """Return the address if no look-up is needed."""
         literal = literal_address(host, port)
         if literal is not None:
             return literal
@@ -50,7 +50,7 @@ class Resolver:
         return entry[1] if entry is not None and self._clock() - entry[0] < TTL_S else None
 
     def learn(self, host: str, port: int, address: str) -> bool:
-        """Take the address at which a server was found by somebody who knows it; tell whether it was another before."""
+        """Store the address at which the monitor has found a server; return whether it has changed."""
         before = self._learned.get((host, port))
         found = literal_address(address, port)
         if found is None:
@@ -75,6 +75,6 @@ class Resolver:
         then(address, "")
 
     def close(self) -> None:
-        """Forget pending look-ups."""
+        """Cancel pending look-ups."""
         for task in self._tasks:
             task.cancel()

@@ -1,4 +1,4 @@
-"""PostgreSQL's frontend/backend protocol, version 3: codes, frames, messages, answers owed. No IO.
+"""PostgreSQL's frontend/backend protocol, version 3: codes, frames, messages, outstanding answers. No IO.
 
 Source: PostgreSQL documentation, chapter "Frontend/Backend Protocol".
 """

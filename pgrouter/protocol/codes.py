@@ -18,7 +18,7 @@ QUERY = ord("Q")
 SYNC = ord("S")
 TERMINATE = ord("X")
 
-# What a frontend message means for a batch: a frame that completes one, belongs to one, or stands outside
+# What a frontend message means for a batch: it completes one, belongs to one, or stands outside
 UNKNOWN, IN_BATCH, ENDS_BATCH, COPY, LAST = range(5)
 
 # Backend messages
@@ -50,17 +50,17 @@ IDLE = ord("I")
 IN_TRANSACTION = ord("T")
 FAILED_TRANSACTION = ord("E")
 
-# What a connection may begin with, in place of a protocol version
+# Request codes in place of a protocol version
 CANCEL_REQUEST = 80877102
 SSL_REQUEST = 80877103
 GSSENC_REQUEST = 80877104
 PROTOCOL_3_0 = 196608
 PROTOCOL_3_2 = 196610  # PostgreSQL 18: longer cancel keys; 3.1 was skipped
 
-# SQLSTATE of what no frontend may send
+# SQLSTATE for what no frontend may send
 PROTOCOL_VIOLATION = "08P01"
 
-# PostgreSQL refuses larger ones too: MaxAllocSize, memutils.h
+# PostgreSQL rejects larger ones, too: MaxAllocSize, memutils.h
 MAX_MESSAGE = 0x3FFFFFFF
 MAX_SMALL_MESSAGE = 10_000  # of most types: see framing.LARGE_KINDS
 # MAX_STARTUP_PACKET_LENGTH, pqcomm.h

@@ -1,4 +1,4 @@
-"""Frames: a type byte, a length that counts itself, a body. Everything here looks; only `copied` copies."""
+"""Frames: a type byte, a length that includes itself, a body. Only `copied` copies, the rest only looks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _KINDS = {
     TERMINATE: LAST,
 }
 
-# Those that may be large; PostgreSQL takes no others over PQ_MAX_SMALL_MESSAGE_LIMIT (postgres.c SocketBackend())
+# Those that may be large; PostgreSQL limits the others to PQ_SMALL_MESSAGE_LIMIT (postgres.c SocketBackend())
 _LARGE = (QUERY, FUNCTION_CALL, PARSE, BIND, COPY_DATA)
 
 LARGE_KINDS = bytearray(code in _LARGE for code in range(256))
@@ -52,7 +52,7 @@ FRONTEND_KINDS = bytearray(_KINDS.get(code, UNKNOWN) for code in range(256))
 
 
 def is_compiled() -> bool:
-    """Whether this module, and with it the hot rooms, runs compiled."""
+    """Whether this module, and with it all compiled modules, runs compiled."""
     return cython.compiled
 
 
@@ -71,7 +71,7 @@ def end_of_string(buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython
         if pos >= end:
             return -1
         if buf[pos] == 0:
-            return pos  # as most names are empty
+            return pos  # most names are empty
         found = cython.cast("const unsigned char *", memchr(buf + pos, 0, end - pos))
         return found - buf if found != cython.NULL else -1
     while pos < end:
@@ -82,7 +82,7 @@ def end_of_string(buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython
 
 
 def copied(buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> bytes:
-    """Give buf[start:end] as bytes; compiled, bytes(buf[start:end]) would make them twice."""
+    """Return buf[start:end] as bytes; compiled, bytes(buf[start:end]) would copy them twice."""
     if cython.compiled:
         return buf[start:end]
     return bytes(buf[start:end])
@@ -96,7 +96,7 @@ def is_same(text: bytes, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) 
 
 
 def after_frames(buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t, number: cython.int) -> cython.Py_ssize_t:
-    """Go past so many frontend messages, CopyData not counted; gives `end` when there are no more whole ones."""
+    """Return the offset after `number` frontend messages, not counting CopyData; `end` if no more are whole."""
     length: cython.Py_ssize_t
     while end - pos >= 5:
         length = length_at(buf, pos + 1)

@@ -1,6 +1,6 @@
-"""Whole messages: building those that pgrouter itself sends, reading the few that it must understand.
+"""Whole messages: building those that pgrouter itself sends, parsing the few that it must understand.
 
-None of this is on the data path: what passes through is never built or taken apart.
+None of this is on the data path: forwarded messages are neither built nor parsed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def message(code: int, body: bytes) -> bytes:
 
 
 def cstring(text: str | bytes) -> bytes:
-    """Give a NUL-terminated string."""
+    """Return a NUL-terminated string."""
     return (text.encode() if isinstance(text, str) else text) + b"\0"
 
 
@@ -45,7 +45,7 @@ def cstring(text: str | bytes) -> bytes:
 
 
 def error_response(error: RouterError) -> bytes:
-    """Turn an error of ours into the message a client gets."""
+    """Build the ErrorResponse for an error of ours."""
     fields = (
         ("S", error.severity),
         ("V", error.severity),
@@ -53,26 +53,26 @@ def error_response(error: RouterError) -> bytes:
         ("M", error.message),
         ("D", error.detail),
         ("H", error.hint),
-        ("R", "pgrouter"),  # the routine: whoever reads a log sees that the error is the router's
+        ("R", "pgrouter"),  # the routine: a log shows that the error is the router's
     )
     return message(codes.ERROR_RESPONSE, b"".join(cstring(key + value) for key, value in fields if value) + b"\0")
 
 
 def parameter_status(name: str, value: str) -> bytes:
-    """Tell a client the value of a reported setting."""
+    """Report the value of a setting to a client."""
     return message(codes.PARAMETER_STATUS, cstring(name) + cstring(value))
 
 
 def backend_key_data(pid: int, key: bytes) -> bytes:
-    """Give a client the key with which it can cancel."""
+    """Build the message with a client's cancel key."""
     return message(codes.BACKEND_KEY_DATA, struct.pack("!I", pid) + key)
 
 
 def negotiate_protocol_version(minor: int, options: Sequence[str]) -> bytes:
-    """Say the newest minor version of protocol 3 we speak, and which `_pq_.` options we do not know.
+    """Report the newest minor version of protocol 3 that we support, and the `_pq_.` options that we do not recognize.
 
     On the wire it is the whole version: that is what PostgreSQL sends (the protocol chapter says "minor version"), and
-    libpq 18 ends the connection when it reads less than 3.0. Source: fe-protocol3.c pqGetNegotiateProtocolVersion3().
+    libpq 18 closes the connection if it is less than 3.0. Source: fe-protocol3.c pqGetNegotiateProtocolVersion3().
     """
     version = codes.PROTOCOL_3_0 + minor
     return message(
@@ -103,7 +103,7 @@ def data_row(values: Sequence[str | None]) -> bytes:
 
 
 def command_complete(tag: str) -> bytes:
-    """End a command's answer."""
+    """Build the message that ends a command's answer."""
     return message(codes.COMMAND_COMPLETE, cstring(tag))
 
 
@@ -136,7 +136,7 @@ class StartupMessage(NamedTuple):
     replicates: bool = False
 
     def get(self, name: str, default: str = "") -> str:
-        """Give a parameter; the last one counts, as in PostgreSQL."""
+        """Return a parameter; the last one of that name counts, as in PostgreSQL."""
         for key, value in reversed(self.parameters):
             if key == name:
                 return value
@@ -144,10 +144,10 @@ class StartupMessage(NamedTuple):
 
 
 def read_startup(body: bytes) -> StartupMessage:
-    """Take a startup packet apart (without its length).
+    """Parse a startup packet (without its length).
 
     Raises:
-        ProtocolViolation: 08P01, it is not name/value pairs ending in a NUL, or is not valid UTF-8.
+        ProtocolViolation: 08P01, not name/value pairs followed by a NUL, or not valid UTF-8.
 
     """
     if len(body) < 4:
@@ -178,13 +178,13 @@ def read_startup(body: bytes) -> StartupMessage:
 
 
 def read_parameter_status(body: bytes) -> tuple[str, str]:
-    """Give name and value."""
+    """Return name and value."""
     name, value, *_ = body.split(b"\0")
     return name.decode("utf-8", "replace"), value.decode("utf-8", "replace")
 
 
 def read_data_row(body: bytes) -> tuple[str | None, ...]:
-    """Give the values of a DataRow in text format."""
+    """Return the values of a DataRow in text format."""
     values: list[str | None] = []
     at = 2
     for _ in range(int.from_bytes(body[:2], "big")):
@@ -196,5 +196,5 @@ def read_data_row(body: bytes) -> tuple[str | None, ...]:
 
 
 def read_error(body: bytes) -> dict[str, str]:
-    """Give the fields of an ErrorResponse or NoticeResponse by their letters."""
+    """Return the fields of an ErrorResponse or NoticeResponse by their letters."""
     return {chr(part[0]): part[1:].decode("utf-8", "replace") for part in body.split(b"\0") if part}

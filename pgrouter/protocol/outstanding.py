@@ -1,12 +1,12 @@
-"""The answers that a server owes, oldest first, each with what to do with it.
+"""A server's outstanding answers, oldest first, each with what to do with it.
 
-Every request that goes to a server is entered here with an action: FORWARD its answer to the client, SKIP it
-(the request was ours: a SET or a Parse put in front of a client's batch), or FAKE it (the request was never sent, since
-its answer is known: a Parse of a statement that this server already has). `answer` is told the type of every message
-that the server sends and says what to do with it; a server that owes nothing and has status 'I' is free for the next.
+Every request to a server is entered here with an action: FORWARD its answer to the client, SKIP it (the request was
+ours: a SET or a Parse in front of a client's batch), or FAKE it (the request was never sent because its answer is
+known: a Parse of a statement that this server already has). `answer` gets the type of every message from the server
+and returns what to do with it; a server with no outstanding answers and status 'I' is free for the next client.
 
-The table ANSWERS is the whole state machine: which messages belong to the answer of a request and which end it. What is
-not in it means that we and the server no longer agree (OUT_OF_SYNC), and the connection must not be used again.
+The table ANSWERS is the whole state machine: which messages belong to the answer of a request and which end it. A
+message without an entry means that we and the server are OUT_OF_SYNC, and the connection must not be used again.
 
 Source: protocol chapter, "Message Flow"; the three actions are PgBouncer's (server.c, prepare.c).
 """
@@ -102,17 +102,17 @@ for _request, _meanings in ANSWERS.items():
 
 
 class Outstanding:
-    """A ring of owed answers.
+    """A ring of outstanding answers.
 
-    `events` (`told`: there are some) collects what became of named statements, in order, for the owner to take:
+    `events` (`has_events`: there are some) collects the fate of named statements, in order, for the owner to take:
     (PARSE_NAMED, id, True) parsed, (PARSE_NAMED, id, False) not parsed because of an error at or before it,
-    (CLOSE, id, False) not closed, and the same of CLOSE_NAMED without an id; (CHECK, id, True) described or not,
-    and the same of CHECK_UNNAMED.
-    The id is 0 where the lost request was a FAKE: the client's name is gone, the server is as it was.
-    So it does of requests that change the client's unnamed statement, with the number of the change as id.
-    `checks`: so many CHECKs are owed.
-    `unnamed_lost`: nobody knows which unnamed statement the server has now; the owner sets it back.
-    `uncertain`: an error during COPY left it open whether a Sync was read; the server must not be used again.
+    (CLOSE, id, False) not closed, and the same for CLOSE_NAMED without an id; (CHECK, id, True) described or not,
+    and the same for CHECK_UNNAMED.
+    The id is 0 if the lost request was a FAKE: the client's name is gone, the server is unchanged.
+    Requests that change the client's unnamed statement are reported, too, with the number of the change as id.
+    `checks`: the number of outstanding CHECKs.
+    `unnamed_lost`: it is unknown which unnamed statement the server has now; the owner resets this.
+    `uncertain`: after an error during COPY it is unknown whether a Sync was read; the server must not be used again.
     """
 
     def __init__(self) -> None:
@@ -130,10 +130,10 @@ class Outstanding:
         self.has_events = False
 
     def push(self, kind: cython.int, action: cython.int, ident: cython.uint = 0) -> int:
-        """Enter a request; `ident`: the shared statement that a named Parse or Close is about, or why it is REFUSED."""
+        """Enter a request; `ident`: the shared statement of a named Parse or Close, or why the request is REFUSED."""
         at: cython.int
         if kind == COPY_END and self.count == 0:
-            return 0  # nothing is being copied: the server ignores it, and so do we
+            return 0  # no COPY in progress: the server ignores it, and so do we
         if self.skipping:
             if kind != SYNC:
                 return self.lose(kind, action, ident)
@@ -153,7 +153,7 @@ class Outstanding:
         return self.push(kind, action, ident)
 
     def allot(self, size: cython.int) -> int:
-        """Have a new ring of so many entries, a power of two."""
+        """Allocate a ring of `size` entries, a power of two."""
         self.mask = size - 1
         if cython.compiled:
             self.memory = bytearray(8 * size)
@@ -165,7 +165,7 @@ class Outstanding:
     def grow(self) -> int:
         """Double the ring, its head at 0 again."""
         size: cython.int = self.mask + 1
-        _memory: bytearray = self.memory  # stays in place meanwhile
+        _memory: bytearray = self.memory  # keeps the old entries alive meanwhile
         entries: cython.p_ulonglong = self.entries
         i: cython.int
         self.allot(2 * size)
@@ -175,7 +175,7 @@ class Outstanding:
         return 0
 
     def front(self) -> int:
-        """The oldest request, 0 when nothing is owed."""
+        """The oldest request, 0 if none is outstanding."""
         if self.count == 0:
             return 0
         return (self.entries[self.head] & 255) >> SHIFT
@@ -185,26 +185,26 @@ class Outstanding:
         return self.entries[self.head] & 3
 
     def behind(self, place: cython.int) -> int:
-        """The request that is so many places behind the oldest one, 0 when there is none."""
+        """The request `place` entries after the oldest one, 0 if there is none."""
         if place >= self.count:
             return 0
         return (self.entries[(self.head + place) & self.mask] & 255) >> SHIFT
 
     def refusal(self) -> int:
-        """Say why the oldest request was refused; 0: it was not."""
+        """Why the oldest request was refused; 0: it was not."""
         kind: cython.int = self.front()
         return self.entries[self.head] >> 8 if kind == REFUSED or kind == REFUSED_QUERY else 0
 
     def pop(self) -> int:
-        """Take the oldest entry off."""
+        """Remove the oldest entry."""
         if self.action() == FAKE:
             self.fakes -= 1
         self.count -= 1
-        self.head = (self.head + 1) & self.mask if self.count else 0  # mostly the same entry, in the caches
+        self.head = (self.head + 1) & self.mask if self.count else 0  # mostly the same entry, still in the CPU cache
         return 0
 
     def answer(self, code: cython.int) -> int:
-        """Account for one message of the server: FORWARD or SKIP it; OUT_OF_SYNC when nobody asked for it."""
+        """Account for one message from the server: FORWARD or SKIP it; OUT_OF_SYNC if it answers no request."""
         entry: cython.int
         verdict: cython.int
         if self.count == 0:
@@ -238,17 +238,17 @@ class Outstanding:
         return 0
 
     def drop_copy_ends(self) -> int:
-        """Drop each CopyDone and CopyFail at the front: the server ignores them, since nothing is being copied."""
+        """Drop each CopyDone and CopyFail at the front: the server ignores them, since no COPY is in progress."""
         while self.front() == COPY_END:
             self.pop()
         return 0
 
     def end_copy(self, failed: cython.bint) -> int:
-        """A COPY FROM STDIN of the oldest request is over: drop what it has read, which has no answer.
+        """A COPY FROM STDIN of the oldest request is over: drop what it has read, which gets no answer.
 
-        That is its CopyDone and any Sync before it, which PostgreSQL ignores there; libpq sends such a Sync when it did
-        not know that it sends a COPY. A COPY that failed may have ended before its CopyDone, even before the Sync: then
-        nobody can know (`uncertain`), but almost certainly it read the Sync, sent before the data that failed.
+        That is its CopyDone and any Sync before it, which PostgreSQL ignores there; libpq sends such a Sync if it did
+        not know that the statement is a COPY. A failed COPY may have ended before its CopyDone, even before the Sync:
+        that cannot be known (`uncertain`), but almost certainly it read the Sync, sent before the data that failed.
 
         Source: copyfromparse.c CopyGetData().
         """
@@ -263,14 +263,14 @@ class Outstanding:
             return 0
         if failed and done > 1 and self.behind(1) == SYNC:
             self.uncertain = True
-        # The request itself stays: it moves up to what is left. Neither it nor what is dropped is ever FAKE.
+        # The request itself stays: it moves up to the remaining entries. Neither it nor a dropped one is ever FAKE.
         self.head = (self.head + done - 1) & self.mask
         self.count -= done - 1
         self.entries[self.head] = entry
         return 0
 
     def abort(self) -> int:
-        """An error: the request and all behind it up to the next Sync get no answer."""
+        """An error: the request and all those after it up to the next Sync get no answer."""
         kind: cython.int
         if self.front() == PARSE_UNNAMED:
             self.unnamed_lost = True
@@ -286,13 +286,13 @@ class Outstanding:
         return 0
 
     def tell(self, kind: cython.int, ident: cython.uint, done: cython.bint) -> int:
-        """Let the owner hear what became of a request."""
+        """Report the fate of a request to the owner."""
         self.events.append((kind, ident, done))
         self.has_events = True
         return 0
 
     def lose(self, kind: cython.int, action: cython.int, ident: cython.uint) -> int:
-        """A request that the server ignores; the owner hears of it where a named statement is concerned."""
+        """Handle a request that the server ignores; it is reported to the owner if it is about a prepared statement."""
         if kind == CHECK or kind == CHECK_UNNAMED:
             self.checks -= 1
             self.tell(kind, ident, False)
@@ -306,7 +306,7 @@ class Outstanding:
         return 0
 
     def take_fake(self) -> int:
-        """Take the oldest request off if its answer is to be forged; gives it, or 0."""
+        """Remove the oldest request if its answer is to be faked; return it, or 0."""
         kind: cython.int
         if self.fakes == 0 or self.count == 0 or self.action() != FAKE:
             return 0
@@ -318,7 +318,7 @@ class Outstanding:
         return kind
 
     def take_events(self) -> list:
-        """Give what became of named statements since the last call."""
+        """Return the fate of named statements since the last call."""
         events: list = self.events
         self.events = []
         self.has_events = False
@@ -337,7 +337,7 @@ class Outstanding:
         return 0
 
     def pending(self) -> list[tuple[int, int]]:
-        """Give the owed requests with their actions, oldest first (for tests and logs)."""
+        """Return the outstanding requests with their actions, oldest first (for tests and logs)."""
         return [
             (self.behind(i), self.entries[(self.head + i) & self.mask] & 3)
             for i in range(self.count)

@@ -1,1 +1,1 @@
-"""One connection to PostgreSQL: dial, log in, forward, reset."""
+"""One connection to PostgreSQL: connect, log in, forward, reset."""

@@ -1,4 +1,4 @@
-"""A CancelRequest on its way to a server: a connection of its own that says one thing and is closed by the server."""
+"""A CancelRequest to a server: a connection of its own that sends one message and is closed by the server."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ log = logging.getLogger("pgrouter.server")
 
 
 class CancelConnection(PlainStream):
-    """Sends one CancelRequest; `then` is called exactly once, when the server has closed (or nothing will come).
+    """Sends one CancelRequest; `then` is called exactly once, when the server has closed (or the request has failed).
 
-    PostgreSQL closes the connection after the signal was sent, so whoever waits for `then` before giving the server
-    connection to somebody else cannot cancel that somebody's query. Source: postmaster.c processCancelRequest().
+    PostgreSQL closes the connection after sending the signal, so if the server connection goes to another client only
+    after `then`, that client's query cannot be canceled. Source: postmaster.c processCancelRequest().
     """
 
     def __init__(self, poller: Poller, packet: bytes, then: Callable[[], None]) -> None:
@@ -30,7 +30,7 @@ class CancelConnection(PlainStream):
         self.since = poller.now
 
     def dial(self, family: int, address: object) -> None:
-        """Begin to connect."""
+        """Start connecting."""
         sock = None
         try:
             sock = socket.socket(family, socket.SOCK_STREAM)
@@ -46,18 +46,18 @@ class CancelConnection(PlainStream):
         self.attach(sock, 5)  # EPOLLIN | EPOLLOUT
 
     def on_connected(self) -> int:
-        """Say it."""
+        """Send the request."""
         packet, self._packet = self._packet, b""
         if packet:
             self.send_bytes(packet)
         return 0
 
     def on_bytes(self, data: bytes) -> int:
-        """Ignore anything but the end."""
+        """Ignore all data."""
         return len(data)
 
     def on_eof(self, why: str) -> int:
-        """The server has acted, or never will."""
+        """The server has handled the request, or never will."""
         log.debug("cancel request: %s", why)
         self.close()
         then, self._then = self._then, None

@@ -7,7 +7,7 @@ from pgrouter.protocol.framing cimport copied
 from pgrouter.protocol.outstanding cimport Outstanding
 from pgrouter.server.outbound cimport OutboundConnection
 
-cdef class ServerConnection(OutboundConnection)  # here, because Peer asks for it
+cdef class ServerConnection(OutboundConnection)  # declared here, because Peer needs it
 
 from pgrouter.server.peer cimport Peer
 from pgrouter.session.prepared cimport SharedStatement

@@ -1,11 +1,11 @@
-"""A connection to one PostgreSQL server, and the way of its answers back to the client that it is linked to.
+"""A connection to one PostgreSQL server, and the forwarding of its answers to the client that it is linked to.
 
-What arrives is looked at frame by frame, but only at the headers: rows and copied data stream through, also in pieces,
-and everything that one recv brought goes out with one send. Whose answer a message is, and whether the client may see
-it, is `Outstanding`'s knowledge. At a sync point with nothing owed the peer is told (`on_ready`) and lets go.
+Only the header of each frame is examined: rows and copied data stream through, also in pieces, and everything from one
+recv goes out with one send. `Outstanding` decides which request a message answers, and whether the client gets it. At a
+sync point with nothing outstanding the peer is called (`on_ready`) and ends the link.
 
-A server's dying words (FATAL) are not forwarded: the client's own connection lives on, and `on_server_lost` tells it
-what happened in words that say so.
+A server's last FATAL is not forwarded: the client's own connection lives on, and `on_server_lost` reports the loss to
+it in an error of our own.
 """
 
 from __future__ import annotations
@@ -60,64 +60,64 @@ if TYPE_CHECKING:
     from pgrouter.errors import RouterError
     from pgrouter.server.peer import Peer
 
-# A notice of these is the end of the server, too: a crash elsewhere, an immediate shutdown (postgres.c quickdie())
+# A notice with one of these ends the server, too: another backend's crash, immediate shutdown (postgres.c quickdie())
 LAST_WORDS = ("57P01", "57P02")
 
 ROOM = 1024  # for most batches, at each server connection
 
-DISCARDED = b"DISCARD ALL\0"  # what CommandComplete says of it
+DISCARDED = b"DISCARD ALL\0"  # its tag in CommandComplete
 DEALLOCATED = b"DEALLOCATE"  # with or without ALL
 
-# The server tells the truth about itself, which is not the cluster's: a client of the router is never on a standby.
+# True of the server but not of the cluster: for a client of the router it is never on a standby.
 HIDDEN_PARAMETERS = frozenset({"in_hot_standby"})
 
 
 class ServerConnection(OutboundConnection):
-    """A stream to PostgreSQL with what it owes, what it holds (settings, prepared statements) and whom it serves."""
+    """A stream to PostgreSQL with its outstanding answers, its state (settings, prepared statements) and its peer."""
 
     def __init__(self, poller: Poller, owner, login) -> None:
         OutboundConnection.__init__(self, poller, owner, login)
         self.outstanding = Outstanding()
         self.peer = None
         self.make_room(ROOM)
-        self.detached_peer = None  # who was the peer until this chunk brought a refusal, see `Peer.on_error`
+        self.detached_peer = None  # the peer until a refusal in this chunk, see `Peer.on_error`
         self.status = IDLE
-        self.body_left = 0  # bytes of a frame that streams through
+        self.body_left = 0  # bytes of a frame that is being streamed
         self.body_forward = False
         self.at_sync = True  # the last request was answered with ReadyForQuery
         self.executed = False  # since then something was bound or executed: a transaction may be open
-        self.held = PASSES  # or why its client's next message does not
-        self.sql_names = ()  # names of the client's own under which it has got statements, see `proxy.sql_names`
-        self.fenced = False  # no transaction may begin here: its member was written to and now is not, but may be again
-        self.discarded = False  # a DISCARD ALL of the client was carried out
-        self.next_idle = None  # the free one that was used before this one, see `pool.member`
-        self.close_when_idle = False  # closed when it becomes free
-        self.dirty = False  # holds session state of its last client
+        self.held = PASSES  # whether its client's next message is forwarded, see `states`
+        self.sql_names = ()  # the client's own names of its statements here, see `proxy.sql_names`
+        self.fenced = False  # no transaction may start here: its member was the primary, is not now, may be again
+        self.discarded = False  # a DISCARD ALL of the client was executed
+        self.next_idle = None  # the next idle one in the stack, used before this one, see `pool.member`
+        self.close_when_idle = False  # to be closed when it becomes idle
+        self.dirty = False  # has session state of its last client
         self.sequence_owner = None  # the client that wrote last: currval and lastval are its own
         self.sequences_used = False  # and it has taken values from sequences
-        self.cancels = 0  # cancel requests on their way: must not reach the next client's query
+        self.cancels = 0  # cancel requests in flight: they must not hit the next client's query
         self.prepared = {}  # ids of shared statements it holds, least recently used first
         self.evicted = {}  # statements whose Close may not have been answered
         self.evicts = False  # there are some
-        self.parameters = None  # of the shared statement that it describes
+        self.parameters = None  # of the shared statement that it is describing
         self.descriptions = []  # of those that it has described, oldest first
-        self.changed = None  # the shared statement that it was found to describe in other words than before
+        self.changed = None  # a shared statement that it describes differently than before
         self.profile = None  # settings that differ from the server's own defaults
         self.stands_for = None  # the profile of a session that could not be restored, see `proxy.session_sync`
-        self.custom = None  # names of custom settings that it has met and never forgets: there they are "" and not NULL
-        self.captured = None  # list that takes (code, body) of skipped answers, for who asked
+        self.custom = None  # custom settings once set here, which stay defined: their reset value is "" and not NULL
+        self.captured = None  # a list for (code, body) of skipped answers, if they are wanted
         self.unnamed = None  # the Parse message of its unnamed statement
         self.used_at = poller.now
         self.xacts = 0
         self.queries = 0
         self.xact_s = 0.0  # time linked to clients
-        self.query_s = 0.0  # time with answers owed
+        self.query_s = 0.0  # time with outstanding answers
         self.linked_at = 0.0
         self.asked_at = 0.0
-        self.xact_at = 0.0  # the transaction at hand began
+        self.xact_at = 0.0  # when the current transaction started
 
     def make_room(self, size: cython.Py_ssize_t) -> int:
-        """Have a buffer for what the peer has sent and may have to send elsewhere; `Peer.replay_bytes` bytes of it count."""
+        """Allocate the buffer for a batch that may be retried; `Peer.replay_bytes` bytes of it are valid."""
         self.batch = bytearray(size)
         self.room = size
         if cython.compiled:
@@ -127,7 +127,7 @@ class ServerConnection(OutboundConnection):
     # -- the data path
 
     def on_data(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Look at what the server sent, and pass it on with one send."""
+        """Process what the server sent, and forward it with one send."""
         out: SendBuffer = self.poller.to_client
         if self.login is not None:
             return self.login_data(buf, pos, end)
@@ -144,7 +144,7 @@ class ServerConnection(OutboundConnection):
         return pos
 
     def look(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t, out: SendBuffer) -> cython.Py_ssize_t:
-        """Walk over the frames in buf[pos:end]; gives the offset of the first that must wait for more bytes."""
+        """Walk over the frames in buf[pos:end]; return the offset of the first that needs more bytes."""
         code: cython.int
         action: cython.int
         length: cython.Py_ssize_t
@@ -165,7 +165,7 @@ class ServerConnection(OutboundConnection):
                 return self.break_off(out, "the server sent an impossible message length", "08P01")
             if code == DATA_ROW or code == COPY_DATA:
                 action = self.outstanding.answer(code)
-                if action == FORWARD:  # what follows of the same type belongs to the same answer and changes nothing
+                if action == FORWARD:  # further messages of the same type belong to the same answer and change nothing
                     while end - stop >= 5 and buf[stop] == code:
                         length = buf[stop + 1] << 24 | buf[stop + 2] << 16 | buf[stop + 3] << 8 | buf[stop + 4]
                         if length < 4 or length > MAX_MESSAGE or stop + 1 + length > end:
@@ -185,7 +185,7 @@ class ServerConnection(OutboundConnection):
                 action = self.message(code, buf, pos, stop, out)
                 if self.closed:
                     return end
-                if action == FAKE:  # done with, whatever it was
+                if action == FAKE:  # it has been dealt with
                     pos = stop
                     continue
             else:
@@ -208,9 +208,9 @@ class ServerConnection(OutboundConnection):
     def message(
         self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: SendBuffer
     ) -> cython.int:
-        """Account for a whole message that is no row; gives what to do with it, FAKE when nothing is left to do.
+        """Account for a whole message other than a row; return what to do with it, FAKE if nothing is left to do.
 
-        LATER: others come first, and it was not touched.
+        LATER: it was not processed, since other connections come first.
         """
         action: cython.int
         if code == READY_FOR_QUERY:
@@ -228,7 +228,7 @@ class ServerConnection(OutboundConnection):
             return action
         if code in (NOTICE_RESPONSE, NOTIFICATION_RESPONSE, PARAMETER_STATUS):
             if self.poller.late() and not self.may_repeat():
-                self.put_off()  # thousands of them may come at once, and each is read
+                self.put_off()  # thousands of them may come at once, and each one is parsed
                 return LATER
             action = self.aside(code)
             if code == NOTICE_RESPONSE and self.may_repeat() and self.peer.retry_on_loss:
@@ -243,7 +243,7 @@ class ServerConnection(OutboundConnection):
                     self.owner.server_promoted(self)
                     action = SKIP
                 elif action == FORWARD and self.peer is not None:
-                    self.peer.replay_bytes = -1  # the client is to hear of it
+                    self.peer.replay_bytes = -1  # the client gets it, so the answer has started
                     instead = self.peer.on_parameter(body)
                     if instead is not None:
                         out.add_bytes(instead)
@@ -255,7 +255,7 @@ class ServerConnection(OutboundConnection):
         if code == COMMAND_COMPLETE and self.peer is not None and self.peer.discards:
             if copied(buf, pos + 5, stop) == DISCARDED:
                 self.discarded = True
-                self.dirty = self.dirty or self.outstanding.front() != QUERY  # what may come behind it is not discarded
+                self.dirty = self.dirty or self.outstanding.front() != QUERY  # what comes after it is not discarded
                 self.peer.on_deallocated()
             elif copied(buf, pos + 5, pos + 5 + len(DEALLOCATED)) == DEALLOCATED:
                 self.peer.on_deallocated()
@@ -269,11 +269,11 @@ class ServerConnection(OutboundConnection):
         return self.outstanding.answer(code)
 
     def may_repeat(self) -> cython.bint:
-        """Whether the batch may run a second time: then nothing of this answer goes to the client before its end."""
+        """Whether the batch may be retried: then no part of this answer goes to the client before its end."""
         return self.peer is not None and self.peer.replay_bytes > 0
 
     def is_described(self, code: cython.int) -> cython.bint:
-        """Whether a message describes what has to be kept."""
+        """Whether a message is part of a description to be kept."""
         kind: cython.int
         if code != ROW_DESCRIPTION and code != NO_DATA and code != PARAMETER_DESCRIPTION:
             return False
@@ -281,7 +281,7 @@ class ServerConnection(OutboundConnection):
         return kind == CHECK or kind == CHECK_UNNAMED
 
     def described(self, code: cython.int, body: bytes) -> int:
-        """Keep what the server says of a shared statement that it has parsed."""
+        """Keep the server's description of a shared statement that it has parsed."""
         if code == PARAMETER_DESCRIPTION:
             self.parameters = body
         else:
@@ -289,13 +289,13 @@ class ServerConnection(OutboundConnection):
         return 0
 
     def error(self, body: bytes, out: SendBuffer) -> cython.int:
-        """Account for an ErrorResponse; gives what to do with it, FAKE when nothing is left to do."""
+        """Account for an ErrorResponse; return what to do with it, FAKE if nothing is left to do."""
         action: cython.int
         refused: cython.bint
         fields = messages.read_error(body)
         if fields.get("V", fields.get("S", "")) in ("FATAL", "PANIC"):
             return self.ends(fields)
-        ours: cython.int = self.outstanding.refusal()  # what failed stands for a statement that was refused
+        ours: cython.int = self.outstanding.refusal()  # what failed replaces a statement that was refused
         action = self.outstanding.answer(ERROR_RESPONSE)
         refused = (
             not ours
@@ -321,13 +321,13 @@ class ServerConnection(OutboundConnection):
         if action == SKIP and self.captured is not None:
             self.captured.append((ERROR_RESPONSE, body))
         elif action == SKIP:
-            # A statement of ours failed, with the client's batch behind it: never let that run as if it had not.
+            # A statement of ours failed, and the client's batch follows: that must not run as if it had succeeded.
             self.break_off(out, f"could not prepare the session: {fields.get('M', '')}", fields.get("C", ""))
             return FAKE
         return action
 
     def leave_peer(self) -> int:
-        """Work for the peer no longer, since it will run its batch elsewhere."""
+        """Detach from the peer, which will retry its batch on another server."""
         self.make_room(ROOM)
         self.xact_s += self.poller.now - self.linked_at
         self.detached_peer = self.peer
@@ -336,23 +336,23 @@ class ServerConnection(OutboundConnection):
         return 0
 
     def ends(self, fields: dict) -> cython.int:
-        """Hear the server's last words. What came just before them is void if the batch can be run elsewhere."""
+        """The server is about to close. The answer so far is dropped if the batch can be retried on another server."""
         self.last_error = fields
         if self.peer is not None and self.peer.replay_bytes > 0 and self.peer.retry_on_loss:
             self.on_eof("")
         return FAKE
 
     def aside(self, code: cython.int) -> cython.int:
-        """What to do with a message that comes at any time and answers nothing: what is behind our own request is ours.
+        """What to do with an asynchronous message: while a request of ours is the oldest one, it is ours.
 
-        Notifications are the client's always: PostgreSQL sends them in front of whichever ReadyForQuery comes next.
+        Notifications always go to the client: PostgreSQL sends them before the next ReadyForQuery, be it ours or not.
         """
         if code == NOTIFICATION_RESPONSE or self.outstanding.count == 0:
             return FORWARD
         return SKIP if self.outstanding.action() == SKIP else FORWARD
 
     def break_off(self, out: SendBuffer, why: str, sqlstate: str) -> int:
-        """Give the client what came before, and have no more to do with this server."""
+        """Forward what came before, and close this server connection."""
         if self.peer is not None:
             if out.length():
                 self.peer.replay_bytes = -1
@@ -361,7 +361,7 @@ class ServerConnection(OutboundConnection):
         return self.lose(ServerLost(why, sqlstate=sqlstate))
 
     def fakes(self, out: SendBuffer) -> int:
-        """Forge the answers that are due now."""
+        """Add the fake answers that are due now."""
         kind: cython.int
         while True:
             kind = self.outstanding.take_fake()
@@ -370,7 +370,7 @@ class ServerConnection(OutboundConnection):
             out.add_bytes(messages.PARSE_COMPLETE if kind == PARSE_NAMED else messages.CLOSE_COMPLETE)
 
     def flush_fakes(self) -> int:
-        """Send the forged answers that nothing stands in front of."""
+        """Send the fake answers that are due now."""
         out: SendBuffer = self.poller.to_client
         if self.outstanding.fakes and self.body_left == 0:
             out.reset(cython.NULL if cython.compiled else None)
@@ -379,7 +379,7 @@ class ServerConnection(OutboundConnection):
         return 0
 
     def end_chunk(self, out: SendBuffer) -> int:
-        """Send what was collected; tell the peer of named statements and of a sync point."""
+        """Send what was collected; report named statements and a sync point to the peer."""
         peer: Peer = self.peer
         if out.length():
             if peer is not None:
@@ -402,7 +402,7 @@ class ServerConnection(OutboundConnection):
             elif self.state == RESETTING:
                 self.owner.server_free(self)
         elif peer is not None and self.outstanding.count == 0:
-            if self.held == WAITING:  # it has told what the client's next message waits for
+            if self.held == WAITING:  # the answers that the client's next message waits for have come
                 self.held = PASSES
                 peer.on_waiting()
             elif not self.outstanding.skipping and not self.executed and self.status == IDLE:
@@ -414,7 +414,7 @@ class ServerConnection(OutboundConnection):
         return 0
 
     def apply_events(self, events: list) -> int:
-        """Follow what became of prepared statements: a Parse or Close that was not reached has done nothing."""
+        """Apply the fate of prepared statements: a Parse or Close that was not reached has done nothing."""
         if self.outstanding.unnamed_lost:
             self.outstanding.unnamed_lost = False
             self.unnamed = None
@@ -435,14 +435,14 @@ class ServerConnection(OutboundConnection):
         return 0
 
     def checked_unnamed(self, ident: cython.uint, done: cython.bint) -> int:
-        """The client's unnamed statement was described, or not, for its sake or for ours."""
+        """The client's unnamed statement was described, or not, at its request or at ours."""
         known: bytes = self.descriptions.pop(0) if done else None
         if self.peer is not None and self.peer.on_unnamed(ident, known):
             self.leave_peer()
         return 0
 
     def checked(self, ident: cython.uint, done: cython.bint) -> int:
-        """A shared statement was described, or not; one that is another now than elsewhere is not held as this one."""
+        """A shared statement was described, or not; if it differs from other servers' it does not count as prepared."""
         shared: SharedStatement = self.prepared.get(ident, self.evicted.get(ident))
         known: bytes = self.descriptions.pop(0) if done else None
         if shared is None:
@@ -461,9 +461,9 @@ class ServerConnection(OutboundConnection):
         return 0
 
     def close_batch(self) -> int:
-        """End a batch that was flushed and has only prepared something: nothing of it is bound to this server.
+        """End a batch that was flushed and has only prepared something: nothing ties the client to this server.
 
-        asyncpg prepares so, and what it sends next may be for another server. Its own Sync, if it ever comes, is
+        asyncpg prepares this way, and its next messages may be for another server. Its own Sync, if it ever comes, is
         answered by the router.
         """
         if self.status == IDLE and self.body_left == 0:
@@ -472,25 +472,25 @@ class ServerConnection(OutboundConnection):
         return 0
 
     def sync(self) -> int:
-        """End the batch at hand with a Sync of our own."""
+        """End the current batch with a Sync of our own."""
         self.outstanding.push(SYNC, SKIP)
         self.send_bytes(messages.SYNC)
         return 0
 
     def at_rest(self) -> cython.bint:
-        """Whether it is between transactions and owes nothing."""
+        """Whether it is between transactions and has no outstanding answers."""
         return self.status == IDLE and self.at_sync and self.outstanding.count == 0
 
     # -- our own requests
 
     def meet(self, custom) -> int:
-        """Have custom settings of these names from now on."""
+        """Record that custom settings of these names have been set here."""
         if custom:
             self.custom = custom if self.custom is None else self.custom | custom
         return 0
 
     def inject(self, sql_message: bytes) -> int:
-        """Send a simple Query of our own; its answer is skipped (or collected)."""
+        """Send a simple Query of our own; its answer is skipped (or captured)."""
         self.unnamed = None  # a simple Query ends the unnamed statement
         self.outstanding.push(QUERY, SKIP)
         self.at_sync = False
@@ -500,13 +500,13 @@ class ServerConnection(OutboundConnection):
     # -- the end
 
     def on_drained(self) -> int:
-        """The server takes bytes again: its client may send."""
+        """The server accepts bytes again: resume reading from its client."""
         if self.peer is not None:
             self.peer.resume()
         return 0
 
     def lose(self, error: RouterError) -> int:
-        """Close the connection and tell the pool, then the peer."""
+        """Close the connection and report this to the pool, then to the peer."""
         peer: Peer = self.peer
         if self.closed:
             return 0

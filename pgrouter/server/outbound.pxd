@@ -3,7 +3,7 @@ from pgrouter.protocol.framing cimport copied, length_at
 from pgrouter.server.states cimport DIALLING, LOGGING_IN
 
 cdef class OutboundConnection(Stream):
-    # What only a login or the end needs comes first: behind it lies what every message needs, on into the subclass.
+    # Fields for login and close come first; those that every message needs follow, continued in the subclass.
     cdef readonly object connection_id
     cdef public double created_at
     cdef public object hello

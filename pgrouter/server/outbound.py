@@ -1,6 +1,6 @@
-"""A stream to a PostgreSQL server from its dial to its end: it connects, logs in, and says how it was lost.
+"""A stream to a PostgreSQL server for its whole life: it connects, logs in, and reports how it was lost.
 
-Its owner hears all of it: `move` when it is connected, `server_ready` when it is logged in, `server_closed`.
+Its owner is called each time: `move` when it is connected, `server_ready` when it is logged in, `server_closed`.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from pgrouter.server.states import STATE_NAMES
 if not cython.compiled:  # compiled, they are constants: see the .pxd files
     from pgrouter.server.states import DIALLING, LOGGING_IN
 
-# Messages that we read ourselves are awaited whole up to this size. Larger ones end a login; later they stream through.
+# Messages that we read ourselves are buffered whole up to this size. A larger one ends a login; later it is streamed.
 WHOLE = 256 * 1024
 
 _ids = count(1)
 
 
 class OutboundConnection(Stream):
-    """A stream that a login conversation speaks first: what it says at `on_connected`, `login_data` then feeds it."""
+    """A stream on which a login conversation comes first: `on_connected` starts it, `login_data` feeds it."""
 
     def __init__(self, poller: Poller, owner, login) -> None:
         Stream.__init__(self, poller)
-        self.owner = owner  # a MemberPool: told of ready and closed
+        self.owner = owner  # a MemberPool: its callbacks are called
         self.login = login  # the login conversation, a generator; None once it is over
         self.state = DIALLING
-        self.hello = None  # what the server said at login
-        self.last_error = None  # fields of the FATAL that came before the end
+        self.hello = None  # what the server reported at login
+        self.last_error = None  # fields of the FATAL before the connection closed
         self.created_at = poller.now
         self.connection_id = next(_ids)
 
     # -- dialling and login
 
     def dial(self, family: int, address, socket_options=()) -> int:
-        """Begin to connect; `on_connected` or `lose` follows. `socket_options`: see `net.sockopt`."""
+        """Start connecting; `on_connected` or `lose` follows. `socket_options`: see `net.sockopt`."""
         sock = None
         try:
             sock = socket.socket(family, socket.SOCK_STREAM)
@@ -61,7 +61,7 @@ class OutboundConnection(Stream):
         return 0
 
     def on_connected(self) -> int:
-        """The socket is connected, or is not."""
+        """The socket is connected, or has failed to connect."""
         if self.state != DIALLING:
             return 0
         problem = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -72,7 +72,7 @@ class OutboundConnection(Stream):
         return 0
 
     def login_data(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Feed whole messages to the login conversation; gives how far it came."""
+        """Feed whole messages to the login conversation; return how far it got."""
         length: cython.Py_ssize_t
         while end - pos >= 5 and self.login is not None and not self.put_aside:
             length = length_at(buf, pos + 1)
@@ -81,7 +81,7 @@ class OutboundConnection(Stream):
                 return end
             if end - pos < length + 1:
                 return pos
-            if self.poller.late():  # thousands may come at once, and hundreds of servers
+            if self.poller.late():  # thousands may come at once, from hundreds of servers
                 self.put_off()
                 return pos
             self.tell_login((buf[pos], copied(buf, pos + 5, pos + 1 + length)))
@@ -91,7 +91,7 @@ class OutboundConnection(Stream):
         return pos
 
     def tell_login(self, said) -> int:
-        """Give the login conversation a message, or keys that it wanted; send what it says."""
+        """Pass a message, or derived keys, to the login conversation; send what it yields."""
         try:
             answer = self.login.send(said)
         except StopIteration as over:
@@ -110,7 +110,7 @@ class OutboundConnection(Stream):
         return 0
 
     def derived(self, keys) -> None:
-        """Go on with the login, for which somebody else had to calculate."""
+        """Continue the login with the keys that the thread has derived."""
         if not self.closed:
             self.tell_login(keys)
             self.turn()
@@ -127,7 +127,7 @@ class OutboundConnection(Stream):
         return self.lose(error)
 
     def lose(self, error: RouterError) -> int:
-        """Close the connection and tell the pool."""
+        """Close the connection and report this to the pool."""
         if self.closed:
             return 0
         self.close()

@@ -1,7 +1,7 @@
 from pgrouter.net.poller cimport Poller
 from pgrouter.net.stream cimport Stream
 
-cdef class Peer(Stream)  # here, because ServerConnection asks for it
+cdef class Peer(Stream)  # declared here, because ServerConnection needs it
 
 from pgrouter.server.connection cimport ServerConnection
 

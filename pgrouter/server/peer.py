@@ -1,7 +1,7 @@
-"""What a server connection needs to know of whom it works for.
+"""What a server connection needs to know about the client that it serves.
 
-The floors above fill it in (`proxy.link`, `proxy.client`); the two know each other, so each declares itself to Cython
-before it looks at the other (the .pxd files).
+The layers above implement it (`proxy.link`, `proxy.client`). The two classes refer to each other, so each is declared
+to Cython before the other is cimported (the .pxd files).
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ if TYPE_CHECKING:
 
 
 class Peer(Stream):
-    """Whoever a server connection works for: a client connection, as far as the floors below it need to know."""
+    """What a server connection serves: a client connection, as far as the layers below it need to know."""
 
     def __init__(self, poller: Poller) -> None:
         Stream.__init__(self, poller)
         self.server = None
-        self.resets = False  # it has sent a RESET: `before_ready` has something to say
-        self.discards = False  # it has sent a DISCARD ALL: `ServerConnection.discarded` will say whether that was done
-        self.replay_bytes = -1  # bytes in `server.batch` that may be run again; -1: none, or the answer has begun
-        self.retry_on_refusal = False  # because it is a replica that has them: also when it refuses
-        self.retry_on_loss = False  # because they only read: when the server is lost, on whatever other there is
-        self.mid_frame = False  # what its server has sent ended within a message: what comes next must be its rest
+        self.resets = False  # it has sent a RESET: `before_ready` must be called
+        self.discards = False  # it has sent a DEALLOCATE or a DISCARD ALL: their CommandComplete matters
+        self.replay_bytes = -1  # bytes in `server.batch` that can be retried; -1: none, or the answer has started
+        self.retry_on_refusal = False  # retry them also if the server refuses them, since it is a replica
+        self.retry_on_loss = False  # retry them on any other server if this one is lost, since they only read
+        self.mid_frame = False  # the bytes from its server ended within a message: the next ones must be its rest
 
     def send_bytes(self, data: bytes) -> int:
-        """Send bytes of our own; never into a message: who has got a part of one can hear nothing else, and is left."""
+        """Send bytes of our own, but never inside a message: a client that has got a part of one is disconnected."""
         if self.mid_frame:
             self.close_cut()
             return -1
         return Stream.send_bytes(self, data)
 
     def close_cut(self) -> int:
-        """End the connection within a message, without a word."""
+        """Close the connection inside a message, so without an error message."""
         raise NotImplementedError
 
     def on_served(self, server: ServerConnection | None) -> int:
-        """A server connection has become free for us, after waiting."""
+        """After waiting, a server connection has become free for this client."""
         raise NotImplementedError
 
     def on_refused(self, error: RouterError) -> int:
-        """Waiting for a server has ended without one."""
+        """Waiting for a server connection has failed."""
         raise NotImplementedError
 
     def on_ready(self) -> int:
-        """The linked server owes nothing and is at a sync point."""
+        """The linked server has no outstanding answers and is at a sync point."""
         raise NotImplementedError
 
     def on_server_lost(self, error: RouterError) -> int:
@@ -57,45 +57,45 @@ class Peer(Stream):
         raise NotImplementedError
 
     def on_error(self, sqlstate: str, routine: str) -> cython.bint:
-        """Hear of an error before it is passed on; True: the batch is run elsewhere, and `on_let_go` follows."""
+        """Called before an error is forwarded; True: the batch is retried on another server, `on_let_go` follows."""
         return False
 
     def on_let_go(self, server: ServerConnection) -> int:
-        """The server is linked no longer; it may still have to answer the rest of the batch."""
+        """The server is no longer linked; it may still have to answer the rest of the batch."""
         raise NotImplementedError
 
     def on_words(self, error: bytes) -> bytes:
-        """See an ErrorResponse that speaks of a shared statement; give it with the client's name for that."""
+        """Called with an ErrorResponse that names a shared statement; return it with the client's name for that."""
         return error
 
     def on_waiting(self) -> int:
-        """The server waits for the client: for the data of a COPY, or for a Sync, behind an error."""
+        """The server waits for the client: for the data of a COPY, or for a Sync after an error."""
         return 0
 
     def on_named(self, events: list) -> int:
-        """Hear what became of named statements: (request, statement id, done) in order."""
+        """Called with the fate of named statements: (request, statement id, done) in order."""
         return 0
 
     def on_changed(self, shared: object, known: bytes) -> cython.bint:
-        """Hear that the server describes a shared statement in other words; True: the batch is run elsewhere."""
+        """The server describes a shared statement differently; True: the batch is retried on another server."""
         return False
 
     def on_unnamed(self, ident: object, known: bytes | None) -> cython.bint:
-        """Hear how the unnamed statement was described, None: it was not; True: the batch is run elsewhere."""
+        """The unnamed statement was described, None: it was not; True: the batch is retried on another server."""
         return False
 
     def on_deallocated(self) -> int:
-        """Hear that a DEALLOCATE or DISCARD ALL was carried out; told when `discards` says so."""
+        """A DEALLOCATE or DISCARD ALL was executed; called only if `discards` is set."""
         return 0
 
     def on_parameter(self, body: bytes) -> bytes | None:
-        """See a ParameterStatus; give what the client gets instead, None: it may have it."""
+        """Called with a ParameterStatus; return what the client gets instead, None: forward it."""
         return None
 
     def on_notification(self, message: bytes) -> bytes:
-        """See a NotificationResponse, a whole message; give what the client gets."""
+        """Called with a NotificationResponse, a whole message; return what the client gets."""
         return message
 
     def before_ready(self) -> bytes:
-        """Give what the client gets in front of a ReadyForQuery; asked when `resets` says so."""
+        """Return what the client gets before a ReadyForQuery; called only if `resets` is set."""
         return b""

@@ -1,13 +1,13 @@
-"""Where a server connection is in its life; `pool.member.MemberPool.move` is the only mover."""
+"""The states of a server connection; only `pool.member.MemberPool` changes them, in `move` and `take`."""
 
 from __future__ import annotations
 
 DIALLING, LOGGING_IN, IDLE_STATE, ACTIVE, RESETTING, CLOSED = range(6)
 
-# Whether what its client sends passes on to it
+# Whether its client's messages are forwarded to it
 PASSES = 0
-ASKING = 1  # not now: the router asks something of its own, up to ReadyForQuery
-WAITING = 2  # the next message waits for the answers to what it has got before, with ReadyForQuery or without
+ASKING = 1  # not now: a request of the router's own is running, up to ReadyForQuery
+WAITING = 2  # the next message waits for the answers to the previous ones, with or without ReadyForQuery
 
-# PgBouncer's words, as its SHOW SERVERS and SHOW POOLS have them
+# PgBouncer's names, as in its SHOW SERVERS and SHOW POOLS
 STATE_NAMES = ("new", "login", "idle", "active", "tested", "closed")
