@@ -34,6 +34,7 @@ cdef class ClientStatements(HeldStatements):
     cdef bint is_named(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop) except -1
     cdef object class_parsed(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t finish, Py_ssize_t stop)
     cdef int parse(self, ServerConnection server, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, SendBuffer out, bint ours=*) except -1
+    cdef int close_stale(self, ServerConnection server, bytes name, SendBuffer out) except -1
     cdef int parse_in_error(self, ServerConnection server, bytes name, bytes message, bint known, SendBuffer out) except -1
     cdef int bind(self, ServerConnection server, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, Py_ssize_t end, SendBuffer out) except -1
     cdef int describe_named(self, ServerConnection server, bytes name, SendBuffer out) except -1

@@ -265,6 +265,7 @@ class ClientStatements(HeldStatements):
             out.add_bytes(messages.message(CLOSE, b"S" + name + b"\0"))
             server.outstanding.push(R_PARSE, SKIP)
             out.add_bytes(messages.message(PARSE, name + b"\0" + b"\0\0\0"))
+            server.sql_names = frozenset(server.sql_names).union((name,))
         server.outstanding.push(R_PARSE, FORWARD)
         out.add_bytes(message)
         return 1
@@ -306,10 +307,20 @@ class ClientStatements(HeldStatements):
                 out.add_bytes(shared.name)
                 out.add(name_end, end)
                 return 1
+            if shared is None and server.sql_names:
+                self.close_stale(server, copied(buf, portal_end + 1, name_end), out)
         self.by_own_name = False
         server.outstanding.push(R_BIND, FORWARD)
         out.add(pos, end)
         return 1
+
+    def close_stale(self, server: ServerConnection, name: bytes, out: SendBuffer) -> int:
+        """Close what the server got under a name that its client has closed since: nobody may find it there."""
+        if name in server.sql_names and not self.by_own_name and not server.outstanding.skipping:
+            server.sql_names = frozenset(server.sql_names).difference((name,))
+            server.outstanding.push(R_CLOSE, SKIP)
+            out.add_bytes(messages.message(CLOSE, b"S" + name + b"\0"))
+        return 0
 
     def wait(
         self, server: ServerConnection, pos: cython.Py_ssize_t, end: cython.Py_ssize_t, out: SendBuffer
@@ -356,6 +367,8 @@ class ClientStatements(HeldStatements):
             server.outstanding.push(R_CLOSE_NAMED, FAKE)
             return 1
         if name:
+            if server.sql_names:
+                self.close_stale(server, name, out)
             server.outstanding.push(R_DESCRIBE if code == DESCRIBE else R_CLOSE, FORWARD)
         elif code == DESCRIBE:
             if not self.ensure_unnamed(server, out):

@@ -138,6 +138,9 @@ class Sides:
         """Bring both databases to their beginning."""
         for database in (DIRECT, ROUTED[story.pool]):
             self.sql(database, (RESET if story.ddl else "") + ROWS)
+        if story.ddl:
+            self.cluster.wait_caught_up()
+            time.sleep(SEEN_S)
 
     def build(self) -> None:
         """Make roles and databases."""

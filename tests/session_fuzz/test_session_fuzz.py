@@ -47,6 +47,33 @@ FOUND = {  # by this fuzz, once: texts, and the options of the clients
         1 select current_user, session_user
         0 select 1
     """, ("", "-c role=fz_one")),
+    "a name that was closed, behind a Parse of it that was refused": ("""
+        0 create temp table q (a int)
+        0 describe: s2 | select 1
+        0 describe: s2 | select 2
+        0 close: s2
+        0 bind: s2
+        0 describe: s2 | select 3
+        0 bind: s2
+    """, ()),
+    "a name that was closed, behind an EXECUTE of it": ("""
+        0 create temp table q (a int)
+        0 describe: s2 | select 1
+        0 execute s2
+        0 close: s2
+        0 bind: s2
+        0 select name from pg_prepared_statements
+    """, ()),
+    "a name that was closed and belongs to a PREPARE since": ("""
+        0 create temp table q (a int)
+        0 describe: s2 | select 1
+        0 execute s2
+        0 close: s2
+        0 prepare s2 as select 4
+        0 bind: s2
+        0 deallocate s2
+        0 bind: s2
+    """, ()),
     "the word of a SET behind code": ("""
         0 begin
         0 select fz.sql_set('x y')
