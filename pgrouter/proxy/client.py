@@ -524,7 +524,6 @@ class ClientConnection(Link):
             self.retry = retry.changed(self, self.server)
             return self.retry is not None
         self.server.changed = None
-        self.server.dirty = True  # it holds the statement under the name by which others know something else
         self.statements.part(shared, known)
         return False
 

@@ -43,7 +43,7 @@ _OF_SESSION = {
     Reason.CURSOR: Needs.SNAPSHOT,
     Reason.EXPLAIN: Needs.SNAPSHOT,
     Reason.POSITION: Needs.NOTHING,
-    Reason.PREPARED: Needs.NOTHING,  # DEALLOCATE
+    Reason.PREPARED: Needs.SNAPSHOT,  # DEALLOCATE, for which PostgreSQL takes one
     Reason.NOTIFY: Needs.NOTHING,  # UNLISTEN
 }
 

@@ -453,9 +453,10 @@ class ServerConnection(OutboundConnection):
             shared.description = known
         if known is None or known != shared.description:
             self.prepared.pop(ident, None)
-        if known is not None and known != shared.description and self.peer is not None:
-            self.changed = shared
-            if self.peer.on_changed(shared, known):
+        if known is not None and known != shared.description:
+            self.dirty = True  # it holds the statement under a name that means something else on other servers
+            self.changed = shared if self.peer is not None else None
+            if self.peer is not None and self.peer.on_changed(shared, known):
                 self.changed = None
                 self.leave_peer()
         return 0

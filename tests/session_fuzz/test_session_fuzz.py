@@ -74,6 +74,19 @@ FOUND = {  # by this fuzz, once: texts, and the options of the clients
         0 deallocate s2
         0 bind: s2
     """, ()),
+    "what a server holds in other words than others": ("""
+        0 create table if not exists fz.made (a int, b text)
+        0 describe: s3 | select a, b from fz.made
+        1 pipeline: do $$ begin create temp table if not exists tmp1 (i int, v text); end $$
+        0 alter table fz.made alter a type float4
+        0 bind: s3
+    """, ()),
+    "DEALLOCATE takes a snapshot": ("""
+        0 begin isolation level repeatable read read only
+        0 deallocate all
+        0 set transaction_read_only = off
+        0 rollback
+    """, ()),
     "the word of a SET behind code": ("""
         0 begin
         0 select fz.sql_set('x y')
