@@ -90,7 +90,7 @@ def data_row(encode: tuple[Encoder, ...], row: Row) -> bytes:
 
 
 def expand_formats(formats: Sequence[int], count: int) -> tuple[int, ...] | None:
-    """Return one format per column, as Bind defines it: none is all text, one is for all; None if the count is wrong."""
+    """Return one format per column as in Bind: no format means all text, one is for all; None if the count is wrong."""
     if not formats:
         return (TEXT_FORMAT,) * count
     if len(formats) == 1:
