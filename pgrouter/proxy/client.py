@@ -524,7 +524,7 @@ class ClientConnection(Link):
             self.retry = retry.changed(self, self.server)
             return self.retry is not None
         self.server.changed = None
-        self.server.dirty = True  # it has the statement under a name that stands for another one elsewhere
+        self.server.dirty = True  # the name that it has the statement under stands for another one on other servers
         self.statements.part(shared, known)
         return False
 
