@@ -310,7 +310,7 @@ class ClientConnection(Link):
         if self.batch.needs_own_server():
             if self.retry is None or not self.retry.inside or self.has_own(self.last_write_server):
                 return self.take_own()
-            self.group.sequences = True  # its transaction goes on at the primary: there it will be refused
+            self.group.sequences = True  # its transaction goes on there: the server reports that it has no values
         if self.retry is not None:
             server = self.retry.take(self)
         elif self.stale:

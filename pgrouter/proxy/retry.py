@@ -46,7 +46,7 @@ BEHIND = frozenset({
     "42P01", "42703", "42704", "42883", "3F000",  # a table, column, type or role, function, schema just created
     "42846", "42804",  # a cast just created
     "42809",  # a name that has just become a table, view or aggregate and was something else
-    "42702", "42725",  # a column or function just dropped, which made a name ambiguous
+    "42702", "42725",  # a column or function just dropped, which had made a name ambiguous
     "42P18", "42P08",  # a function or operator just created, which determines a parameter's type
     "42P21", "42P22",  # a column's collation just changed
     "42803",  # a primary key just created, which is enough to GROUP BY
