@@ -1,8 +1,8 @@
 """What a client's batch needs, found from its frames before they are sent: where it may run, what it leaves behind.
 
 A batch is routed as a whole by all of its statements, each decided by `routing.policy`: if one needs the primary, the
-batch goes to the primary. Effects and touched settings add up until the end of the transaction, when `session_sync`
-acts on them.
+batch goes to the primary. Effects and touched settings add up until the end of the transaction, when
+`proxy.session_sync` acts on them.
 """
 
 from __future__ import annotations

@@ -217,7 +217,7 @@ class Registry:
     # -- what RESET restores
 
     def parameter(self, client: ClientConnection, body: bytes) -> bytes | None:
-        """Return what the client gets for a ParameterStatus: b"" nothing, as RESET means the startup value; None: all."""
+        """Return what the client gets for a ParameterStatus; b"": nothing, as its RESET means the startup value."""
         name, value = messages.read_parameter_status(body)
         key = name.lower()
         if client.resets and key in self._reset(client):
