@@ -1,6 +1,7 @@
-"""The console's language: a text becomes commands, each with its columns known before it runs.
+"""The console's language: a text is parsed into commands, each with its columns known before it runs.
 
-Words are case-insensitive, comments are spaces, `;` ends a command. What is not in a table here is a syntax error.
+Words are case-insensitive, comments count as spaces, `;` ends a command. What is in none of the tables here is a
+syntax error.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _TOKEN = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 
-MAX_TEXT = 16 * 1024  # characters; a driver's longest small talk has a few hundred
+MAX_TEXT = 16 * 1024  # characters; what drivers send by themselves has a few hundred at most
 SHOWN_IN_ERRORS = 60  # characters of an unknown command
 
 ALL_STATEMENTS = "ALL"
@@ -40,21 +41,21 @@ def _nothing(_scene: Scene) -> tuple[Row, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command, ready to run; `columns` None: it gives no rows."""
+    """One command, ready to run; `columns` None: it returns no rows."""
 
     tag: str
     run: Callable[[Scene], Iterable[Row | None]] = _nothing
     columns: tuple[Column, ...] | None = None
-    admin: bool = False  # needs more than a stats user
-    status: bytes = b""  # transaction status afterwards; empty: as before
-    closes: str = ""  # prepared statement that it forgets, or ALL_STATEMENTS
+    admin: bool = False  # not for stats users
+    status: bytes = b""  # transaction status afterwards; empty: unchanged
+    closes: str = ""  # prepared statement that it deallocates, or ALL_STATEMENTS
 
 
 # -- text -> commands
 
 
 def parse(text: str) -> list[Command]:
-    """Read the commands in a text, none when it is empty.
+    """Parse the commands in a text, none if it is empty.
 
     Raises:
         RouterError: 42601, one of them is not a command of the console; 0A000, it is one of PgBouncer's that is not
@@ -67,7 +68,7 @@ def parse(text: str) -> list[Command]:
 
 
 def split(text: str) -> list[list[str]]:
-    """Cut a text into commands, and those into words; comments and empty commands vanish."""
+    """Split a text into commands, and those into words; comments and empty commands are dropped."""
     commands: list[list[str]] = [[]]
     for token in _TOKEN.finditer(text):
         if token.lastgroup == "end":
@@ -144,7 +145,7 @@ def _set(words: list[str]) -> Command:
 
 
 def _plain(value: str) -> str:
-    """Spell a value in one way: utf8 is UTF-8, ISO is ISO, MDY."""
+    """Normalize a value: utf8 is UTF-8, ISO is ISO, MDY."""
     return value.lower().replace("-", "").replace(" ", "").partition(",")[0]
 
 
@@ -196,7 +197,7 @@ _RELOADS: dict[str, Callable[[Scene], tuple[Row, ...]]] = {"": _run_reload, "FOR
 
 
 def _shutdown(words: list[str]) -> Command:
-    # PgBouncer's ways to wait are what a drain does anyway.
+    # What PgBouncer's options wait for is what a drain does anyway.
     if [word.upper() for word in words[1:]] not in ([], ["WAIT_FOR_CLIENTS"], ["WAIT_FOR_SERVERS"]):
         raise _unknown(words)
     return Command("SHUTDOWN", _run_shutdown, admin=True)

@@ -1,7 +1,7 @@
-"""The console's conversation: who may, what a login is told, and each command run on the router as it is now.
+"""The console's responder: who may use it, what a login is answered, and each command run on the router as it is now.
 
-Everything is in memory, so a command is answered in the call that read it, unless that takes long or the client is slow
-to read: an answer goes on when others have had their turn, and when the client has taken what it got before.
+Everything is in memory, so a command is answered in the call that read it, unless that takes long or the client reads
+slowly: then the answer continues when other clients have had their turn and this one has taken what was sent before.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from pgrouter.config.settings import Admin
     from pgrouter.proxy.client import ClientConnection
 
-CHUNK = 64 * 1024  # is sent at once
+CHUNK = 64 * 1024  # sent at once
 
-# BackendKeyData needs a key; this one cancels nothing, as a console never waits.
+# BackendKeyData needs a key; this one cancels nothing, as a console never waits for a server.
 NO_KEY = bytes(4)
 
 
@@ -40,12 +40,12 @@ class Console(Responder):
         self._app = app
         self._may_command = may_command
         self._dialogue = Dialogue(self._execute)
-        self._answer: Iterator[bytes] | None = None  # to the message at hand, what is still to come of it
+        self._answer: Iterator[bytes] | None = None  # the rest of the answer to the current message
         self._queued = client.sent  # bytes ever given to the stream
 
     @classmethod
     def open(cls, app: App, client: ClientConnection) -> None:
-        """Let a client in that has proved who it is.
+        """Start the console for a client that has authenticated.
 
         Raises:
             InvalidAuthorization: 28000, its user is none of admin.admin_users and admin.stats_users.
@@ -65,7 +65,7 @@ class Console(Responder):
     # -- bytes
 
     def on_message(self, code: int, body: bytes) -> None:
-        """Answer one message, or begin to."""
+        """Answer one message, or start to."""
         if code == codes.TERMINATE:
             self.client.leave()
             return
@@ -73,7 +73,7 @@ class Console(Responder):
         self.go_on()
 
     def go_on(self) -> None:
-        """Go on with the answer at hand until it has kept others waiting, or the client does not take it."""
+        """Continue the current answer until other clients are due or this one is too slow to take it."""
         while self._answer is not None and self._queued <= self.client.sent and not self.client.closed:
             if self.client.poller.late():
                 self.client.put_off()
@@ -103,9 +103,9 @@ class Console(Responder):
 
 
 def allowed(user: str, admin: Admin) -> bool | None:
-    """Say what a user may do: everything (True), only SHOW (False), or nothing (None).
+    """Return what a user may do: everything (True), only SHOW (False), or nothing (None).
 
-    Who is not named is let in by nobody, whatever the password.
+    A user in neither list is refused, whatever the password.
     """
     if user in admin.admin_users:
         return True

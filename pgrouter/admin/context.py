@@ -25,27 +25,27 @@ class App(Protocol):
     sampler: Sampler
 
     def reload(self) -> str:
-        """Read the configuration file again.
+        """Reload the configuration file.
 
         Raises:
-            RouterError: F0000, it has errors; nothing was changed.
+            RouterError: F0000, it has errors; nothing has changed.
 
         """
 
     def request_stop(self) -> None:
-        """Begin to drain."""
+        """Start to drain."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The router, the console's client that asks, and the moment on both clocks."""
+    """The router, the console client that runs the command, and the current time on both clocks."""
 
     app: App
     client: ClientConnection | None
-    now: float  # the poller's clock, monotonic seconds: what connections are stamped with
+    now: float  # the poller's clock, monotonic seconds, as in the timestamps of connections
     wall: float  # the same moment in seconds since 1970
 
     def time(self, at: float) -> str:
-        """Give a moment of the poller's clock as people read it."""
+        """Return a time of the poller's clock in human-readable form."""
         moment = datetime.fromtimestamp(int(self.wall - (self.now - at)), UTC)
         return f"{moment.replace(tzinfo=None)} UTC"

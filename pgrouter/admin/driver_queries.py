@@ -1,6 +1,6 @@
-"""What drivers ask of any server before and between the commands of their users, and what the console answers.
+"""Statements that drivers send to any server before and between those of their users, and the console's answers.
 
-None of it means anything here; it is answered so that every driver can be used with its defaults.
+None of them means anything here; they are answered so that every driver can be used with its defaults.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # A number first, as libpq and asyncpg read it; PgBouncer's has the same form.
 SERVER_VERSION = f"{PGBOUNCER_VERSION}/pgrouter {pgrouter.__version__}"
 
-# Reported at login. libpq, JDBC and asyncpg insist on the encodings, integer_datetimes and the conforming strings.
+# Reported at login. libpq, JDBC and asyncpg need the encodings, integer_datetimes and standard_conforming_strings.
 PARAMETERS = (
     ("server_version", SERVER_VERSION),
     ("server_encoding", "UTF8"),
@@ -45,7 +45,7 @@ SETTINGS = {name.lower(): value for name, value in PARAMETERS} | {
     "max_identifier_length": "63",
 }
 
-# What a session may set to anything, as nothing that the console answers hangs on it; of SETTINGS only what they are
+# Settings that take any value, as no answer of the console depends on them; those of SETTINGS take only theirs
 WITHOUT_EFFECT = frozenset(
     """application_name bytea_output client_min_messages extra_float_digits idle_in_transaction_session_timeout
     lock_timeout search_path session statement_timeout transaction""".split()  # noqa: SIM905
@@ -64,7 +64,7 @@ HARMLESS = {
 
 
 class Probe(NamedTuple):
-    """A SELECT that is answered with one value."""
+    """A SELECT that returns one value."""
 
     column: Column
     value: Callable[[Scene], Value]

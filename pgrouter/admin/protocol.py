@@ -1,10 +1,10 @@
-"""A server's side of the protocol without IO: messages of a console's client in, bytes out, piece by piece.
+"""The server side of the protocol without IO: messages of a console's client in, bytes out, piece by piece.
 
 Both query protocols: a simple Query with any number of commands, and Parse, Bind, Describe, Execute, Close with named
-statements and portals, row limits and result formats; an error is followed by silence up to Sync. A transaction is
-remembered for ReadyForQuery's sake only: there is nothing to roll back, so an error does not fail it.
+statements and portals, row limits and result formats; after an error, messages are ignored up to Sync. A transaction
+is tracked for ReadyForQuery only: there is nothing to roll back, so an error does not fail it.
 
-An answer is as long as it likes, so it is made while it is taken: row by row, and each command when it is its turn.
+An answer may have any length, so it is generated lazily: row by row, and each command when its turn comes.
 
 Source: protocol chapter, "Message Flow".
 """
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 # A driver keeps hundreds at most (psycopg 100, asyncpg 100, JDBC 256).
 MAX_STATEMENTS = 1000
-MAX_NAME = 1000  # characters of a statement's or portal's name, of which a client may have so many
-MAX_PARAMETERS = 1000  # of a statement; no command takes any
+MAX_NAME = 1000  # characters of the name of a statement or portal: a client may have MAX_STATEMENTS of each
+MAX_PARAMETERS = 1000  # of a statement; no command uses any
 
 _READY_AFTER = frozenset({codes.QUERY, codes.FUNCTION_CALL, codes.SYNC})
 _PORTAL_SUSPENDED = messages.message(codes.PORTAL_SUSPENDED, b"")
@@ -37,7 +37,7 @@ _PORTAL_SUSPENDED = messages.message(codes.PORTAL_SUSPENDED, b"")
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A Parse: its command (None: an empty text) and the parameter types it declared."""
+    """A Parse: its command (None: an empty text) and the parameter types that it declares."""
 
     command: Command | None
     oids: tuple[int, ...] = ()
@@ -45,7 +45,7 @@ class Statement:
 
 @dataclass(slots=True)
 class Portal:
-    """A Bind: a command with result formats, and the rows that are still to be sent once it has run."""
+    """A Bind: a command with result formats and, once it has run, the rows still to be sent."""
 
     command: Command | None
     formats: tuple[int, ...] = ()
@@ -77,7 +77,7 @@ class Body:
         return value
 
     def numbers(self, form: str) -> tuple[int, ...]:
-        """Read an int16 count and so many numbers, `form` as in struct."""
+        """Read an int16 count and as many numbers, `form` as in struct."""
         count = self.number("!H")
         try:
             values = struct.unpack_from(f"!{count}{form}", self._data, self._pos)
@@ -87,7 +87,7 @@ class Body:
         return values
 
     def skip_value(self) -> None:
-        """Pass over a parameter."""
+        """Skip a parameter value."""
         size = self.number("!i")
         if size > len(self._data) - self._pos:
             raise _malformed()
@@ -95,7 +95,7 @@ class Body:
 
 
 class Dialogue:
-    """One client's session with the console. `execute` runs a command and gives its rows; None: not yet another."""
+    """One client's session with the console. `execute` runs a command and yields its rows; None: not ready yet."""
 
     def __init__(self, execute: Callable[[Command], Iterable[Row | None]]) -> None:
         self._execute = execute
@@ -115,18 +115,18 @@ class Dialogue:
         }
 
     def on_message(self, code: int, body: bytes) -> bytes:
-        """Give the whole answer to one frontend message."""
+        """Return the whole answer to one frontend message."""
         return b"".join(self.answer(code, body))
 
     def answer(self, code: int, body: bytes) -> Iterator[bytes]:
-        """Give the answer to one frontend message in small pieces, each made when it is asked for.
+        """Yield the answer to one frontend message in small pieces.
 
-        It must be taken to its end before the next message's. Terminate is the caller's.
+        It must be exhausted before the next message is answered. The caller handles Terminate.
         """
         if code == codes.SYNC:
             self._skipping = False
         answer = self._answers.get(code)
-        if self._skipping or answer is None:  # Flush, and CopyData that nobody asked for: PostgreSQL ignores them too
+        if self._skipping or answer is None:  # Flush, and CopyData outside COPY: PostgreSQL ignores them too
             return
         try:
             yield from answer(Body(body))
@@ -190,7 +190,7 @@ class Dialogue:
         values = body.number("!H")
         if values > MAX_PARAMETERS:
             raise RouterError(f"more than {MAX_PARAMETERS} parameters", sqlstate="54000")
-        for _ in range(values):  # no command takes any
+        for _ in range(values):  # no command uses any
             body.skip_value()
         described = command.columns if command is not None and command.columns is not None else ()
         wanted = body.numbers("h")

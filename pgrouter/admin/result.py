@@ -1,7 +1,7 @@
-"""Tables of the console: typed columns, and rows as PostgreSQL's messages in text or binary format.
+"""Results of the console: typed columns, and rows as PostgreSQL messages in text or binary format.
 
-Numbers are int8 and truth is bool, so that drivers give them as such; everything else is text. PgBouncer's console has
-int4, int8 and numeric for numbers; every client of it that we know reads them by value, not by width.
+Numbers are int8 and truth values bool, so that drivers return them as such; everything else is text. PgBouncer's
+console has int4, int8 and numeric for numbers; all clients of it that we know read them by value, not by width.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Column(NamedTuple):
 
 
 def columns(words: str) -> tuple[Column, ...]:
-    """Read a list of columns: names between spaces, `name:int` or `name:bool` when it is not text."""
+    """Parse a list of columns: names separated by spaces, `name:int` or `name:bool` if it is not text."""
     pairs = (word.partition(":") for word in words.split())
     return tuple(Column(name, _TYPES[kind]) for name, _, kind in pairs)
 
@@ -67,7 +67,7 @@ def row_description(described: Sequence[Column], formats: Sequence[int] = ()) ->
 
 
 def encoders(described: Sequence[Column], formats: Sequence[int] = ()) -> tuple[Encoder, ...]:
-    """Give what encodes each column; `formats` as in `row_description`."""
+    """Return an encoder for each column; `formats` as in `row_description`."""
     if not formats:
         return tuple(column.type.text for column in described)
     return tuple(
@@ -90,7 +90,7 @@ def data_row(encode: tuple[Encoder, ...], row: Row) -> bytes:
 
 
 def expand_formats(formats: Sequence[int], count: int) -> tuple[int, ...] | None:
-    """Give one format per column as Bind means it: none is all text, one is for all; None when the number is wrong."""
+    """Return one format per column as in Bind: no format means all text, one is for all; None if the count is wrong."""
     if not formats:
         return (TEXT_FORMAT,) * count
     if len(formats) == 1:

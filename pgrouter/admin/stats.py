@@ -1,7 +1,7 @@
-"""Counters per database and their averages, by PgBouncer's names and meanings.
+"""Counters per database and their averages, with PgBouncer's names and meanings.
 
-Totals only ever grow: what a closed server connection had counted stays in its pool. Averages are taken between now and
-the last but one sample, so they cover the last one to two periods, or the time since the start when that is shorter.
+Totals only ever grow: what a closed server connection has counted stays in its pool. Averages are taken between the
+last but one sample and now, so they cover the last one to two periods, or the time since the start if that is shorter.
 
 Source: PgBouncer stats.c.
 """
@@ -39,20 +39,20 @@ class Counters(NamedTuple):
     bind_count: int = 0
 
     def plus(self, other: Counters) -> Counters:
-        """Add counter by counter."""
+        """Return the sums, counter by counter."""
         return Counters(*map(add, self, other))
 
     def minus(self, other: Counters) -> Counters:
-        """Subtract counter by counter."""
+        """Return the differences, counter by counter."""
         return Counters(*map(sub, self, other))
 
 
-# Averages are per second, but for these: per one of what they last
+# Averages are per second, except these, which are per transaction and per query
 PER = {"xact_time": "xact_count", "query_time": "query_count"}
 
 
 def member_totals(pool: MemberPool) -> Counters:
-    """Sum up the server connections of one pool, closed ones included."""
+    """Return the sums over the server connections of one member pool, closed ones included."""
     total = Totals()
     total.add(pool.closed)
     for server in pool.servers:
@@ -65,7 +65,7 @@ def _counters(total: Totals) -> Counters:
         server_assignment_count=total.xacts,
         xact_count=total.xacts,
         query_count=total.queries,
-        received=total.sent,  # what servers were sent had come from clients, and the other way round
+        received=total.sent,  # what was sent to servers had come from clients, and vice versa
         sent=total.received,
         xact_time=int(total.xact_s * 1e6),
         query_time=int(total.query_s * 1e6),
@@ -73,7 +73,7 @@ def _counters(total: Totals) -> Counters:
 
 
 def group_totals(group: Pool) -> Counters:
-    """Sum up the pools of one database and user."""
+    """Return the sums over the member pools of one database and user."""
     total = Counters(wait_time=group.wait_us).plus(_counters(group.departed))
     for pool in group.members.values():
         total = total.plus(member_totals(pool))
@@ -81,7 +81,7 @@ def group_totals(group: Pool) -> Counters:
 
 
 def totals(groups: Iterable[Pool]) -> dict[str, Counters]:
-    """Sum up by database."""
+    """Return the sums by database."""
     result: dict[str, Counters] = {}
     for group in groups:
         result[group.database] = result.get(group.database, Counters()).plus(group_totals(group))
@@ -89,7 +89,7 @@ def totals(groups: Iterable[Pool]) -> dict[str, Counters]:
 
 
 def average(done: Counters, span_s: float) -> Counters:
-    """Average what was done in a span of time: rates per second, and times per transaction or query."""
+    """Return the averages over a span of time: rates per second, and times per transaction or query."""
     if span_s <= 0:
         return Counters()
     return Counters(
@@ -101,14 +101,14 @@ def average(done: Counters, span_s: float) -> Counters:
 
 
 class Sample(NamedTuple):
-    """The totals at a moment."""
+    """The totals at one time."""
 
     at: float
     totals: dict[str, Counters]
 
 
 class Sampler:
-    """Remembers the totals of the last two periods."""
+    """Keeps the totals of the last two periods."""
 
     def __init__(self, pools: PoolManager, now: float, period_s: float = PERIOD_S) -> None:
         self._pools = pools
@@ -116,17 +116,17 @@ class Sampler:
         self._older = self._newer = Sample(now, {})
 
     def tick(self, now: float) -> None:
-        """Take a sample when a period is over."""
+        """Take a sample if a period is over."""
         if now - self._newer.at >= self._period_s:
             self._older = self._newer
             self._newer = Sample(now, totals(self._pools.groups.values()))
 
     def totals(self) -> dict[str, Counters]:
-        """Give the totals of every database, as of now."""
+        """Return the current totals of every database."""
         return totals(self._pools.groups.values())
 
     def averages(self, now: float) -> dict[str, Counters]:
-        """Give the averages of every database."""
+        """Return the averages of every database."""
         older = self._older
         return {
             database: average(total.minus(older.totals.get(database, Counters())), now - older.at)

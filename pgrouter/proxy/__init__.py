@@ -1,1 +1,1 @@
-"""The client side: listener, login, linking clients with servers, cancel, and what to say when a server is lost."""
+"""The client side: listener, login, linking clients with servers, cancel, and errors when a server is lost."""

@@ -1,8 +1,8 @@
-"""What a client's batch asks for, read from its frames before they are sent: where it may run, what it leaves behind.
+"""What a client's batch needs, found from its frames before they are sent: where it may run, what it leaves behind.
 
-A batch is routed as one by all statements in it, each judged by `routing.policy`: one that needs the primary makes it a
-batch for the primary. Effects and the settings that were touched add up until the end of the transaction, when the hub
-acts on them.
+A batch is routed as a whole by all of its statements, each decided by `routing.policy`: if one needs the primary, the
+batch goes to the primary. Effects and touched settings add up until the end of the transaction, when
+`proxy.session_sync` acts on them.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if not cython.compiled:  # compiled, they are constants: see the .pxd files
 DATABASE = int(Effect.DATABASE)
 DEALLOCATE = int(Effect.DEALLOCATE)
 DEALLOCATIONS = ("DEALLOCATE", "DEALLOCATE ALL", "DISCARD ALL")
-DEFERRED = (*DEALLOCATIONS, "EXECUTE")  # which may be of a statement that is one
+DEFERRED = (*DEALLOCATIONS, "EXECUTE")  # which may execute one of these
 DISCARD = int(Effect.DISCARD)
-OBJECTS = int(Effect.DDL | Effect.TEMP)  # what names stand for may be something else afterwards
+OBJECTS = int(Effect.DDL | Effect.TEMP)  # names may refer to other objects afterwards
 UNUSUAL = int(Effect.INSTEAD | Effect.NAMES)
 SEQUENCES = int(Effect.SEQUENCES)
 CODE = int(Effect.CODE)
@@ -35,10 +35,10 @@ HINT = Reason.HINT
 ENDS = (Tx.COMMIT, Tx.ROLLBACK)
 BEGINS = (Tx.BEGIN, Tx.BEGIN_READ_ONLY, Tx.BEGIN_PRIMARY)
 
-# In place of a statement, where there is none to look at
+# In place of a statement, where there is none
 _NOTHING = Statement(Target.REPLICA, Reason.EMPTY)
 _CALLED = Statement(Target.PRIMARY, Reason.FUNCTION_CALL)
-_NAMELESS = Statement(Target.PRIMARY, Reason.UNKNOWN_STATEMENT)  # the server will say that there is no such statement
+_NAMELESS = Statement(Target.PRIMARY, Reason.UNKNOWN_STATEMENT)  # the server will report that it does not exist
 _TOO_LONG = Statement(Target.PRIMARY, Reason.TOO_LONG)
 _UNFINISHED = Statement(Target.PRIMARY, Reason.OPEN_BATCH)
 
@@ -55,7 +55,7 @@ _PLAIN_READS_NOTHING = _reads_nothing(PLAIN)
 
 
 class Tally:
-    """A number of batches."""
+    """A count of batches."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -67,7 +67,7 @@ class RouteCounts:
     def __init__(self) -> None:
         self.reads = {}
         self.writes = {}
-        self.last = None  # the tally that was counted in last, with what it counts
+        self.last = None  # the tally that was incremented last, with its key
         self.last_reason = ""
         self.last_reads = False
 
@@ -87,7 +87,7 @@ class RouteCounts:
         return 0
 
     def items(self) -> list[tuple[str, str, int]]:
-        """Give (target, reason, count), the most frequent first."""
+        """Return (target, reason, count), the most frequent first."""
         named = (("replica", self.reads), ("primary", self.writes))
         rows = [(target, reason, tally.count) for target, tallies in named for reason, tally in tallies.items()]
         return sorted(rows, key=_by_frequency)
@@ -98,48 +98,48 @@ def _by_frequency(row: tuple[str, str, int]) -> tuple[int, str, str]:
 
 
 class Batch:
-    """The facts of the batch at hand, and of the transaction that it belongs to."""
+    """The facts of the current batch, and of the transaction that it belongs to."""
 
     def __init__(self, statements: ClientStatements) -> None:
         self.statements = statements
-        self.has_startup = False  # the startup packet had settings, to which RESET goes back
-        self.reads = False  # it is one for a replica
+        self.has_startup = False  # the startup packet had settings, which RESET restores
+        self.reads = False  # it may go to a replica
         self.reason = ""  # and why
-        self.repeatable = True  # by the class of its statements it only reads or begins a transaction, wherever it runs
+        self.repeatable = True  # its statements only read or begin a transaction, wherever it runs
         self.stateless = True  # its last statement leaves nothing behind
-        self.forbidden = 0  # what the pool forbids, see `session.refusals`
-        self.unusual = False  # something in it is not sent as it is: see `Requester.request_unusual`
-        self.defers = False  # a DEALLOCATE or SET is in it or bound to a portal, and counts when it is executed
-        self.writes = False  # since the link something may have been written
-        self.draws = False  # since the link something took values from sequences
-        self.ends = False  # a COMMIT or ROLLBACK has been sent and not been answered
-        self.begins = False  # a BEGIN has been sent and not been answered
-        self.commits = False  # a COMMIT has been sent and not been answered
-        self.over = False  # behind what has been sent and not been answered no transaction is open
+        self.forbidden = 0  # what the pool forbids, as bits: see `session.refusals`
+        self.unusual = False  # some of it is not sent unchanged: see `Requester.request_unusual`
+        self.defers = False  # a DEALLOCATE or SET is in it or bound to a portal, and takes effect when it is executed
+        self.writes = False  # something may have been written since the link
+        self.draws = False  # sequence values may have been taken since the link
+        self.ends = False  # a COMMIT or ROLLBACK is outstanding
+        self.begins = False  # a BEGIN is outstanding
+        self.commits = False  # a COMMIT is outstanding
+        self.over = False  # no transaction is open after the outstanding requests
         self.effects = 0  # what the statements since the link may leave behind
-        self.touched = None  # settings that the transaction may have changed
-        self.resets = False  # a RESET or DISCARD ALL is on its way, and the startup packet had settings
-        self.discards = False  # a DISCARD ALL is on its way
-        self.last = None  # the statement that was looked at last, and its verdict
+        self.touched = None  # settings that the transaction may have changed; None: none
+        self.resets = False  # a RESET or DISCARD ALL is outstanding, and the startup packet had settings
+        self.discards = False  # a DISCARD ALL is outstanding
+        self.last = None  # the statement that was examined last, and its verdict
         self.verdict = None
-        self.close_unused_databases = None  # called before a statement is sent that wants a database without sessions
+        self.close_unused_databases = None  # called before a statement that needs a database without sessions
         self.follow(PLAIN)
 
     def follow(self, facts) -> int:
-        """Route by these facts of the session from now on."""
+        """Route by these facts about the session from now on."""
         self.facts = facts
         self.plain = facts is PLAIN or facts == PLAIN
-        self.split_mode = facts.mode == "split"  # what comes next may belong to another server
+        self.split_mode = facts.mode == "split"  # the next statement may belong to another server
         self.reads_nothing = _PLAIN_READS_NOTHING if self.plain else _reads_nothing(facts)
         return 0
 
     def forbid(self, what: cython.int) -> int:
-        """Refuse this from now on."""
+        """Set what is refused from now on."""
         self.forbidden = what
         return 0
 
     def begin(self) -> int:
-        """Begin to read a batch that is to be routed."""
+        """Start to examine a batch that is to be routed."""
         self.reads = self.reads_nothing
         self.repeatable = True
         self.reason = ""
@@ -148,22 +148,22 @@ class Batch:
         return self.statements.begin_batch()
 
     def too_long(self) -> int:
-        """It is too long to be kept: nobody can say what it does."""
+        """Route a batch that is too long to be kept: what it does is unknown."""
         return self.route(_TOO_LONG)
 
     def unfinished(self) -> int:
-        """It executes something and goes on behind its Flush, in the same implicit transaction: maybe with a write."""
+        """Route a batch that executes something and may go on to write after its Flush, in the same transaction."""
         return self.route(_UNFINISHED)
 
     def unseen(self) -> int:
-        """A statement streams through that is too large to be looked at: the session keeps its server."""
+        """Account for a streamed statement that is too large to be examined: the session keeps its server."""
         self.effects |= UNSEEN
         self.writes = True
         self.repeatable = False
         return 0
 
     def settled(self) -> int:
-        """The transaction is over, or was lost."""
+        """Called when the transaction is over or lost."""
         self.effects = 0
         self.touched = None
         self.statements.unsettled = False
@@ -172,22 +172,22 @@ class Batch:
         return 0
 
     def taken_back(self) -> int:
-        """None of it was done: it will be looked at again."""
+        """Called when nothing of the transaction was executed: it will be examined again."""
         self.defers = False
         self.answered()
         return self.settled()
 
     def begun(self) -> int:
-        """The transaction begins again, in front of what was sent."""
+        """Called when the transaction is begun again, ahead of the batch."""
         self.begins = True
         return 0
 
     def moved(self) -> int:
-        """It will be looked at again, in the same transaction: what that may leave behind it still may."""
+        """Called when the batch will be examined again in the same transaction, whose effects remain."""
         return self.answered()
 
     def answered(self) -> int:
-        """All that was sent has its answer."""
+        """Called when everything sent has been answered."""
         self.ends = False
         self.begins = False
         self.commits = False
@@ -197,9 +197,9 @@ class Batch:
         return 0
 
     def examine(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:
-        """Account for one whole frame; gives the number of its refusal, 0 when it may be sent.
+        """Account for one whole frame; returns the number of its refusal, 0 if it may be sent.
 
-        LATER: nobody has judged it yet, and nothing has been accounted for; see `StatementCache`.
+        LATER: it is not classified yet, and nothing has been accounted for; see `StatementCache`.
         """
         refusal: cython.int = 0
         if code == QUERY or code == PARSE or code == BIND or code == DESCRIBE:
@@ -215,14 +215,14 @@ class Batch:
                 if not self.stateless:
                     refusal = self.examine_effects(code, statement)
         elif code == FUNCTION_CALL:
-            self.effects |= CODE  # of a function that is known by its number only
+            self.effects |= CODE  # of a function that is known by its OID only
             return self.route(_CALLED)
         elif frontend_kind(code) == COPY:
             return self.route(_CALLED)
         return refusal
 
     def ambiguous(self) -> int:
-        """Account for a Parse of a name that has a statement: what Binds behind it mean shows when they are sent."""
+        """Account for a Parse of a name in use: the meaning of later Binds is known only when they are sent."""
         self.effects |= CODE | DEALLOCATE
         self.unusual = True
         self.defers = True
@@ -233,7 +233,7 @@ class Batch:
         refusal: cython.int = refusal_of(statement, self.forbidden) if self.forbidden else 0
         if refusal or statement.effects & (UNUSUAL | SEQUENCES):
             self.unusual = True
-        if refusal == 0 and (code == BIND or code == QUERY):  # only what is bound will be executed
+        if refusal == 0 and (code == BIND or code == QUERY):  # only what is bound can be executed
             self.note(statement)
             if statement.tag in DEFERRED or (code == BIND and statement.settings):
                 self.defers = True
@@ -242,15 +242,15 @@ class Batch:
         return refusal
 
     def refusal(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:
-        """Give the number of the refusal of one whole Query, Parse or Bind; 0: it may be sent."""
+        """Return the number of the refusal of one whole Query, Parse or Bind; 0: it may be sent."""
         if not self.forbidden:
             return 0
         statement = self.statements.class_requested(code, buf, pos, stop)
         return 0 if statement is None or statement is FOLLOWS else refusal_of(statement, self.forbidden)
 
     def route(self, statement) -> int:
-        """Send the batch where this statement of it must go."""
-        if statement is not self.last:  # to read an attribute of a Statement takes Python's help
+        """Route the batch by one more statement of it."""
+        if statement is not self.last:  # reading an attribute of a Statement goes through Python
             self.last = statement
             self.verdict = statement.verdict
         verdict: Verdict = self.verdict
@@ -259,7 +259,7 @@ class Batch:
         self.stateless = verdict.stateless
         self.writes = self.writes or verdict.writes
         self.draws = self.draws or verdict.draws
-        if verdict.reason is HINT:  # what is moved by a hint only its author can know
+        if verdict.reason is HINT:  # only the author of a hint knows what the statement does
             self.repeatable = False
         elif self.repeatable and not reads:
             self.repeatable = not self.stateless and _only_begins(statement)
@@ -272,20 +272,20 @@ class Batch:
         return 0
 
     def goes_on(self) -> cython.bint:
-        """Whether the statement that was looked at last is carried out in a failed transaction, or its end is."""
+        """Whether the last statement examined is executed in a failed transaction, or a later part of it may be."""
         return self.last.tx != Tx.NONE or bool(self.last.parts)
 
     def needs_own_server(self) -> cython.bint:
-        """Whether it asks for values of sequences that only the session's last writing server can know."""
+        """Whether it asks for sequence values that only the last server written to by the session can know."""
         return self.effects & SEQUENCES != 0
 
     def note(self, statement) -> int:
-        """Remember what a statement may leave behind, and that it ends the transaction."""
+        """Record what a statement may leave behind, and that it begins or ends a transaction."""
         effects: cython.int = statement.effects & ~UNUSUAL
         if self.draws:
-            effects &= ~SEQUENCES  # they are where it was drawn
+            effects &= ~SEQUENCES  # this server has the values: they were taken since the link
         if statement.tag == "DEALLOCATE" and statement.cause.encode() in self.statements.named:
-            effects &= ~DEALLOCATE  # the server gets what it is to take away, see `proxy.sql_names`
+            effects &= ~DEALLOCATE  # the server gets the statement first, see `proxy.sql_names`
         self.effects |= effects
         if statement.tx in ENDS:
             self.ends = True
@@ -305,7 +305,7 @@ class Batch:
         return 0
 
     def touch(self, settings) -> int:
-        """Note the settings that a statement may change; they are read back at the end of the transaction."""
+        """Record the settings that a statement may change; they are read back at the end of the transaction."""
         if self.touched is None:
             self.touched = TouchedSettings()
             self.statements.unsettled = True

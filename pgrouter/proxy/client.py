@@ -1,12 +1,12 @@
-"""A client connection: whole batches are routed and linked to a server, then everything is forwarded until it is free.
+"""A client connection: batches are routed and linked to a server, then all is forwarded until the server is free.
 
-Not linked: frames are collected up to the end of a batch (Query, FunctionCall, Sync, Flush), the batch is routed as one
-by the classes of its statements, and a server connection is taken or waited for. Linked: frames are forwarded as they
-come, each entered in the server's `Outstanding`. At a sync point with nothing owed, outside a transaction and with no
-session state left behind, the link ends (`on_ready`).
+Not linked: frames are collected up to the end of a batch (Query, FunctionCall, Sync, Flush), the batch is routed as a
+whole by the classes of its statements, and a server connection is taken or waited for. Linked: frames are forwarded as
+they arrive, each entered in the server's `Outstanding`. At a sync point with nothing outstanding, outside a transaction
+and with no session state left behind, the link ends (`on_ready`).
 
-Everything that is not this (login, the console, what follows a lost server) is a conversation: a plain Python object
-that gets the bytes instead until it is over.
+Everything else (login, the console, a session after the loss of its server) is a responder, which gets the bytes
+instead until it ends.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ CODE = int(Effect.CODE)
 
 OWN_WRITE = Reason.OWN_WRITE
 
-MUCH = 4096  # bytes that may be so many messages that others should have a turn between them
-TO_ITS_END = -1  # all of the batch, as it was too long to be seen whole
-PART = 32  # messages that are dealt with at once
+MUCH = 4096  # bytes that may hold so many messages that other clients should have a turn in between
+TO_ITS_END = -1  # the rest of the batch, which was too long to be examined whole
+PART = 32  # messages that are processed at once
 
 _ids = count(1)
 
 
 class ClientConnection(Link):
-    """A client's link with its session: who it is, its settings, and what it waits for."""
+    """A client's link and its session: who the client is, its settings, and what it waits for."""
 
     def __init__(self, poller: Poller, registry, mode: str) -> None:
         Link.__init__(self, poller, registry)
@@ -73,42 +73,42 @@ class ClientConnection(Link):
         self.responder = None
         self.startup_profile = None
         self.waiting = False
-        self.scanned = 0  # of a batch that is not complete, or not judged yet: so far it has been read
-        self.judge = None  # by whom it was judged
-        self.works = False  # and whether it executes something
-        self.parted = False  # what comes is a part of what was received
-        self.consistency = SESSION  # which writes its reads must see
-        self.must_see_lsn = 0  # and up to where in the WAL
-        self.stale = False  # not every replica has what the batch at hand must see
-        self.reported = {}  # ParameterStatus values of the session, where the startup packet had settings
+        self.scanned = 0  # bytes already examined of a batch that is not complete or not classified yet
+        self.judge = None  # the cache that has classified them
+        self.works = False  # and whether the batch executes something
+        self.parted = False  # what `on_data` gets is a part of what was received
+        self.consistency = SESSION  # whose writes its reads must see
+        self.must_see_lsn = 0  # and the WAL up to here
+        self.stale = False  # not every replica has replayed what the current batch must see
+        self.reported = {}  # ParameterStatus values of the session, kept if the startup packet had settings
         self.pin = None  # why the server is kept past the transaction
         self.pinned_at = 0.0  # and since when
-        self.leftovers = 0  # Effect flags of what it has there
-        self.transaction = None  # the one that it has on a replica, see `proxy.move`
-        self.can_move = False  # what the replica refuses of it can be had from the primary
-        self.stays = 0  # bytes of its batch at hand that go to the replica without another look; TO_ITS_END
+        self.leftovers = 0  # Effect flags of the state it has there
+        self.transaction = None  # its transaction on a replica, see `proxy.move`
+        self.can_move = False  # if the replica refuses the batch, the primary can run it
+        self.stays = 0  # bytes of the current batch that go to the replica without further checks; TO_ITS_END
         self.client_id = next(_ids)
         self.key = b""
-        self.address = None  # host and port, as accept() gave them
+        self.address = None  # host and port, from accept()
         self.info = None
         self.since = poller.now
 
     # -- bytes from the client
 
     def on_data(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Route and link what is not linked, forward what is."""
+        """Forward the bytes if linked; route and link the batch if not."""
         used: cython.Py_ssize_t
         if end - pos > MUCH and not self.parted and self.responder is None:
             return self.in_parts(buf, pos, end)
         while pos < end and not self.closed:
-            if self.pending is not None and self.server is None:  # it does not read what we answer
+            if self.pending is not None and self.server is None:  # it does not read our answers
                 self.pause()
                 return pos
-            if self.body_left and self.server is None:  # of a message that nobody wants
+            if self.body_left and self.server is None:  # the rest of a message that is discarded
                 used = self.swallow(pos, end)
             elif self.responder is not None:
                 used = self.converse(buf, pos, end)
-                if used == pos and self.responder is None:  # what it has left is ours
+                if used == pos and self.responder is None:  # what the responder left is processed here
                     continue
             elif self.server is not None and not self.server.held and not self.stopped():
                 if self.transaction is not None and self.may_move():
@@ -118,14 +118,14 @@ class ClientConnection(Link):
                         continue
                 else:
                     self.scanned = 0
-                    if self.parted:  # maybe the whole of a long batch, which has just been linked
+                    if self.parted:  # maybe a whole long batch that has just been linked
                         pos = self.forward(buf, pos, self.part(buf, pos, pos, end))
                     else:
                         pos = self.forward(buf, pos, end)
                     if self.server is not None:
                         return pos
                     continue
-            elif self.waiting or self.server is not None:  # or its settings are being read back, or it is fenced
+            elif self.waiting or self.server is not None:  # settings are being read back, or the server is fenced
                 if end - pos > AHEAD:
                     self.pause()
                 return pos
@@ -139,9 +139,9 @@ class ClientConnection(Link):
         return end if self.closed else pos
 
     def in_parts(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Use what may be thousands of messages part by part; when the round has taken its time, the rest has to wait.
+        """Process what may be thousands of messages in parts; when this round's time is used up, the rest has to wait.
 
-        A batch goes on from part to part, and so does what is not used because it waits for something.
+        A batch may span parts, and so may bytes that are not used yet because they wait for something.
         """
         part: cython.Py_ssize_t = pos
         self.parted = True
@@ -166,19 +166,19 @@ class ClientConnection(Link):
         return pos
 
     def part(self, buf, pos: cython.Py_ssize_t, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Give where the next part ends of what begins at pos, if it has been looked at up to `start`."""
+        """Return where the next part of what begins at pos ends, if it has been examined up to `start`."""
         if start <= pos:
             start = pos + min(self.body_left, end - pos)
         return after_frames(buf, start, end, PART)
 
     def stopped(self) -> cython.bint:
-        """Whether our server may begin no transaction for now, and none is open."""
+        """Whether the linked server may not begin a transaction for now, and none is open."""
         return self.server.fenced and self.body_left == 0 and self.server.at_rest()
 
     def begin(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Find the end of the batch that begins at pos, and a server for it.
 
-        Gives pos when a server was linked, is waited for, or more bytes are needed; more when it was dealt with here.
+        Returns pos if a server was linked or is waited for, or if more bytes are needed; more if it was answered here.
         """
         code: cython.int
         kind: cython.int
@@ -213,7 +213,7 @@ class ClientConnection(Link):
             if kind == LAST:
                 self.leave()
                 return end
-            if kind == COPY and at == pos:  # nothing is being copied: PostgreSQL ignores it too
+            if kind == COPY and at == pos:  # outside COPY: PostgreSQL ignores it too
                 self.body_left = stop - pos
                 return self.swallow(pos, end)
             if stop > end:
@@ -231,7 +231,7 @@ class ClientConnection(Link):
                     if refusal == LATER:
                         self.hold()
                         return self.go_on_later(pos, at, works)
-                    if at == pos:  # nothing in front of it needs a server: it is answered here
+                    if at == pos:  # nothing before it needs a server: it is answered here
                         return self.refused(refusal, code == PARSE and buf[pos + 5] == 0, pos)
             at = stop
             if kind == ENDS_BATCH:
@@ -251,46 +251,46 @@ class ClientConnection(Link):
             self.transaction = move.begun(self, copied(buf, pos, at))
         self.take_server()
         if self.server is None:
-            self.examined -= pos  # what waits comes again at offset 0
+            self.examined -= pos  # what waits will be at offset 0
         return pos
 
     def go_on_later(self, pos: cython.Py_ssize_t, at: cython.Py_ssize_t, works: cython.bint) -> cython.Py_ssize_t:
-        """The batch at pos has been read up to `at`: no frame of it is looked at twice, however small its pieces."""
+        """Store that the batch at pos was examined up to `at`: no frame is examined twice, however small the pieces."""
         self.scanned = at - pos
         self.works = works
         self.judge = self.statements.cache
         return pos
 
     def refused(self, refusal: cython.int, unnamed: cython.bint, pos: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """The batch at pos begins with what the client may not send: a conversation says so."""
+        """Refuse the batch at pos, which begins with what the client may not send: a responder answers it."""
         self.batch.answered()
-        if unnamed:  # as after any Parse that has failed
+        if unnamed:  # as after any failed Parse
             self.statements.forget_unnamed()
         self.registry.refuse(self, REFUSALS[refusal])
         return pos
 
     def swallow(self, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Go past what is left of the message at hand; gives how far that was."""
+        """Skip the rest of the current message; returns the new position."""
         length: cython.Py_ssize_t = min(self.body_left, end - pos)
         self.body_left -= length
         return pos + length
 
     def skip(self, size: cython.Py_ssize_t) -> int:
-        """Swallow the next `size` bytes of the client."""
+        """Discard the next `size` bytes from the client."""
         self.body_left = size
         return 0
 
     # -- links
 
     def choose(self) -> int:
-        """Find out whether a replica may have the batch, and count it."""
+        """Decide whether a replica may get the batch, and count it."""
         batch: Batch = self.batch
         self.stale = False
         if self.retry is not None:
             self.retry.route(self)
             fresh: cython.bint = self.group.readers.any_fresh(self.must_see_s(), self.must_see_lsn)
             self.stale = batch.reads and batch.split_mode and not fresh
-        elif batch.reads and batch.split_mode and not self.group.standby:  # where nobody writes
+        elif batch.reads and batch.split_mode and not self.group.standby:  # a standby cluster has no writes
             wrote_s: cython.double = self.wrote_s if self.consistency == SESSION else self.must_see_s()
             if not self.group.readers.all_fresh(wrote_s, self.must_see_lsn):
                 self.stale = True
@@ -299,18 +299,18 @@ class ClientConnection(Link):
         return self.routes.add(batch.reason, batch.reads)
 
     def must_see_s(self) -> cython.double:
-        """Give the moment whose writes a read must see; -1: none."""
+        """Return the time up to which a read must see writes; -1: none."""
         if self.consistency == EVENTUAL:
             return -1.0
         return self.wrote_s if self.consistency == SESSION else max(self.wrote_s, self.group.writes.last_s)
 
     def take_server(self) -> int:
-        """Link a server that is free, or wait for one."""
+        """Link a free server, or wait for one."""
         server: ServerConnection
         if self.batch.needs_own_server():
             if self.retry is None or not self.retry.inside or self.has_own(self.last_write_server):
                 return self.take_own()
-            self.group.sequences = True  # its transaction goes on there: the server says that it has no values
+            self.group.sequences = True  # its transaction goes on there: the server reports that it has no values
         if self.retry is not None:
             server = self.retry.take(self)
         elif self.stale:
@@ -332,13 +332,13 @@ class ClientConnection(Link):
         return 0
 
     def may_read_anywhere(self) -> cython.bint:
-        """Whether a replica may have the batch at hand."""
+        """Whether a replica may get the current batch."""
         return self.batch.reads and self.batch.split_mode
 
     def unacquainted(self, server: ServerConnection) -> ServerConnection | None:
-        """Give a server that has met no custom settings but ours, for there others' read '' and not NULL; None: wait.
+        """Return a server that has met no custom settings but ours: others would read as '' and not NULL; None: wait.
 
-        Where the batch sets all of these, any will do.
+        If the batch sets all of these, any server will do.
         """
         strange = server.custom - self.profile.custom
         touched = self.batch.touched
@@ -347,10 +347,10 @@ class ClientConnection(Link):
         return self.group.exchange(server, self.profile.custom, self, self.batch.reads)
 
     def take_own(self) -> int:
-        """Link the server that wrote for us last, or wait for it: only there currval and lastval are ours.
+        """Link the server that we wrote to last, or wait for it: only there currval and lastval are ours.
 
-        The first time that one of the group asks, its last write must have taken a value: only from now on servers
-        forget them when they write for another.
+        When a client of the pool asks for the first time, its last write must have taken a value: servers discard them
+        before they write for another client only from then on.
         """
         known: cython.bint = self.has_own(self.last_write_server)
         self.group.sequences = True
@@ -365,22 +365,22 @@ class ClientConnection(Link):
         return 0
 
     def has_own(self, server: ServerConnection | None) -> cython.bint:
-        """Whether the values of sequences that this server remembers are ours."""
+        """Whether the sequence values that this server remembers are ours."""
         if server is None or server.closed:
             return False
         return self.has_drawn(server) or (self.group.sequences and server.sequence_owner is self)
 
     def on_served(self, server: ServerConnection | None) -> int:
-        """A server is free for us: send it what waits."""
+        """Called when a server is free for us: send it what waits."""
         if self.responder is not None:
             self.responder.served(server)
             return 0
         self.waiting = False
-        if self.batch.needs_own_server() and not self.has_own(server):  # somebody else has written there meanwhile
+        if self.batch.needs_own_server() and not self.has_own(server):  # another client has written there meanwhile
             if self.retry is None or not self.retry.inside:
                 self.group.give(server)
                 return self.on_refused(REFUSALS[NO_SEQUENCES])
-        if self.batch.reads and self.batch.split_mode and not self.is_fresh(server):  # its member has joined meanwhile
+        if self.batch.reads and self.batch.split_mode and not self.is_fresh(server):  # its member was added meanwhile
             self.group.give(server)
             self.retry = None
             self.stale = True
@@ -398,12 +398,12 @@ class ClientConnection(Link):
         return self.process_partial()
 
     def is_fresh(self, server: ServerConnection) -> cython.bint:
-        """Whether a server has replayed what the batch at hand must see."""
+        """Whether a server has replayed what the current batch must see."""
         pool: MemberPool = server.owner
         return pool.is_fresh(self.must_see_s(), self.must_see_lsn)
 
     def on_refused(self, error: RouterError) -> int:
-        """There is no server for what waits."""
+        """Called when there is no server for what waits."""
         self.waiting = False
         if self.responder is not None:
             self.responder.refused(error)
@@ -414,7 +414,7 @@ class ClientConnection(Link):
         return self.process_partial()
 
     def on_ready(self) -> int:
-        """The server owes nothing: end the link, unless a transaction, session state or half a message holds it."""
+        """Called when nothing is outstanding: end the link unless a transaction, a pin or half a message holds it."""
         server: ServerConnection = self.server
         if self.responder is not None:
             self.responder.ready(server)
@@ -436,7 +436,7 @@ class ClientConnection(Link):
             if self.batch.effects:
                 self.registry.sync.sync_session(self, server)
                 if server.outstanding.count:
-                    return 0  # what it has left is being asked
+                    return 0  # session state is being read back
             if self.pin is None:
                 self.unlink()
             if self.group.draining:
@@ -444,17 +444,17 @@ class ClientConnection(Link):
         return self.proceed()
 
     def end_link(self) -> int:
-        """Nothing more is asked of the server: let go of it, unless a transaction or session state holds it."""
+        """Release the server once nothing more is asked of it, unless a transaction or session state holds it."""
         if self.pin is None and self.server.status == IDLE and self.body_left == 0:
             self.unlink()
         return 0
 
     def take_up(self) -> int:
-        """Take up what the client has sent meanwhile."""
+        """Process what the client has sent meanwhile."""
         return self.proceed()
 
     def proceed(self) -> int:
-        """Do what `take_up` says, without its call."""
+        """Do what `take_up` does, without a virtual call."""
         if not self.closed:
             self.read_on()
             if self.buffered:
@@ -462,13 +462,13 @@ class ClientConnection(Link):
         return 0
 
     def on_drained(self) -> int:
-        """The client takes bytes again: its server may send, or we may answer."""
+        """Called when the client takes bytes again: its server may send, or we may answer."""
         if self.server is not None:
             return self.server.resume()
         return 0 if self.put_aside else self.turn()
 
     def turn(self) -> int:
-        """Go on with what was put off; what a conversation has begun comes first."""
+        """Continue what was put off; what a responder has begun comes first."""
         self.put_aside = False
         if self.responder is not None:
             self.responder.go_on()
@@ -477,10 +477,10 @@ class ClientConnection(Link):
         self.resume()
         return self.process_partial()
 
-    # -- what the server has to say
+    # -- events from the server
 
     def on_error(self, sqlstate: str, routine: str) -> cython.bint:
-        """Run the batch again, if a replica has refused it or a plan is too old."""
+        """Retry the batch if a replica has refused it or a plan is too old."""
         if self.retry is not None:
             self.retry.failed(sqlstate)
         elif self.responder is None and (
@@ -494,18 +494,18 @@ class ClientConnection(Link):
         return False
 
     def on_let_go(self, server: ServerConnection) -> int:
-        """Begin again, without the server that has refused."""
+        """Retry, without the server that has refused."""
         self.registry.let_go(self, server)
         return self.run_again()
 
     def on_words(self, error: bytes) -> bytes:
-        """Say why a query was cancelled, and speak of the client's prepared statements by the client's names."""
+        """Return the error with the reason for a cancel, and with the client's names of its prepared statements."""
         if CANCELED in error and self.client_id in self.registry.timed_out:
             return messages.error_response(timed_out(self.group.settings.query_timeout_s))[5:]
         return self.statements.in_clients_words(error)
 
     def on_waiting(self) -> int:
-        """Let what was held back go: nothing will be answered before the server has it."""
+        """Resume forwarding: the server cannot answer until it gets this."""
         if self.buffered:
             if self.server is not None and self.server.changed is not None:
                 retry.renew_changed(self, bytes(self.partial[:MAX_BATCH]))
@@ -514,11 +514,11 @@ class ClientConnection(Link):
         return 0
 
     def on_named(self, events: list) -> int:
-        """Follow what became of named statements."""
+        """Apply the results of Parse and Close of prepared statements."""
         return self.statements.on_parse_results(events)
 
     def on_changed(self, shared: object, known: bytes) -> cython.bint:
-        """There was DDL: refuse what waits for the description, run it on the primary, or have a statement apart."""
+        """Handle a new description, after DDL: refuse what waits for it, run it on the primary, or stop sharing."""
         self.statements.outdated()
         if self.server.held == WAITING:
             self.retry = retry.changed(self, self.server)
@@ -528,7 +528,7 @@ class ClientConnection(Link):
         return False
 
     def on_unnamed(self, ident: object, known: bytes | None) -> cython.bint:
-        """Keep what the client is told; and as with a named statement."""
+        """Store the description that the client gets; a different one is handled as for a named statement."""
         if self.statements.heard_unnamed(self.server, ident, known):
             self.statements.outdated()
             self.retry = retry.changed(self, self.server)
@@ -536,24 +536,24 @@ class ClientConnection(Link):
         return False
 
     def on_deallocated(self) -> int:
-        """Forget what a DEALLOCATE or DISCARD ALL has taken away."""
+        """Forget what a DEALLOCATE or DISCARD ALL has deallocated."""
         if self.deallocating is not None:
             self.statements.deallocated(self.deallocating, self.server)
             self.deallocating = None
         return 0
 
     def on_parameter(self, body: bytes) -> bytes | None:
-        """A RESET goes back to the startup packet's values, which the server does not know."""
+        """Return what the client gets for a ParameterStatus: the server does not know the startup values for RESET."""
         if self.responder is not None:
             return None
-        if self.batch.touched is None and not self.discards:  # so code has set it, whatever the catalog tells
+        if self.batch.touched is None and not self.discards:  # so code has set it, whatever the catalog says
             self.batch.effects |= CODE
         return self.registry.parameter(self, body) if self.startup_profile.values else None
 
     def on_notification(self, message: bytes) -> bytes:
-        """A session knows its own notifications by the pid that it got at login, which is not the server's.
+        """Replace the server's pid with the one that the client got at login, which marks its own notifications.
 
-        The two numbers change places: a server process that happens to have ours as its pid is somebody else.
+        The two numbers are swapped: a server process whose pid happens to be the client's number is another session.
         """
         if self.server is None:
             return message
@@ -562,20 +562,20 @@ class ClientConnection(Link):
         return message if other is None else message[:5] + other.to_bytes(4, "big") + message[9:]
 
     def before_ready(self) -> bytes:
-        """Tell the client of settings that its RESET has brought back to the startup packet's values."""
+        """Report settings that RESET has restored to the startup packet's values."""
         return self.registry.restored(self)
 
-    # -- conversations and ends
+    # -- responders and ends
 
     def follow(self, profile, startup_profile) -> int:
-        """Take these settings as the session's own, and those to which its RESET goes back."""
+        """Set the session's settings, and those that its RESET restores."""
         self.profile = profile
         self.startup_profile = startup_profile
         self.batch.has_startup = bool(startup_profile.values)
         return 0
 
     def settled(self) -> None:
-        """The transaction is over, or was lost: nothing of it, and of what was sent, is left to act on."""
+        """Called when the transaction is over or lost: nothing of it, or of what was sent, is left to act on."""
         self.batch.answered()
         self.batch.settled()
         self.resets = False
@@ -588,7 +588,7 @@ class ClientConnection(Link):
 
     @property
     def idle(self) -> bool:
-        """Whether the client is between transactions, waits for nothing and has got all its answers."""
+        """Whether the client is between transactions, waits for nothing and has received all its answers."""
         server: ServerConnection = self.server
         if self.pending is not None:
             return False
@@ -597,12 +597,12 @@ class ClientConnection(Link):
         return server.status == IDLE and server.at_sync and server.outstanding.count == 0
 
     def converse(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Give the bytes to the conversation."""
+        """Pass the bytes to the responder."""
         self.idle_at = self.poller.now
         return pos + self.responder.on_bytes(copied(buf, pos, end))
 
     def on_server_lost(self, error: RouterError) -> int:
-        """The server is gone: say what is lost, and stay where PostgreSQL's session could."""
+        """Called when the server is gone: report what is lost; the session goes on if PostgreSQL's would."""
         server: ServerConnection = self.server
         self.server = None
         self.stays = 0
@@ -633,13 +633,13 @@ class ClientConnection(Link):
     # -- transactions on a replica
 
     def may_move(self) -> cython.bint:
-        """Whether a transaction is open on a replica, which what comes next may have to leave."""
+        """Whether a transaction is open on a replica, which the next batch may have to leave."""
         return self.server.status != IDLE and self.server.owner is not self.group.writer
 
     def go_on(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Forward the next batch of a transaction on a replica, if it may stay there; gives how far it came.
+        """Forward the next batch of a transaction on a replica, if it may stay there; returns the new position.
 
-        Without a server then: the transaction moves, and the batch begins anew.
+        If there is no server afterwards, the transaction moves, and the batch begins again.
         """
         server: ServerConnection = self.server
         if self.stays > 0:
@@ -654,11 +654,11 @@ class ClientConnection(Link):
         at: cython.Py_ssize_t = self.end_of_batch(buf, pos, end)
         if at == pos:
             return pos
-        last: cython.Py_ssize_t = pos + self.scanned  # its last message, or one that begins to come
+        last: cython.Py_ssize_t = pos + self.scanned  # its last message, or an incomplete one
         self.scanned = 0
         if server.outstanding.skipping or at < 0:
             return self.forward(buf, pos, end if at < 0 else min(at, end))
-        if server.outstanding.count:  # whether it may stay hangs on what is in front of it
+        if server.outstanding.count:  # whether it may stay depends on the outstanding requests
             if end - pos > AHEAD:
                 self.pause()
             return pos
@@ -684,11 +684,11 @@ class ClientConnection(Link):
         return self.stay(buf, pos, at, size)
 
     def is_long(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.bint:
-        """Whether the message at pos, of which not all is there, says something by its beginning or is long itself."""
+        """Whether the incomplete message at pos is a Bind, whose beginning is enough, or is long itself."""
         return end - pos >= 5 and (buf[pos] == BIND or length_at(buf, pos + 1) > AHEAD)
 
     def stay(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t, size: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Forward what may go to the replica, `size` bytes or TO_ITS_END: what has to wait is not asked retry."""
+        """Forward what may go to the replica, `size` bytes or TO_ITS_END: what has to wait is not checked again."""
         stop: cython.Py_ssize_t = end if size < 0 else min(end, pos + size)
         used: cython.Py_ssize_t = self.forward(buf, pos, stop)
         if self.server is None or self.transaction is None:
@@ -698,7 +698,7 @@ class ClientConnection(Link):
         return used
 
     def stay_to_its_end(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Forward more of a batch that was too long to be seen whole."""
+        """Forward more of a batch that was too long to be examined whole."""
         code: cython.int
         length: cython.Py_ssize_t
         at: cython.Py_ssize_t = pos + self.body_left
@@ -706,16 +706,16 @@ class ClientConnection(Link):
             code = buf[at]
             length = length_at(buf, at + 1)
             if impossible(code, length):
-                break  # `forward` says so
+                break  # `forward` reports it
             at += 1 + length
             if frontend_kind(code) == ENDS_BATCH:
                 return self.stay(buf, pos, end, at - pos)
         return self.stay(buf, pos, end, TO_ITS_END)
 
     def end_of_batch(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Give where the batch at pos ends: behind `end` if it is too long to be kept, at pos if more bytes are needed.
+        """Return the end of the batch at pos: after `end` if it is too long to be kept, pos if more bytes are needed.
 
-        -1: it begins with what ends no batch, or is no message. The last message looked at begins at pos + scanned.
+        -1: it begins with Terminate, COPY data or no message. The last message examined begins at pos + scanned.
         """
         code: cython.int
         kind: cython.int
@@ -723,7 +723,7 @@ class ClientConnection(Link):
         at: cython.Py_ssize_t = pos
         if self.judge is None:
             at += self.scanned
-        self.judge = None  # nobody has: where it goes is not asked here
+        self.judge = None  # nothing is classified here
         while end - at >= 5:
             self.scanned = at - pos
             code = buf[at]
@@ -743,7 +743,7 @@ class ClientConnection(Link):
         return pos if end - pos <= MAX_BATCH else end + 1
 
     def refuse_batch(self, buf, pos: cython.Py_ssize_t, at: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Have the server fail in place of this batch."""
+        """Make the server fail in place of this batch."""
         code: cython.int = buf[pos]
         whole: cython.bint = code == QUERY or code == FUNCTION_CALL
         out: SendBuffer = self.poller.to_server
@@ -755,7 +755,7 @@ class ClientConnection(Link):
         return at if whole else self.forward(buf, pos, at)
 
     def move(self, second) -> int:
-        """Let go of the replica: the transaction begins again as `second` says."""
+        """Release the replica: the transaction begins again as `second` describes."""
         server: ServerConnection = self.server
         server.xact_s += self.poller.now - server.linked_at
         server.peer = None
@@ -768,11 +768,11 @@ class ClientConnection(Link):
         return 0
 
     def moved(self, batch: bytes):
-        """Say how a batch goes on that its replica has refused in a transaction; None: it is in none, or began it."""
+        """Return the move for a batch refused by a replica inside a transaction; None if it cannot move."""
         return move.refused(self, batch) if self.can_move else None
 
     def run_again(self) -> int:
-        """Begin the batch at hand again, as `second` says: nobody has heard anything of it yet."""
+        """Start the current batch again, as `retry` describes: none of its answers has been passed on."""
         self.replay_bytes = -1
         self.transaction = None
         self.can_move = False
@@ -787,7 +787,7 @@ class ClientConnection(Link):
         return self.process_partial()
 
     def on_eof(self, why: str) -> int:
-        """The client has gone without a word."""
+        """Called when the client has disconnected without Terminate."""
         return self.leave()
 
     def __repr__(self) -> str:

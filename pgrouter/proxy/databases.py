@@ -1,4 +1,4 @@
-"""What the clients of one database share: its classified statements, and those that they have prepared."""
+"""What the clients of one database share: its classified statements, and their prepared statements."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from pgrouter.routing.statement import Statement
 
 _OF_RELATIONS = (Reason.WRITE, Reason.COPY, Reason.DDL, Reason.UNKNOWN_RELATION, Reason.WRITING_CTE, Reason.ROW_LOCK)
-MAX_CUSTOM = 1000  # names of custom settings that clients may teach
-FIRST_READING_S = 1.0  # so long a login waits for its database's catalog at most
-UNWATCHED_S = 1.5  # so long after the last look at a database what was prepared before is not shared with who comes
+MAX_CUSTOM = 1000  # names of custom settings that are learned from clients
+FIRST_READING_S = 1.0  # a login waits this long at most for its database's catalog
+UNWATCHED_S = 1.5  # if a catalog was not checked for this long, new clients do not share what was prepared before
 
 
 class Database:
-    """One database, as its clients' statements see it; roles with the same search_path share a cache."""
+    """One database, as seen by its clients' statements; roles with the same search_path share a cache."""
 
     def __init__(
         self,
@@ -44,19 +44,19 @@ class Database:
         self._late = late
         self._has_reader = has_reader
         self.shared = SharedStatements()
-        self.watched_at = -UNWATCHED_S  # up to then DDL that came another way has been noticed
+        self.watched_at = -UNWATCHED_S  # DDL outside the router has been noticed up to then
         self._routing = routing
         self._catalog = catalog
-        self._learned: dict[bytes, bool] = {}  # what replicas have refused holds for every catalog
+        self._learned: dict[bytes, bool] = {}  # texts that replicas have refused, whatever the catalog
         self._caches: dict[int, tuple[Catalog, StatementCache]] = {}  # by the identity of the catalog, kept alive here
         self._retired: Counter[str] = Counter()
-        self.custom: set[str] = set(catalog(None).settings)  # names of custom settings in its code and its clients'
-        self.idle_timeout: Callable[[str], str] = no_timeout  # of a role's sessions that have set none
-        self.settled = False  # the catalog has been read once, or cannot be read
-        self.lasting = False  # code was made that may leave what no query tells, and it was not read since
+        self.custom: set[str] = set(catalog(None).settings)  # names of custom settings in its code and its clients' SQL
+        self.idle_timeout: Callable[[str], str] = no_timeout  # a role's default
+        self.settled = False  # the catalog has been read, or cannot be read
+        self.lasting = False  # code was created that may leave what no query finds, and was not read since
 
     def adopt(self, catalog: ByRole) -> None:
-        """Judge by this from now on: caches that were given out before are no longer the ones to use."""
+        """Classify by this catalog from now on; caches handed out before are out of date."""
         self._retired = self.counters()
         self._catalog = catalog
         plain = catalog(None)
@@ -67,7 +67,7 @@ class Database:
         self.shared.renew()
 
     def statements(self, role: str | None) -> StatementCache:
-        """Give the classified statements as a role sees them; None: a session with a search_path of its own."""
+        """Return the classified statements as a role sees them; None: a session with its own search_path."""
         catalog = self._catalog(role)
         kept = self._caches.get(id(catalog))
         if kept is None:
@@ -82,7 +82,7 @@ class Database:
     def _judge(self, text: bytes, catalog: Catalog) -> Statement:
         statement = classify(text, catalog)
         self._note(statement)
-        if not catalog.known and statement.reason in _OF_RELATIONS:  # it was not read (yet)
+        if not catalog.known and statement.reason in _OF_RELATIONS:  # it has not been read (yet)
             code = int(Effect.CODE)
             if statement.effects & code:  # a precaution, as every table might have a trigger
                 return replace(statement, effects=statement.effects & ~code | int(Effect.MAYBE_CODE))
@@ -91,11 +91,11 @@ class Database:
         return statement
 
     def _note(self, statement: Statement) -> None:
-        """Know the custom settings that a text names; it may have been judged in another process."""
+        """Record the custom settings that a text names; it may have been classified in another process."""
         self.custom.update(statement.custom[: max(0, MAX_CUSTOM - len(self.custom))])
 
     def counters(self) -> Counter[str]:
-        """Give statements and bytes held now; hits, misses and evictions since the start."""
+        """Return the current statements and bytes; hits, misses and evictions since the start."""
         counted = Counter({name: self._retired[name] for name in ("hits", "misses", "evictions")})
         for _, cache in self._caches.values():
             counted.update(
@@ -117,12 +117,12 @@ class Databases:
     ) -> None:
         self.routing = routing
         self.configured = configured
-        self.on_use = on_use  # a database has its first client: its catalog is wanted
-        self.on_suspicion: Callable[[str], None] | None = None  # code that may do anything has run
-        self.on_change = on_change  # a statement has changed its catalog, maybe redefined what was known
-        self.close_unused_databases: Callable[[], None] | None = None  # one must have no sessions
-        self.late: Callable[[], bool] | None = None  # whether the round of events has taken its time
-        self.reader: Reader | None = None  # who reads what would take too long
+        self.on_use = on_use  # called when a database has its first client and its catalog is needed
+        self.on_suspicion: Callable[[str], None] | None = None  # called when code with unknown effects has run
+        self.on_change = on_change  # called when a statement has changed its catalog, maybe redefined known objects
+        self.close_unused_databases: Callable[[], None] | None = None  # for DROP DATABASE and the like
+        self.late: Callable[[], bool] | None = None  # whether this round of events has used up its time
+        self.reader: Reader | None = None  # classifies what would take too long here
         self._databases: dict[str, Database] = {}
         self._logins: deque[tuple[float, Database, Callable[[], object]]] = deque()
 
@@ -130,9 +130,9 @@ class Databases:
         return iter(self._databases.values())
 
     def may_begin(self, name: str, now: float, then: Callable[[], object]) -> bool:
-        """Whether sessions of a database may begin; if not, `then` is called when its catalog was read, or soon.
+        """Whether sessions of a database may begin; if not, `then` is called once its catalog has been read, or soon.
 
-        Code that nobody has read could leave what nobody asks for.
+        Code that has not been read could leave state that is not asked for.
         """
         database = self.get(name)
         if database.settled or self.on_use is None:
@@ -141,21 +141,21 @@ class Databases:
         return False
 
     def tick(self, now: float) -> None:
-        """Let sessions begin that have waited long enough, or for long enough."""
+        """Start the sessions whose catalog has been read, or that have waited for too long."""
         for _ in range(len(self._logins)):
             since, database, then = self._logins.popleft()
             if now - since > FIRST_READING_S:
-                database.settled = True  # it takes too long, for whatever reason
+                database.settled = True  # reading takes too long, for whatever reason
             if database.settled:
                 then()
             else:
                 self._logins.append((since, database, then))
 
     def changed(self, name: str, redefined: bool, *, lasting: bool = False) -> None:  # noqa: FBT001  (a callback's)
-        """See to it that texts are parsed anew and the catalog is read; `redefined`: what a known name does, maybe.
+        """Stop sharing parsed texts and request the catalog; `redefined`: the meaning of a known name may have changed.
 
-        `lasting`: there is code that may leave what no query tells. Not only when the catalog has been read: there may
-        be a new table of an old name, and old plans do not fit it.
+        `lasting`: there is code that may leave what no query finds. Sharing stops at once, not after the catalog has
+        been read: there may be a new table with an old name, and old plans do not fit it.
         """
         database = self.get(name)
         database.lasting = database.lasting or lasting
@@ -163,27 +163,27 @@ class Databases:
         self.on_change(name, redefined)
 
     def suspected(self, name: str) -> None:
-        """See to it that texts are parsed anew, and that somebody looks what code that nobody has read has done."""
+        """Stop sharing parsed texts and have the catalog checked: code that has not been read has run."""
         self.get(name).shared.renew()
         if self.on_suspicion is not None:
             self.on_suspicion(name)
 
     def watched(self, name: str, now: float, sign: bool) -> None:  # noqa: FBT001  (a callback's)
-        """Somebody has looked at the catalog of a database; `sign`: there was DDL, maybe."""
+        """Called when the catalog of a database has been checked; `sign`: there may have been DDL."""
         database = self.get(name)
         database.watched_at = now
         if sign:
             database.shared.renew()
 
     def entered(self, name: str, now: float) -> None:
-        """A client comes to a database at which nobody has looked lately: what it parses means what it does now."""
+        """Called when a client enters a database not checked lately: it must not share texts parsed before."""
         database = self.get(name)
         database.shared.renew()
         database.watched_at = now
         self.on_use(name)
 
     def get(self, name: str) -> Database:
-        """Give a database; until its catalog is adopted, all that is the user's in it is unknown."""
+        """Return a database; until its catalog is adopted, all user-defined objects in it are unknown."""
         database = self._databases.get(name)
         if database is None:
             catalog = always(pending(self.configured))

@@ -1,6 +1,6 @@
-"""What is sent instead of EXPLAIN ROUTE, SHOW pgrouter.lsn and SHOW idle_session_timeout: its rows are the answer.
+"""The SQL sent in place of EXPLAIN ROUTE, SHOW pgrouter.lsn and SHOW idle_session_timeout: its rows are the answer.
 
-So a server gives it its form in either protocol, in and out of transactions, and the router needs no second one.
+So a server formats the answer for either protocol, in and out of transactions, and the router does not have to.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 IDLE = ord("I")
 
-# Where the session's writes are in the WAL: not before this position. A transaction on a replica sees what is replayed.
+# The session's writes are in the WAL up to this position at most. A transaction on a replica sees what is replayed.
 POSITION = (
     "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END "
     'AS "pgrouter.lsn"'
@@ -27,9 +27,9 @@ POSITION = (
 
 
 def explained(client: ClientConnection, message: bytes) -> bytes | None:
-    """Give what a server gets in place of this Query or Parse; None: the message itself.
+    """Return what a server gets in place of this Query or Parse; None: the message itself.
 
-    Its class says that it is one of these (`Effect.INSTEAD`), or is like one in all that its fingerprint shows.
+    Its class says that it is one of these (`Effect.INSTEAD`), or that it has the same fingerprint.
     """
     if message[0] == codes.QUERY:
         sql = _instead(client, message[5:].partition(b"\0")[0])
@@ -53,7 +53,7 @@ def _instead(client: ClientConnection, text: bytes) -> str | None:
 
 
 def _route(client: ClientConnection, statement: Statement) -> Route:
-    """Say where a statement would go in this session now."""
+    """Return where a statement would go in this session now."""
     server, group = client.server, client.group
     if server.status != IDLE or client.pin is not None:
         why = "the transaction is open there" if client.pin is None else f"the session keeps its server: {client.pin}"

@@ -1,11 +1,11 @@
-"""What servers hold of a client's statements, and what they get when they lack one.
+"""Which of a client's prepared statements servers hold, and what they get if they lack one.
 
-A named statement has the same parameter types and columns on every server, those with which it was described first.
-Where a server lacks it, it gets the Parse with these types and a Describe behind it, whose answer is the router's. The
-first server that says anything is believed at once; of others the client's message waits for the answer, one round trip
-the first time, and where the answer is another (there was DDL, or names mean something else) it is refused in the words
-of PostgreSQL, which does the same where a plan is made anew. So no client ever gets rows of another shape than those of
-which it was told, and nothing is executed whose result would be of another shape.
+A named statement has the same parameter types and columns on every server: those with which it was described first.
+A server that lacks it gets the Parse with these types, followed by a Describe whose answer goes to the router. The
+first description is accepted at once; on other servers the client's message waits for the answer, one round trip the
+first time, and if the answer differs (there was DDL, or names mean something else) it is refused with PostgreSQL's own
+error, as PostgreSQL does when it plans a statement again. So no client ever gets rows of another type than described,
+and nothing is executed whose result would be of another type.
 
 Source: plancache.c, RevalidateCachedQuery().
 """
@@ -30,7 +30,7 @@ if not cython.compiled:  # compiled, they are constants: see the .pxd files
     from pgrouter.protocol.requests import REFUSED as R_REFUSED
     from pgrouter.server.states import WAITING
 
-# Who wants the unnamed statement to be described
+# Who asked for a description of the unnamed statement: the router or the client
 OURS, THEIRS = 1, 2
 _CLOSE_UNNAMED = messages.message(CLOSE, b"S\0")
 _DESCRIBE_UNNAMED = messages.message(DESCRIBE, b"S\0")
@@ -42,20 +42,20 @@ class HeldStatements(StatementNames):
 
     def __init__(self) -> None:
         StatementNames.__init__(self)
-        self.limit = 0  # of statements that a server keeps; set by the hub
-        self.unsettled = False  # the transaction may have changed settings or objects on which a text's meaning hangs
-        self.temporary = False  # the session has temporary objects, which nobody else's texts mean
+        self.limit = 0  # of statements that a server keeps; set by the registry
+        self.unsettled = False  # the transaction may have changed settings or objects that a text's meaning depends on
+        self.temporary = False  # the session has temporary objects, which texts of other sessions do not refer to
 
     def holds(self, server: ServerConnection, shared: SharedStatement) -> cython.bint:
-        """Whether the server has the statement, and so few that it is not asked for long which was used last."""
+        """Whether the server has the statement, and so few that the order of use need not be maintained."""
         held: dict = server.prepared
         return len(held) <= self.limit >> 1 and shared.ident in held
 
     def ensure(self, server: ServerConnection, name: bytes, out: SendBuffer):
-        """Put a Parse in front where the server does not have the statement; make it the most recently used.
+        """Send a Parse first if the server does not have the statement; make it the most recently used.
 
-        Gives the statement. Where it is parsed anew it means what it does under the settings of now, and is another.
-        None: the message at hand has to wait (`server.held`), or else to be refused.
+        Returns the statement; another one if parsing it again under the current settings gives it another meaning.
+        None: the current message has to wait (`server.held`) or else to be refused.
         """
         held: dict = server.prepared
         shared: SharedStatement = self.named[name]
@@ -74,16 +74,16 @@ class HeldStatements(StatementNames):
         if held.pop(shared.ident, None) is not None:
             held[shared.ident] = shared
             return shared
-        server.outstanding.push(R_CLOSE, SKIP)  # it may have it in another shape
+        server.outstanding.push(R_CLOSE, SKIP)  # it may have another version of it
         out.add_bytes(shared.close())
         server.outstanding.push(R_PARSE, SKIP, shared.ident)
         out.add_bytes(shared.parse_again())
         return shared if self.check(server, shared, self.is_known(shared), out) else None
 
     def meant(self, server: ServerConnection, name: bytes, shared: SharedStatement, meaning, out: SendBuffer):
-        """Give what a statement is under the settings of now; None: the server is asked about that first.
+        """Return what a statement is under the current settings; None: the server is asked to describe it first.
 
-        Other clients have it, too, if it is the same for those who parse it now; or else it is of this client alone.
+        It is shared if its description is the same for clients that parse it now; otherwise only this client has it.
         """
         known: bytes = shared.description
         other: SharedStatement
@@ -107,14 +107,14 @@ class HeldStatements(StatementNames):
         return other
 
     def is_known(self, shared: SharedStatement) -> cython.bint:
-        """Whether a server has said what a statement looks like, or is about to: what others say is compared."""
+        """Whether a server has described a statement, or is about to: descriptions of others are compared with that."""
         first: ServerConnection = shared.first
         return bool(shared.description) or (shared.description is None and first is not None and not first.closed)
 
     def check(
         self, server: ServerConnection, shared: SharedStatement, waits: cython.bint, out: SendBuffer
     ) -> cython.bint:
-        """Have the server describe what it has just been told to parse; True: the message at hand need not wait."""
+        """Make the server describe what it has just got to parse; True: the current message need not wait."""
         server.prepared[shared.ident] = shared
         if shared.description != VARIES:
             if not self.is_known(shared):
@@ -122,16 +122,16 @@ class HeldStatements(StatementNames):
             server.outstanding.push_check(CHECK, SKIP, shared.ident)
             out.add_bytes(shared.describe())
         self.evict(server, out)
-        if not waits or server.outstanding.skipping:  # behind an error it is ignored
+        if not waits or server.outstanding.skipping:  # after an error it is ignored
             return True
         out.add_bytes(messages.FLUSH)
         server.held = WAITING
         return False
 
     def refuse_unless_held(self, server: ServerConnection, out: SendBuffer) -> cython.bint:
-        """Have the server fail in place of the message at hand, as PostgreSQL does where a plan has another result.
+        """Make the server fail in place of the current message, as PostgreSQL does if a plan has another result type.
 
-        False: it has not said yet what the statement looks like there.
+        False: it has not described the statement yet.
         """
         if server.held == WAITING:
             return False
@@ -140,7 +140,7 @@ class HeldStatements(StatementNames):
         return True
 
     def renew(self, name: bytes) -> int:
-        """Have a statement prepared anew that servers have an old plan for: it gets another name there."""
+        """Prepare a statement again that servers have an old plan for: it gets a new name on servers."""
         shared = self.named.get(name)
         if shared is not None:
             self.shared.retire(shared)
@@ -149,13 +149,13 @@ class HeldStatements(StatementNames):
         return 0
 
     def outdated(self) -> int:
-        """Have nothing that was prepared before given to those who prepare it from now on: a plan was too old."""
+        """Stop sharing what has been prepared so far with clients that prepare it from now on: a plan was too old."""
         if self.shared is not None:
             self.shared.renew()
         return 0
 
     def part(self, shared: SharedStatement, known: bytes) -> int:
-        """Have a statement of our own in place of one that others were told of in other words meanwhile."""
+        """Replace a shared statement, which has another description for others now, with one of this client alone."""
         for name, stood in list(self.named.items()):
             if stood is shared:
                 self.named[name] = self.shared.alone(shared, shared.meaning, known)
@@ -163,11 +163,11 @@ class HeldStatements(StatementNames):
         return 0
 
     def meaning(self, server: ServerConnection):
-        """Give what decides the meaning of a text that this server parses for us now; equal to nothing if unknown."""
+        """Return what decides the meaning of a text that this server parses now; if unknown, it equals nothing else."""
         return object() if self.unsettled or self.temporary else server.profile.meaning
 
     def evict(self, server: ServerConnection, out: SendBuffer) -> int:
-        """Close the least recently used statement of a server that holds too many."""
+        """Close the least recently used statement if the server holds too many."""
         held: dict = server.prepared
         if len(held) > max(1, self.limit):  # the last one is about to be bound
             oldest = held.pop(next(iter(held)))
@@ -180,9 +180,9 @@ class HeldStatements(StatementNames):
     # -- the unnamed statement
 
     def ensure_unnamed(self, server: ServerConnection, out: SendBuffer) -> cython.bint:
-        """Put our unnamed statement in front where the server has another client's, or none.
+        """Send the client's unnamed statement first if the server has another client's, or none.
 
-        False: the message at hand has to wait (`server.held`), or else to be refused, as with a named one.
+        False: the current message has to wait (`server.held`) or else to be refused, as with a named one.
         """
         mine = self if self.unnamed_class is UNSEEN else self.unnamed_parse
         if mine is not None and server.unnamed is mine:
@@ -201,7 +201,7 @@ class HeldStatements(StatementNames):
         elif self.unnamed_parse is not None:
             server.outstanding.push(R_PARSE, SKIP)
             out.add_bytes(self.unnamed_parse)
-        else:  # PostgreSQL shall say that there is none, instead of running another client's
+        else:  # PostgreSQL has to report that there is none, instead of running another client's
             server.outstanding.push(R_CLOSE, SKIP)
             out.add_bytes(_CLOSE_UNNAMED)
             mine = None
@@ -209,12 +209,12 @@ class HeldStatements(StatementNames):
         return not waits
 
     def describe_unnamed(self, server: ServerConnection) -> int:
-        """The client asks for a description, which it may remember: so do we."""
+        """Track a description that the client asks for and may remember."""
         self.describing.append(self.unnamed_parse)
         return server.outstanding.push_check(CHECK_UNNAMED, FORWARD, THEIRS)
 
     def heard_unnamed(self, server: ServerConnection, ident: cython.int, known: bytes) -> cython.bint:
-        """Take a description, None where there was an error; gives whether it is another than the client knows."""
+        """Process a description, None after an error; returns whether it differs from the one that the client knows."""
         if ident == THEIRS:
             parse: bytes = self.describing.pop(0)
             if known is not None:

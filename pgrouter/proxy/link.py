@@ -1,8 +1,8 @@
-"""The link between a client and its server: every frame forwarded as it comes, and entered in what the server owes.
+"""The link between a client and its server: every frame is forwarded as it arrives and entered as outstanding.
 
-A link begins at the first message of a transaction (`link`) and ends at a sync point with nothing owed (`unlink`);
-`proxy.client` says when. Meanwhile frames pass with one send per chunk; what is entered for each, and what the server
-gets in front or in place of it, is the requester's (`proxy.requester`).
+A link begins at the first message of a transaction (`link`) and ends at a sync point with nothing outstanding
+(`unlink`); `proxy.client` decides when. Meanwhile frames pass with one send per chunk; `proxy.requester` decides what
+is entered for each, and what the server gets before it or in its place.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ if not cython.compiled:  # compiled, they are constants: see the .pxd files
 
 # A batch is kept whole up to this size; a larger one goes to the primary and streams.
 MAX_BATCH = 1024 * 1024
-# What is kept for a second run: one batch, maybe with what came behind its Flush.
+# What is kept for a retry: one batch, maybe with what came after its Flush.
 MAX_AGAIN = 2 * MAX_BATCH
 # A named Parse is shared between clients, so it is kept whole; nobody needs larger ones.
 MAX_NAMED = 64 * 1024 * 1024
-# A client that has to wait may send so much ahead before it is no longer read from.
+# A client that has to wait may send this much ahead before it is no longer read from.
 AHEAD = 64 * 1024
 
 
@@ -58,28 +58,28 @@ class Link(Requester):
     def __init__(self, poller: Poller, registry) -> None:
         Requester.__init__(self, poller)
         self.registry = registry
-        self.wrote_s = -1.0  # when its last write was answered
-        self.retry = None  # why the batch at hand runs a second time, see `proxy.retry`
-        self.on_replica = False  # linked to a replica, while other statements may belong to the primary
-        self.body_left = 0  # bytes of a frame that streams through
+        self.wrote_s = -1.0  # when the session's last write was answered
+        self.retry = None  # the retry of the current batch, see `proxy.retry`
+        self.on_replica = False  # linked to a replica, while other statements may have to go to the primary
+        self.body_left = 0  # bytes still to come of a streamed frame
         self.examined = 0  # frames before this offset have been accounted for
-        self.idle_at = poller.now  # it has had no server and said nothing since
-        self.terminated = False  # it said Terminate; otherwise it just vanishes
+        self.idle_at = poller.now  # it has had no server and sent nothing since
+        self.terminated = False  # it has sent Terminate
 
     def link(self, server: ServerConnection) -> int:
-        """Work with this server until the transaction ends."""
+        """Link this server until the transaction ends."""
         self.server = server
         self.on_replica = self.batch.reads and self.batch.split_mode
-        if self.batch.begins and server.owner is self.group.writer:  # what it reads first is not all that it may do
+        if self.batch.begins and server.owner is self.group.writer:  # later it may do more than read
             self.on_replica = False
-        # Only what was meant for a replica, and is on one, can have left no trace there; of what only reads the same is
-        # believed on the primary, when that is lost. And only once: it may be the cause.
+        # Only a batch routed to a replica, and running on one, cannot have changed anything; a batch that only reads is
+        # assumed not to have on the primary either, if that is lost. One retry only: the batch may be the cause.
         self.retry_on_refusal = self.on_replica and self.retry is None and server.owner is not self.group.writer
         self.retry_on_loss = self.retry_on_refusal or (self.retry is None and self.batch.repeatable)
-        # A prepared statement may turn out to have an old plan: on no server that has done anything.
+        # A prepared statement may turn out to have an old plan, on any server, before anything has been executed.
         self.replay_bytes = 0 if self.retry_on_loss or (self.retry is None and self.statements.prepares()) else -1
         self.owns_sequences = self.group.sequences or server.sequence_owner is None
-        ours: cython.bint = server.sequence_owner is self and server is self.last_write_server  # and not older
+        ours: cython.bint = server.sequence_owner is self and server is self.last_write_server  # not an older one
         self.must_discard_sequences = (
             self.owns_sequences and server.sequence_owner is not None and not ours and not self.on_replica
         )
@@ -93,7 +93,7 @@ class Link(Requester):
         return 0
 
     def unlink(self) -> int:
-        """Let go of a server that is at a sync point and owes nothing."""
+        """Release a server that is at a sync point with nothing outstanding."""
         server: ServerConnection = self.server
         self.server = None
         server.peer = None
@@ -112,15 +112,15 @@ class Link(Requester):
         return 0
 
     def note_write(self) -> int:
-        """What was written has been answered, or was done without an answer: reads from now on must see it."""
-        self.wrote_s = self.poller.update_clock()  # not the time of this round, which may have begun before the commit
+        """Record a write that was answered, or that may be committed without an answer: later reads must see it."""
+        self.wrote_s = self.poller.update_clock()  # the time of this round may be before the commit
         self.group.writes.last_s = self.wrote_s
         return 0
 
     # -- forwarding
 
     def forward(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Send the frames of buf[pos:end] to the linked server, entering what it will owe; gives how far it came."""
+        """Send the frames of buf[pos:end] to the linked server, entered as outstanding; returns the new position."""
         code: cython.int
         high: cython.uint
         length: cython.Py_ssize_t
@@ -137,7 +137,7 @@ class Link(Requester):
                 if server.status == IDLE:
                     server.xact_at = server.asked_at
         if server.profile is not self.profile and not self.apply_profile(out):
-            self.examined = max(0, self.examined - pos)  # what waits comes again at offset 0
+            self.examined = max(0, self.examined - pos)  # what waits will be at offset 0
             self.registry.sync.apply(self, server)
             return pos
         if self.must_discard_sequences:
@@ -152,7 +152,7 @@ class Link(Requester):
             self.body_left -= length
             pos += length
             if self.body_left == 0 and server.outstanding.count == 0 and server.at_sync:
-                server.send_gathered(out)  # the rest of a CopyData, kept the link after its COPY had failed
+                server.send_gathered(out)  # the rest of a CopyData, which held the link after its COPY had failed
                 self.on_ready()
                 if self.server is not server or server.held:
                     return pos
@@ -174,7 +174,7 @@ class Link(Requester):
                 self.leave()
                 return end
             if stop > end and end - pos == 5:
-                break  # a Parse's first byte is looked at, below
+                break  # `must_hold` needs the first byte of a Parse
             if self.asked and not self.open_batch and server.outstanding.count and self.must_hold(code, buf, pos):
                 if end - pos > AHEAD:
                     self.pause()
@@ -195,7 +195,7 @@ class Link(Requester):
             if done:
                 pos = stop
                 self.asked = True
-            if done != 1:  # the server has to say something first
+            if done != 1:  # the server has to answer something first
                 break
         self.examined = self.examined - pos if self.examined > pos else 0
         if server.outstanding.count:
@@ -209,7 +209,7 @@ class Link(Requester):
         return pos
 
     def remember(self, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
-        """Keep what was sent, in case it has to be sent elsewhere; no transaction that does more than read."""
+        """Keep what was sent, in case another server has to get it; not if the transaction may do more than read."""
         server: ServerConnection = self.server
         size: cython.Py_ssize_t = self.replay_bytes + end - start
         if (self.batch.begins and not self.batch.repeatable) or self.body_left or size > MAX_AGAIN:
@@ -227,7 +227,7 @@ class Link(Requester):
         return 0
 
     def look_at(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:
-        """Account for one frame: what it may leave behind. Gives LATER when its class is not known yet, else 0."""
+        """Account for what one frame may leave behind. Returns LATER if its class is not known yet, else 0."""
         effects: cython.int = self.batch.effects
         if self.batch.examine(code, buf, pos, stop) == LATER:
             return LATER
@@ -239,7 +239,7 @@ class Link(Requester):
         return 0
 
     def hold(self) -> int:
-        """Wait for the class of the statement at hand: for a round that has time, or for somebody to read it."""
+        """Wait for the class of the current statement: for a round that has time, or for the reader process."""
         if not self.put_aside:
             text: bytes = self.statements.cache.wanted
             if text is None:
@@ -252,21 +252,21 @@ class Link(Requester):
     def must_hold(self, code: cython.int, buf, pos: cython.Py_ssize_t) -> cython.bint:
         """Whether the batch that begins here must wait until the server has answered all before it.
 
-        What is linked to a replica was routed there; what comes after its transaction may be a write. The same goes for
-        a server that may not be written to now. What a name stands for that was parsed or closed before is only then
-        known, and so is whether a transaction has failed, where the router answers a Parse or Close by itself.
+        A replica was chosen for the current transaction only; the next one may write. The same goes for a server that
+        must not be written to now. Only the answers show what a name stands for that was parsed or closed before, and
+        whether a transaction has failed where the router answers a Parse or Close by itself.
         """
         server: ServerConnection = self.server
         batch: Batch = self.batch
         if server.outstanding.copying or frontend_kind(code) == COPY:
-            return False  # for the COPY that runs; else the server ignores it
+            return False  # for the running COPY; otherwise the server ignores it
         if server.status == IDLE:
             if batch.has_startup and batch.touched is not None:
-                return True  # RESET goes back to the startup packet's values: around it settings must be settled
+                return True  # RESET restores the startup packet's values: settings must be settled around it
             if self.resets or self.discards:
                 return True
         elif self.resets:
-            return True  # what it goes back to comes behind it
+            return True  # the values that it restores are sent after it
         if (self.on_replica or server.fenced) and (server.status == IDLE or batch.ends):
             return True
         if self.statements.may_come_back() or (code != QUERY and len(self.statements.pending_parses) > 0):
@@ -282,10 +282,10 @@ class Link(Requester):
         end: cython.Py_ssize_t,
         out: SendBuffer,
     ) -> int:
-        """Begin to forward a frame that is too large to be kept (it ends at `stop`, of which `end` is here).
+        """Start to forward a frame that is too large to be kept (it ends at `stop`, and has arrived up to `end`).
 
-        What a huge Query says cannot be known: its session keeps its server. A named Parse is kept whole, as it is
-        shared; a Bind begins when its names are here. Gives 0 when more bytes must come first.
+        What a huge Query does is unknown: its session keeps its server. A named Parse is kept whole, as it is shared;
+        a Bind is started when its names have arrived. Returns 0 if more bytes must arrive first.
         """
         server: ServerConnection = self.server
         server.executed = True
@@ -310,7 +310,7 @@ class Link(Requester):
         elif code == BIND:
             if not self.statements.bind(server, buf, pos, stop, end, out):
                 return 0
-            self.look_at(code, buf, pos, end)  # its names are here, which is all that is asked of it
+            self.look_at(code, buf, pos, end)  # its names have arrived, and no more is needed
             if self.batch.defers:
                 self.deferred(code, buf, pos, end)
         else:
@@ -322,21 +322,21 @@ class Link(Requester):
 
     @property
     def streams(self) -> bool:
-        """Whether a message of the client is only half sent to its server."""
+        """Whether a message of the client has been sent to its server only in part."""
         return self.body_left > 0
 
     def violation(self, error: RouterError) -> int:
-        """The client does not speak the protocol: say so, and hang up."""
+        """Send an error to the client, and close the connection."""
         self.send_bytes(messages.error_response(error))
         self.registry.log(self, logging.INFO, error.message)
         return self.leave()
 
     def close_cut(self) -> int:
-        """Hang up: the client has a part of a message, and its rest will not come."""
+        """Close the connection: the client has a part of a message, and the rest will not come."""
         return self.leave()
 
     def leave(self) -> int:
-        """The client goes: close, and let the server be cleaned up."""
+        """Called when the client leaves: close, and have the server cleaned up."""
         server: ServerConnection = self.server
         if self.closed:
             return 0
@@ -353,7 +353,7 @@ def _too_large(size: int) -> RouterError:
 
 
 def bad_frame(code: int, length: int) -> ProtocolViolation:
-    """Say what is wrong with a frame's header."""
+    """Return the error for an invalid frame header."""
     if frontend_kind(code) == UNKNOWN:
         return ProtocolViolation(f"invalid frontend message type {code}")
     return ProtocolViolation(f"invalid message length {length} in message of type {chr(code)!r}")

@@ -1,4 +1,4 @@
-"""Listening sockets: accept, and a client connection is born."""
+"""Listening sockets, which accept client connections."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 log = logging.getLogger("pgrouter.listener")
 
 BACKLOG = 1024  # the kernel's own limit (net.core.somaxconn) is usually 4096
-PAUSE_S = 0.2  # when accepting fails: most often no descriptors are left, and it is pointless until some are free
+PAUSE_S = 0.2  # after accept() has failed: usually no descriptors are left, and it is pointless until some are free
 MOST_AT_ONCE = 64
 
 READ = select.EPOLLIN
 IPV4 = socket.AF_INET
-NOBODY = (errno.EAGAIN, errno.EINTR, errno.ECONNABORTED)  # waits any more
+NOBODY = (errno.EAGAIN, errno.EINTR, errno.ECONNABORTED)  # no connection is waiting
 
 
 class Listener(Pollable):
-    """One listening socket, watched by the poller as those of clients are.
+    """One listening socket, watched by the poller like those of clients.
 
-    Its sockets inherit its options. An accept that finds nobody costs as much as one that does, so there are more of
-    them at a wake-up only where clients keep coming: a quarter more each time, until one finds nobody.
+    Accepted sockets inherit its options. An accept() without a client costs as much as one with a client, so there is
+    more than one per wake-up only while clients keep coming: a quarter more each time, until there is none.
     """
 
     def __init__(self, poller: Poller, registry: Registry, listen: Listen) -> None:
@@ -48,24 +48,24 @@ class Listener(Pollable):
         self.tune()
         self.host, self.port = self.sock.getsockname()[:2]
         self.fd = self.sock.fileno()
-        self.address = None  # of the client that was accepted last
-        self.last_number = 0  # and its host, if that was asked of C
+        self.address = None  # of the last accepted client
+        self.last_number = 0  # its IPv4 address, if C code accepted it, and its host
         self.last_host = None
         self.at_once = 1.0
         self.watched = False
 
     def tune(self) -> None:
-        """Take the options of the settings, for the clients from now on."""
+        """Apply the socket options of the settings, for clients from now on."""
         apply(self.sock, self.registry.socket_options)
 
     def start(self) -> None:
-        """Accept clients."""
+        """Start to accept clients."""
         if self.fd >= 0 and not self.watched:
             self.watched = True
             self.poller.register(self, self.fd, READ)
 
     def on_event(self, mask: cython.uint) -> int:
-        """Accept who waits."""
+        """Accept the clients that wait."""
         for _ in range(cython.cast(cython.int, self.at_once)):
             try:
                 if not self.accept_one():
@@ -76,13 +76,13 @@ class Listener(Pollable):
                 self.unwatch()
                 self.poller.loop.call_later(PAUSE_S, self.start)
                 return 0
-            except Exception:  # must not reach the poller, which would close what has a bug
+            except Exception:  # must not reach the poller, which would close the listener
                 log.exception("bug in accepting a client")
         self.at_once = min(self.at_once * 1.25, MOST_AT_ONCE)
         return 0
 
     def accept_one(self) -> cython.bint:
-        """Accept a client; False: there is none."""
+        """Accept a client; False if there is none."""
         client: ClientConnection
         sock = self.accept()
         if sock is None:
@@ -99,11 +99,11 @@ class Listener(Pollable):
         return True
 
     def accept(self) -> Accepted | socket.SocketType | None:
-        """Give the socket of the next client, and note its address."""
+        """Return the socket of the next client, and store its address."""
         if cython.compiled and self.family == IPV4:
             return self.accept_ipv4()
         try:
-            # socket.accept() asks for family and type and makes enumerations of them: as much work as all the rest
+            # socket.accept() queries family and type and turns them into enumerations: as much work as all the rest
             fd, self.address = self.sock._accept()
         except OSError as error:
             if error.errno in NOBODY:
@@ -114,7 +114,7 @@ class Listener(Pollable):
         return sock
 
     def accept_ipv4(self) -> Accepted | None:
-        """Do the same with one system call in place of three."""
+        """Do the same with one system call instead of three."""
         host: cython.char[16]
         peer: libc.sockaddr_in
         size: libc.socklen_t = cython.sizeof(peer)
@@ -125,7 +125,7 @@ class Listener(Pollable):
             if libc.c_errno in NOBODY:
                 return None
             raise OSError(libc.c_errno, os.strerror(libc.c_errno))
-        if peer.sin_addr.s_addr != self.last_number or self.last_host is None:  # most come from where the last one came
+        if peer.sin_addr.s_addr != self.last_number or self.last_host is None:  # most have the address of the last one
             libc.inet_ntop(IPV4, cython.address(peer.sin_addr), host, cython.sizeof(host))
             self.last_number = peer.sin_addr.s_addr
             self.last_host = host.decode()
@@ -133,14 +133,14 @@ class Listener(Pollable):
         return Accepted(fd)
 
     def unwatch(self) -> int:
-        """Have clients wait."""
+        """Stop accepting: clients have to wait."""
         if self.watched:
             self.watched = False
             self.poller.unregister(self.fd)
         return 0
 
     def close(self) -> int:
-        """Accept no more."""
+        """Stop accepting and close the socket."""
         if self.fd >= 0:
             self.unwatch()
             self.sock.close()
@@ -149,22 +149,22 @@ class Listener(Pollable):
 
 
 class Accepted:
-    """As much of a socket as the stream of a client needs: Python's own costs two system calls to make."""
+    """As much of a socket as a client's stream needs: creating Python's own costs two system calls."""
 
     def __init__(self, fd: cython.int) -> None:
         self.fd = fd
 
     def fileno(self) -> int:
-        """Give the descriptor, as a socket does."""
+        """Return the descriptor, as a socket does."""
         return self.fd
 
     def getsockname(self) -> tuple:
-        """Give our own address."""
+        """Return our own address."""
         with socket.socket(fileno=os.dup(self.fd)) as twin:
             return twin.getsockname()
 
     def close(self) -> None:
-        """Close it; a second time does nothing."""
+        """Close it; closing it again does nothing."""
         if self.fd >= 0:
             c_close(self.fd)
             self.fd = -1

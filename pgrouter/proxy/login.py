@@ -1,8 +1,8 @@
 """A client's login: from its first byte to the first ReadyForQuery.
 
-Startup packet (or SSLRequest, GSSENCRequest, CancelRequest), authentication, then what PostgreSQL says after it: the
-server's parameters, which the router learns from the first server connection of the same database and user, and a key
-of the router's own for cancelling.
+Startup packet (or SSLRequest, GSSENCRequest, CancelRequest), authentication, then what PostgreSQL sends after it: the
+server's parameters, which the router learns from the first server connection of the same database and user, and a
+cancel key of the router's own.
 
 Source: protocol chapter, "Start-up"; backend/tcop/backend_startup.c.
 """
@@ -50,9 +50,9 @@ if TYPE_CHECKING:
     from pgrouter.server.connection import ServerConnection
 
 LENGTH = 4  # bytes of the packet's length, which counts itself
-SHORTEST = 8  # a packet of a length and a request code
+SHORTEST = 8  # a packet of length and request code
 AHEAD = 64 * 1024  # what a client may send before its login is over
-MAX_ANSWER = 128 * 1024  # a message of the authentication; each exchange has its own, lower limit
+MAX_ANSWER = 128 * 1024  # an authentication message; each exchange has its own, lower limit
 LONG_KEY = 32  # bytes of a cancel key in protocol 3.2, as PostgreSQL's own
 SHORT_KEY = 4
 
@@ -68,21 +68,21 @@ class Login(Responder):
         self.may_ask_ssl = True  # once each, before the startup packet
         self.may_ask_gss = True
         self.registry = client.registry
-        self.application = None  # what the startup packet says
-        self.exchange = None  # the authentication conversation
-        self.proof = b""  # the router's own of SCRAM, which the client does not answer: it goes with what comes next
-        self.by_primary = False  # a replica has refused the settings: the primary decides
+        self.application = None  # the startup packet
+        self.exchange = None  # the authentication exchange, a generator
+        self.proof = b""  # the server's final SCRAM message, which the client does not answer: sent with what follows
+        self.by_primary = False  # a replica has refused the settings: the primary has to check them
 
     # -- bytes
 
     def on_bytes(self, data: bytes) -> cython.Py_ssize_t:
-        """Before the startup packet messages have no type."""
+        """Process bytes from the client; messages have no type up to the startup packet."""
         used: cython.Py_ssize_t = 0
         end: cython.Py_ssize_t = len(data)
         length: cython.uint
         if self.client.put_aside:
             return 0
-        if self.client.poller.late():  # many may come at once
+        if self.client.poller.late():  # many clients may connect at once
             self.client.put_off()
             return 0
         try:
@@ -108,12 +108,12 @@ class Login(Responder):
             return end
 
     def knows(self, code: cython.int) -> cython.bint:
-        """During authentication only answers to it may come."""
+        """Whether a message of this type may come: during authentication only answers to it."""
         return code == PASSWORD
 
     def _fail(self, error: RouterError) -> None:
         if not self.client.closed:
-            if isinstance(error, ServerRefused):  # PostgreSQL's own words
+            if isinstance(error, ServerRefused):  # PostgreSQL's own error
                 self.say(messages.message(codes.ERROR_RESPONSE, error.body))
             else:
                 error.severity = "FATAL"
@@ -124,7 +124,7 @@ class Login(Responder):
     # -- startup
 
     def first_packet(self, body: bytes) -> int:
-        """Take what a connection may begin with."""
+        """Process a packet that may begin a connection."""
         request: cython.uint = length_at(body, 0)
         if request == SSL_REQUEST and self.may_ask_ssl:
             self.may_ask_ssl = False
@@ -145,7 +145,7 @@ class Login(Responder):
         return 0
 
     def begin(self, application: StartupTemplate) -> int:
-        """Ask who is there for a proof."""
+        """Start the authentication."""
         client: ClientConnection = self.client
         if not application.user:
             raise InvalidAuthorization("no PostgreSQL user name specified in startup packet")
@@ -171,11 +171,11 @@ class Login(Responder):
         return self.authenticate(None)
 
     def on_message(self, code: cython.int, body: bytes) -> None:
-        """Go on with the authentication."""
+        """Continue the authentication with an answer."""
         self.authenticate((code, body))
 
     def authenticate(self, answer) -> int:
-        """Give the exchange the client's answer, or keys that it wanted, and the client what the exchange asks."""
+        """Pass the client's answer, or derived keys, to the exchange, and its next request to the client."""
         if self.exchange is None:
             raise ProtocolViolation("unexpected message before the login was complete")
         try:
@@ -192,7 +192,7 @@ class Login(Responder):
         return 0
 
     def derived(self, keys) -> None:
-        """Go on with the authentication, for which somebody else had to calculate."""
+        """Continue the authentication with keys that were derived in another thread."""
         if self.client.closed:
             return
         self.client.put_aside = False
@@ -206,7 +206,7 @@ class Login(Responder):
     # -- after authentication
 
     def authenticated(self, identity: ClientIdentity) -> int:
-        """Find the pools of who has proved who it is, and bring its settings there."""
+        """Find the pool of an authenticated client, and start to check its settings."""
         client: ClientConnection = self.client
         application: StartupTemplate = self.application
         self.proof = identity.final
@@ -218,7 +218,7 @@ class Login(Responder):
             application.profile = self.registry.profiles.of_startup(application.parameters)
             application.group = self.registry.group(application.database, application.user, identity)
         elif identity.credential is not None:
-            application.group.credential = identity.credential  # the newest, as `Pools.group` would do
+            application.group.credential = identity.credential  # the newest, as in `PoolManager.group`
         client.group = application.group
         client.follow(application.profile, application.profile)
         if client.group.parameters is None or (client.group.outdated and client.group.learns()):
@@ -228,7 +228,7 @@ class Login(Responder):
         return 0
 
     def served(self, server: ServerConnection | None) -> None:
-        """Parameters are known (no server), or here is a server that shall say whether our settings are valid."""
+        """Called when parameters are known (no server), or with a server that checks our settings."""
         try:
             if server is None:
                 self.settle()
@@ -244,11 +244,11 @@ class Login(Responder):
             self._fail(error)
 
     def refused(self, error: RouterError) -> None:
-        """No server: the login fails with its reason."""
+        """Called when there is no server: the login fails with the reason."""
         self._fail(error)
 
     def settle(self) -> int:
-        """Have the settings checked by a server, if nobody has done that yet, once the catalog is known."""
+        """Have the settings checked by a server, if none has done that yet, once the catalog is known."""
         client: ClientConnection = self.client
         if client.closed:
             return 0
@@ -264,7 +264,7 @@ class Login(Responder):
         return 0
 
     def ready(self, server: ServerConnection) -> None:
-        """The settings were applied, or refused."""
+        """Called when the settings were applied or refused."""
         collected, server.captured = server.captured, None
         profile = self.client.profile
         refusal = next((body for code, body in collected if code == codes.ERROR_RESPONSE), None)
@@ -274,7 +274,7 @@ class Login(Responder):
             reported.update(
                 messages.read_parameter_status(body) for code, body in collected if code == codes.PARAMETER_STATUS
             )
-            # A setting to what the server has already is not reported: utf8 on one that has UTF8.
+            # Setting a value that the server has already is not reported: utf8 if it has UTF8.
             if names := self._reportable():
                 rows = [body for code, body in collected if code == codes.DATA_ROW]
                 reported.update(zip(names, messages.read_data_row(rows.pop()), strict=True))
@@ -286,14 +286,14 @@ class Login(Responder):
         if refusal is None:
             self.welcome()
         elif behind and not self.by_primary and self.client.group.writer is not None and not self.client.closed:
-            self.by_primary = True  # what a setting names may be there already
+            self.by_primary = True  # which may already have what a setting names
             self.settle()
         elif not self.client.closed:
             fields = messages.read_error(refusal)
             self._fail(RouterError(fields.get("M", ""), sqlstate=fields.get("C", ""), detail=fields.get("D", "")))
 
     def welcome(self) -> int:
-        """Say that the login is complete, and let the session begin."""
+        """Report that the login is complete, and start the session."""
         client: ClientConnection = self.client
         traits: SessionTraits = self.registry.traits_of(client)
         if traits.welcome is None:
@@ -315,7 +315,7 @@ class Login(Responder):
         return b"".join(messages.parameter_status(name, value) for name, value in parameters.items())
 
     def say(self, data: bytes) -> int:
-        """Send this, behind our own proof where that is owed."""
+        """Send this, after the final SCRAM message if that is still to be sent."""
         if self.proof:
             data, self.proof = self.proof + data, b""
         if data:
@@ -330,7 +330,7 @@ class Login(Responder):
         return [name for name in names if name in known]
 
     def _reported(self, known: dict[str, str]) -> list[tuple[str, str]]:
-        # PostgreSQL reports only some settings, by their proper spelling (DateStyle); the packet may spell otherwise.
+        # PostgreSQL reports only some settings, spelled its own way (DateStyle); the packet may spell them differently.
         spelling = {name.lower(): name for name in known}
         return [
             (spelling[name.lower()], value)

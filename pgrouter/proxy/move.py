@@ -1,10 +1,10 @@
-"""Read-only transactions that begin on a replica and go on at the primary, unseen by their client.
+"""Read-only transactions that begin on a replica and continue on the primary, transparently for their client.
 
-A transaction on a replica can have left nothing behind but what its client has said: BEGIN and its modes, SET,
-SAVEPOINT. That is kept (`Transaction.said`), and when a batch needs the primary it is said again there and the replica
-rolls back. Where the transaction has read, that holds for READ COMMITTED without open cursors alone, which the replica
-is asked for; otherwise the batch is refused: another snapshot would be another transaction. A batch is looked at as a
-whole before the replica gets it, and waits until what is in front of it has been answered.
+The only effects of a transaction on a replica are those of statements like BEGIN and its modes, SET and SAVEPOINT.
+These are kept (`Transaction.said`); when a batch needs the primary, they are repeated there and the replica rolls
+back. If the transaction has already read, it can move only if it is READ COMMITTED and has no open cursors, for which
+the replica is queried; otherwise the batch is refused: another snapshot would be another transaction. A batch is
+examined as a whole before the replica gets it, and waits until all requests before it have been answered.
 """
 
 from __future__ import annotations
@@ -31,46 +31,46 @@ if TYPE_CHECKING:
 
 FAILED = ord("E")
 
-MAX_SAID = 64 * 1024  # bytes: nobody says more in front of a query
+MAX_SAID = 64 * 1024  # bytes: no client sends more before a query
 
 # What to do with a batch
 STAYS, MOVES, ASKS, REFUSED = range(4)
 
-# Only the server knows: a default may come from the role, and a cursor may be closed again. `visible` portals are those
-# of the protocol, too.
+# Only the server knows: a default may come from the role, and a cursor may have been closed. pg_cursors also has the
+# portals of the protocol.
 _QUESTION = messages.query(
     "SELECT pg_catalog.current_setting('transaction_isolation'), EXISTS (SELECT FROM pg_catalog.pg_cursors)"
 )
-_READS = b"SELECT"  # takes a snapshot: what PostgreSQL forbids behind the first query it forbids where that is repeated
+_READS = b"SELECT"  # takes a snapshot: what PostgreSQL forbids after a first query is forbidden after the move, too
 _MOVABLE = ("read committed", "read uncommitted")
 _CALLED = Statement(Target.PRIMARY, Reason.FUNCTION_CALL)
 
 
 class Asked(NamedTuple):
-    """What a batch asks for."""
+    """What a batch needs."""
 
     needs: Needs
-    said: list[bytes]  # what of it is to be said again
+    said: list[bytes]  # its statements that have to be repeated
     alone: bool  # it has one statement at most
 
 
 class Transaction:
-    """A transaction on a replica: what was said in it, and whether it can be had elsewhere."""
+    """A transaction on a replica: the statements to repeat, and whether it can move to the primary."""
 
     def __init__(self, asked: Asked | None) -> None:
         self.said: list[bytes] = []
-        self.before = 0  # how much was said before the batch at hand
+        self.before = 0  # number of statements to repeat before the current batch
         self.alone = True  # that batch has one statement at most
-        self.ends = False  # and begins with the end of the transaction
-        self.snapshot = False  # something was read
-        self.movable: bool | None = None  # although; None: the replica must be asked
-        self.why = NOT_REPEATABLE  # else
-        self.known = asked is not None  # what was said is known
+        self.ends = False  # and it begins with the end of the transaction
+        self.snapshot = False  # something has been read
+        self.movable: bool | None = None  # in spite of that; None: the replica must be queried
+        self.why = NOT_REPEATABLE  # if not
+        self.known = asked is not None  # the statements to repeat are known
         if asked is not None:
             self.note(asked, failed=False)
 
     def note(self, asked: Asked, *, failed: bool) -> None:
-        """Follow a batch that goes to the replica; `failed`: the transaction has, before."""
+        """Record a batch that goes to the replica; `failed`: the transaction had failed before it."""
         self.before, self.alone = len(self.said), asked.alone
         self.ends = bool(asked.needs & Needs.ENDS)
         if asked.needs & Needs.AFRESH:
@@ -87,7 +87,7 @@ class Transaction:
         self.known = self.known and sum(map(len, self.said)) <= MAX_SAID
 
     def answered(self, status: int) -> None:
-        """The batch has been answered: what has failed was not done."""
+        """Called when the batch has been answered: what has failed had no effect."""
         if status == FAILED and len(self.said) > self.before:
             self.known = self.known and (self.alone or self.said[self.before :] == [_READS])
             if self.alone:
@@ -95,17 +95,17 @@ class Transaction:
         self.before = len(self.said)
 
     def course(self, asked: Asked, *, failed: bool) -> int:  # noqa: PLR0911 (a table of cases)
-        """Say what to do with the next batch."""
+        """Decide what to do with the next batch."""
         if failed and asked.needs & Needs.AFRESH and not asked.needs & Needs.ENDS:
             if not self.known:
                 self.said = [b"BEGIN"]
-            return MOVES  # COMMIT AND CHAIN: the next one has no modes of a transaction that has failed
+            return MOVES  # COMMIT AND CHAIN: the next transaction does not inherit the modes of a failed one
         if not asked.needs & Needs.PRIMARY:
             return STAYS
         if failed and not asked.needs & (Needs.ENDS | Needs.REPEAT):
-            return STAYS  # it is refused, whatever it is
+            return STAYS  # PostgreSQL refuses it, whatever it is
         if failed and asked.needs & Needs.ENDS and not self.known:
-            self.said = [b"BEGIN"]  # it ends in a rollback, whatever was said
+            self.said = [b"BEGIN"]  # it ends in a rollback, whatever was in it
             return MOVES
         if not self.known:
             self.why = NOT_REPEATABLE
@@ -113,14 +113,14 @@ class Transaction:
         if asked.needs & Needs.ENDS or not self.snapshot:
             return MOVES
         if self.movable is None and failed:
-            self.why = NOT_REPEATABLE  # nobody can be asked
+            self.why = NOT_REPEATABLE  # a failed transaction cannot be queried
             return REFUSED
         if self.movable is None:
             return ASKS
         return MOVES if self.movable else REFUSED
 
     def heard(self, collected: list[tuple[int, bytes]]) -> None:
-        """Take the replica's answer."""
+        """Process the replica's answer."""
         self.movable, self.why = False, SNAPSHOT
         for code, body in collected:
             if code == codes.DATA_ROW:
@@ -141,19 +141,19 @@ class Move(Retry):
         self.failed_before = failed
 
     def route(self, client: ClientConnection) -> None:
-        """Only the primary can have it."""
+        """Route the batch to the primary."""
         client.batch.reads = False
         if self.reason:
             client.batch.reason = self.reason
 
     def begin(self, client: ClientConnection, out: SendBuffer) -> None:
-        """Put what was said in front of the batch, once."""
+        """Repeat the statements before the batch, once."""
         server = client.server
         said, self.said = self.said, []
         for text in said:
             server.outstanding.push(R_QUERY, SKIP)
             out.add_bytes(messages.query(text))
-        if said and self.failed_before:  # so that a COMMIT means ROLLBACK here, too
+        if said and self.failed_before:  # so that COMMIT means ROLLBACK here, too
             server.outstanding.push(R_REFUSED_QUERY, SKIP, NOT_REPEATABLE)
             out.add_bytes(messages.query(INSTEAD[NOT_REPEATABLE]))
         if said:
@@ -162,9 +162,9 @@ class Move(Retry):
 
 
 def asked_for(batch: bytes, statements: ClientStatements, facts: Facts, *, snapshot: bool, whole: bool = True) -> Asked:
-    """Say what a batch asks for; what is only parsed or described asks for no more than a snapshot.
+    """Return what a batch needs; what is only parsed or described needs no more than a snapshot.
 
-    Not `whole`: its last message is too long to be kept; of a Bind the names are there, of a text nobody knows.
+    Not `whole`: its last message is too long to be kept; the names of a Bind are known, a text is not.
     """
     parsed: dict[bytes, tuple[bytes, Statement | None]] = {}
     executed: list[Statement] = []
@@ -210,19 +210,19 @@ def _known(name: bytes, statements: ClientStatements) -> tuple[bytes, Statement 
 
 
 def begun(client: ClientConnection, batch: bytes) -> Transaction:
-    """A batch that begins a transaction goes to a replica."""
+    """Return the transaction of a batch that begins it on a replica."""
     return Transaction(asked_for(batch, client.statements, client.batch.facts, snapshot=False))
 
 
 def course(client: ClientConnection, batch: bytes, whole: bool) -> int:  # noqa: FBT001 (called from C)
-    """Decide about the next batch of a transaction on a replica, and do what is to be done but for forwarding it."""
+    """Decide on the next batch of a transaction on a replica, and do all that is necessary except forwarding it."""
     transaction: Transaction = client.transaction
     server = client.server
     failed = server.status == FAILED
     asked = asked_for(batch, client.statements, client.batch.facts, snapshot=transaction.snapshot, whole=whole)
     course = STAYS if client.group.standby else transaction.course(asked, failed=failed)
     if course == STAYS:
-        # As long as nothing was read, what only a replica refuses can still be had from the primary.
+        # As long as nothing has been read, the primary can still run what a replica refuses.
         client.can_move = bool(asked.needs & Needs.SNAPSHOT) and transaction.known and not (
             transaction.snapshot or failed
         )  # fmt: skip
@@ -237,9 +237,9 @@ def course(client: ClientConnection, batch: bytes, whole: bool) -> int:  # noqa:
 
 
 def answered(client: ClientConnection, server: ServerConnection) -> None:
-    """The server has answered, and a transaction is open."""
+    """Called when the server has answered and a transaction is open."""
     transaction: Transaction | None = client.transaction
-    if transaction is None:  # it began where nobody kept what was said
+    if transaction is None:  # it began without a record of its statements
         client.transaction = Transaction(None)
     elif server.captured is not None:
         collected, server.captured = server.captured, None
@@ -249,11 +249,11 @@ def answered(client: ClientConnection, server: ServerConnection) -> None:
 
 
 def of_lost() -> Move:
-    """Begin a Query with the end of a transaction that was lost with its server, and has failed: another one fails."""
+    """Return a move for a Query that ends a lost, failed transaction: another one is made to fail in its place."""
     return Move([b"BEGIN"], ends=True, failed=True)
 
 
 def refused(client: ClientConnection, batch: bytes) -> Move:
-    """Go on at the primary with a batch that the replica has refused, the first one that reads."""
+    """Return the move to the primary for a batch that the replica has refused, the first one that reads."""
     transaction: Transaction = client.transaction
     return Move(transaction.said[: transaction.before], batch, ends=transaction.ends)

@@ -1,8 +1,8 @@
-"""What a client's names of prepared statements stand for, as far as servers have said so.
+"""What a client's names of prepared statements stand for, as confirmed by servers.
 
-A Parse, Close or DEALLOCATE counts where it is carried out; behind an error nothing is until Sync. The names are
-changed when a Parse or Close is sent on, and changed back when a server has not carried it out (`settle`). What could
-be asked for meanwhile is held back (`may_come_back`), and what comes behind a DEALLOCATE until that has been answered.
+A Parse, Close or DEALLOCATE counts only if it is executed; after an error nothing is until Sync. The names are changed
+when a Parse or Close is forwarded, and changed back if the server has not executed it (`on_parse_results`). Messages
+that could depend on that are held back (`may_come_back`), and so is what follows a DEALLOCATE until it is answered.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ if not cython.compiled:  # compiled, they are constants: see the .pxd files
     from pgrouter.protocol.requests import PARSE_UNNAMED as R_PARSE_UNNAMED
     from pgrouter.protocol.requests import QUERY as R_QUERY
 
-_SETTLED = (b"", None)  # in place of a Close that has been answered
+_SETTLED = (b"", None)  # in place of an answered Close
 
 
 class StatementNames(UnnamedStatement):
-    """The shared statements that a client's names stand for, and those whose Parse or Close has no answer yet."""
+    """The shared statements that a client's names stand for, and those whose Parse or Close is outstanding."""
 
     def __init__(self) -> None:
         UnnamedStatement.__init__(self)
-        self.shared = None  # what the clients of its database share; set by `enter`, as is the cache
+        self.shared = None  # the statements shared in its database; set by `enter`, as is the cache
         self.named = Names()
-        self.pending_parses = []  # names whose Parse has no answer yet, oldest first; None: another owns the name again
-        self.pending_closes = []  # (name, statement) whose Close has no answer yet; None: its Parse has failed
-        self.closes_unnamed = False  # a Close of the unnamed statement has no answer yet
-        self.failed = {}  # number of a shared statement -> name whose Parse has failed, for words about it
-        self.has_batch_names = False  # there is something that the next batch forgets
+        self.pending_parses = []  # names whose Parse is outstanding, oldest first; None: another owns the name again
+        self.pending_closes = []  # (name, statement) whose Close is outstanding; None: its Parse has failed
+        self.closes_unnamed = False  # a Close of the unnamed statement is outstanding
+        self.failed = {}  # number of a shared statement -> name whose Parse has failed, for error messages
+        self.has_batch_names = False  # there are names known only within the last batch
 
-    # -- what servers have done
+    # -- results from servers
 
     def on_parse_results(self, events: list) -> int:
-        """Follow what became of named statements: a Parse that failed defines nothing."""
+        """Apply the results of Parse and Close: a Parse that failed defines nothing."""
         parsed: cython.Py_ssize_t = 0
         closed: cython.Py_ssize_t = 0
         for kind, ident, done in events:
@@ -71,16 +71,16 @@ class StatementNames(UnnamedStatement):
         return 0
 
     def may_come_back(self) -> cython.bint:
-        """Whether statements are gone only if a Close on its way is carried out."""
+        """Whether statements will exist again if an outstanding Close is not executed."""
         return self.closes_unnamed or len(self.pending_closes) > 0
 
     def at_rest(self) -> int:
-        """Nothing is owed: all is what we take it for."""
+        """Called when nothing is outstanding: all names are as assumed."""
         self.closes_unnamed = False
         return self.rested()
 
     def undefine(self, name: bytes) -> int:
-        """A Parse was not carried out; what closes its name behind it has nothing to close."""
+        """Undo a Parse that was not executed; a later Close of its name has nothing to close."""
         i: cython.Py_ssize_t
         for i in range(len(self.pending_closes)):
             closed, shared = self.pending_closes[i]
@@ -96,7 +96,7 @@ class StatementNames(UnnamedStatement):
         return self.discard(name)
 
     def reopen(self, name: bytes, shared) -> int:
-        """A Close was not carried out, and neither was a Parse of the name behind it."""
+        """Undo a Close that was not executed, and so a later Parse of the name."""
         if name in self.named:
             self.discard(name)
             if name in self.pending_parses:
@@ -105,7 +105,7 @@ class StatementNames(UnnamedStatement):
         return 0
 
     def take_back(self) -> int:
-        """Have the names as they were before the batch at hand, none of whose answers has been passed on."""
+        """Restore the names as they were before the current batch, none of whose answers has been passed on."""
         self.become(self.rest)
         self.rested()
         names: set = set(self.pending_parses)
@@ -128,11 +128,11 @@ class StatementNames(UnnamedStatement):
         return 0
 
     def in_clients_words(self, error: bytes) -> bytes:
-        """Give an ErrorResponse with the client's names for shared statements, as far as they are known."""
+        """Return an ErrorResponse with the client's names of shared statements, where known."""
         return renamed(error, self.name_of)
 
     def name_of(self, number: int) -> bytes | None:
-        """Give the client's name for the shared statement of this number; it may have let go of it since."""
+        """Return the client's name of the shared statement with this number; it may have closed it since."""
         name = self.named.name_of(number)
         if name is None:
             closing = (name for name, shared in self.pending_closes if shared is not None and shared.ident == number)
@@ -142,19 +142,19 @@ class StatementNames(UnnamedStatement):
     # -- forgetting
 
     def discard(self, name: bytes) -> int:
-        """Let go of one name, if it was not closed meanwhile."""
+        """Release one name, if it was not closed meanwhile."""
         shared = self.named.pop(name, None)
         if shared is not None:
             self.shared.give(shared)
         return 0
 
     def forget(self) -> int:
-        """Let go of all statements."""
+        """Release all statements."""
         self.forget_named()
         return self.forget_unnamed()
 
     def deallocated(self, statement, server: ServerConnection) -> int:
-        """A DEALLOCATE or DISCARD ALL was carried out: what it names is gone, here and on the server, or all of it."""
+        """Apply a DEALLOCATE or DISCARD ALL: the named statement is gone, here and on the server, or all of them."""
         if statement.tag == "DEALLOCATE":
             server.sql_names = frozenset(server.sql_names).difference((statement.cause.encode(),))
             return self.discard(statement.cause.encode())
@@ -165,7 +165,7 @@ class StatementNames(UnnamedStatement):
         return 0
 
     def forget_named(self) -> int:
-        """Let go of all named statements."""
+        """Release all named statements."""
         if self.named:
             self.shared.give_all(self.named)
             self.named = Names()
@@ -174,7 +174,7 @@ class StatementNames(UnnamedStatement):
         return self.forget_closing()
 
     def forget_closing(self) -> int:
-        """Let go of the statements whose Close was never answered."""
+        """Release the statements whose Close was never answered."""
         if self.pending_closes:
             for _, shared in self.pending_closes:
                 if shared is not None:
@@ -183,7 +183,7 @@ class StatementNames(UnnamedStatement):
         return 0
 
     def forget_unconfirmed(self) -> int:
-        """Let go of the statements whose Parse was never answered."""
+        """Release the statements whose Parse was never answered."""
         for name in self.pending_parses:
             if name is not None:
                 self.discard(name)

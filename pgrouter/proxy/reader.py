@@ -1,9 +1,9 @@
-"""A process of its own that reads what would keep everybody waiting: a text of thousands of tokens.
+"""A separate process that classifies texts which would block all clients: those of thousands of tokens.
 
-PostgreSQL's parser lets other threads run, but what makes Python's objects of its tree does not; so a thread would not
-do. The process is a fork of the router, made when it is first needed and anew when it does not know a catalog: it has
-all that it needs to judge a text, and nothing has to be sent but texts and their classes. It gets one text at a time.
-One that takes too long, or ends the process, has the class of a text that nobody has read.
+PostgreSQL's parser releases the GIL, but converting its tree to Python objects does not, so a thread is not enough.
+The process is a fork of the router, made when it is first needed, and again when it lacks a catalog: it has all that it
+needs to classify a text, so only texts and their classes are sent. It gets one text at a time. A text that takes too
+long, or ends the process, gets the class of a text that has not been parsed.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pgrouter.client")
 
-PATIENCE_S = 2.0  # for one text; what is read at all takes half a second of a core
-JUDGES = 8  # catalogs that a process knows at most
-NICE = 5  # it may wait, the clients that it would slow down do not
+PATIENCE_S = 2.0  # for one text; the longest that are parsed at all take half a second of a core
+JUDGES = 8  # catalogs that a process has at most
+NICE = 5  # it may wait; the clients that it would slow down should not
 
-_REQUEST = struct.Struct("!II")  # number of the judge, length of the text
+_REQUEST = struct.Struct("!II")  # index of the judge, length of the text
 _LENGTH = struct.Struct("!I")
 _REASONS = {reason: reason for name, reason in vars(Reason).items() if not name.startswith("_")}
 
 
 class Reader:
-    """Gets texts read, one after the other; each caller has its `turn` when the cache knows the text's class."""
+    """Has texts classified one by one; each client's `turn` is called when the cache knows the class."""
 
     def __init__(self, poller: Poller) -> None:
         self.poller = poller
@@ -60,18 +60,18 @@ class Reader:
         self._timer: TimerHandle | None = None
 
     def read(self, cache: StatementCache, text: bytes, client: Stream) -> None:
-        """Have the class of `text` learned by `cache`, and then give the client its turn."""
+        """Have `text` classified for `cache`, and then call the client's `turn`."""
         self._waiting.setdefault((cache, text), []).append(client)
         if not self._busy:
             self._next()
 
     def close(self) -> None:
-        """End the process; nobody gets a turn any more."""
+        """End the process; no client gets a turn any more."""
         self._waiting.clear()
         self._end()
 
     def answered(self, statement: Statement | None) -> None:
-        """Hear the class of the text at hand; None: there will be none."""
+        """Called with the class of the current text; None: it could not be classified."""
         if self._timer is not None:
             self._timer.cancel()
         self._busy = False
@@ -85,7 +85,7 @@ class Reader:
             client.turn()
 
     def failed(self) -> None:
-        """The process has ended, or is too slow."""
+        """Called when the process has ended or is too slow."""
         log.warning("a text of %d bytes could not be judged", len(next(iter(self._waiting), (None, b""))[1]))
         self._end()
         self.answered(None)
@@ -115,7 +115,7 @@ class Reader:
 
 
 class _Process(PlainStream):
-    """The process, seen from the router."""
+    """The process, as seen by the router."""
 
     def __init__(self, reader: Reader, judges: list[Judge]) -> None:
         super().__init__(reader.poller)
@@ -124,7 +124,7 @@ class _Process(PlainStream):
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the fork takes no lock that one may have
+            warnings.simplefilter("ignore", DeprecationWarning)  # threads: the child takes none of their locks
             self.pid = os.fork()
         if self.pid == 0:
             _serve(theirs.fileno(), judges)
@@ -132,7 +132,7 @@ class _Process(PlainStream):
         self.attach(ours, select.EPOLLIN)
 
     def on_bytes(self, data: bytes) -> int:
-        """Take an answer when it is whole."""
+        """Process an answer once it is complete."""
         if len(data) < _LENGTH.size:
             return 0
         end = _LENGTH.size + _LENGTH.unpack_from(data)[0]
@@ -143,12 +143,12 @@ class _Process(PlainStream):
         return end
 
     def on_eof(self, why: str) -> int:  # noqa: ARG002
-        """It has ended, which it does not do by itself."""
+        """Called when the process has ended, which it never does by itself."""
         self._reader.failed()
         return 0
 
     def kill(self) -> None:
-        """End it, and see to it that it is buried."""
+        """Kill the process, and have it reaped."""
         self.close()
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
@@ -156,7 +156,7 @@ class _Process(PlainStream):
 
 
 def _buried(_status: tuple[int, int]) -> None:
-    """Hear that a process is gone."""
+    """Called when a process has been reaped."""
 
 
 def _statement(fields: tuple[Any, ...]) -> Statement:
@@ -164,11 +164,11 @@ def _statement(fields: tuple[Any, ...]) -> Statement:
     return Statement(target, _REASONS.get(reason, reason), *more)  # reasons are compared by identity
 
 
-# -- in the process itself
+# -- in the child process
 
 
 def _serve(fd: int, judges: list[Judge]) -> None:
-    """Answer until the router has gone; never returns."""
+    """Answer until the router closes the socket; never returns."""
     try:
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)

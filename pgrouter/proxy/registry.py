@@ -1,7 +1,7 @@
 """What all clients of a router share, and what happens to a client off the data path.
 
-The registry knows every client; it admits them, finds their pools, decides what a lost server means
-(`proxy.server_loss`), and how a server is cleaned after its client (`left`).
+The registry has every client; it admits them, finds their pools, handles lost servers (`proxy.server_loss`), and
+decides how a server is cleaned up after its client (`left`).
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ log = logging.getLogger("pgrouter.client")
 
 IDLE = ord("I")
 
-TEMPLATES = 256  # that are known by heart
+TEMPLATES = 256  # startup packets that are cached
 TRAITS = 1024
 
-_GONE = object()  # who wrote last on a server, and may have left values of sequences
+_GONE = object()  # in place of a client that has left, as the owner of a server's sequence values
 
 
 class ClientInfo(msgspec.Struct, frozen=True):
-    """Who a client is."""
+    """The identity of a client."""
 
     user: str
     database: str
@@ -66,7 +66,7 @@ class ClientInfo(msgspec.Struct, frozen=True):
 
 
 class SessionTraits:
-    """What the settings of a session mean, in its pool and at its listener: one for all that have the same."""
+    """What a session's settings imply in its pool and at its listener; shared by all sessions with the same."""
 
     def __init__(self, client: ClientConnection, registry: Registry) -> None:
         group: Pool = client.group
@@ -85,11 +85,11 @@ class SessionTraits:
         self.forbidden = forbidden_by(limits)
         self.prepared_statements = limits.prepared_statements
         self.idle_ms = milliseconds(settings.get("idle_session_timeout") or database.idle_timeout(group.user))
-        self.welcome = None  # what such a client is told at the end of its login, but for its cancel key
+        self.welcome = None  # what a client gets at the end of its login, except its cancel key
 
 
 class Registry:
-    """All clients and what they share."""
+    """All clients, and what they share."""
 
     def __init__(
         self,
@@ -103,12 +103,12 @@ class Registry:
         self.databases = databases
         self.open_console = open_console
         self.profiles = pools.profiles
-        self.clients = {}  # by their ids, once they have said who they are
-        self.logging_in = {}  # by their ids, until they have proved it
+        self.clients = {}  # by their ids, once they have sent a startup packet
+        self.logging_in = {}  # by their ids, until they are logged in
         self.routes = RouteCounts()
         self.sync = SessionSync(self)
         self.timed_out = set()  # ids of clients whose queries have been cancelled for their query_timeout
-        self.idle_limits = {}  # seconds by the ids of clients that have an idle_session_timeout
+        self.idle_limits = {}  # seconds by client id, for clients that have an idle_session_timeout
         self._take(settings, users)
 
     def _take(self, settings: Settings, users: UserStore) -> None:
@@ -121,7 +121,7 @@ class Registry:
         self.traits = {}
 
     def reload(self, settings: Settings, users: UserStore) -> None:
-        """Take new settings. What they forbid is refused from now on; a session that keeps its server does so."""
+        """Apply new settings. What they forbid is refused from now on; pinned sessions stay pinned."""
         self._take(settings, users)
         self.pools.reload(settings.pool)
         for client in self.clients.values():
@@ -132,21 +132,21 @@ class Registry:
     # -- coming
 
     def arrived(self, client: ClientConnection) -> int:
-        """A connection was accepted; it has until the login timeout to say who it is."""
+        """Called when a connection was accepted; it has to log in before the login timeout."""
         self.logging_in[client.client_id] = client
         return 0
 
     def admit(self, client: ClientConnection) -> cython.bint:
-        """Count a client in, if there is room."""
+        """Admit a client if there are fewer than max_clients; returns whether that was possible."""
         if len(self.clients) >= self.max_clients:
             return False
         self.clients[client.client_id] = client
         return True
 
     def logged_in(self, client: ClientConnection, traits: SessionTraits | None = None) -> int:
-        """A login is complete, the console's without a traits. In session pooling the client keeps its first server."""
+        """Called when a login is complete (the console: without traits). In session mode the first server is kept."""
         if traits is not None:
-            if traits.keeps_server:  # which must take its writes
+            if traits.keeps_server:  # the first server is kept, so it must be able to write
                 client.pin = "session pooling"
                 client.pinned_at = self.pools.poller.now
             self._learn(client, traits)
@@ -159,7 +159,7 @@ class Registry:
         return 0
 
     def traits_of(self, client: ClientConnection) -> SessionTraits:
-        """Give what the client's settings mean."""
+        """Return what the client's settings imply."""
         key: tuple = (client.group, client.profile, client.mode)
         found: SessionTraits = self.traits.get(key)
         if found is None or found.parameters is not client.group.parameters:
@@ -169,11 +169,11 @@ class Registry:
         return found
 
     def learn(self, client: ClientConnection) -> int:
-        """The session's settings have changed: take what they mean now."""
+        """Called when the session's settings have changed: apply what they imply now."""
         return self._learn(client, self.traits_of(client))
 
     def _learn(self, client: ClientConnection, traits: SessionTraits) -> int:
-        """Take what the session's settings mean for reading its statements and for routing them."""
+        """Apply what the session's settings imply for classifying its statements and for routing them."""
         client.statements.unusual_strings = traits.unusual_strings
         client.statements.enter(traits.statements, traits.shared)
         client.statements.limit = traits.prepared_statements
@@ -188,7 +188,7 @@ class Registry:
         return client.batch.follow(traits.facts)
 
     def adopt(self, name: str, catalog: ByRole, idle_timeout: Callable[[str], str] | None) -> None:
-        """Judge the statements of a database by this catalog from now on; new sessions have its roles' timeouts."""
+        """Classify statements of a database by this catalog from now on; new sessions get the timeouts of its roles."""
         database = self.databases.get(name)
         database.adopt(catalog)
         if idle_timeout is not None:
@@ -211,13 +211,13 @@ class Registry:
         return database in self.settings.admin.databases
 
     def group(self, database: str, user: str, identity: ClientIdentity) -> Pool:
-        """Give the pools of a client: its own credential logs in to servers, where there is one."""
+        """Return the pool of a client, whose own credential, if any, logs in to servers."""
         return self.pools.group(database, user, self.users.credential(user, identity))
 
-    # -- what RESET brings back
+    # -- what RESET restores
 
     def parameter(self, client: ClientConnection, body: bytes) -> bytes | None:
-        """See a server's ParameterStatus; b"" keeps it from the client: its RESET means the startup packet's value."""
+        """Return what the client gets for a ParameterStatus; b"": nothing, as its RESET means the startup value."""
         name, value = messages.read_parameter_status(body)
         key = name.lower()
         if client.resets and key in self._reset(client):
@@ -225,13 +225,13 @@ class Registry:
         touched = client.batch.touched
         if client.batch.effects & Effect.CODE and (name, value) in client.group.parameters:
             if key in dict(client.startup_profile.values) and not (touched is not None and key in touched.names):
-                self.sync.hush(client, name, value)  # a RESET in code, maybe
+                self.sync.hush(client, name, value)  # maybe a RESET in code
                 return b""
         client.reported[key] = value
         return None
 
     def restored(self, client: ClientConnection) -> bytes:
-        """Report the settings that RESET has brought back to the startup packet's values, where that is a change."""
+        """Return ParameterStatus messages for settings that RESET has changed back to the startup packet's values."""
         spelling = {name.lower(): name for name, _ in client.group.parameters}
         out = b""
         for name, value in self._reset(client).items():
@@ -253,26 +253,26 @@ class Registry:
             name: value for name, value in startup.items() if touched.resets(name) or (acts and name == IS_SUPERUSER)
         }
 
-    # -- trouble
+    # -- errors
 
     def refuse(self, client: ClientConnection, error: RouterError) -> None:
-        """Answer the batch that waits with an error; the session goes on."""
+        """Answer the waiting batch with an error; the session goes on."""
         client.settled()
         if error.closes_client or client.group.parameters is None:
             client.violation(error)
         else:
             second, client.retry = client.retry, None
-            inside = second is not None and second.inside and not second.ends  # a transaction, which is lost
+            inside = second is not None and second.inside and not second.ends  # inside a transaction, which is lost
             client.responder = FailedTransactionResponder(client, error, failed=inside)
 
     def server_lost(self, client: ClientConnection, server: ServerConnection, error: RouterError) -> None:
-        """Tell a client what its lost server means for it."""
+        """Report to a client that its server is lost, and what that means."""
         tell(client, server, error)
 
     # -- cancel
 
     def cancel(self, client_id: int, key: bytes) -> None:
-        """Act on a CancelRequest; a wrong key does nothing, as in PostgreSQL."""
+        """Handle a CancelRequest; a wrong key does nothing, as in PostgreSQL."""
         client = self.clients.get(client_id)
         if client is None or not client.key or not hmac.compare_digest(client.key, key):
             log.info("cancel request with a wrong key for C-%d", client_id)
@@ -283,30 +283,30 @@ class Registry:
         elif client.server is not None and client.server.outstanding.count:
             self.pools.cancel(client.server)
 
-    # -- going
+    # -- leaving
 
     def drain(self) -> None:
-        """Have every client go at the end of its transaction: at once if it is in none."""
+        """Disconnect every client at the end of its transaction: at once if it is in none."""
         self.pools.drain()
         for client in list(self.clients.values()):
             if client.idle or client.waiting:
                 self.dismiss(client)
 
     def dismiss(self, client: ClientConnection) -> int:
-        """Tell a client that is in no transaction that the router goes down (57P01); who has answers to read, later."""
+        """Disconnect an idle client with 57P01; later if it has not read all its answers."""
         if client.pending is None and not (client.retry is not None and client.retry.inside):
             client.violation(ShuttingDown())
         return 0
 
     def let_go(self, client: ClientConnection, server: ServerConnection) -> None:
-        """Have nothing more to do with a replica that has refused the client's batch: it is free when it is done."""
+        """Release a replica that has refused the client's batch: it is free once it has answered the rest."""
         server.dirty = server.dirty or bool(client.batch.effects)
         self._introduce(client, server)
         if not server.closed:
             self._free(server)
 
     def left(self, client: ClientConnection, server: ServerConnection | None) -> None:
-        """Clean up after a client: its server is reset and kept where that is safe and cheap, else closed."""
+        """Clean up after a client: its server is reset and kept if that is safe and cheap, otherwise closed."""
         known = self.clients.pop(client.client_id, None) is not None
         self.logging_in.pop(client.client_id, None)
         self.idle_limits.pop(client.client_id, None)
@@ -327,23 +327,23 @@ class Registry:
         server.changed = None
         if client.batch.effects or client.pin is not None:
             server.dirty = True
-        if client.leftovers & Effect.TEMP:  # whoever comes next would have its temporary schema, if an empty one
+        if client.leftovers & Effect.TEMP:  # the next client would have its temporary schema, though empty
             server.close_when_idle = True
         self._introduce(client, server)
         if client.terminated and server.outstanding.count and not client.streams and not server.outstanding.copying:
-            server.owner.reset(server)  # what was sent before Terminate is carried out, as PostgreSQL does
+            server.owner.reset(server)  # what was sent before Terminate is executed, as in PostgreSQL
         elif server.outstanding.count or client.streams:
-            # It still works for a client that nobody hears: stop that, do not wait for it.
+            # It still works for a client that is gone: cancel that, do not wait for it.
             if server.outstanding.count:
                 self.pools.cancel(server)
-            # Without a goodbye behind half a message: it would be read as the rest of that.
+            # No Terminate after half a message: it would be read as the rest of it.
             server.owner.close(server, "client disconnect while server was not ready", cut=client.streams)
             server.owner.group.grow()
         else:
             self._free(server)
 
     def _introduce(self, client: ClientConnection, server: ServerConnection) -> None:
-        """Note custom settings that the server may have met in a transaction that nobody reads back."""
+        """Record custom settings that the server may have met in a transaction that is not read back."""
         effects, touched = client.batch.effects, client.batch.touched
         names = {name for name in touched.all_names() if "." in name} if touched is not None else set()
         if effects & (Effect.CODE | Effect.CUSTOM):
@@ -358,7 +358,7 @@ class Registry:
             server.owner.group.give(server)
 
     def tick(self, now: float) -> None:
-        """End logins that take too long, let others go on, and let go of what clients have left behind."""
+        """End logins that take too long, continue those that wait for a catalog, and release unused statements."""
         self.databases.tick(now)
         for database in self.databases:
             database.shared.let_go()
@@ -369,5 +369,5 @@ class Registry:
             )
 
     def log(self, client: ClientConnection, level: int, text: str) -> None:
-        """Write a line of a client's connection: its id, who it is, what happened."""
+        """Log a line about a client's connection: its id, its identity, what happened."""
         log.log(level, "C-%d %s: %s", client.client_id, client.info or "-", text)

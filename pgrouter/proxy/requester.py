@@ -1,7 +1,7 @@
-"""What a client asks of its server: every whole frame entered in what the server owes, with what it gets for it.
+"""A client's requests to its server: every whole frame is entered as outstanding, with what the server gets for it.
 
-What the server lacks is put in front (settings, prepared statements), names of prepared statements become the server's
-names for them, and where the client may not ask, the server is made to fail in place of the statement.
+What the server lacks is sent first (settings, prepared statements), names of prepared statements are replaced by the
+server's names for them, and if a statement is refused, the server is made to fail in its place.
 """
 
 from __future__ import annotations
@@ -58,35 +58,35 @@ _DISCARD_SEQUENCES = messages.query(f"{CALM}; DISCARD SEQUENCES")
 
 
 class Requester(Peer):
-    """A client's stream with what its requests need: its batch, statements and settings."""
+    """A client's stream, with what its requests need: batch, statements and settings."""
 
     def __init__(self, poller: Poller) -> None:
         Peer.__init__(self, poller)
-        self.group = None  # set by login, as are profile and startup_profile
+        self.group = None  # the pool; set by login, as are profile and startup_profile
         self.statements = ClientStatements()
         self.batch = Batch(self.statements)
         self.profile = None
-        self.last_write_server = None  # the server that wrote for it last
-        self.owns_sequences = False  # what the server remembers of sequences is nobody else's
-        self.must_discard_sequences = False  # or will not be, when it has forgotten
-        self.asked = False  # something of its own was sent since the link or the last ReadyForQuery with nothing owed
-        self.portals = {}  # to which a DEALLOCATE, DISCARD ALL or SET is bound
-        self.deallocating = None  # one that has been sent and not been answered
+        self.last_write_server = None  # the server that it wrote to last
+        self.owns_sequences = False  # the sequence values that the server remembers are of no other client
+        self.must_discard_sequences = False  # or will be of none once they have been discarded
+        self.asked = False  # it has sent a request since the link or the last ReadyForQuery with nothing outstanding
+        self.portals = {}  # those that a DEALLOCATE, DISCARD ALL or SET is bound to
+        self.deallocating = None  # a DEALLOCATE or DISCARD ALL that is outstanding
         self.open_batch = False  # frames were sent since the last Sync, Query or FunctionCall
 
     def request(
         self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: SendBuffer
     ) -> int:
-        """Enter one whole frame and add what the server gets for it: 1.
+        """Enter one whole frame as outstanding and add what the server gets for it: 1.
 
-        0: it has to wait for what the server gets first, and comes again; 2: what is behind it has to.
+        0: it has to wait for the answer to what the server gets first, and comes again; 2: what follows it has to wait.
         """
         server: ServerConnection = self.server
         outstanding: Outstanding = server.outstanding
         if code == BIND or code == EXECUTE or code == FUNCTION_CALL:
             server.executed = True
         continues: cython.bint = self.open_batch
-        if code == QUERY and continues:  # behind an error in it, nobody will hear of the Query
+        if code == QUERY and continues:  # after an error in the batch, the Query is ignored
             self.statements.closes_unnamed = True
         waits: cython.bint = False
         if self.batch.defers and (code == QUERY or code == BIND or code == EXECUTE):
@@ -104,7 +104,7 @@ class Requester(Peer):
             server.unnamed = None  # a simple Query ends the unnamed statement
             outstanding.push(R_QUERY, FORWARD, self.statements.define_unnamed(None))
         elif code == SYNC:
-            if outstanding.has_events:  # behind an error: nothing of the batch has been carried out
+            if outstanding.has_events:  # after an error: nothing of the batch has been executed
                 server.apply_events(outstanding.take_events())
             outstanding.push(R_SYNC, FORWARD)
         elif code == EXECUTE:
@@ -120,7 +120,7 @@ class Requester(Peer):
             outstanding.push(R_FUNCTION, FORWARD)
         elif code == COPY_DONE or code == COPY_FAIL:
             outstanding.push(R_COPY_END, FORWARD)
-        elif code == FLUSH and stop - pos != 5:  # no Flush at all: there will be an error
+        elif code == FLUSH and stop - pos != 5:  # invalid: there will be an error
             outstanding.push(R_REFUSED, FORWARD)
         out.add(pos, stop)
         if waits and not outstanding.skipping:
@@ -133,9 +133,9 @@ class Requester(Peer):
     def deferred(
         self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t
     ) -> cython.bint:
-        """Act on a DEALLOCATE, DISCARD ALL or SET when it is executed: a portal may never be, or in another order.
+        """Apply a DEALLOCATE, DISCARD ALL or SET when it is executed: a portal may never be, or in another order.
 
-        Gives whether it is no SET: what names stand for behind it is known when it has been answered.
+        Returns whether what follows must wait: a DEALLOCATE or DISCARD ALL must be answered before names are known.
         """
         statement = self.statements.class_requested(code, buf, pos, stop) if code != EXECUTE else None
         portal = b"" if code == QUERY else copied(buf, pos + 5, max(pos + 5, end_of_string(buf, pos + 5, stop)))
@@ -157,17 +157,17 @@ class Requester(Peer):
         if statement is None or statement.tag not in DEALLOCATIONS:
             return False
         self.deallocating = statement
-        self.discards = True  # what the server says of it is to be looked at
+        self.discards = True  # the server's answer to it has to be examined
         if statement.tag == "DISCARD ALL" and self.batch.touched is not None:
             self.batch.touched.discard()
         return True
 
     def forget_portals(self, server: ServerConnection) -> int:
-        """The transaction is over, and with it its portals: a DEALLOCATE that was bound and not executed, too."""
+        """Forget the portals of a transaction that is over, also a DEALLOCATE that was bound and not executed."""
         self.batch.defers = False
         self.portals = {}
         self.deallocating = None
-        if server.sql_names:  # what it was to take away is still there
+        if server.sql_names:  # the statements that it got to deallocate are still there
             server.dirty = True
         return 0
 
@@ -180,7 +180,7 @@ class Requester(Peer):
         out: SendBuffer,
         continues: cython.bint,
     ) -> cython.bint:
-        """Enter and add what the server gets in place of this message, and True; or only what must be in front of it.
+        """Enter and add what the server gets in place of this message, and return True; or only what must precede it.
 
         `continues`: the batch that it belongs to has begun before it.
         """
@@ -202,7 +202,7 @@ class Requester(Peer):
     def request_of_session(
         self, code: cython.int, statement, effects: cython.int, out: SendBuffer, continues: cython.bint
     ) -> cython.bint:
-        """Give the server what it must have of the session's for this message; True: it has not, and refuses."""
+        """Send the server what this message needs of the session; True if the message was refused or has to wait."""
         runs: cython.bint = code == QUERY or code == BIND
         known: cython.bint = self.owns_sequences or self.batch.draws or self.has_drawn(self.server)
         if runs and effects & SEQUENCES and not known:
@@ -211,7 +211,7 @@ class Requester(Peer):
             return True
         if effects & NAMES:
             outstanding: Outstanding = self.server.outstanding
-            # What is outstanding may be refused, or the Query not be read.
+            # The outstanding requests may fail, and the Query be ignored.
             if code == QUERY and self.asked and outstanding.count > outstanding.fakes:
                 if continues:
                     out.add_bytes(messages.FLUSH)
@@ -227,11 +227,11 @@ class Requester(Peer):
         return False
 
     def has_drawn(self, server: ServerConnection) -> cython.bint:
-        """Whether we wrote last on this server, and took values from sequences there: so none are another's."""
+        """Whether we were the last to write to this server and took sequence values: none are another client's."""
         return server.sequence_owner is self and server is self.last_write_server and server.sequences_used
 
     def refuse(self, code: cython.int, refusal: cython.int, unnamed: cython.bint, out: SendBuffer) -> int:
-        """Have the server fail where it would have got a statement that the client may not send."""
+        """Make the server fail in place of a statement that is refused."""
         server: ServerConnection = self.server
         if code == QUERY:
             server.queries += 1
@@ -239,7 +239,7 @@ class Requester(Peer):
             server.outstanding.push(R_REFUSED_QUERY, FORWARD, refusal)
             out.add_bytes(messages.query(INSTEAD[refusal]))
             return 0
-        if unnamed:  # as after any Parse that has failed
+        if unnamed:  # as after any failed Parse
             server.unnamed = None
             self.statements.forget_unnamed()
         server.outstanding.push(R_REFUSED, FORWARD, refusal)
@@ -247,7 +247,7 @@ class Requester(Peer):
         return 0
 
     def request_instead(self, code: cython.int, message: bytes, out: SendBuffer) -> int:
-        """Enter and add a Query or Parse of ours, in place of the client's."""
+        """Enter and add a Query or Parse of the router's own, in place of the client's."""
         server: ServerConnection = self.server
         if code == PARSE:
             return self.statements.parse(server, message, 0, len(message), out, True)
@@ -258,7 +258,7 @@ class Requester(Peer):
         return 0
 
     def apply_profile(self, out: SendBuffer) -> cython.bint:
-        """Put the difference between the server's settings and ours in front; False: it may be refused."""
+        """Send the difference between the server's settings and the session's first; False if it may be refused."""
         server: ServerConnection = self.server
         if server.stands_for is self.profile:
             return True
@@ -274,7 +274,7 @@ class Requester(Peer):
         return True
 
     def take_over(self, out: SendBuffer) -> int:
-        """Have the server forget what others took from sequences: a lastval may follow."""
+        """Make the server discard the sequence values of other clients: a lastval may follow."""
         server: ServerConnection = self.server
         self.must_discard_sequences = False
         server.outstanding.push(R_QUERY, SKIP)
@@ -285,6 +285,6 @@ class Requester(Peer):
 
 @lru_cache(maxsize=1024)
 def _change(old, new) -> bytes:
-    """Give the Query that brings a server from one profile to another; b"" for none."""
+    """Return the Query that brings a server from one profile to another; b"" for none."""
     sql = transition(old, new)
     return messages.query(sql) if sql else b""

@@ -1,4 +1,4 @@
-"""Conversations: what answers a client in place of a server. Off the data path; compiled for the sake of logins."""
+"""Responders, which answer a client in place of a server. Off the data path; compiled for the sake of logins."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pgrouter.errors import RouterError
     from pgrouter.server.connection import ServerConnection
 
-# A conversation understands its messages, so it keeps them whole; none of ours needs more.
+# A responder parses its messages, so it keeps them whole; none needs longer ones.
 LONGEST = 1024 * 1024
 _ENDINGS = {Tx.COMMIT: "COMMIT", Tx.ROLLBACK: "ROLLBACK"}
 _NAMELESS = b"\0\0"  # a Query, Parse or Bind of empty strings
@@ -32,15 +32,15 @@ def _chains(statement: Statement) -> bool:
 
 
 class Responder:
-    """Gets the client's bytes, and what the pool has to say, until it ends itself with `end`."""
+    """Gets the client's bytes, and the pool's answers, until it ends itself with `end`."""
 
     def __init__(self, client: ClientConnection) -> None:
         self.client = client
         self.longest = LONGEST
-        self.leaves = False  # it is over, and its last message is for what comes behind it
+        self.leaves = False  # it has ended, and its last message is left to the data path
 
     def on_bytes(self, data: bytes) -> cython.Py_ssize_t:
-        """Use whole messages of `data`; give how many bytes that were."""
+        """Process the whole messages in `data`; returns the number of bytes used."""
         code: cython.int
         length: cython.uint
         size: cython.Py_ssize_t
@@ -50,7 +50,7 @@ class Responder:
         while self.client.responder is self and not self.client.closed and end - used >= 5:
             code = data[used]
             length = length_at(data, used + 1)
-            if self.client.put_aside or self.client.congested():  # by the message before
+            if self.client.put_aside or self.client.congested():  # by the previous message
                 break
             too_long: cython.bint = length > self.longest
             impossible: cython.bint = length < 4 or length > MAX_MESSAGE or not self.knows(code)
@@ -76,7 +76,7 @@ class Responder:
         return used
 
     def knows(self, code: cython.int) -> cython.bint:
-        """Whether a message of this type may come at all."""
+        """Whether a message of this type is valid here."""
         return frontend_kind(code) != UNKNOWN
 
     def on_message(self, code: cython.int, body: bytes) -> None:
@@ -84,24 +84,24 @@ class Responder:
         raise NotImplementedError
 
     def on_long_message(self, code: cython.int) -> cython.bint:
-        """Answer one that is too long to be kept, by its type alone; whether that was possible."""
+        """Answer a message that is too long to be kept, by its type alone; returns whether that was possible."""
         return False
 
     def go_on(self) -> None:
-        """Go on with what was put off, or what the client was too slow to take."""
+        """Continue what was put off, or what the client was too slow to take."""
 
     def end(self) -> None:
-        """Give the client back to the data path."""
+        """Return the client to the data path."""
         self.client.responder = None
 
     def served(self, server: ServerConnection | None) -> None:
-        """Get a server that was waited for."""
+        """Called with a server that was waited for."""
 
     def refused(self, error: RouterError) -> None:
-        """Get no server."""
+        """Called when waiting for a server has failed."""
 
     def ready(self, server: ServerConnection) -> None:
-        """Hear that the linked server owes nothing."""
+        """Called when nothing is outstanding at the linked server."""
 
 
 class FailedTransactionResponder(Responder):
@@ -114,7 +114,7 @@ class FailedTransactionResponder(Responder):
         self.limbo = Limbo(error, self, skipping=skipping, failed=failed)
 
     def on_message(self, code: cython.int, body: bytes) -> None:
-        """Refuse, or end the lost transaction, and leave what is behind its end to a server."""
+        """Refuse the message, or end the lost transaction and leave what follows to a server."""
         if code == codes.TERMINATE:
             self.client.leave()
             return
@@ -129,12 +129,12 @@ class FailedTransactionResponder(Responder):
             self.end()
 
     def on_long_message(self, code: cython.int) -> cython.bint:
-        """Refuse it: nothing that long ends a transaction."""
+        """Refuse the message: nothing that long ends a transaction."""
         self.on_message(code, _NAMELESS)
         return True
 
     def ends(self, code: int, body: bytes) -> str:
-        """Say how a Query, Parse, Bind or Describe begins by ending a transaction: COMMIT, ROLLBACK or ""."""
+        """Return COMMIT or ROLLBACK if a Query, Parse, Bind or Describe begins by ending the transaction, else ""."""
         statement = self._class_of(code, body)
         if statement is None or (statement.parts and code != codes.QUERY):  # the latter is a syntax error
             return ""
@@ -142,7 +142,7 @@ class FailedTransactionResponder(Responder):
         return first.tag if _chains(first) else _ENDINGS.get(first.tx, "")
 
     def goes_on(self, code: int, body: bytes) -> bool:
-        """Whether one that ends the transaction says more than that: another statement, or AND CHAIN."""
+        """Whether a message that ends the transaction does more than that: another statement, or AND CHAIN."""
         statement = self._class_of(code, body)
         return bool(statement.parts) or _chains(statement)
 
@@ -157,9 +157,9 @@ class FailedTransactionResponder(Responder):
         return statements.cache.lookup_now(text, 0, len(text), statements.unusual_strings)
 
     def define(self, body: bytes) -> bool:
-        """Take a Parse that is answered here; False: there is a statement of that name."""
+        """Apply a Parse that is answered here; False if there is a statement of that name already."""
         return self.client.statements.define(body, self.client.profile.meaning)
 
     def close(self, body: bytes) -> None:
-        """Take a Close that is answered here."""
+        """Apply a Close that is answered here."""
         self.client.statements.close(body)

@@ -1,13 +1,13 @@
-"""Batches that run a second time, unseen by their client.
+"""Batches that are retried, transparently for their client.
 
-One was refused by a replica because it is one, lost with its server although it only reads, or refused by whichever
-server because its plan for a prepared statement is older than the last DDL.
+A batch is retried if a replica refused it because it is a replica, if its server was lost although it only reads, or
+if a server refused it because its plan of a prepared statement is older than the last DDL.
 
-A link keeps the bytes of a batch that reads (`Peer.replay_bytes` of them, in `ServerConnection.batch`) until the first byte of
-the answer goes to the client; inside a transaction nothing is kept. As long as they are kept nobody has heard anything
-and nothing has been done, for a standby cannot write, and on the primary a read by its class is believed to be one: the
-batch can be taken back and begun anew. What the client hears in the end is the second server's answer, byte for byte,
-errors included. There is no third time.
+A link keeps the bytes of a batch that reads (`Peer.replay_bytes` of them, in `ServerConnection.batch`) until the first
+byte of the answer goes to the client; inside a transaction nothing is kept. As long as they are kept, the client has
+got no answer and nothing has been changed, as a standby cannot write, and on the primary a batch classified as a read
+is trusted to be one: the batch can be taken back and started again. What the client gets in the end is the second
+server's answer, byte for byte, errors included. There is no second retry.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ REFUSED = "refused by a replica"
 LOST = "server lost"
 REPLANNED = "prepared anew"
 
-# What a standby says of a statement that it refuses as long as it is one. All of these can have another cause, which
-# the primary then tells in the same words; messages are localized and say nothing.
+# SQLSTATEs with which a standby refuses a statement because it is a standby. All of these can have another cause, which
+# the primary then reports identically; messages are localized and cannot be used.
 STANDBY = frozenset({
     "25006",  # read-only transaction: nextval(), row locks, DDL and everything that PreventCommandDuringRecovery meets
     "XX000",  # "cannot assign TransactionIds / OIDs during recovery", "cannot make new WAL entries during recovery"
     "55000",  # "recovery is in progress", and locks that cannot be had
     "0A000",  # unlogged and temporary tables, serializable, logical slots
 })  # fmt: skip
-# What comes of its being late or of what it replays meanwhile: the next one like it may find it there.
+# Errors caused by replay lag or by what is replayed meanwhile: the same statement may succeed on the replica later.
 BEHIND = frozenset({
-    "42P01", "42703", "42704", "42883", "3F000",  # a table, column, type or role, function, schema just made
-    "42846", "42804",  # a cast just made
-    "42809",  # what has become a table, a view, an aggregate under a name that was something else
-    "42702", "42725",  # a column or function just dropped, which makes a name clear
-    "42P18", "42P08",  # a function or operator just made, by which a parameter's type is known
+    "42P01", "42703", "42704", "42883", "3F000",  # a table, column, type or role, function, schema just created
+    "42846", "42804",  # a cast just created
+    "42809",  # a name that has just become a table, view or aggregate and was something else
+    "42702", "42725",  # a column or function just dropped, which had made a name ambiguous
+    "42P18", "42P08",  # a function or operator just created, which determines a parameter's type
     "42P21", "42P22",  # a column's collation just changed
-    "42803",  # a primary key just made, which is enough to GROUP BY
-    "22P02",  # an enum's value just made; an object's name in reg... types
+    "42803",  # a primary key just created, which is enough to GROUP BY
+    "22P02",  # an enum value just added; an object's name in reg... types
     "22023",  # a role, text search configuration, time zone ... that a setting names
     "23514", "23502",  # a domain's constraint just dropped
     "58P01",  # a library just installed
@@ -62,23 +62,23 @@ BEHIND = frozenset({
 
 
 class Retry:
-    """The second run of a batch: why, where, and what is learned of it."""
+    """The retry of a batch: why, where, and what is learned from it."""
 
-    inside = False  # it belongs to a transaction that began before it
-    ends = False  # and ends that first
+    inside = False  # the batch belongs to a transaction that began before it
+    ends = False  # and begins by ending it
 
     def __init__(self, batch: bytes, reason: str, lost: MemberPool | None = None) -> None:
         self.batch = batch
         self.reason = reason
-        self.lost = lost  # the member that it was lost with; None: the primary shall have it
-        self.sqlstate = ""  # of a refusal that may be learned
+        self.lost = lost  # the member that was lost; None: the primary has to run the batch
+        self.sqlstate = ""  # of a refusal that may be remembered
         self.text: bytes | None = None  # the only statement of the batch
-        self.names: set[bytes] = set()  # under which the client knows it, b"" for the unnamed one
+        self.names: set[bytes] = set()  # the client's names of it, b"" for the unnamed one
 
     def route(self, client: ClientConnection) -> None:
-        """Route the batch: a read goes to another replica, if one has what it must see, all else to the primary.
+        """Route the batch: a read goes to another replica if one has what it must see, all else to the primary.
 
-        In a listener of one kind, what was lost stays there.
+        On a listener for only the primary or only replicas, a lost batch stays with those.
         """
         batch, group = client.batch, client.group
         batch.reason = self.reason
@@ -90,22 +90,22 @@ class Retry:
             batch.reads = fresh or group.writer is None or group.writer is self.lost
 
     def take(self, client: ClientConnection) -> ServerConnection | None:
-        """Give a free server; None: the batch has to wait like any other."""
+        """Return a free server; None: the batch has to wait like any other."""
         group = client.group
         if client.batch.reads:
             return group.readers.take_other(self.lost, client.must_see_s(), client.must_see_lsn)
         return None if group.writer is self.lost else group.take(False)
 
     def begin(self, client: ClientConnection, out: SendBuffer) -> None:
-        """Put in front what the batch needs, once."""
+        """Send what the batch needs first, once."""
 
     def failed(self, sqlstate: str) -> None:
-        """Hear an error of the second run: the same one was not the replica's fault."""
+        """Called for an error of the retry: the same one again was not the replica's fault."""
         if sqlstate == self.sqlstate:
             self.text = None
 
     def answered(self, client: ClientConnection) -> None:
-        """It has been answered: its like goes to the primary from now on, if only a replica refuses it."""
+        """Called when the retry is answered: if only a replica refuses the text, it goes to the primary from now on."""
         if self.text is None:
             return
         cache = client.statements.cache
@@ -119,8 +119,8 @@ class Retry:
 
 
 def refused(client: ClientConnection, server: ServerConnection, sqlstate: str, routine: str) -> Retry | None:
-    """Say how to go on after an error; None: the client shall hear it."""
-    if routine == OLD_PLAN_ROUTINE:  # 0A000 "cached plan must not change result type"; the words may be translated
+    """Return the retry after an error; None: the client gets the error."""
+    if routine == OLD_PLAN_ROUTINE:  # 0A000 "cached plan must not change result type"; the message may be translated
         name = only_prepared(_kept(client, server))
         if name:
             client.statements.renew(name)
@@ -131,16 +131,16 @@ def refused(client: ClientConnection, server: ServerConnection, sqlstate: str, r
     client.registry.log(client, logging.DEBUG, f"runs again on the primary: {sqlstate} from {server!r}")
     again = client.moved(_kept(client, server)) or Retry(_kept(client, server), REFUSED)
     again.reason = REFUSED
-    if sqlstate in STANDBY and not again.inside:  # there it may be the transaction that is refused: SERIALIZABLE
+    if sqlstate in STANDBY and not again.inside:  # in which the transaction may be refused: SERIALIZABLE
         again.sqlstate = sqlstate
         again.text, again.names = only_statement(again.batch, client.statements)
     return again
 
 
 def changed(client: ClientConnection, server: ServerConnection) -> Retry | None:
-    """Say how to go on where a server describes a statement in other words than others; None: there, with an error.
+    """Return the retry after a server has described a statement differently; None: it ends in an error there.
 
-    A replica may have come to the DDL later than the primary, or the client.
+    A replica may replay the DDL later than the primary or the client has seen it.
     """
     if not client.retry_on_refusal or client.replay_bytes < 0 or client.batch.begins or client.responder is not None:
         return None
@@ -151,9 +151,9 @@ def changed(client: ClientConnection, server: ServerConnection) -> Retry | None:
 
 
 def renew_changed(client: ClientConnection, rest: bytes) -> None:
-    """Have a statement prepared anew that has other columns now, where its client is ready for them.
+    """Prepare a statement again that has other columns now, if its client can handle them.
 
-    `rest` comes behind what was sent of the batch; nothing of it has been executed.
+    `rest` follows what was sent of the batch, none of which has been executed.
     """
     server = client.server
     if client.replay_bytes < 0 or client.retry is not None or client.responder is not None or rest[:1] == b"P":
@@ -167,7 +167,7 @@ def renew_changed(client: ClientConnection, rest: bytes) -> None:
 
 
 def lost(client: ClientConnection, server: ServerConnection, error: RouterError) -> Retry:
-    """Say how to go on after the loss of a server that was reading."""
+    """Return the retry after the loss of a server that ran a read."""
     client.registry.log(client, logging.DEBUG, f"runs again on another server: lost {server!r}: {error.message}")
     return Retry(_kept(client, server), LOST, server.owner)
 
@@ -177,7 +177,7 @@ def _kept(client: ClientConnection, server: ServerConnection) -> bytes:
 
 
 def only_statement(batch: bytes, statements: ClientStatements) -> tuple[bytes | None, set[bytes]]:
-    """Give the text of a batch's statement, if there is only one, with the names under which the client knows it."""
+    """Return the text of a batch's statement, if there is only one, with the client's names of it."""
     texts: set[bytes] = set()
     names: set[bytes] = set()
     parsed: dict[bytes, bytes] = {}
@@ -198,7 +198,7 @@ def only_statement(batch: bytes, statements: ClientStatements) -> tuple[bytes | 
 
 
 def first_batch(messages: bytes) -> bytes:
-    """Give the first batch of whole messages."""
+    """Return the first batch of whole messages."""
     at = 0
     for code, _ in split(messages):
         at += 1 + int.from_bytes(messages[at + 1 : at + 5], "big")
@@ -208,10 +208,10 @@ def first_batch(messages: bytes) -> bytes:
 
 
 def only_prepared(batch: bytes) -> bytes:
-    """Give the name of the statement that a batch runs, if it does nothing else: one Bind, one Execute at most, Sync.
+    """Return the name of the statement that a batch runs if it does nothing else: one Bind, at most one Execute, Sync.
 
-    A plan is looked at when it is bound, so nothing has been executed of such a batch that ends in an error about it.
-    And the client must be ready for other columns: it has them described, and names no format for each.
+    A plan is checked when it is bound, so nothing of such a batch has been executed if it ends in an error about the
+    plan. And the client must be able to handle other columns: it gets them described and sets no format for each.
     """
     name = b""
     codes: list[int] = []
@@ -226,7 +226,7 @@ def only_prepared(batch: bytes) -> bytes:
 
 
 def _first_of(batches: bytes) -> bytes:
-    """Give the first batch, with its Sync; b"" if that is not here yet."""
+    """Return the first batch, with its Sync; b"" if that has not arrived yet."""
     at = 0
     while len(batches) - at >= 5:
         code = batches[at]
@@ -237,7 +237,7 @@ def _first_of(batches: bytes) -> bytes:
 
 
 def split(batch: bytes) -> Iterator[tuple[int, list[bytes]]]:
-    """Give the messages of a batch: type, and the body parted behind its first two strings."""
+    """Yield the messages of a batch: type, and the body split after its first two strings."""
     at = 0
     while at < len(batch):
         end = at + 1 + int.from_bytes(batch[at + 1 : at + 5], "big")
@@ -246,7 +246,7 @@ def split(batch: bytes) -> Iterator[tuple[int, list[bytes]]]:
 
 
 def _result_formats(bind: bytes) -> int:
-    """Count the formats for columns in a Bind message, given what is behind its names."""
+    """Return the number of column formats in a Bind message, given what follows its names."""
     at = 2 + 2 * int.from_bytes(bind[:2], "big")
     values = int.from_bytes(bind[at : at + 2], "big")
     at += 2

@@ -1,8 +1,8 @@
-"""What a client is told when its server is lost, and what its session is afterwards.
+"""What a client is told when its server is lost, and the state of its session afterwards.
 
-One error in the place where an answer was owed, with the server's own SQLSTATE, or 08006 when it went without a word;
-its DETAIL says what has become of what was sent: lost, or nobody knows. Inside a transaction the session is in a failed
-one until its end (`session.failed_transaction`); behind a COMMIT or ROLLBACK that was on its way it is idle.
+One error in place of an outstanding answer, with the server's own SQLSTATE, or 08006 if it closed without an error; its
+DETAIL says what has become of what was sent: lost, or unknown. Inside a transaction the session is in a failed
+transaction until its end (`session.failed_transaction`); after an outstanding COMMIT or ROLLBACK it is idle.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ _COMMANDS = (requests.QUERY, requests.FUNCTION, requests.EXECUTE, requests.REFUS
 
 
 def tell(client: ClientConnection, server: ServerConnection, error: RouterError) -> None:
-    """Answer what was owed, and leave the session as PostgreSQL's would be; a session that cannot go on is closed.
+    """Answer outstanding requests, and leave the session as PostgreSQL's would be; one that cannot go on is closed.
 
-    One that the server has hung up on for what it sent is hung up on, too.
+    So is one whose server has closed the connection because of a protocol violation.
     """
     if server.last_error is not None and error.sqlstate == codes.PROTOCOL_VIOLATION:
         client.violation(ProtocolViolation(error.message))
         return
     commands = sum(kind in _COMMANDS for kind, _ in server.outstanding.pending())
-    ahead = commands > 1 or client.open_batch or client.buffered > 0  # it did not wait to hear of its BEGIN
+    ahead = commands > 1 or client.open_batch or client.buffered > 0  # it did not wait for the answer to BEGIN
     lost = server.status != IDLE or (client.batch.begins and ahead)
     fate = _fate(client.batch, server.status, lost=lost)
     if client.pin is not None or client.mid_frame:
         _close(client, server, error, fate if server.outstanding.count or lost else "")
         return
-    failed = lost and not client.batch.over  # else the session is idle, as after a COMMIT that fails in PostgreSQL
+    failed = lost and not client.batch.over  # else the session is idle, as after a failed COMMIT in PostgreSQL
     told = _told(error, fate)
     owed = [
         (_ending(kind), action != requests.SKIP)
@@ -51,8 +51,8 @@ def tell(client: ClientConnection, server: ServerConnection, error: RouterError)
     answer, said, skipping = after_loss(
         owed, told, failed=lost, skipping=server.outstanding.skipping, over=client.batch.over
     )  # fmt: skip
-    begun = client.open_batch and client.asked  # else its first message waits, and will come
-    if not any(expected for _, expected in owed) and server.executed and begun:  # flushed, and lost before its Sync
+    begun = client.open_batch and client.asked  # else its first message still waits to be sent
+    if not any(expected for _, expected in owed) and server.executed and begun:  # flushed, and lost before Sync
         answer, said, skipping = messages.error_response(told), True, True
     if answer:
         client.send_bytes(answer)
@@ -70,16 +70,16 @@ def _close(client: ClientConnection, server: ServerConnection, error: RouterErro
     client.pin = None
     detail = f"{fate} The session cannot go on without it: {lost}.".strip()
     told = _told(error, detail, severity="FATAL")
-    if server.last_error is not None:  # why it has ended the session, which ends for its client as well
+    if server.last_error is not None:  # why the server has ended the session, which ends for its client, too
         told.message = error.message
     client.violation(told)
 
 
 def _fate(batch: Batch, status: int, *, lost: bool) -> str:
-    """Say what has become of what was sent; `lost`: a transaction was open, or would have been by now."""
+    """Return what has become of what was sent; `lost`: a transaction was open, or would have been by now."""
     inside = status != IDLE
     committing = batch.commits and status != FAILED
-    if committing or (inside and batch.begins):  # a BEGIN inside a transaction: behind its end, in one string
+    if committing or (inside and batch.begins):  # a BEGIN inside a transaction: it follows the end, in one string
         return "It is unknown whether the transaction was committed (transaction resolution unknown, SQLSTATE 08007)."
     if inside:
         return "The transaction was lost with it."

@@ -1,9 +1,8 @@
-"""Keeps what a server has of a session and what the session is in step, before and after each transaction.
+"""Keeps the state of a session and that of its server in sync, before and after each transaction.
 
-Before: the session's settings are put on the server (`apply`), as one Query that is done whole or not at all. After:
-what the transaction may have left is asked for (`sync_session`), and the session keeps it: settings follow it to its
-next server, the rest keeps it on this one (`session.readback`, `session.leftovers`). Nobody else gets the server before
-it has answered.
+Before: the session's settings are applied to the server (`apply`), in one atomic Query. After: what the transaction may
+have left is queried (`sync_session`), and the session keeps it: settings follow it to its next server, the rest pins it
+to this one (`session.readback`, `session.leftovers`). No other client gets the server before it has answered.
 """
 
 from __future__ import annotations
@@ -33,17 +32,17 @@ if TYPE_CHECKING:
 IDLE = ord("I")
 
 _ANY_CODE = Effect.CODE | Effect.MAYBE_CODE
-IS_SUPERUSER = "is_superuser"  # hangs on who acts
+IS_SUPERUSER = "is_superuser"  # depends on the current role
 _SETS = ("SET", "RESET", "DISCARD ALL", "COMMIT", "ROLLBACK")
 _OUTSIDE = (Tx.NONE, Tx.COMMIT, Tx.ROLLBACK)
 
 _ASKING = "what its transaction has left is being asked"
-TRIES = 5  # of a question that a session's own statement_timeout has ended, see `session.readback`
+TRIES = 5  # of a query that the session's own statement_timeout has cancelled, see `session.readback`
 CANCELED = "57014"
 
 
 class Applied(list):
-    """The answer to settings that were put on a server; `profile` is what it has then, `more` what to try otherwise."""
+    """The answer to settings applied to a server; `profile` is what it has then, `more` what to try if they fail."""
 
     def __init__(self, profile: Profile, sql: str, more: Iterator[tuple[Profile, str]]) -> None:
         self.profile = profile
@@ -53,27 +52,27 @@ class Applied(list):
 
 
 class SessionSync:
-    """Off the data path: only for sessions that have settings or leave something behind."""
+    """Synchronizes sessions and servers, off the data path: only if there are settings or session state."""
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
-        self.hushed: dict[object, dict[str, str]] = {}  # by client, ParameterStatus that code has caused
+        self.hushed: dict[object, dict[str, str]] = {}  # ParameterStatus caused by code and not yet reported, by client
 
     # -- before a transaction
 
     def apply(self, client: ClientConnection, server: ServerConnection) -> None:
-        """Put the session's settings on its server, and hold back what the client has sent until that is done.
+        """Apply the session's settings to its server, and hold back what the client has sent until that is done.
 
-        For settings that a server may refuse. What was sent behind them would be carried out without them.
+        For settings that a server may refuse: requests sent right after them would be executed without them.
         """
         self._try(server, self._ways(client, server))
 
     def _ways(self, client: ClientConnection, server: ServerConnection) -> Iterator[tuple[Profile, str]]:
-        """Give profiles to try, each with the SQL that leads there."""
+        """Yield profiles to try, each with the SQL that leads there."""
         profile = client.profile
         yield profile, transition(server.profile, profile)
         yield profile, transition(server.profile, profile, acting_first=True)
-        if _only_sets(client):  # maybe what cannot be restored: that must always be possible
+        if _only_sets(client):  # maybe of what cannot be restored: that must always be possible
             certain = self.registry.profiles.of({name: value for name, value in profile.values if is_certain(name)})
             yield certain, transition(server.profile, certain)
 
@@ -91,7 +90,7 @@ class SessionSync:
         server.inject(question.message)
 
     def heard(self, client: ClientConnection, server: ServerConnection) -> None:
-        """The server has answered what the router asked for the client; what was held back goes on."""
+        """Called when the server has answered the router's query; resume what was held back."""
         answer, server.captured = server.captured, None
         if isinstance(answer, Applied):
             self._applied(client, server, answer)
@@ -115,7 +114,7 @@ class SessionSync:
         client.take_up()
 
     def _refused(self, client: ClientConnection, server: ServerConnection, fields: dict[str, str]) -> None:
-        late = client.retry_on_refusal  # a replica, which may not have what a setting names
+        late = client.retry_on_refusal  # a replica, which may not have yet what a setting names
         client.batch.taken_back()
         client.unlink()
         if late:
@@ -126,19 +125,19 @@ class SessionSync:
 
     @staticmethod
     def is_unsent(server: ServerConnection) -> bool:
-        """Whether the server was still being given the session's settings: nothing of the client's has been sent."""
+        """Whether the session's settings were still being applied: nothing from the client has been sent."""
         return isinstance(server.captured, Applied)
 
     @staticmethod
     def is_precaution(server: ServerConnection) -> bool:
-        """Whether the server was being asked for what nothing says that it is there."""
+        """Whether the server was being queried for state only as a precaution."""
         return isinstance(server.captured, Readback) and server.captured.precaution
 
     # -- within a transaction
 
     @staticmethod
     def return_to_startup(client: ClientConnection, server: ServerConnection, out: SendBuffer) -> None:
-        """Put what a RESET goes back to on a direct connection in front of what comes next in its transaction."""
+        """Send the values that RESET restores on a direct connection before what follows in the transaction."""
         touched = client.batch.touched
         if touched is None:
             return
@@ -152,25 +151,25 @@ class SessionSync:
     # -- after a transaction
 
     def sync_session(self, client: ClientConnection, server: ServerConnection) -> None:
-        """Ask for what the transaction may have left; pin the client while it may be there."""
+        """Query what the transaction may have left; pin the client while it may be there."""
         batch = client.batch
         effects = batch.effects
         batch.effects = 0
         names = set()
-        if server.discarded:  # not merely asked for: it is refused inside a transaction
-            names = client.profile.custom - client.startup_profile.custom  # which are there still, empty
-            touched = batch.touched  # what was set behind it
+        if server.discarded:  # not only sent: it is refused inside a transaction
+            names = client.profile.custom - client.startup_profile.custom  # which still exist, empty
+            touched = batch.touched  # what was set after it
             self._discarded(client, server)
             batch.touched = touched
         if effects & Effect.DEALLOCATE:
             forget_shared(server)
             server.dirty = True
         self._spread(client, effects)
-        if effects & Effect.MAKES and effects & Effect.CODE:  # and maybe has run it
+        if effects & Effect.MAKES and effects & Effect.CODE:  # and it may have run
             effects |= Effect.OTHER_STATE
         if effects & Effect.OTHER_STATE:
-            server.close_when_idle = True  # nothing takes that away: it is nobody else's
-            if not client.on_replica or server.owner is client.group.writer:  # a replica refuses what may leave some
+            server.close_when_idle = True  # nothing removes that: no other client may get it
+            if not client.on_replica or server.owner is client.group.writer:  # a replica refuses such statements
                 self.keep(client, server, client.leftovers | Effect.OTHER_STATE)
         everything = bool(effects & _ANY_CODE)
         state = _to_ask(client.leftovers, effects)
@@ -185,7 +184,7 @@ class SessionSync:
         self._ask(server, question)
 
     def _spread(self, client: ClientConnection, effects: int) -> None:
-        """Tell others what the transaction means for them."""
+        """Notify the database and the pools of what the transaction has changed for all clients."""
         if effects & Effect.DDL and not effects & Effect.TEMP:
             lasting = bool(effects & Effect.MAKES)
             self.registry.databases.changed(client.group.database, bool(effects & Effect.REDEFINES), lasting=lasting)
@@ -195,7 +194,7 @@ class SessionSync:
             self.registry.pools.defaults_changed()
 
     def _names(self, client: ClientConnection, effects: int) -> set[str]:
-        """Give the settings to read back by name."""
+        """Return the settings to read back by name."""
         profile = dict(client.profile.values)
         touched = client.batch.touched
         names = touched.to_read(profile) if touched is not None else set()
@@ -215,7 +214,7 @@ class SessionSync:
         self.registry.learn(client)
 
     def keep(self, client: ClientConnection, server: ServerConnection, state: int) -> None:
-        """Keep a client on its server, or let it go, for what it has there."""
+        """Pin a client to its server, or unpin it, for the state that it has there."""
         before, client.leftovers = client.leftovers, state
         client.statements.temporary = bool(state & Effect.TEMP)
         if client.group.settings.mode == "session":
@@ -267,11 +266,11 @@ class SessionSync:
         self.registry.learn(client)
 
     def hush(self, client: ClientConnection, name: str, value: str) -> None:
-        """Keep from a client what code has set to the server's default: if it was a RESET, that is another value."""
+        """Hold back a ParameterStatus for a default set by code: if it was a RESET, the client has another value."""
         self.hushed.setdefault(client.client_id, {})[name] = value
 
     def _tell(self, client: ClientConnection) -> None:
-        """Tell the client what has become of settings of which it was kept from hearing."""
+        """Report the final values of settings whose ParameterStatus was held back."""
         hushed = self.hushed.pop(client.client_id, {})
         if not hushed:
             return
@@ -286,10 +285,10 @@ class SessionSync:
 
 
 def _to_ask(before: int, effects: int) -> int:
-    """Give the state to ask for after a transaction; `before`: what the session had."""
+    """Return the state to query after a transaction; `before`: what the session had."""
     state = effects & leftovers.STATE
     if effects & Effect.DDL:
-        state |= Effect.TEMP  # so are tables that do not say it, where search_path begins with pg_temp
+        state |= Effect.TEMP  # tables not declared TEMP are temporary, too, if search_path begins with pg_temp
     if effects & _ANY_CODE:
         state |= leftovers.ASKED
     if state or (before and effects & leftovers.RELEASES):
@@ -298,7 +297,7 @@ def _to_ask(before: int, effects: int) -> int:
 
 
 def _only_sets(client: ClientConnection) -> bool:
-    """Whether the batch that waits does nothing but set and reset settings, or end a transaction."""
+    """Whether the waiting batch does nothing but set and reset settings, or end a transaction."""
     text, _ = only_statement(first_batch(bytes(client.partial or b"")), client.statements)
     if not text:
         return False

@@ -1,8 +1,8 @@
-"""SQL that names prepared statements, which servers know by other names than the client does.
+"""SQL that names prepared statements, which have other names on servers than for the client.
 
-In front of PREPARE, EXECUTE, DEALLOCATE or a look at pg_prepared_statements the server gets what a direct connection
-would have: the client's statements under the client's own names and, for the look, no others. They are nobody else's:
-the server is reset before another client gets it. Only DEALLOCATE leaves nothing, as it takes away what it was given.
+Before PREPARE, EXECUTE, DEALLOCATE or a query of pg_prepared_statements the server gets what a direct connection would
+have: the client's statements under the client's own names and, for such a query, no others. They are not shared: the
+server is reset before another client gets it. Only DEALLOCATE leaves nothing, as it removes what was sent for it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 _NO_SHARED = 0xFFFF_FFFF  # in place of the number of a shared statement
 
-BY_NAME = ("PREPARE", "EXECUTE", "DEALLOCATE")  # tags of statements that are about one
+BY_NAME = ("PREPARE", "EXECUTE", "DEALLOCATE")  # tags of statements that refer to a prepared statement
 
 
 def named_by(statement: Statement, named: dict) -> list[bytes]:
-    """Give which of these names a statement is about: its own, or any."""
+    """Return which of these names a statement refers to: the one in it, or all."""
     if not _names_one(statement):
         return list(named)
     name = statement.cause.encode()
@@ -43,20 +43,20 @@ def _names_one(statement: Statement) -> bool:
 
 
 def too_many(statement: Statement, named: dict) -> bool:
-    """Whether a statement is about so many of these names that to give them to a server would take too long."""
+    """Whether a statement refers to so many of these names that sending them to a server would take too long."""
     return len(named) > MAX_PRESENTED and not _names_one(statement)
 
 
 def present(client: ClientConnection, statement: Statement, out: SendBuffer, simple: bool) -> None:  # noqa: FBT001 (from C)
-    """Put in front what a statement about prepared statements will look for.
+    """Send first what a statement about prepared statements will look for.
 
-    `simple`: it is a Query's.
+    `simple`: it is in a Query.
     """
     server, named = client.server, client.prepared
     if server.status == FAILED_TRANSACTION or server.outstanding.skipping:
-        return  # it is refused, or not read
+        return  # it is refused or ignored
     if simple and server.executed and not server.at_sync:
-        return  # nothing can be put in front without ending what is open
+        return  # nothing can be sent first without ending the open implicit transaction
     names = named_by(statement, named)
     inner = client.statements.class_named(names[0]) if statement.tag == "EXECUTE" and names else None
     if inner is not None and inner.tag in BY_NAME:
@@ -67,26 +67,26 @@ def present(client: ClientConnection, statement: Statement, out: SendBuffer, sim
         out.add_bytes(_close_shared(server))
     if statement.tag == "DEALLOCATE":
         _give(client, names, out, stays=False)
-        server.sql_names = frozenset(server.sql_names).union(names)  # until it is carried out
+        server.sql_names = frozenset(server.sql_names).union(names)  # until it is executed
     else:
         _give(client, names, out, stays=True)
-    client.statements.by_own_name = not simple and statement.tag not in BY_NAME  # it shows itself, too
+    client.statements.by_own_name = not simple and statement.tag not in BY_NAME  # pg_prepared_statements shows it, too
     if simple and (names or closed):
-        server.outstanding.push(R_SYNC, SKIP)  # a Query behind an error would not be read
+        server.outstanding.push(R_SYNC, SKIP)  # after an error a Query would be ignored
         out.add_bytes(messages.SYNC)
 
 
 def present_for_description(client: ClientConnection, statement: Statement, out: SendBuffer) -> None:
-    """Put in front what is looked at when an EXECUTE is described."""
+    """Send first what PostgreSQL needs to describe an EXECUTE."""
     if statement.tag == "EXECUTE" and client.server.status != FAILED_TRANSACTION:
         _give(client, named_by(statement, client.prepared), out, stays=True)
 
 
 def _give(client: ClientConnection, names: list[bytes], out: SendBuffer, *, stays: bool) -> None:
-    """Have the server know statements by the client's names; `stays`: what comes next does not take them away."""
+    """Prepare statements on the server under the client's names; `stays`: what follows does not deallocate them."""
     server = client.server
     for name in names:
-        server.outstanding.push(R_CLOSE, SKIP)  # it may be there from the last time
+        server.outstanding.push(R_CLOSE, SKIP)  # it may still be there from before
         out.add_bytes(messages.message(CLOSE, b"S" + name + b"\0"))
         server.outstanding.push(R_PARSE, SKIP, _NO_SHARED)
         out.add_bytes(messages.message(PARSE, name + b"\0" + client.prepared[name].body))
@@ -96,14 +96,14 @@ def _give(client: ClientConnection, names: list[bytes], out: SendBuffer, *, stay
 
 
 def forget_shared(server: ServerConnection) -> None:
-    """Have the server hold nothing that clients share: SQL may have taken some of it away."""
+    """Close all shared statements on the server: SQL may have deallocated some of them."""
     server.held = ASKING
     server.send_bytes(_close_shared(server))
     server.sync()
 
 
 def _close_presented(client: ClientConnection, statement: Statement) -> bytes:
-    """Close what the server got under names that the client has closed since: no Close of the client's goes there."""
+    """Close what the server has under names that the client has closed since: its Close is not forwarded."""
     server = client.server
     closed = frozenset(server.sql_names).difference(client.prepared)
     if statement.tag in BY_NAME and statement.cause:

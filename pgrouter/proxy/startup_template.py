@@ -1,4 +1,4 @@
-"""What all connections of one application have in common: their startup packet, and what follows from it alone."""
+"""What connections with the same startup packet share: the packet, and all that follows from it alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ NEWEST_MINOR = 2  # of protocol 3
 
 
 class StartupTemplate:
-    """A startup packet (without its length), read; made once for all that send the same.
+    """A parsed startup packet (without its length); made once for all clients that send the same.
 
     Raises:
         ProtocolViolation: 08P01, see `messages.read_startup`.
@@ -25,10 +25,10 @@ class StartupTemplate:
         self.name = startup.application_name
         self.replicates = startup.replicates
         self.long_keys = minor >= NEWEST_MINOR
-        # What has to be said first, if that is not the protocol that we speak
+        # NegotiateProtocolVersion, if the client asks for what the router does not support
         self.negotiation = (
             messages.negotiate_protocol_version(min(minor, NEWEST_MINOR), startup.options) if odd else b""
         )
-        # Of those that have logged in: their settings, and the pools of their database and user
+        # Set by the first login: the settings, and the pool of the database and user
         self.profile = None
         self.group = None

@@ -1,9 +1,9 @@
-"""A client's prepared statements, over servers that come and go.
+"""A client's prepared statements, across changing servers.
 
-The client's names stand for shared statements (`session.prepared`); the server at hand has them under names of ours,
-and gets a Parse put in front of whatever needs one that it does not hold. The unnamed statement is kept with its Parse
-message, for the client that binds it in a later transaction on another server. Where PostgreSQL would refuse (a name
-that exists, one that does not), PostgreSQL is asked, so that the words and their effect are its own.
+The client's names stand for shared statements (`session.prepared`); servers have them under names of the router's own,
+and get a Parse first if they lack one that is needed. The unnamed statement is kept with its Parse message, for a
+client that binds it in a later transaction on another server. Where PostgreSQL would refuse (a name that exists, one
+that does not), the message is forwarded to it, so that the error and its effect are PostgreSQL's own.
 
 Source: PgBouncer's prepare.c for the renaming; protocol chapter, "Extended Query".
 """
@@ -35,22 +35,22 @@ if not cython.compiled:  # compiled, they are constants: see the .pxd files
     from pgrouter.protocol.requests import PARSE_UNNAMED as R_PARSE_UNNAMED
 
 NAMES = int(Effect.NAMES)
-# In place of a statement: what needs no server of its own, and follows the rest of its batch
+# In place of a statement: the message has no influence on routing, and follows the rest of its batch
 FOLLOWS = object()
 
 STATEMENT = ord("S")  # in Describe and Close; otherwise P, a portal
 
 
 class ClientStatements(HeldStatements):
-    """The statements of one client: by name, the unnamed one, and those whose Parse has not been answered."""
+    """The statements of one client: by name, the unnamed one, and those whose Parse is outstanding."""
 
     def __init__(self) -> None:
         HeldStatements.__init__(self)
-        self.parsed = {}  # name -> class, of the batch at hand
-        self.by_own_name = False  # what is bound next is on the server under the client's name, see `proxy.sql_names`
+        self.parsed = {}  # name -> class, of the current batch
+        self.by_own_name = False  # the statement bound next has the client's name on the server, see `proxy.sql_names`
 
     def enter(self, cache, shared) -> int:
-        """Use what the clients of a database share; another cache than before judges what was prepared anew."""
+        """Use what the clients of a database share; a new cache classifies again what was prepared."""
         self.shared = shared
         if cache is self.cache:
             return 0
@@ -61,7 +61,7 @@ class ClientStatements(HeldStatements):
         return 0
 
     def class_of_shared(self, shared):
-        """Give the class of a prepared statement as this client sees it."""
+        """Return the class of a prepared statement as this client sees it."""
         if shared.judge is not self.cache:
             judged = self.cache.lookup(shared.body, 0, shared.body.index(0), self.unusual_strings)
             if judged is UNREAD:
@@ -71,7 +71,7 @@ class ClientStatements(HeldStatements):
         return shared.statement
 
     def class_named(self, name: bytes):
-        """Give the class of the statement of this name, b"" for the unnamed one; None: nobody knows it."""
+        """Return the class of the statement with this name, b"" for the unnamed one; None if it is unknown."""
         if not name:
             return None if self.unnamed_class is UNSEEN else self.unnamed_class
         shared: SharedStatement = self.named.get(name)
@@ -82,10 +82,10 @@ class ClientStatements(HeldStatements):
             return judged
         return self.cache.lookup_now(shared.body, 0, shared.body.index(0), self.unusual_strings)
 
-    # -- what no server sees
+    # -- messages that no server gets
 
     def define(self, body: bytes, meaning) -> cython.bint:
-        """Take a Parse that is answered without a server: one gets it where it is bound; False: the name exists."""
+        """Apply a Parse that is answered without a server, which gets it when it is bound; False if the name exists."""
         name, _, statement = body.partition(b"\0")
         text: bytes = statement.partition(b"\0")[0]
         if name in self.named:
@@ -100,16 +100,16 @@ class ClientStatements(HeldStatements):
         return True
 
     def close(self, body: bytes) -> int:
-        """Take a Close that is answered without a server."""
+        """Apply a Close that is answered without a server."""
         name: bytes = body[1:].partition(b"\0")[0]
         if body[0] != STATEMENT:
             return 0
         return self.discard(name) if name else self.forget_unnamed()
 
-    # -- what a message is about
+    # -- which statement a message refers to
 
     def begin_batch(self) -> int:
-        """Forget the names that only the last batch knew."""
+        """Forget the names known only within the last batch."""
         if self.has_batch_names:
             self.has_batch_names = False
             self.parsed = {}
@@ -117,16 +117,16 @@ class ClientStatements(HeldStatements):
         return self.at_rest()
 
     def prepares(self) -> cython.bint:
-        """Whether the client has named statements, or will have."""
+        """Whether the client has named statements, or will have after this batch."""
         return len(self.named) > 0 or len(self.parsed) > 0
 
     def class_of(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t):
-        """Give the class of the statement that a Query, Parse, Bind or Describe is about; None: nobody knows it."""
+        """Return the class of the statement of a Query, Parse, Bind or Describe; None if it is unknown."""
         start: cython.Py_ssize_t = pos + 5
         finish: cython.Py_ssize_t
         if code == QUERY:
             if stop <= start:
-                return None  # no string in it: PostgreSQL will say so
+                return None  # no string in it: PostgreSQL will report that
             return self.cache.lookup(buf, start, stop - 1, self.unusual_strings)
         if code == DESCRIBE:
             if buf[start] != STATEMENT:
@@ -152,7 +152,7 @@ class ClientStatements(HeldStatements):
         return self.class_of_shared(shared) if shared is not None else self.parsed.get(copied(buf, start, finish))
 
     def class_requested(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t):
-        """Give the same of a message that is being sent: its batch has been looked at to the end before that."""
+        """Return the same for a message that is being sent, after its whole batch has been examined."""
         start: cython.Py_ssize_t = pos + 5
         finish: cython.Py_ssize_t
         if code == BIND:
@@ -174,12 +174,12 @@ class ClientStatements(HeldStatements):
         return statement if statement is not None else FOLLOWS
 
     def is_named(self, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> cython.bint:
-        """Whether the name of a Parse has a statement already: there will be an error, or a Close is in front of it."""
+        """Whether the name of a Parse is in use: there will be an error, or a Close comes before it."""
         finish: cython.Py_ssize_t = end_of_string(buf, pos + 5, stop)
         return finish > pos + 5 and self.named.find(buf, pos + 5, finish) is not None
 
     def class_parsed(self, buf, start: cython.Py_ssize_t, finish: cython.Py_ssize_t, stop: cython.Py_ssize_t):
-        """Give the class of a Parse whose name is buf[start:finish]; Binds behind it in its batch ask for it."""
+        """Return the class of a Parse whose name is buf[start:finish], and store it for later Binds in its batch."""
         end: cython.Py_ssize_t = end_of_string(buf, finish + 1, stop)
         if end < 0:
             return None
@@ -202,10 +202,10 @@ class ClientStatements(HeldStatements):
         out: SendBuffer,
         ours: cython.bint = False,  # noqa: FBT002  (C has no keyword arguments)
     ) -> int:
-        """Parse: the unnamed statement passes; a named one becomes a shared statement, parsed once per server.
+        """Forward a Parse: the unnamed statement as it is; a named one as a shared statement, parsed once per server.
 
-        Gives 0 when it has to wait until the server has described a statement that others know already, else 1.
-        `ours`: the message is not the client's own, and does not lie in what is forwarded.
+        Returns 0 if it has to wait until the server has described a statement that has a description already, else 1.
+        `ours`: the message is the router's own, and not in the buffer that is forwarded.
         """
         finish: cython.Py_ssize_t = end_of_string(buf, pos + 5, stop)
         if finish <= pos + 5:
@@ -225,7 +225,7 @@ class ClientStatements(HeldStatements):
         held: cython.bint = shared.ident in server.prepared
         if not held and self.is_known(shared) and not server.outstanding.skipping:
             self.shared.give(shared)
-            server.outstanding.push(R_CLOSE, SKIP)  # it may have it in another shape
+            server.outstanding.push(R_CLOSE, SKIP)  # it may have another version of it
             out.add_bytes(shared.close())
             server.outstanding.push(R_PARSE, SKIP, shared.ident)
             out.add_bytes(shared.parse)
@@ -240,7 +240,7 @@ class ClientStatements(HeldStatements):
         return 1
 
     def taken(self, server: ServerConnection, body: bytes, statement):
-        """Take the shared statement of a Parse, which means what the server would make of it now."""
+        """Return the shared statement of a Parse, with the meaning that the server would give it now."""
         meaning = self.meaning(server)
         judge = None if statement is UNREAD else self.cache
         if statement is not None and (statement.effects & NAMES or statement.tag in ("FETCH", "MOVE")):
@@ -248,7 +248,7 @@ class ClientStatements(HeldStatements):
             shared.description = VARIES
             return shared
         shared = self.shared.take(body, statement, judge, meaning)
-        if server.changed is shared:  # to others it is something else
+        if server.changed is shared:  # for other servers it has another description
             server.changed = None
             self.shared.retire(shared)
             self.shared.give(shared)
@@ -258,7 +258,7 @@ class ClientStatements(HeldStatements):
     def parse_in_error(
         self, server: ServerConnection, name: bytes, message: bytes, known: cython.bint, out: SendBuffer
     ) -> int:
-        """Let PostgreSQL itself say 42P05 (the name exists) or 25P02: in its words, and with its effect."""
+        """Have PostgreSQL itself report 42P05 (the name exists) or 25P02: with its own message and effect."""
         server.dirty = True  # it may have a statement of that name afterwards
         if known:
             server.outstanding.push(R_CLOSE, SKIP)  # of an earlier such error
@@ -279,10 +279,10 @@ class ClientStatements(HeldStatements):
         end: cython.Py_ssize_t,
         out: SendBuffer,
     ) -> int:
-        """Bind: the statement's name becomes the server's name for it.
+        """Forward a Bind, with the server's name of the statement.
 
-        The frame ends at `stop`; of a huge one only what is before `end` is here. Gives 0 when not even its names are,
-        or when it has to wait until the server has described the statement; else 1.
+        The frame ends at `stop`; of a huge one only what is before `end` has arrived. Returns 0 if not even its names
+        have, or if it has to wait until the server has described the statement; else 1.
         """
         length: cython.Py_ssize_t
         shared: SharedStatement
@@ -325,15 +325,15 @@ class ClientStatements(HeldStatements):
     def wait(
         self, server: ServerConnection, pos: cython.Py_ssize_t, end: cython.Py_ssize_t, out: SendBuffer
     ) -> cython.int:
-        """Have a Bind wait for a description, or else refused; gives 0 or 1, as `bind` does."""
+        """Make a Bind wait for a description, or else refuse it; returns 0 or 1, as `bind` does."""
         if not self.refuse_unless_held(server, out):
             return 0
-        server.outstanding.push(R_BIND, FORWARD)  # which the server ignores, whatever is to come of it
+        server.outstanding.push(R_BIND, FORWARD)  # which the server ignores after the error
         out.add(pos, end)
         return 1
 
     def parse_unseen(self, server: ServerConnection) -> int:
-        """An unnamed Parse streams through that is too large to be looked at, or kept for another server."""
+        """Account for a streamed unnamed Parse that is too large to be examined, or kept for another server."""
         self.define_unnamed(None)
         self.unnamed_class = UNSEEN
         server.unnamed = self
@@ -349,9 +349,9 @@ class ClientStatements(HeldStatements):
         stop: cython.Py_ssize_t,
         out: SendBuffer,
     ) -> int:
-        """Describe and Close of a statement: by the server's name for it; a Close is not needed there at all.
+        """Forward a Describe, with the server's name of the statement; a Close of a named statement is not sent at all.
 
-        Gives 0 when it has to wait until the server has described the statement, else 1.
+        Returns 0 if it has to wait until the server has described the statement, else 1.
         """
         name: bytes
         name_end: cython.Py_ssize_t = end_of_string(buf, pos + 6, stop)
@@ -382,7 +382,7 @@ class ClientStatements(HeldStatements):
         return 1
 
     def describe_named(self, server: ServerConnection, name: bytes, out: SendBuffer) -> int:
-        """Describe a shared statement, by the server's name for it; gives 0 or 1, as above."""
+        """Describe a shared statement, by the server's name for it; returns 0 or 1, as `describe_or_close` does."""
         shared: SharedStatement = self.ensure(server, name, out)
         if shared is None:
             return self.refuse_unless_held(server, out)

@@ -1,8 +1,8 @@
-"""Keeps clients to the time limits of their pools: what the janitor does for them ten times a second.
+"""Enforces the time limits of pools on clients: called by the janitor ten times a second.
 
-The data path keeps only what it would be too late to find out here: when a transaction began (`xact_at` of a server)
-and since when a client has had no server (`idle_at`). How long a server has been at one request, or has waited for its
-client, is seen from outside: it looks the same at every tick. So a limit may be noticed two ticks late, never early.
+The data path records only what could not be found out here later: when a transaction began (`xact_at` of a server) and
+since when a client has had no server (`idle_at`). How long a server has been processing one request, or has waited for
+its client, is observed: it looks the same at every tick. So a limit may be noticed two ticks late, never early.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ IDLE_STATUS = ord("I")
 
 @dataclass(slots=True)
 class Mark:
-    """A server as it looked at a tick."""
+    """A snapshot of a server at a tick."""
 
-    look: tuple[Doing, int, float]  # what it does, how many answers it has given, when it was last asked
+    look: tuple[Doing, int, float]  # its activity, the number of requests answered, when it last got one
     since: float
     cancelled_at: float = 0.0
 
 
 class Deadlines:
-    """The clients of a hub under their limits; `tick` is called by the pools' janitor."""
+    """Enforces the limits on the clients of a registry; `tick` is called by the pools' janitor."""
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self._marks: dict[ServerConnection, Mark] = {}
-        self._rests: dict[int, tuple[tuple[ServerConnection, float], float]] = {}  # of clients that keep their servers
+        self._rests: dict[int, tuple[tuple[ServerConnection, float], float]] = {}  # of pinned clients
         self._last = 0.0
 
     def tick(self, now: float) -> None:
-        """End what has taken too long."""
+        """Cancel or close whatever has exceeded a limit."""
         if any(group.limited for group in self.registry.pools.groups.values()):
             before, self._marks = self._marks, {}
             self.registry.timed_out = set()
@@ -66,7 +66,7 @@ class Deadlines:
         self._last = now
 
     def _idle_since(self, client: ClientConnection, now: float) -> float:
-        """Say since when a client has said nothing; of one that keeps its server that shows at the ticks."""
+        """Return since when a client has sent nothing; for one that keeps its server, as observed at the ticks."""
         server = client.server
         if server is None:
             return client.idle_at
@@ -77,7 +77,7 @@ class Deadlines:
 
     def _linked(self, client: ClientConnection, before: dict[ServerConnection, Mark], now: float) -> None:
         server = client.server
-        if client.responder is not None or server.held:  # it is at work for the router
+        if client.responder is not None or server.held:  # it runs something for the router
             return
         what = doing(owed=server.outstanding.count, idle=server.status == IDLE_STATUS, at_sync=server.at_sync)
         look = what, server.outstanding.head, server.asked_at
@@ -108,7 +108,7 @@ class Deadlines:
             mark.cancelled_at = now
             self.registry.pools.cancel(client.server)
         elif now - mark.cancelled_at > CANCEL_ANSWER_S:
-            client.replay_bytes = -1  # it would take as long elsewhere
+            client.replay_bytes = -1  # it would take as long on another server
             client.server.lose(
                 ServerLost(
                     "canceling statement due to query timeout", sqlstate="57014",

@@ -1,1 +1,1 @@
-"""What one client's messages mean: prepared statements, settings, pins, lost transactions. No IO."""
+"""What one client's messages mean: prepared statements, settings, pins, failed transactions. No IO."""

@@ -1,15 +1,15 @@
-"""What a session says while it has no server to speak for it: its server was lost, or none could be had.
+"""What a session answers while it has no server: the server was lost, or none was available.
 
-The client gets one error, in the place where an answer was owed, and the session goes on. If the server was lost inside
-a transaction, the session is in a failed transaction, exactly as after any other error: whatever the client sends until
-ROLLBACK or COMMIT is refused with 25P02, so that the rest of its transaction can never run on its own somewhere else.
+The client gets one error, in place of an outstanding answer, and the session goes on. If the server was lost inside a
+transaction, the session is in a failed transaction, exactly as after any other error: whatever the client sends until
+ROLLBACK or COMMIT is refused with 25P02, so that the rest of its transaction can never run by itself on another server.
 
 A COMMIT that is answered with an error ends the transaction all the same, as in PostgreSQL (a deferred constraint that
-fails): drivers expect that, and do not send a ROLLBACK behind it.
+fails): drivers expect that, and do not send a ROLLBACK after it.
 
-What comes behind the end of the transaction, in the same Query or before the same Sync, is a server's to answer. It is
-left to one (`LEFT`); a Query that begins with the end and goes on is left as a whole, and so is AND CHAIN: what follows
-a transaction that has failed has no modes of it.
+What follows the end of the transaction, in the same Query or before the same Sync, must be answered by a server and is
+left to one (`LEFT`). A Query that ends the transaction and goes on is left as a whole, and so is AND CHAIN: the new
+transaction does not inherit the modes of one that has failed.
 """
 
 from __future__ import annotations
@@ -32,30 +32,30 @@ _DONE = {codes.PARSE: messages.PARSE_COMPLETE, codes.BIND: messages.BIND_COMPLET
 _EXTENDED = frozenset({codes.PARSE, codes.BIND, codes.DESCRIBE, codes.EXECUTE, codes.CLOSE})
 _STATEMENT = b"S"
 
-LEFT = None  # the answer to what is a server's to answer
+LEFT = None  # instead of an answer: a server must give it
 
 
 class Statements(Protocol):
-    """The session's prepared statements, which it has with or without a server."""
+    """The session's prepared statements, which exist with or without a server."""
 
     def ends(self, code: int, body: bytes) -> str:
-        """Say how a Query, Parse, Bind or Describe begins by ending a transaction: COMMIT, ROLLBACK or ""."""
+        """Return COMMIT or ROLLBACK if a Query, Parse, Bind or Describe begins by ending the transaction, else ""."""
 
     def goes_on(self, code: int, body: bytes) -> bool:
-        """Whether one that ends the transaction says more than that: another statement, or AND CHAIN."""
+        """Whether a message that ends the transaction does more than that: another statement, or AND CHAIN."""
 
     def define(self, body: bytes) -> bool:
-        """Take a Parse that is answered here; False: there is a statement of that name."""
+        """Apply a Parse that is answered here; False if there is a statement of that name already."""
 
     def close(self, body: bytes) -> None:
-        """Take a Close that is answered here."""
+        """Apply a Close that is answered here."""
 
 
 class Limbo:
-    """A session without a server, fed with the client's messages until `over`.
+    """A session without a server, which gets the client's messages until `over`.
 
-    `error` is what the next statement gets (None: it has been sent); `skipping`: nothing is answered before a Sync;
-    `failed`: a transaction was lost; `ended`: it was ended by the batch at hand, which may go on.
+    `error` answers the next statement (None: it has been sent); `skipping`: nothing is answered before a Sync;
+    `failed`: a transaction was lost; `ended`: the current batch has ended it and may go on.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class Limbo:
         self.ended = False
         self.over = False
         self._statements = statements
-        self._portal = ""  # how the statement that was bound last ends the transaction
+        self._portal = ""  # how the last statement bound ends the transaction
 
     def on_message(self, code: int, body: bytes) -> bytes | None:
-        """Give the answer to one frontend message; LEFT: the session needs a server, beginning with this message."""
+        """Return the answer to one frontend message; LEFT: the session needs a server, starting with this message."""
         if self.ended and code not in (codes.CLOSE, codes.SYNC, codes.FLUSH):
             return self._leave()
         if code in (codes.QUERY, codes.FUNCTION_CALL) and not self.skipping:
@@ -127,7 +127,7 @@ class Limbo:
         return _DONE[code]
 
     def _end(self, ending: str) -> bytes:
-        """End the lost transaction; a COMMIT that nobody has told of the loss hears of it now."""
+        """End the lost transaction; a COMMIT is answered with the error if it has not been reported yet."""
         self.failed = False
         error, self.error = self.error, None
         return messages.error_response(error) if error is not None and ending == "COMMIT" else _ROLLED_BACK
@@ -146,14 +146,14 @@ class Limbo:
 def after_loss(
     owed: Sequence[tuple[int, bool]], error: RouterError, *, failed: bool, skipping: bool, over: bool = False
 ) -> tuple[bytes, bool, bool]:
-    """Answer what a lost server still owed.
+    """Answer the requests that were outstanding when a server was lost.
 
     `owed` has, oldest first, for each request: whether it ends with ReadyForQuery by itself (Query, FunctionCall: 1),
-    is a Sync (2) or another extended message (0), and whether the client waits for it at all. `failed`: a transaction
-    was open; `over`: and the last of these requests would have ended it. `skipping`: an error has been answered already
-    and the Sync is still to come.
+    is a Sync (2) or another extended message (0), and whether the client expects an answer at all. `failed`: a
+    transaction was open; `over`: and the last of these requests would have ended it. `skipping`: an error has been
+    sent already and the Sync is still to come.
 
-    Gives the bytes, whether the error has been told, and whether the client's Sync is still to come.
+    Returns the bytes, whether the error has been reported, and whether the client's Sync is still to come.
     """
     out = b""
     told = False

@@ -1,15 +1,15 @@
-"""What a transaction has left on its server that only this server has, asked of it instead of guessed.
+"""Session state that a transaction has left on its server: the server is queried for it, nothing is guessed.
 
-Whether a temporary table was dropped on commit, a lock unlocked as often as it was taken, a cursor closed or the whole
-thing rolled back is PostgreSQL's to know: after a transaction in which a statement may have left such state, or taken
-it away again, one query tells what is there. While something is, the client keeps its server.
+Only PostgreSQL knows whether a temporary table was dropped on commit, a lock unlocked as often as it was taken, a
+cursor closed or the whole transaction rolled back. After a transaction in which a statement may have left such state,
+or removed it, one query returns what is there. While there is any, the client keeps its server.
 """
 
 from __future__ import annotations
 
 from pgrouter.routing.statement import Effect
 
-# State -> why the client keeps its server, in the words of SHOW CLIENTS
+# State -> why the client keeps its server, as SHOW CLIENTS shows it
 WORDS = {
     Effect.TEMP: "temporary object",
     Effect.LISTEN: "LISTEN",
@@ -18,7 +18,7 @@ WORDS = {
     Effect.ADVISORY_LOCK: "advisory lock",
     Effect.OTHER_STATE: "session state",
 }
-# What is asked of the server; no query tells of other state, which stays until DISCARD ALL
+# Queries for each state; none can find other state, which stays until DISCARD ALL
 _QUESTIONS = {
     Effect.TEMP: "FROM pg_catalog.pg_depend WHERE refclassid OPERATOR(pg_catalog.=)"
     " 'pg_catalog.pg_namespace'::pg_catalog.regclass::pg_catalog.oid"
@@ -31,17 +31,17 @@ _QUESTIONS = {
 }
 ASKED = sum(map(int, _QUESTIONS))
 STATE = sum(map(int, WORDS))
-# What may take state away
+# What may remove state
 RELEASES = int(Effect.RELEASES | Effect.DDL | Effect.DEALLOCATE | Effect.UNLISTEN)
 
 
 def words(state: int) -> str | None:
-    """Say why a client with such state keeps its server; None: it need not."""
+    """Return why a client with this state keeps its server; None if it need not."""
     return next((told for effect, told in WORDS.items() if state & effect), None)
 
 
 def question(state: int) -> str:
-    """Give the SQL that tells which of this state is there: a row of two columns for each."""
+    """Return the SQL that finds which of this state is there: a row of two columns for each."""
     asked = [(effect, sql) for effect, sql in _QUESTIONS.items() if state & effect]
     rows = (f"SELECT {int(effect)}, 0 WHERE EXISTS (SELECT {sql})" for effect, sql in asked)
     return " UNION ALL ".join(rows) or "SELECT 0, 0"

@@ -2,7 +2,7 @@ cimport cython
 
 from pgrouter.protocol.framing cimport copied, is_same
 
-@cython.no_gc  # a hundred thousand of them would make each look for cycles long, and they are in none
+@cython.no_gc  # a hundred thousand of them would slow down every garbage collection, and they are in no cycle
 cdef class SharedStatement:
     cdef readonly object ident
     cdef readonly bytes name

@@ -1,13 +1,13 @@
 """Prepared statements of many clients over many servers.
 
-A client's name stands for a shared statement: one for each query text with parameter types, and for each choice of the
-settings that decide what the text means (`settings.MEANING`: DATE '1/2/2003' is a constant once it is parsed). On
-servers a shared statement has a name of ours, so that clients cannot collide, and a server that has parsed it for one
-client serves the next without parsing. Source of the idea: PgBouncer's prepare.c.
+A client's name stands for a shared statement: one for each query text with parameter types, and for each combination of
+the settings that decide what the text means (`settings.MEANING`: DATE '1/2/2003' is a constant once it is parsed). On
+servers a shared statement has a name chosen by the router, so that clients cannot collide, and a server that has parsed
+it for one client serves the next without parsing. Source of the idea: PgBouncer's prepare.c.
 
-All servers that hold a shared statement describe it in the same words: the first one's description is kept, and where
-another one parses it anew it is compared (`proxy.held`), for DDL may have come between. PostgreSQL does the same for
-one session: the parameter types stay, and another result is an error.
+All servers that hold a shared statement describe it identically: the first description is kept, and when another server
+parses the statement the descriptions are compared (`proxy.held`), because there may have been DDL in between.
+PostgreSQL does the same for one session: the parameter types stay, and a different result type is an error.
 """
 
 from __future__ import annotations
@@ -23,38 +23,38 @@ from pgrouter.protocol.framing import copied, is_same
 
 PREFIX = b"pgrouter_"
 
-# Statements that no client holds any more stay known, so that clients that come and go find them parsed.
+# Statements that no client holds any more are kept, so that short-lived clients find them parsed.
 UNUSED_KEPT = 5000
-# Names that are let go of at once, in less than a millisecond; of more, so many with each tick, and some with each new
-# statement.
+# Names that are released at once, in less than a millisecond; if there are more, as many with each tick, and some with
+# each new statement.
 AT_ONCE = 500
 SOME = 8
 
 _OURS = re.compile(rb'"pgrouter_([0-9]{1,18})"')
 
-# In place of a description: what it describes (a cursor, another statement) is found anew whenever it is bound
+# In place of a description: what it describes (a cursor, another statement) is looked up whenever it is bound
 VARIES = b""
-LONGEST = 64  # bytes of columns that are kept as they are, not as a digest
+LONGEST = 64  # bytes of columns that are stored as they are; longer ones as a digest
 
 
 class SharedStatement:
-    """A query text with parameter types that clients have prepared under some names."""
+    """A query text with parameter types that clients have prepared, each under names of its own."""
 
     def __init__(self, ident: int, body: bytes, meaning: object, statement: object, judge: object) -> None:
         self.ident = ident
         self.name = PREFIX + b"%d" % ident  # on servers
-        self.body = body  # of a Parse message behind its name: query NUL, parameter types
-        self.meaning = meaning  # settings under which it is parsed
-        self.statement = statement  # its class
-        self.judge = judge  # the cache that has classified it; another may see other names
+        self.body = body  # of a Parse message, after its name: query NUL, parameter types
+        self.meaning = meaning  # settings that it is parsed under
+        self.statement = statement  # its classification
+        self.judge = judge  # the cache that has classified it; another one may resolve names differently
         self.users = 0  # clients' names that stand for it
-        self.description = None  # by the servers that have parsed it; None: none has said yet
-        self.first = None  # the server that will say first
+        self.description = None  # by the servers that have parsed it; None: no answer yet
+        self.first = None  # the server whose description will come first
         wire = self.name + b"\0" + body
         self.parse = b"P" + (len(wire) + 4).to_bytes(4, "big") + wire
 
     def parse_again(self) -> bytes:
-        """Build the Parse message that gives it the parameter types which it has been described with."""
+        """Build the Parse message with the parameter types that it has been described with."""
         return with_types(self.parse, self.description) if self.description else self.parse
 
     def describe(self) -> bytes:
@@ -72,10 +72,10 @@ class SharedStatement:
 
 
 def description(parameters: bytes, columns: bytes | None) -> bytes:
-    """Give what decides how values are written and read, in a form that can be compared.
+    """Return what decides how values are encoded and decoded, in a form that can be compared.
 
-    That is the body of a ParameterDescription, and of a RowDescription (None: NoData) without what PostgreSQL does not
-    compare either: from which tables columns come, and the formats. Source: plancache.c, equalTupleDescs().
+    That is the body of a ParameterDescription, and that of a RowDescription (None: NoData) without what PostgreSQL does
+    not compare either: the tables that columns come from, and the formats. Source: plancache.c, equalTupleDescs().
     """
     if columns is None:
         return parameters
@@ -96,7 +96,7 @@ def with_types(parse: bytes, described: bytes) -> bytes:
 
 
 class Names(dict):
-    """The shared statements that a client's names stand for; the last one is found again without a copy of its name."""
+    """The shared statements that a client's names stand for; finding the last one again does not copy its name."""
 
     def __init__(self) -> None:
         dict.__init__(self)
@@ -105,7 +105,7 @@ class Names(dict):
         self.by_number = {}  # number of a statement -> its name, or a dict of its names
 
     def find(self, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> SharedStatement | None:
-        """Give what the name buf[start:end] stands for."""
+        """Return the shared statement of the name buf[start:end]."""
         if self.last_name is not None and is_same(self.last_name, buf, start, end):
             return self.last
         name = copied(buf, start, end)
@@ -116,7 +116,7 @@ class Names(dict):
         return shared
 
     def name_of(self, number: int) -> bytes | None:
-        """Give a name of the shared statement of this number."""
+        """Return a name of the shared statement with this number."""
         named = self.by_number.get(number)
         return next(iter(named), None) if isinstance(named, dict) else named
 
@@ -138,7 +138,7 @@ class Names(dict):
             raise KeyError(name)
 
     def pop(self, name: bytes, default: SharedStatement | None = None) -> SharedStatement | None:
-        """Take a name out and give what it stood for."""
+        """Remove a name and return what it stood for."""
         self.last_name = None
         shared = dict.pop(self, name, None)
         if shared is None:
@@ -153,7 +153,7 @@ class Names(dict):
 
 
 def renamed(error: bytes, name_of) -> bytes:
-    """Give an ErrorResponse with a client's names for shared statements; `name_of` gives them by their numbers."""
+    """Return an ErrorResponse with the client's names of shared statements; `name_of` returns the name for a number."""
 
     def name(found: re.Match[bytes]) -> bytes:
         known = name_of(int(found[1]))
@@ -163,19 +163,19 @@ def renamed(error: bytes, name_of) -> bytes:
 
 
 class SharedStatements:
-    """All shared statements of a database, by the body of their Parse message and what it means."""
+    """All shared statements of a database, by the body of their Parse message and its meaning."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[bytes, object], SharedStatement] = {}
         self._unused: OrderedDict[int, SharedStatement] = OrderedDict()
-        self._leaving: list[Names] = []  # of clients that have let go of them
+        self._leaving: list[Names] = []  # of clients that have released them
         self._idents = count(1)
 
     def __len__(self) -> int:
         return len(self._known)
 
     def take(self, body: bytes, statement: object, judge: object = None, meaning: object = ()) -> SharedStatement:
-        """Give the shared statement of this body to a client's name; one of its own where `meaning` equals no other."""
+        """Return the shared statement of this body for a client's name; a new one if `meaning` equals no other."""
         shared = self._known.get((body, meaning))
         if shared is None:
             shared = SharedStatement(next(self._idents), body, meaning, statement, judge)
@@ -187,14 +187,14 @@ class SharedStatements:
         return shared
 
     def alone(self, shared: SharedStatement, meaning: object, known: bytes | None) -> SharedStatement:
-        """Give a statement of the same text, of this description, to one client's name; no other ever gets it."""
+        """Return a statement with the same text and this description that is never shared: for one client's name."""
         other = SharedStatement(next(self._idents), shared.body, meaning, shared.statement, shared.judge)
         other.description = known
         other.users = 1
         return other
 
     def give(self, shared: SharedStatement) -> None:
-        """A client's name stands for it no longer."""
+        """Release a statement that a client's name no longer stands for."""
         shared.users -= 1
         if shared.users == 0 and self._known.get((shared.body, shared.meaning)) is shared:
             self._unused[shared.ident] = shared
@@ -203,13 +203,13 @@ class SharedStatements:
                 del self._known[oldest.body, oldest.meaning]
 
     def give_all(self, names: Names) -> None:
-        """A client's names stand for them no longer; if there are very many, that takes effect bit by bit."""
+        """Release all statements of a client's names; if there are very many, bit by bit."""
         self._leaving.append(names)
         if len(names) <= AT_ONCE:
             self.let_go(AT_ONCE)
 
     def let_go(self, number: int = AT_ONCE) -> None:
-        """Let go of so many of the names that nobody has any more."""
+        """Release up to `number` of the names that no client has any more."""
         while self._leaving and number > 0:
             names = self._leaving[0]
             while names and number > 0:
@@ -221,11 +221,11 @@ class SharedStatements:
                 del self._leaving[0]
 
     def retire(self, shared: SharedStatement) -> None:
-        """Give it to nobody else: servers' plans for it are out of date."""
+        """Never share it again: the servers' plans for it are out of date."""
         if self._known.get((shared.body, shared.meaning)) is shared:
             del self._known[shared.body, shared.meaning]
 
     def renew(self) -> None:
-        """Share with nobody else what was parsed before: the catalog has changed, and old plans may not fit it."""
+        """Never share again what has been parsed so far: the catalog has changed, and old plans may not fit it."""
         self._known.clear()
         self._unused.clear()

@@ -1,12 +1,12 @@
-"""What a server is asked after a transaction that may have changed its client's session, and what the answer means.
+"""The query sent to a server after a transaction that may have changed its client's session, and what the answer means.
 
-Whether a SET was committed, undone by ROLLBACK or ROLLBACK TO, local to its transaction or made by a function, whether
-a temporary table was dropped on commit, a lock unlocked as often as it was taken: that is PostgreSQL's to know. One
-simple Query asks for all that may have changed, before the server serves anyone else.
+Only PostgreSQL knows whether a SET was committed, undone by ROLLBACK or ROLLBACK TO, local to its transaction or made
+by a function, whether a temporary table was dropped on commit, or a lock unlocked as often as it was taken. One simple
+Query asks for everything that may have changed, before the server serves another client.
 
-It runs as the client, under whatever the client has set, and must neither fail nor wait for that: every name is
-qualified, so that no search_path matters; the transaction is none that waits for a snapshot or is refused on a standby;
-and time limits are read and lifted by commands that read no catalog, before anything else is done.
+It runs as the client, under whatever the client has set, and must neither fail nor wait because of that: every name is
+qualified, so that search_path does not matter; the transaction neither waits for a snapshot nor is refused on a
+standby; and time limits are read and lifted by commands that read no catalog, before anything else is done.
 
 Source: postgres.c exec_simple_query() for the implicit transaction of a Query, enable_statement_timeout() for limits.
 """
@@ -22,13 +22,13 @@ from pgrouter.session.settings import CALM, SESSION_TIMERS, literal, millisecond
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-# Limits of a statement or transaction, with the first version that has them: lifted while the router asks
+# Limits of a statement or transaction, with the first version that has them: lifted for the router's query
 _LIMITS = {"statement_timeout": 0, "lock_timeout": 0, "transaction_timeout": 17}
 _TIMERS = dict.fromkeys(SESSION_TIMERS, 14)
 
-# Names and values come in hexadecimal UTF-8, whatever encoding the client speaks. Not all settings are in pg_settings,
-# which tells whether one still has the server's own value. Custom ones (with a dot) never are: what their own value is,
-# from postgresql.conf maybe, shows when they are reset for this transaction, behind the look at them.
+# Names and values come in hexadecimal UTF-8, whatever the client's encoding. pg_settings, which shows whether a setting
+# still has the server's default, does not have all of them. Custom ones (with a dot) are never in it: their default,
+# from postgresql.conf maybe, is found by resetting them for this transaction, after they have been read.
 _SETTINGS = """\
 SELECT pg_catalog.encode(pg_catalog.convert_to(n, 'UTF8'), 'hex'),
  pg_catalog.encode(pg_catalog.convert_to(pg_catalog.current_setting(n, true), 'UTF8'), 'hex'),
@@ -43,7 +43,7 @@ SELECT pg_catalog.lower(name) FROM pg_catalog.pg_settings WHERE source OPERATOR(
 
 
 class Readback(list):
-    """A question about a session; as a list, the answer to it: (type, body) of each message."""
+    """A query about a session; as a list, the answer to it: (type, body) of each message."""
 
     def __init__(
         self,
@@ -53,12 +53,12 @@ class Readback(list):
         state: int = 0,
         version: int,
     ) -> None:
-        """Ask for settings by name, or for `everything` that the session has set, and for what is left of `state`.
+        """Ask for settings by name, or for `everything` that the session has set, and which of `state` is there.
 
         `version` is the server's major version.
         """
         self.tries = 0
-        self.precaution = False  # the client may go on without an answer, should the server be lost
+        self.precaution = False  # the client may go on without an answer if the server is lost
         self.state = state
         limits = [name for name, since in _LIMITS.items() if version >= since]
         timers = [name for name, since in _TIMERS.items() if version >= since]
@@ -78,13 +78,13 @@ class Readback(list):
         return any(code == codes.ERROR_RESPONSE for code, _ in self)
 
     def settings(self, defaults: Mapping[str, str]) -> list[settings_readback.Reading]:
-        """Give the settings that were asked for; `defaults` of those that pg_settings does not have."""
+        """Return the settings that were asked for; `defaults` are for those that pg_settings does not have."""
         rows = [messages.read_data_row(body) for code, body in self if code == codes.DATA_ROW]
         shown = dict(zip(self.shown, (row[0] for row in rows if len(row) == 1), strict=False))
         return [_reading(row, shown, defaults) for row in rows if len(row) == 6]
 
     def left(self) -> int:
-        """Give which of the state that was asked for is there."""
+        """Return which of the state that was asked for is there."""
         rows = (messages.read_data_row(body) for code, body in self if code == codes.DATA_ROW)
         return sum(int(row[0] or 0) for row in rows if len(row) == 2)
 
@@ -101,10 +101,10 @@ def _reading(
 ) -> settings_readback.Reading:
     name, value, reset = _text(row[0]) or "", _text(row[1]), row[4]
     is_default, in_session = row[2] == "t", row[3] == "t"
-    if name in shown:  # the query itself saw what the router had put in its place
+    if name in shown:  # the query itself saw the router's value in its place
         value = shown[name]
         is_default = milliseconds(value or "0") == int(reset or 0)
-        if name in SESSION_TIMERS:  # not the server's default is its session's, but its role's
+        if name in SESSION_TIMERS:  # the session's default is that of the role, not that of the server
             is_default = is_default and not in_session
         return settings_readback.Reading(name, value, is_default, in_session)
     is_default = is_default or bool(value and value == _text(row[5]))

@@ -1,11 +1,11 @@
-"""What ties a session to its server, and what a pool refuses instead of letting a session send it.
+"""Statements that the router refuses instead of sending them to a server.
 
 Two settings of a pool forbid statements: `pins: error` those that would leave state on the server, `mode: statement`
-those that leave a transaction open. And currval and lastval are refused where the server would tell another session's
-value, and a look at more prepared statements than a server can be given for it. What is refused gets an error in its
-place, numbered here, and never reaches a server. Inside a transaction or a pipeline the server gets a text that it
-cannot parse (`INSTEAD`), so that it fails exactly where the statement would have failed, and the client is told our
-words for it (`ANSWERS`).
+those that leave a transaction open. Refused are also currval and lastval where the server would return another
+session's value, and a query for more prepared statements than can be sent to a server for it. A refused statement is
+answered with an error, numbered here, and never reaches a server. Inside a transaction or a pipeline the server gets a
+text that it cannot parse (`INSTEAD`), so that it fails exactly where the statement would have failed, and the client
+gets the router's own error for it (`ANSWERS`).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _TOO_MANY_NAMES = FeatureNotSupported(
     hint="Close some, or use session pooling.",
 )
 
-# By number; 0 is for what may be sent
+# By number; 0: the statement may be sent
 REFUSALS = (
     None, *(_pinning(state) for state in WORDS.values()), _NO_BLOCKS, _NO_SEQUENCES,
     *(FeatureNotSupported(_ONLY_PRIMARY, detail=detail, hint=_HINT) for detail in _UNMOVED),
@@ -80,7 +80,7 @@ INSTEAD = (
     b"pgrouter: snapshot", b"pgrouter: cursor", b"pgrouter: transaction", b"pgrouter: prepared statements",
 )  # fmt: skip
 
-# In the place of what would have another result than it was described with: PostgreSQL's own words, which drivers know
+# For what would have another result type than it was described with: PostgreSQL's own error, which drivers know
 OLD_PLAN = len(INSTEAD)
 OLD_PLAN_ROUTINE = "RevalidateCachedQuery"  # plancache.c
 _WORDS = (b"SERROR", b"VERROR", b"C0A000", b"Mcached plan must not change result type", b"Fplancache.c", b"L720")
@@ -90,14 +90,14 @@ ANSWERS = (*ANSWERS, messages.message(codes.ERROR_RESPONSE, _OLD_PLAN))
 
 
 def forbidden_by(settings: PoolSettings) -> int:
-    """Say what a pool forbids; with a server of its own a session may do anything."""
+    """Return what a pool forbids; in session mode a session may do anything."""
     if settings.mode == "session":
         return 0
     return (PINNING if settings.pins == "error" else 0) | (BLOCKS if settings.mode == "statement" else 0)
 
 
 def refusal_of(statement: Statement, forbidden: int) -> int:
-    """Give the number of the refusal that a statement meets; 0: it may be sent."""
+    """Return the number of the refusal for a statement; 0: it may be sent."""
     if forbidden & BLOCKS and statement.tx in _BEGINS:
         return _NO_BLOCK
     if not forbidden & PINNING:

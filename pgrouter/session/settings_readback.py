@@ -1,7 +1,7 @@
-"""The settings that a transaction may have changed, and what becomes of the session's settings when they were read.
+"""The settings that a transaction may have changed, and how the session's settings are updated once they are read back.
 
-After a transaction that touched settings, and before its server serves anyone else, the touched ones are read back
-(`session.readback`), and the client's profile follows.
+After a transaction that touched settings, and before its server serves another client, the touched ones are read back
+(`session.readback`), and the client's profile is updated.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ if TYPE_CHECKING:
     from pgrouter.routing.statement import Setting
 
 ALL = "all"
-WHO = ("session_authorization", "role")  # which RESET ALL leaves as they are; the first takes the second back
+WHO = ("session_authorization", "role")  # not changed by RESET ALL; resetting the first resets the second
 
 
 class Reading(NamedTuple):
-    """A setting as the server has it; `value` None: it has none of that name."""
+    """A setting as the server has it; `value` None: there is none of that name."""
 
     name: str
     value: str | None
-    is_default: bool = False  # it has the server's own value
+    is_default: bool = False  # it has the server's own default
     in_session: bool = False  # by a SET of the session, not by a RESET
 
 
 class TouchedSettings:
-    """Names that a transaction may have set, each with whether the last word on it was RESET."""
+    """Names that a transaction may have set, each with whether the last statement about it was RESET."""
 
     __slots__ = ("all_reset", "local", "names", "returned")
 
     def __init__(self) -> None:
         self.names: dict[str, bool] = {}
-        self.local: set[str] = set()  # custom ones set for the transaction only: afterwards they are as before, or ""
+        self.local: set[str] = set()  # custom ones set for the transaction only: restored afterwards, or ""
         self.all_reset = False
-        self.returned: set[str] = set()  # to the startup packet's values, within the transaction
+        self.returned: set[str] = set()  # already set back to the startup packet's values within the transaction
 
     def note(self, settings: Iterable[Setting]) -> None:
-        """Follow the SETs and RESETs of one statement, in order."""
+        """Apply the SETs and RESETs of one statement, in order."""
         for setting in settings:
             if setting.name == ALL:
                 self.reset_all()
@@ -49,24 +49,24 @@ class TouchedSettings:
                 self.returned.discard(setting.name.lower())
 
     def reset_all(self) -> None:
-        """RESET ALL: the last word on all of them so far is RESET, but for who acts."""
+        """Apply RESET ALL: all of them so far are reset, but for the role and session authorization."""
         who = {name: self.names[name] for name in WHO if name in self.names}
         self.discard()
         self.names.update(who)
 
     def discard(self) -> None:
-        """DISCARD ALL: the last word on all of them so far is RESET."""
+        """Apply DISCARD ALL: all of them so far are reset."""
         self.all_reset = True
         self.names = dict.fromkeys(self.names, True)
         self.returned.clear()
 
     def returning(self, startup: Mapping[str, str], *, afresh: bool) -> dict[str, str]:
-        """Give what has to be set for what follows in the transaction; `afresh`: it was begun again elsewhere."""
+        """Return what has to be set for the rest of the transaction; `afresh`: it was begun again on another server."""
         if afresh:
             self.returned.clear()
         who = [name for name in WHO if self.names.get(name)]
         if "session_authorization" in who:
-            who.append("role")  # what it begins with belongs to who begins
+            who.append("role")  # the startup packet's role belongs to the session user
         names = startup.keys() - self.returned
         values = {name: startup[name] for name in sorted(names.difference(WHO)) if self.resets(name)}
         values.update((name, startup[name]) for name in WHO if name in who and name in names)
@@ -78,7 +78,7 @@ class TouchedSettings:
         return self.all_reset or any(self.names.values())
 
     def resets(self, name: str) -> bool:
-        """Whether the last word on a setting was RESET."""
+        """Whether the last statement about a setting was RESET."""
         return self.names.get(name, self.all_reset)
 
     def covers(self, names: Iterable[str]) -> bool:
@@ -86,11 +86,11 @@ class TouchedSettings:
         return self.all_reset or all(name in self.names or name in self.local for name in names)
 
     def all_names(self) -> set[str]:
-        """Give the names of all that was set or reset."""
+        """Return the names of all settings that were set or reset."""
         return {*self.names, *self.local}
 
     def to_read(self, profile: Mapping[str, str]) -> set[str]:
-        """Give the names to read back in a session that has set what `profile` says."""
+        """Return the names to read back in a session whose settings are `profile`."""
         names = {*self.names, *(name for name in self.local if name not in profile)}
         return {*names, *profile} if self.all_reset else names
 
@@ -101,11 +101,11 @@ def follow(
     before: tuple[Mapping[str, str], Mapping[str, str]],
     startup: Mapping[str, str],
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Give the client's settings after the transaction, and those that its server now has, as `before` has them.
+    """Return the client's settings after the transaction, and those that its server has now, in the order of `before`.
 
-    They differ where the client has RESET: on a direct connection that goes back to the startup packet's value, on a
-    pooled server connection to the server's own default. `touched` None: no statement said what it changes, so the
-    server's word counts.
+    They differ where the client has RESET: on a direct connection that restores the startup packet's value, on a
+    pooled server connection the server's own default. `touched` None: no statement says what it changes, so what the
+    server reports counts.
     """
     client, server = dict(before[0]), dict(before[1])
     for name, value, is_default, in_session in readings:

@@ -1,9 +1,9 @@
-"""How long a session may do what it does: which of its time limits has run out, and what follows.
+"""Time limits of a session: which of them has expired, and what has to be done.
 
 The table LIMITS is the whole rule: for each thing that a session can be doing, the settings that limit it, the span
-that each is about, and what is due when the span is longer. The first that has run out counts; 0 means no limit.
+that each is about, and what is due when the span is longer. The first that has expired counts; 0 means no limit.
 
-Source: postgres.c ProcessInterrupts() for the words and SQLSTATEs; PgBouncer's janitor.c for the names of the settings.
+Source: postgres.c ProcessInterrupts() for messages and SQLSTATEs; PgBouncer's janitor.c for the names of the settings.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class Doing(Enum):
-    """What a session does, as its server sees it."""
+    """What a session is doing, as its server sees it."""
 
     IDLE = "idle"  # between transactions, with or without a server
-    IN_TRANSACTION = "idle in transaction"  # its server waits for it
-    RUNNING = "running"  # it waits for its server
+    IN_TRANSACTION = "idle in transaction"  # its server waits for the client
+    RUNNING = "running"  # the client waits for its server
 
 
 class Due(Enum):
@@ -36,7 +36,7 @@ class Due(Enum):
 
 _TRANSACTION = ("transaction_timeout_s", True, Due.END_TRANSACTION)
 
-# The setting, whether it is about the whole transaction or only about what is done now, and what is due
+# The setting, whether it limits the whole transaction or only the current state, and what is due
 LIMITS: dict[Doing, tuple[tuple[str, bool, Due], ...]] = {
     Doing.IDLE: (("client_idle_timeout_s", False, Due.END_IDLE),),
     Doing.IN_TRANSACTION: (("idle_transaction_timeout_s", False, Due.END_IDLE_TRANSACTION), _TRANSACTION),
@@ -58,14 +58,14 @@ def limited(settings: PoolSettings) -> bool:
 
 
 def doing(*, owed: int, idle: bool, at_sync: bool) -> Doing:
-    """Say what a session does by its server: answers owed, ReadyForQuery's status, nothing sent since that."""
+    """Return what a session is doing; `owed`: answers are outstanding, `idle`: by the last ReadyForQuery."""
     if owed:
         return Doing.RUNNING
     return Doing.IDLE if idle and at_sync else Doing.IN_TRANSACTION
 
 
 def due(what: Doing, for_s: float, transaction_s: float, settings: PoolSettings) -> Due | None:
-    """Say what is due after `for_s` seconds of this, in a transaction of `transaction_s` seconds."""
+    """Return what is due after `for_s` seconds in this state, in a transaction of `transaction_s` seconds."""
     for name, whole, then in LIMITS[what]:
         limit_s = getattr(settings, name)
         if limit_s and (transaction_s if whole else for_s) > limit_s:
@@ -74,7 +74,7 @@ def due(what: Doing, for_s: float, transaction_s: float, settings: PoolSettings)
 
 
 def timed_out(limit_s: float) -> RouterError:
-    """Give what a client is told of a query that was cancelled for query_timeout; PostgreSQL says: by a user."""
+    """Return the error for a query that was cancelled for query_timeout; PostgreSQL's own blames a user."""
     return RouterError(
         "canceling statement due to query timeout", sqlstate="57014",
         detail=f"It has run for longer than {limit_s:g} seconds (pool.query_timeout).",
@@ -82,6 +82,6 @@ def timed_out(limit_s: float) -> RouterError:
 
 
 def last_words(reason: Due) -> RouterError:
-    """Give what a client is told when its session ends for this reason, as PostgreSQL says it."""
+    """Return the error with which a session ends for this reason, in PostgreSQL's words."""
     words, sqlstate = _LAST_WORDS[reason]
     return RouterError(f"terminating connection due to {words}", sqlstate=sqlstate, severity="FATAL")

@@ -1,4 +1,4 @@
-"""What SHOW shows: the table of all views. PgBouncer's columns come first and keep their names, ours come after."""
+"""The table of all views of SHOW. PgBouncer's columns come first under their own names, the router's own after them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class View(NamedTuple):
-    """Columns, the function that gives the rows, and what it is about.
+    """Columns, the function that yields the rows, and a description.
 
-    Between two rows anything may happen to what they tell of, as a long answer is made in shares. A view that takes
-    long to find its next row gives None meanwhile.
+    Between two rows anything may happen to the objects shown, as a long answer is generated in parts. A view that takes
+    long to find its next row yields None meanwhile.
     """
 
     columns: tuple[Column, ...]

@@ -1,4 +1,4 @@
-"""SHOW CLUSTER: the members as the router sees them now, and in each row what is so of them all."""
+"""SHOW CLUSTER: the members as the router sees them now, with the state of the whole cluster in each row."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CLUSTER = columns(
 
 
 def cluster(scene: Scene) -> Iterator[Row]:
-    """Give a row per member, in the view's order."""
+    """Yield a row per member, in the order of the cluster view."""
     for member in scene.app.monitor.view.members:
         yield _row(scene, member)
 

@@ -20,7 +20,7 @@ CONFIG = columns("key value default changeable")
 
 HIDDEN = "********"
 
-# PgBouncer's names for what we have too: its tools read them here
+# PgBouncer's names for settings that the router has too, for PgBouncer's tools
 ALIASES = {
     "max_client_conn": "pool.max_clients",
     "default_pool_size": "pool.size",
@@ -45,7 +45,7 @@ ALIASES = {
 
 
 class Setting(NamedTuple):
-    """One line of the view."""
+    """One row of the view."""
 
     key: str
     value: str
@@ -53,7 +53,7 @@ class Setting(NamedTuple):
 
 
 def config(scene: Scene) -> Iterator[Row]:
-    """Give a row per setting in the file's order, then PgBouncer's names."""
+    """Yield a row per setting in the order of the file, then those with PgBouncer's names."""
     settings = {setting.key: setting for setting in walk(scene.app.registry.settings, "")}
     for setting in settings.values():
         yield *setting, _changeable(setting.key)
@@ -66,7 +66,7 @@ def _changeable(key: str) -> str:
 
 
 def walk(section: msgspec.Struct, prefix: str) -> Iterator[Setting]:
-    """Give the settings of a section and of those within it."""
+    """Yield the settings of a section and of its subsections."""
     for field in msgspec.structs.fields(section):
         value = getattr(section, field.name)
         key = prefix + field.encode_name
@@ -85,7 +85,7 @@ def _default(field: msgspec.structs.FieldInfo) -> str | None:
 
 
 def show(value: object) -> str:
-    """Write a value as a person would."""
+    """Format a value for people."""
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""SHOW CLIENTS and SHOW SERVERS: one row per connection, also for one that is only half there."""
+"""SHOW CLIENTS and SHOW SERVERS: one row per connection, also for one that is not complete yet."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SERVERS = columns(_PGBOUNCER + "member")
 
 
 def clients(scene: Scene) -> Iterator[Row]:
-    """Give a row per client, those that are logging in and the console's own included."""
+    """Yield a row per client, including those that are logging in and the console's own."""
     registry = scene.app.registry
     since = waiting_since(scene.app.pools.groups.values())
     unproved = [client for number, client in registry.logging_in.items() if number not in registry.clients]
@@ -68,7 +68,7 @@ def _client(scene: Scene, client: ClientConnection, since: float | None) -> Row:
 
 
 def client_state(scene: Scene, client: ClientConnection) -> str:
-    """Say in PgBouncer's words what a client does; `login` is ours."""
+    """Return the state of a client, in PgBouncer's terms; `login` is the router's own."""
     if client.client_id in scene.app.registry.logging_in:
         return "login"
     if client.waiting:
@@ -77,7 +77,7 @@ def client_state(scene: Scene, client: ClientConnection) -> str:
 
 
 def waiting_since(groups: Iterable[Pool]) -> dict[int, float]:
-    """Give since when each waiting client waits, by the identity of the client."""
+    """Return since when each client has been waiting, by the identity of the client."""
     return {
         id(peer): since
         for group in groups
@@ -87,7 +87,7 @@ def waiting_since(groups: Iterable[Pool]) -> dict[int, float]:
 
 
 def servers(scene: Scene) -> Iterator[Row]:
-    """Give a row per server connection."""
+    """Yield a row per server connection."""
     for group in list(scene.app.pools.groups.values()):
         for server in sorted(group.servers(), key=lambda server: server.connection_id):
             if not server.closed:
@@ -124,14 +124,14 @@ def _server(scene: Scene, group: Pool, server: ServerConnection) -> Row:
 
 
 def server_state(server: ServerConnection) -> str:
-    """Say in PgBouncer's words what a server connection does."""
+    """Return the state of a server connection, in PgBouncer's terms."""
     if server.state == ACTIVE and server.peer is None and server.cancels:
         return "being_canceled"
     return STATE_NAMES[server.state]
 
 
 def split_us(span_s: float) -> tuple[int, int]:
-    """Split a span into whole seconds and the microseconds that remain, as PgBouncer's two columns have it."""
+    """Split a span into whole seconds and the remaining microseconds, as in PgBouncer's two columns."""
     return divmod(max(0, int(span_s * 1e6)), 1_000_000)
 
 

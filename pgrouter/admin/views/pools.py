@@ -31,11 +31,11 @@ USERS = columns(
 )
 LISTS = columns("list items:int")
 
-BALANCE = "round-robin"  # PgBouncer's word for what the router does with reads
+BALANCE = "round-robin"  # PgBouncer's term for how the router spreads reads
 
 
 def pools(scene: Scene) -> Iterator[Row]:
-    """Give a row per database and user; maxwait is how long the oldest waiting client has waited."""
+    """Yield a row per database and user; maxwait is how long the oldest waiting client has waited."""
     linked: Counter[int] = Counter()
     for client in scene.app.registry.clients.values():
         if client.group is not None and not client.waiting:
@@ -69,7 +69,7 @@ def _pool(scene: Scene, group: Pool, cl_active: int) -> Row:
 
 
 def databases(scene: Scene) -> Iterator[Row]:
-    """Give a row per database that was asked for, with the primary's address, and one for the console."""
+    """Yield a row per database that clients have used, with the primary's address, and one for each console name."""
     app = scene.app
     settings = app.registry.settings.pool
     clients = Counter(client.info.database for client in app.registry.clients.values() if client.info is not None)
@@ -104,7 +104,7 @@ def databases(scene: Scene) -> Iterator[Row]:
 
 
 def users(scene: Scene) -> Iterator[Row]:
-    """Give a row per user that has pools or clients."""
+    """Yield a row per user that has pools or clients."""
     app = scene.app
     settings = app.registry.settings.pool
     clients = Counter(client.info.user for client in app.registry.clients.values() if client.info is not None)
@@ -117,7 +117,7 @@ def users(scene: Scene) -> Iterator[Row]:
 
 
 def lists(scene: Scene) -> Iterator[Row]:
-    """Count what there is, under PgBouncer's names; `members` and `prepared_statements` are ours."""
+    """Yield the counts, under PgBouncer's names; `members` and `prepared_statements` are the router's own."""
     registry, groups = scene.app.registry, scene.app.pools.groups.values()
     states = Counter(server_state(server) for group in groups for server in group.servers())
     yield "databases", len({group.database for group in groups})

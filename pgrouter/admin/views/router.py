@@ -1,4 +1,4 @@
-"""SHOW ROUTES, CACHE, PREPARED, MEM, VERSION and STATE: what the router knows of itself."""
+"""SHOW ROUTES, CACHE, PREPARED, MEM, VERSION and STATE: the state of the router itself."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ MEM = columns("name size:int used:int free:int memtotal:int")
 VERSION = columns("version")
 STATE = columns("key value")
 
-# The console that ours stands in for: tools look for a version at least as new as the columns that they read.
+# The console that this one emulates: tools look for a version at least as new as the columns that they read.
 PGBOUNCER_VERSION = "1.25.0"
-MANY = 100  # statements that are looked at without a break
+MANY = 100  # statements that are visited without a break
 BUILD = "compiled" if pgrouter.COMPILED else "not compiled"
 
 
 def routes(scene: Scene) -> Iterator[Row]:
-    """Count routed batches by target and reason, the most frequent first."""
+    """Yield counts of routed batches by target and reason, the most frequent first."""
     yield from scene.app.registry.routes.items()
 
 
 def cache(scene: Scene) -> Iterator[Row]:
-    """Give how the cache of classified statements does."""
+    """Yield the statistics of the cache of classified statements."""
     held = _counters(scene)
     yield "statements", held["statements"]
     yield "used_bytes", held["used_bytes"]
@@ -49,7 +49,7 @@ def _counters(scene: Scene) -> Counter[str]:
 
 
 def prepared(scene: Scene) -> Iterator[Row | None]:
-    """Give the shared statements that clients hold or servers have parsed; `servers` counts the latter."""
+    """Yield the shared statements that clients hold or servers have parsed; `servers` counts the latter."""
     held: dict[int, SharedStatement] = {}
     servers: Counter[int] = Counter()
     for client in list(scene.app.registry.clients.values()):
@@ -68,7 +68,7 @@ def prepared(scene: Scene) -> Iterator[Row | None]:
 
 
 def mem(scene: Scene) -> Iterator[Row | None]:
-    """Give what the caches take: size of one entry, entries, free ones, bytes in all (estimated)."""
+    """Yield the memory of the caches: size of one entry, entries, free ones, bytes in total (estimated)."""
     held = _counters(scene)
     used, taken = held["statements"], held["used_bytes"]
     yield "statement_cache", taken // used if used else 0, used, 0, taken
@@ -83,12 +83,12 @@ def mem(scene: Scene) -> Iterator[Row | None]:
 
 
 def version(_scene: Scene) -> Iterator[Row]:
-    """Name the program and what its console speaks."""
+    """Yield the version of PgBouncer's console that this one emulates, and the router's own."""
     yield (f"PgBouncer {PGBOUNCER_VERSION}/pgrouter {pgrouter.__version__} ({BUILD})",)
 
 
 def state(scene: Scene) -> Iterator[Row]:
-    """Say whether clients are served; `draining` and `leader` are ours."""
+    """Yield whether clients are served, as in PgBouncer; what follows, from `draining` on, is the router's own."""
     view = scene.app.monitor.view
     yield "active", "yes"
     yield "paused", "no"

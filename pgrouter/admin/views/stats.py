@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pgrouter.admin.context import Scene
     from pgrouter.admin.result import Row
 
-# PgBouncer's irregular names: SHOW STATS says what kind a number is, the other two say what it counts.
+# PgBouncer's irregular names: SHOW STATS has the kind of a number in its name, the other two what it counts.
 _AVERAGE_NAMES = {"received": "recv"}
 _PLAIN_NAMES = {"received": "bytes_received", "sent": "bytes_sent"}
 
@@ -27,19 +27,19 @@ STATS_AVERAGES = columns(f"database {_PLAIN}")
 
 
 def stats(scene: Scene) -> Iterator[Row]:
-    """Give totals and averages."""
+    """Yield totals and averages."""
     averages = scene.app.sampler.averages(scene.now)
     for database, total in sorted(scene.app.sampler.totals().items()):
         yield database, *total, *averages[database]
 
 
 def stats_totals(scene: Scene) -> Iterator[Row]:
-    """Give what was done since the start."""
+    """Yield the totals since the start."""
     for database, total in sorted(scene.app.sampler.totals().items()):
         yield database, *total
 
 
 def stats_averages(scene: Scene) -> Iterator[Row]:
-    """Give what was done lately, per second or per transaction."""
+    """Yield the averages of the last periods, per second or per transaction."""
     for database, average in sorted(scene.app.sampler.averages(scene.now).items()):
         yield database, *average
