@@ -88,7 +88,7 @@ def require_compiler() -> None:
 
 
 def extensions() -> list[Extension]:
-    """Give one extension a hot module."""
+    """Return one extension a hot module."""
     if BUILD == "skip":
         return []
     return [Extension(path[:-3].replace("/", "."), [path], extra_compile_args=["-O2", "-g0"]) for path in HOT]

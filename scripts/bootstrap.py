@@ -100,7 +100,7 @@ def bring_up_to_date(wanted: str, *, compiles: bool) -> None:
 
 
 def fingerprints() -> tuple[str, str]:
-    """Give what the packages depend on and what the compiled rooms depend on, each as a hash."""
+    """Return what the packages depend on and what the compiled rooms depend on, each as a hash."""
     packages = hashlib.sha256(f"{sys.executable} {sys.version}".encode())
     packages.update((ROOT / "pyproject.toml").read_bytes())
     build = hashlib.sha256(f"{os.environ.get('PGROUTER_BUILD', 'auto')} {missing_for_build()}".encode())
@@ -110,19 +110,19 @@ def fingerprints() -> tuple[str, str]:
 
 
 def hot_rooms() -> list[Path]:
-    """Give the modules that are compiled: those that setup.py names."""
+    """Return the modules that are compiled: those that setup.py names."""
     names = re.findall(r'^    "(pgrouter/[\w/]+\.py)",$', (ROOT / "setup.py").read_text(), re.MULTILINE)
     return [ROOT / name for name in names]
 
 
 def all_compiled() -> bool:
-    """Tell whether every hot room has its library, for this Python, and none is older than its source."""
+    """Whether every hot room has its library, for this Python, and none is older than its source."""
     libraries = [room.with_suffix(sysconfig.get_config_var("EXT_SUFFIX")) for room in hot_rooms()]
     return all(library.exists() and not is_outdated(library) for library in libraries)
 
 
 def is_as_stamped(compiled: str) -> bool:
-    """Tell whether the libraries are what the stamp says: somebody may have tidied up, or compiled by hand."""
+    """Whether the libraries are what the stamp says: somebody may have tidied up, or compiled by hand."""
     return all_compiled() or (compiled != "yes" and not any((ROOT / "pgrouter").rglob("*.so")))
 
 
@@ -245,7 +245,7 @@ def compile_hot_rooms() -> str:
 
 
 def compiler_progress() -> Callable[[str], str]:
-    """Give what counts the lines of Cython and of the compiler."""
+    """Return what counts the lines of Cython and of the compiler."""
     counts = {"translated": 0, "compiled": 0}
 
     def progress(line: str) -> str:
@@ -261,7 +261,7 @@ def compiler_progress() -> Callable[[str], str]:
 
 
 def is_outdated(library: Path) -> bool:
-    """Tell whether a compiled room is older than its source."""
+    """Whether a compiled room is older than its source."""
     source = library.with_name(library.name.partition(".")[0] + ".py")
     texts = [path for path in (source, source.with_suffix(".pxd")) if path.exists()]
     return source not in texts or max(text.stat().st_mtime for text in texts) > library.stat().st_mtime

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def checked(path: Path) -> Settings | None:
-    """Give the settings of a file; None when it cannot be used: then every problem was printed, one a line."""
+    """Return the settings of a file; None when it cannot be used: then every problem was printed, one a line."""
     try:
         settings = load(path)
         _read_users(settings)

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def catalog_for(args: argparse.Namespace) -> Catalog | None:
-    """Give what the database and the configuration say; None when they cannot: then the reasons are on stderr."""
+    """Return what the database and the configuration say; None when they cannot: then the reasons are on stderr."""
     if args.config is None:
         return UNKNOWN
     try:

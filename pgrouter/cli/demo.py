@@ -112,7 +112,7 @@ class Demo:
             cluster.stop()  # everything that was started in its directory, the router too
 
     def _wanted_port(self) -> int | None:
-        """Give the router's port; None if it may be any free one. DemoError: the one that was asked for is taken."""
+        """Return the router's port; None if it may be any free one. DemoError: the one that was asked for is taken."""
         if self._args.port is not None:
             refuse_served(self._args.port)
             return int(self._args.port)
@@ -185,7 +185,7 @@ class Demo:
         return time.monotonic() - self._started_s
 
     def _is_over(self, director: Director) -> bool:
-        """Tell whether the time asked for is over; a leader change that has begun may end, and be seen to."""
+        """Whether the time asked for is over; a leader change that has begun may end, and be seen to."""
         if self._args.seconds is None or self._elapsed_s() < self._args.seconds:
             return False
         if self._args.failover and not self._killed:
@@ -204,7 +204,7 @@ class Demo:
         )  # fmt: skip
 
     def _per_second(self, reads: dict[str, int], writes: int) -> tuple[dict[str, float], float]:
-        """Give rates over the last two seconds (PostgreSQL publishes its counters about once a second)."""
+        """Return rates over the last two seconds (PostgreSQL publishes its counters about once a second)."""
         then, old_reads, old_writes = self._rates
         passed_s = time.monotonic() - then
         if passed_s > LINE_EVERY_S:
@@ -261,7 +261,7 @@ def prepare(cluster: PatroniCluster) -> None:
 
 
 def has_rows(member: Member) -> bool:
-    """Tell whether a member has the demo's first rows."""
+    """Whether a member has the demo's first rows."""
     with contextlib.suppress(psycopg.Error):
         return bool(member.sql(f"select count(*) = {OLD_ROWS} from {TABLE}", LOGIN)[0][0])  # noqa: S608
     return False
@@ -298,7 +298,7 @@ def compare(cluster: PatroniCluster, workload: Workload) -> tuple[str, bool]:
 
 
 def compare_once(cluster: PatroniCluster, acknowledged: set[int]) -> tuple[str, bool]:
-    """Say whether all members have every acknowledged row, and all of them the same number of rows."""
+    """Whether all members have every acknowledged row, and all of them the same number of rows."""
     counts: dict[str, int] = {}
     for member in cluster.members:
         try:

@@ -57,7 +57,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def version() -> str:
-    """Give the versions of everything that decides how the router behaves, one a line."""
+    """Return the versions of everything that decides how the router behaves, one a line."""
     return "\n".join(
         (
             f"pgrouter {pgrouter.__version__}",

@@ -36,7 +36,7 @@ class _Formatter(logging.Formatter):
         self._second, self._time, self._zone = -1, "", ""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802  (logging's)
-        """Give the time of a line, with milliseconds and its distance to UTC."""
+        """Return the time of a line, with milliseconds and its distance to UTC."""
         second = int(record.created)
         if second != self._second:
             now = self.converter(second)

@@ -96,7 +96,7 @@ class KeySpace:
         return replace(decoded, revision=self.revision, trouble=trouble), self.written("leader")
 
     def written(self, key: str) -> int:
-        """Give the revision that wrote a key, 0 when there is none."""
+        """Return the revision that wrote a key, 0 when there is none."""
         return self._keys.get(key, ("", 0))[1]
 
     def _entry(self, kv: dict[str, str]) -> tuple[str, tuple[str, int]]:
@@ -153,7 +153,7 @@ class EtcdSource:
             self._watcher.again()
 
     def current(self, previous: ClusterView, probes: Mapping[str, Probe]) -> Snapshot | None:  # noqa: ARG002 - Source
-        """Give the newest snapshot; with `reachable` False it is what was last known."""
+        """Return the newest snapshot; with `reachable` False it is what was last known."""
         return self._snapshot
 
 
@@ -355,7 +355,7 @@ def plain(text: str) -> str:
 
 
 def backoff_s(lost: int, endpoints: int) -> float:
-    """Give the pause after that many failed attempts in a row: none in the first round over all endpoints."""
+    """Return the pause after that many failed attempts in a row: none in the first round over all endpoints."""
     if lost < endpoints:
         return 0.0
     longest_s = min(MOST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(lost - endpoints, 16))
@@ -363,7 +363,7 @@ def backoff_s(lost: int, endpoints: int) -> float:
 
 
 def prefix_of(settings: Etcd) -> str:
-    """Give what all keys of the cluster begin with: `/<namespace>/<scope>/`, with one slash between all parts."""
+    """Return what all keys of the cluster begin with: `/<namespace>/<scope>/`, with one slash between all parts."""
     parts = (*settings.namespace.split("/"), *settings.scope.split("/"))
     return "/" + "".join(f"{part}/" for part in parts if part)
 

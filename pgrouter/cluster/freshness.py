@@ -65,7 +65,7 @@ class Freshness:
 
     @staticmethod
     def _word_of_primary(view: ClusterView, probes: Mapping[str, Probe]) -> ServerReport | None:
-        """Give the primary's word, also while it is not written to, as long as nobody has been promoted past it."""
+        """Return the primary's word, also while it is not written to, as long as nobody has been promoted past it."""
         probe = probes.get(view.primary or view.last_leader or "")
         word = probe.said if probe else None
         if word is None or word.role is not Role.PRIMARY:

@@ -61,7 +61,7 @@ class Probe(Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def said(self) -> ServerReport | None:
-        """Give its last word while that still counts.
+        """Return its last word while that still counts.
 
         A primary becomes a replica by a restart only, so that its word holds while it is known not to have been
         restarted. A replica's word is about how far it has come, and is old soon.
@@ -80,7 +80,7 @@ class Probe(Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def alive_s(self) -> float:
-        """Give the last moment at which it is known to have lived, undisturbed by a restart."""
+        """Return the last moment at which it is known to have lived, undisturbed by a restart."""
         asked_s = self.word.asked_s if self.word else 0.0
         return max(asked_s, self.vouched_s)
 
@@ -91,7 +91,7 @@ class Probe(Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def timeline(self) -> int:
-        """Give the timeline it is on: a control file alone may still show the one before."""
+        """Return the timeline it is on: a control file alone may still show the one before."""
         return max(self.word.timeline if self.word else 0, self.streamed_timeline)
 
     def answered(self, word: ServerReport) -> Probe:

@@ -27,7 +27,7 @@ class HttpError(Exception):
 async def get(
     url: str, path: str, *, context: ssl.SSLContext | None, headers: Mapping[str, str], connect_timeout_s: float
 ) -> bytes:
-    """Give the body of GET `path` at `url` (`http://host:port`); `context` is for https.
+    """Return the body of GET `path` at `url` (`http://host:port`); `context` is for https.
 
     Raises HttpError, OSError (ssl.SSLError and TimeoutError are some).
     """
@@ -54,7 +54,7 @@ async def _all(reader: asyncio.StreamReader) -> bytes:
 
 
 def read_body(answer: bytes) -> bytes:
-    """Give the body of a whole answer with status 200.
+    """Return the body of a whole answer with status 200.
 
     Raises HttpError for any other status, and for what is no answer.
     """

@@ -33,7 +33,7 @@ SINCE = ((170000, "transaction_timeout"),)
 
 
 def options(settings: dict[str, str]) -> str:
-    """Give what the startup packet carries as `options`."""
+    """Return what the startup packet carries as `options`."""
     return " ".join(f"-c {name}={value}" for name, value in settings.items())
 
 

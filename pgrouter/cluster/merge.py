@@ -97,7 +97,7 @@ class Case(Struct, frozen=True, kw_only=True, gc=False):
     proven_timeline: int  # the newest on which a member of this system was ever writable
 
     def probe(self, name: str) -> Probe:
-        """Give what is known of a member."""
+        """Return what is known of a member."""
         return self.probes.get(name, SILENT)
 
     def is_stranger(self, word: ServerReport) -> bool:
@@ -109,12 +109,12 @@ class Case(Struct, frozen=True, kw_only=True, gc=False):
         return f"belongs to another cluster: its system identifier is {word.system_id}, not {self.system_id}"
 
     def relatives(self) -> list[ServerReport]:
-        """Give what the members of this cluster say now."""
+        """Return what the members of this cluster say now."""
         words = (probe.said for probe in self.probes.values())
         return [word for word in words if word is not None and not self.is_stranger(word)]
 
     def followed(self, server: DcsMember) -> bool | None:
-        """Give what the last view knew of this server at this address; see `Member.follows`."""
+        """Return what the last view knew of this server at this address; see `Member.follows`."""
         same = (each for each in self.previous.members if (each.host, each.port) == (server.host, server.port))
         return next((each.follows for each in same), None)
 
@@ -127,13 +127,13 @@ class Case(Struct, frozen=True, kw_only=True, gc=False):
         return len(starts) == len(words) and starts[0] == starts[1]
 
     def twins(self, server: DcsMember) -> list[DcsMember]:
-        """Give the keys that the DCS lists for this server, the one that counts first: the leader's, if it is one."""
+        """Return the keys that the DCS lists for this server, the one that counts first: the leader's, if it is one."""
         same = [each for each in self.snapshot.members if each.host and self.is_same(each, server)]
         return sorted(same, key=lambda each: each.name != self.snapshot.leader)
 
     @property
     def last_position(self) -> int:
-        """Give where the last primary was when it last told, on the newest timeline; 0: not known."""
+        """Return where the last primary was when it last told, on the newest timeline; 0: not known."""
         probe = self.probe(self.candidate or self.last_leader or "")
         word = probe.said
         leads = word is not None and word.role is Role.PRIMARY and not self.is_stranger(word)
@@ -156,7 +156,7 @@ class Reign(Struct, frozen=True, kw_only=True, gc=False):
 def merge(
     previous: ClusterView, snapshot: Snapshot, probes: Mapping[str, Probe], lag: Lag | None = None
 ) -> ClusterView:
-    """Give the view that follows from what the DCS and the servers say; `previous` itself when nothing differs.
+    """Return the view that follows from what the DCS and the servers say; `previous` itself when nothing differs.
 
     The same inputs merged into the result give the result again. When only WAL positions differ, the view is new but
     keeps its number and reason.
@@ -208,7 +208,7 @@ def _case(previous: ClusterView, snapshot: Snapshot, probes: Mapping[str, Probe]
 
 
 def _called_now(name: str | None, previous: ClusterView, snapshot: Snapshot) -> str | None:
-    """Give the name of a server that was called `name`: a key at its address replaces one that is gone."""
+    """Return the name of a server that was called `name`: a key at its address replaces one that is gone."""
     known = previous.member(name) if name is not None else None
     if known is None or any(member.name == name for member in snapshot.members):
         return name
@@ -217,7 +217,7 @@ def _called_now(name: str | None, previous: ClusterView, snapshot: Snapshot) -> 
 
 
 def _servers(case: Case) -> tuple[DcsMember, ...]:
-    """Give the members that the DCS lists, then those whose key is gone but who are not.
+    """Return the members that the DCS lists, then those whose key is gone but who are not.
 
     Member keys are leased: they expire with their Patroni, while PostgreSQL lives on. The last leader stays because a
     pause may make it the primary without any key, others while they answer as part of this cluster. Members that are

@@ -106,12 +106,12 @@ class Monitor:
 
     @property
     def view(self) -> ClusterView:
-        """Give the newest view."""
+        """Return the newest view."""
         return self._view
 
     @property
     def probes(self) -> Mapping[str, Probe]:
-        """Give what each member said last, with WAL positions and the moments of question and answer."""
+        """Return what each member said last, with WAL positions and the moments of question and answer."""
         return self._probes
 
     async def start(self) -> None:
@@ -367,7 +367,7 @@ class Monitor:
 
 
 def pace_s(interval_s: float, *, failures: int, awaited: bool, alert: bool, silent: bool = False) -> float:
-    """Give the pause before the next question to a member."""
+    """Return the pause before the next question to a member."""
     if awaited:
         return min(AWAITED_S, interval_s)
     if silent:  # the time-out was pause enough: reads wait for this

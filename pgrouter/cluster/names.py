@@ -33,7 +33,7 @@ def is_name(host: str) -> bool:
 
 
 async def look_up(host: str, port: int, known: tuple[str, ...], patience_s: float) -> tuple[str, ...]:
-    """Give the addresses of a host, an empty one where it is no name; what was `known` where they cannot be had.
+    """Return the addresses of a host, an empty one where it is no name; what was `known` where they cannot be had.
 
     Raises OSError when nothing was known either.
     """

@@ -77,7 +77,7 @@ class PatroniSource:
         self._hurry_all()
 
     def current(self, previous: ClusterView, probes: Mapping[str, Probe]) -> Snapshot | None:  # noqa: ARG002 - Source
-        """Give the newest snapshot; with `reachable` False it is what was last known."""
+        """Return the newest snapshot; with `reachable` False it is what was last known."""
         return self._agreed.snapshot if self._agreed else None
 
     # Called by pollers.
@@ -102,20 +102,20 @@ class PatroniSource:
         self._on_change()
 
     def pace_s(self, voice: Voice) -> float:
-        """Give the pause before the next question to a Patroni."""
+        """Return the pause before the next question to a Patroni."""
         interval_s = self.settings.interval_s
         if voice.failures:
             return min(ALERT_S * 2.0 ** min(voice.failures - 1, 16), interval_s)
         return min(ALERT_S, interval_s) if self._alert() else interval_s
 
     def context(self) -> ssl.SSLContext:
-        """Give what https needs; made anew after a failure, since files may have been replaced. Raises OSError."""
+        """Return what https needs; made anew after a failure, since files may have been replaced. Raises OSError."""
         if self._context is None:
             self._context = tls_context(self.settings.tls)
         return self._context
 
     def headers(self, url: str) -> dict[str, str]:
-        """Give the password to whom it is meant for: never in clear when we were told to use https."""
+        """Return the password to whom it is meant for: never in clear when we were told to use https."""
         settings = self.settings
         secure = all(seed.startswith("https:") for seed in self._seeds)
         if not settings.username or (secure and not url.startswith("https:")):
@@ -184,7 +184,7 @@ class _Poller:
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"patroni {url}")
 
     def stop(self) -> asyncio.Task[None]:
-        """Give up what is under way; gives the task, which then ends."""
+        """Return up what is under way; gives the task, which then ends."""
         self._task.cancel()
         return self._task
 

@@ -53,12 +53,12 @@ class Voice(Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def leader(self) -> str | None:
-        """Give whom it names."""
+        """Return whom it names."""
         return self.said.leader if self.said else None
 
     @property
     def leads_on(self) -> int:
-        """Give the timeline of whom it names, by its own word; 0: not known, or nobody is named."""
+        """Return the timeline of whom it names, by its own word; 0: not known, or nobody is named."""
         return _leads_on(self.said) if self.said else 0
 
     def answered(self, url: str, answer: Answer, asked_s: float, heard_s: float) -> Voice:
@@ -95,7 +95,7 @@ class Agreement(Struct, frozen=True, kw_only=True, gc=False):
 
 
 def agree(previous: Snapshot | None, voices: Mapping[str, Voice], now_s: float) -> Agreement | None:
-    """Give what follows from all voices; None: nobody has answered yet, and not all have failed."""
+    """Return what follows from all voices; None: nobody has answered yet, and not all have failed."""
     answered = [voice for voice in voices.values() if voice.said is not None]
     reachable = any(voice.failures < LOST_AFTER for voice in (answered or voices.values()))
     if not answered:
@@ -123,7 +123,7 @@ def agree(previous: Snapshot | None, voices: Mapping[str, Voice], now_s: float) 
 
 
 def _peers(answered: list[Voice]) -> list[Voice]:
-    """Give those that count and are not behind."""
+    """Return those that count and are not behind."""
     newest_s = max(voice.asked_s for voice in answered)
     counted = [voice for voice in answered if voice.said and voice.asked_s >= newest_s - voice.said.config.ttl_s]
     newest = max(voice.timeline for voice in counted)
@@ -163,7 +163,7 @@ def _known_timeline(previous: Snapshot | None, told: Voice) -> int:
 def _moments(
     previous: Snapshot | None, leader: str | None, believed: list[Voice], voices: int, now_s: float
 ) -> dict[str, float]:
-    """Give `heard_s`, when more than half of all have last confirmed the leader, and `leader_since_s`."""
+    """Return `heard_s`, when more than half of all have last confirmed the leader, and `leader_since_s`."""
     asked_s = sorted((voice.asked_s for voice in believed if voice.leader == leader), reverse=True)
     enough = voices // 2
     heard_s = asked_s[enough] if len(asked_s) > enough else 0.0

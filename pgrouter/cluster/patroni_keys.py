@@ -125,7 +125,7 @@ def absence(keys: Collection[str], prefix: str) -> str:
 
 
 def is_set(tags: tuple[tuple[str, str], ...], tag: str) -> bool:
-    """Tell whether a member carries a yes/no tag such as `noloadbalance`."""
+    """Whether a member carries a yes/no tag such as `noloadbalance`."""
     return any(name == tag and value.lower() not in NO_WORDS for name, value in tags)
 
 
@@ -203,7 +203,7 @@ def _sync(value: str | None) -> SyncState:
 
 
 def _timeline(history: str | None) -> int:
-    """Give the timeline that follows the last one that ended: `history` is `[[timeline, lsn, reason, ...], ...]`."""
+    """Return the timeline that follows the last one that ended: `history` is `[[timeline, lsn, reason, ...], ...]`."""
     lines = _json(history)
     if not isinstance(lines, list):
         return 0

@@ -76,7 +76,7 @@ def _answer(data: Mapping[str, Any], config: bytes, history: bytes, patroni: byt
 
 
 def base_url(url: str, scheme: str = "") -> str:
-    """Give `http://host:port` of a URL, "" when it is none; `scheme` is for one without."""
+    """Return `http://host:port` of a URL, "" when it is none; `scheme` is for one without."""
     try:
         parts = urlsplit(url if "//" in url else f"//{url}")
         scheme, host, port = parts.scheme or scheme, parts.hostname, parts.port
@@ -98,7 +98,7 @@ def _member_key(member: Mapping[str, Any]) -> str:
 
 
 def _config_key(config: Mapping[str, Any], cluster: Mapping[str, Any], leader: Mapping[str, Any] | None) -> str:
-    """Give /config, which may be old, with what /cluster says itself."""
+    """Return /config, which may be old, with what /cluster says itself."""
     standby = bool(config.get("standby_cluster")) if leader is None else leader["role"] == "standby_leader"
     said = {"pause": cluster.get("pause"), "standby_cluster": {"said": True} if standby else None}
     return json.dumps({**config, **said})

@@ -137,12 +137,12 @@ class Prober:
 
     @property
     def connected_to(self) -> str:
-        """Give the address that the kept connection goes to; empty: there is none, or a Unix socket."""
+        """Return the address that the kept connection goes to; empty: there is none, or a Unix socket."""
         connection = self._connection
         return connection.pgconn.hostaddr.decode() if connection is not None else ""
 
     def redial(self) -> None:
-        """Give up the kept connection, unless an answer is awaited, and ask over a new one at once."""
+        """Return up the kept connection, unless an answer is awaited, and ask over a new one at once."""
         if self._state is State.PAUSING:
             self._hang_up()
             self.hurry()

@@ -77,5 +77,5 @@ def _only_row(result: pq.abc.PGresult) -> list[str | None]:
 
 
 def one_line(text: str) -> str:
-    """Give the parts of a libpq message in one line."""
+    """Return the parts of a libpq message in one line."""
     return " ".join(text.split())

@@ -24,7 +24,7 @@ ASSUMED = "assumed to be up to date: no primary seen yet, same timeline and near
 
 
 def follows(server: DcsMember, case: Case, reign: Reign) -> bool | None:
-    """Say whether a member follows the primary, or did when there last was one; None: there never was one.
+    """Whether a member follows the primary, or did when there last was one; None: there never was one.
 
     While there is no primary only one thing changes the answer: that it streams again, on no older timeline. The same
     holds from the moment on at which the primary was last known to live: its death ends all streams, and may be seen
@@ -113,7 +113,7 @@ def _left_behind(probe: Probe, case: Case) -> Iterator[str]:
 
 
 def newest_position(case: Case, reign: Reign) -> int:
-    """Give the position that lag is measured from: the primary's, else the newest that is known; 0: none is.
+    """Return the position that lag is measured from: the primary's, else the newest that is known; 0: none is.
 
     Without a primary, or while it lets nobody in to ask, that is where it was when it last told, or the replica that is
     furthest.
@@ -126,7 +126,7 @@ def newest_position(case: Case, reign: Reign) -> int:
 
 
 def lag_s(name: str, word: ServerReport, lag_bytes: int, case: Case) -> float | None:
-    """Give since when a replica has not had everything, in seconds; None: not known."""
+    """Return since when a replica has not had everything, in seconds; None: not known."""
     mark = case.lag.marks.get(name)
     if not lag_bytes:
         return 0.0

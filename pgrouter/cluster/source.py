@@ -25,4 +25,4 @@ class Source(Protocol):
         """Ask again now: something looks as if what was last heard is old."""
 
     def current(self, previous: ClusterView, probes: Mapping[str, Probe]) -> Snapshot | None:
-        """Give what is known now; None: nothing has been heard yet and nothing has failed yet."""
+        """Return what is known now; None: nothing has been heard yet and nothing has failed yet."""

@@ -48,7 +48,7 @@ class StaticSource:
         """Do nothing: the probes are all there is."""
 
     def current(self, previous: ClusterView, probes: Mapping[str, Probe]) -> Snapshot:
-        """Give the configured members with the leader that `elect` names."""
+        """Return the configured members with the leader that `elect` names."""
         return elect(self._members, previous, probes)
 
 

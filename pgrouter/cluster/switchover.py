@@ -38,7 +38,7 @@ NONE = Handover()
 
 
 def handover(snapshot: Snapshot, now_s: float, wall_s: float, limit_s: float, before: Handover = NONE) -> Handover:
-    """Say whether writes are held at `now_s`, which is `wall_s` (Unix time) on the wall; `before`: the last answer."""
+    """Whether writes are held at `now_s`, which is `wall_s` (Unix time) on the wall; `before`: the last answer."""
     announced, since_s = snapshot.switchover, snapshot.switchover_since_s
     due_s = _due_s(announced, since_s, now_s, wall_s) if announced and _is_about(announced, snapshot.leader) else None
     if announced is None or due_s is None:
@@ -57,7 +57,7 @@ def handover(snapshot: Snapshot, now_s: float, wall_s: float, limit_s: float, be
 
 
 def _due_s(announced: Switchover, since_s: float, now_s: float, wall_s: float) -> float | None:
-    """Give the moment from which it may hold writes, on the router's clock; None: none is given that can be read."""
+    """Return the moment from which it may hold writes, on the router's clock; None: none is given that can be read."""
     if not announced.scheduled_at:
         return since_s
     moment_s = unix_time(announced.scheduled_at)
@@ -65,7 +65,7 @@ def _due_s(announced: Switchover, since_s: float, now_s: float, wall_s: float) -
 
 
 def has_begun(snapshot: Snapshot) -> bool:
-    """Tell whether the leader does something that keeps it from telling its WAL position: it stops, for one."""
+    """Whether the leader does something that keeps it from telling its WAL position: it stops, for one."""
     return any(member.name == snapshot.leader and not member.replay_lsn for member in snapshot.members)
 
 

@@ -48,7 +48,7 @@ def needs_restart(path: str) -> bool:
 
 
 def taken(old: Settings, new: Settings) -> Settings:
-    """Give the new settings as far as a running router takes them.
+    """Return the new settings as far as a running router takes them.
 
     Static members are taken while the source stays static: under another one the list means nothing.
     """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def broken_rules(settings: Settings) -> list[str]:
-    """Give a line `path.to.key: what is wrong` for every rule that does not hold."""
+    """Return a line `path.to.key: what is wrong` for every rule that does not hold."""
     return [problem for rule in RULES for problem in rule(settings)]
 
 

@@ -152,7 +152,7 @@ class PoolSettings(_Section, kw_only=True):
     overrides: tuple[PoolOverride, ...] = ()  # later ones win
 
     def of(self, database: str, user: str) -> PoolSettings:
-        """Give the settings for a database and user; "" stands for one that no override names."""
+        """Return the settings for a database and user; "" stands for one that no override names."""
         changes = {
             name: value
             for entry in self.overrides

@@ -34,7 +34,7 @@ class Secret(str):
 
 
 def duration_s(text: str) -> float:
-    """Give the seconds of a duration as it is written in the file.
+    """Return the seconds of a duration as it is written in the file.
 
     >>> duration_s("200ms"), duration_s("1.5h")
     (0.2, 5400.0)

@@ -30,12 +30,12 @@ class PostgresBinaries:
 
     @property
     def major(self) -> int:
-        """Give the version's first number."""
+        """Return the version's first number."""
         match = re.match(r"\d+", self.version)
         return int(match[0]) if match else 0
 
     def program(self, name: str) -> Path:
-        """Give the path of one program."""
+        """Return the path of one program."""
         return self.directory / name
 
 
@@ -56,7 +56,7 @@ def find_postgres() -> PostgresBinaries:
 
 
 def postgres_candidates() -> Iterator[tuple[Path, str]]:
-    """Give (directory, source) in the order in which they are tried."""
+    """Yield (directory, source) in the order in which they are tried."""
     if told := os.environ.get("PGROUTER_PG_BIN"):
         yield Path(told), "PGROUTER_PG_BIN"
     system = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/usr").glob("pgsql-*/bin")]
@@ -69,7 +69,7 @@ def postgres_candidates() -> Iterator[tuple[Path, str]]:
 
 
 def probe_postgres(directory: Path, source: str) -> PostgresBinaries | None:
-    """Give the binaries of a directory if all that is needed is there and runs."""
+    """Return the binaries of a directory if all that is needed is there and runs."""
     if not all(os.access(directory / name, os.X_OK) for name in NEEDED):
         return None
     try:
@@ -98,7 +98,7 @@ def find_etcd() -> Path:
 
 
 def is_program(path: Path) -> bool:
-    """Tell whether a file is a native program."""
+    """Whether a file is a native program."""
     try:
         with path.open("rb") as file:
             return file.read(4) == ELF
@@ -107,6 +107,6 @@ def is_program(path: Path) -> bool:
 
 
 def package_directory(module: str) -> Path | None:
-    """Give the directory of an installed package without importing it."""
+    """Return the directory of an installed package without importing it."""
     spec = importlib.util.find_spec(module)
     return Path(spec.origin).parent if spec and spec.origin else None

@@ -47,7 +47,7 @@ class EtcdCluster(Startable):
 
     @property
     def endpoints(self) -> tuple[str, ...]:
-        """Give HOST:PORT of each node's client side."""
+        """Return HOST:PORT of each node's client side."""
         return tuple(f"127.0.0.1:{port}" for port in self.ports)
 
     def start(self) -> None:
@@ -123,7 +123,7 @@ class EtcdCluster(Startable):
         self.call("/v3/kv/deleterange", {"key": everything, "range_end": everything})
 
     def grant(self, ttl_s: int, node: int = 0) -> int:
-        """Give the id of a new lease."""
+        """Return the id of a new lease."""
         return int(self.call("/v3/lease/grant", {"TTL": ttl_s}, node)["ID"])
 
     def call(self, path: str, body: dict[str, Any], node: int = 0, timeout_s: float = 2.0) -> dict[str, Any]:
@@ -135,7 +135,7 @@ class EtcdCluster(Startable):
 
     @property
     def scheme(self) -> str:
-        """Give https where certificates are wanted, else http."""
+        """Return https where certificates are wanted, else http."""
         return "https" if self.certificates else "http"
 
     def _context(self) -> ssl.SSLContext | None:

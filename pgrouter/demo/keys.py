@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def key_reader(*, wanted: bool) -> Iterator[Callable[[float], str]]:
-    """Give a function that waits some seconds for a key and gives it, or ''; the terminal is restored in the end.
+    """Return a function that waits some seconds for a key and gives it, or ''; the terminal is restored in the end.
 
     Without a terminal, or in the background where reading from it would stop us, the function only waits.
     """

@@ -145,7 +145,7 @@ class Member(Server):
                 return refused.code, refused.read().decode()
 
     def _configuration(self) -> dict[str, Any]:
-        """Give patroni.yml; JSON is YAML."""
+        """Return patroni.yml; JSON is YAML."""
         options = self._cluster.options
         ttl_s, loop_wait_s, retry_timeout_s = PROFILES[options.profile]
         login = {"username": USER, "password": PASSWORD}
@@ -175,7 +175,7 @@ class Member(Server):
 
 
 def etcd_section(etcd: EtcdCluster) -> dict[str, Any]:
-    """Give the section of patroni.yml that says where etcd is, and how to reach it."""
+    """Return the section of patroni.yml that says where etcd is, and how to reach it."""
     section: dict[str, Any] = {"hosts": list(etcd.endpoints), "protocol": etcd.scheme}
     if place := etcd.certificates:
         files = {"cacert": "ca.crt", "cert": "client.crt", "key": "client.key"}
@@ -205,7 +205,7 @@ class PatroniCluster(Startable):
         return self._workdir.path
 
     def reserve_port(self) -> int:
-        """Give one more free port that is ours until the end."""
+        """Return one more free port that is ours until the end."""
         return self._workdir.ports(1)[0]
 
     def _new_member(self) -> Member:
@@ -245,18 +245,18 @@ class PatroniCluster(Startable):
         return ()
 
     def leader(self) -> Member | None:
-        """Give the member that holds the leader key and runs as a primary."""
+        """Return the member that holds the leader key and runs as a primary."""
         leading = [s.name for s in self.status() if s.role == "leader" and s.state == "running"]
         return self.member(leading[0]) if leading else None
 
     def require_leader(self) -> Member:
-        """Give the leader; DemoError if there is none now."""
+        """Return the leader; DemoError if there is none now."""
         if member := self.leader():
             return member
         raise DemoError("nobody leads the cluster")
 
     def replicas(self) -> list[Member]:
-        """Give the members that stream."""
+        """Return the members that stream."""
         return [self.member(s.name) for s in self.status() if s.role != "leader" and s.state == "streaming"]
 
     def member(self, name: str) -> Member:
@@ -264,7 +264,7 @@ class PatroniCluster(Startable):
         return next(member for member in self.members if member.name == name)
 
     def is_healthy(self, name: str) -> bool:
-        """Tell whether Patroni shows a member as the running leader or as streaming."""
+        """Whether Patroni shows a member as the running leader or as streaming."""
         good = ("running",), ("streaming",)
         return any(s.name == name and s.state in good[s.role != "leader"] for s in self.status())
 

@@ -69,18 +69,18 @@ class ServerOptions:
         return "md5" if self.auth == "md5" else "scram-sha-256"
 
     def settings(self) -> dict[str, str]:
-        """Give postgresql.conf but for the port."""
+        """Return postgresql.conf but for the port."""
         own_settings = {"max_connections": str(self.max_connections), "password_encryption": self.stored}
         return PARAMETERS | own_settings | self.parameters
 
     def hba_lines(self) -> list[str]:
-        """Give pg_hba.conf."""
+        """Return pg_hba.conf."""
         general = (f"host all all 127.0.0.1/32 {self.auth}", f"host replication all 127.0.0.1/32 {self.auth}")
         return [*self.hba, *general]
 
 
 def conninfo(port: int, dbname: str = "postgres", user: str = USER, password: str = PASSWORD) -> str:
-    """Give libpq's connection string for a server on loopback."""
+    """Return libpq's connection string for a server on loopback."""
     return f"host=127.0.0.1 port={port} user={user} password={password} dbname={dbname}"
 
 
@@ -109,7 +109,7 @@ class Server:
         return self._process is not None and self._process.alive
 
     def dsn(self, dbname: str = "postgres", user: str = USER, password: str = PASSWORD) -> str:
-        """Give libpq's connection string."""
+        """Return libpq's connection string."""
         return conninfo(self.port, dbname, user, password)
 
     def connect(self, dbname: str = "postgres") -> psycopg.Connection[Any]:

@@ -90,7 +90,7 @@ def until(condition: Callable[[], T], timeout_s: float, what: str, step_s: float
 
 
 def service_user() -> pwd.struct_passwd | None:
-    """Give the user that servers run as; None when that is ourselves."""
+    """Return the user that servers run as; None when that is ourselves."""
     if os.geteuid() != 0:
         return None
     for name in (os.environ.get("PGROUTER_DEMO_USER"), "postgres", "nobody"):
@@ -101,7 +101,7 @@ def service_user() -> pwd.struct_passwd | None:
 
 
 def own(*paths: Path) -> None:
-    """Give files and directories (not what is in them) to the service user."""
+    """Return files and directories (not what is in them) to the service user."""
     if user := service_user():
         for path in paths:
             os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
@@ -161,7 +161,7 @@ def run(
 
 
 def environment(workdir: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Give the environment of a server: the service user's, without the settings of other clusters."""
+    """Return the environment of a server: the service user's, without the settings of other clusters."""
     servers = own_environment(workdir) | {"HOME": str(workdir), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
     if user := service_user():
         servers |= {"USER": user.pw_name, "LOGNAME": user.pw_name}
@@ -169,7 +169,7 @@ def environment(workdir: Path, extra: Mapping[str, str] | None = None) -> dict[s
 
 
 def own_environment(workdir: Path) -> dict[str, str]:
-    """Give our environment with the reaper's mark, without the settings of other clusters."""
+    """Return our environment with the reaper's mark, without the settings of other clusters."""
     foreign = re.compile(r"PG(?!ROUTER_)|PATRONI|ETCD")  # libpq's, Patroni's and etcd's variables
     return {k: v for k, v in os.environ.items() if not foreign.match(k)} | {MARK: str(workdir)}
 
@@ -192,7 +192,7 @@ def command(argv: Sequence[str | Path]) -> list[str]:
 
 
 def reachable(paths: Iterable[str | Path]) -> bool:
-    """Tell whether any user can read these paths, symbolic links resolved."""
+    """Whether any user can read these paths, symbolic links resolved."""
     for path in paths:
         real = Path(os.path.realpath(path))
         if not real.stat().st_mode & 0o004 or not all(p.stat().st_mode & 0o001 for p in real.parents):

@@ -42,7 +42,7 @@ def start_time(pid: int) -> int | None:
 
 
 def tree(pid: int) -> list[int]:
-    """Give a process and all its descendants, parents first."""
+    """Return a process and all its descendants, parents first."""
     found = [pid]
     for parent in found:
         with contextlib.suppress(OSError):  # gone between two looks: no descendants any more
@@ -53,7 +53,7 @@ def tree(pid: int) -> list[int]:
 
 
 def belongs(pid: int, mark: bytes) -> bool:
-    """Tell whether a process was started with this in its environment."""
+    """Whether a process was started with this in its environment."""
     try:
         return mark in (PROC / str(pid) / "environ").read_bytes().split(b"\0")
     except OSError:
@@ -61,7 +61,7 @@ def belongs(pid: int, mark: bytes) -> bool:
 
 
 def processes_of(workdir: str, spare: tuple[int, ...] = ()) -> dict[int, int]:
-    """Give pid -> start time of all that belongs to a work directory, descendants included."""
+    """Return pid -> start time of all that belongs to a work directory, descendants included."""
     mark = f"{MARK}={workdir}".encode()
     pids = {int(entry.name) for entry in PROC.glob("[0-9]*")} - set(spare)
     roots = [pid for pid in pids if belongs(pid, mark)]

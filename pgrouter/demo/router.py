@@ -58,7 +58,7 @@ class RouterProcess:
         return tuple(int(port) for _host, port in READY.findall(self.output.read_text()))
 
     def complaints(self, at_most: int = 5) -> list[str]:
-        """Give the first lines of its log that tell of errors of its own."""
+        """Return the first lines of its log that tell of errors of its own."""
         lines = self.log.read_text().splitlines()
         return [line for line in lines if " ERROR " in line or " CRITICAL " in line or "Error: " in line][:at_most]
 

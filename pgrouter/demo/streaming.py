@@ -84,7 +84,7 @@ class StreamingCluster(Startable):
             until(partial(has_replayed, standby, lsn), timeout_s, f"{standby.name} replayed {lsn}")
 
     def heirs(self) -> list[Server]:
-        """Give the standbys, the one that has received the most WAL first: the only one that all others can follow."""
+        """Return the standbys, the one that has received the most WAL first: the only one that all others can follow."""
         received = "select greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'"
         return sorted(self.standbys, key=lambda standby: standby.sql(received)[0][0], reverse=True)
 
@@ -121,5 +121,5 @@ class StreamingCluster(Startable):
 
 
 def has_replayed(standby: Server, lsn: str) -> bool:
-    """Tell whether a standby has replayed the WAL up to a position."""
+    """Whether a standby has replayed the WAL up to a position."""
     return bool(standby.sql(f"select pg_last_wal_replay_lsn() >= '{lsn}'")[0][0])

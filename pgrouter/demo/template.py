@@ -33,7 +33,7 @@ Stored = Literal["scram-sha-256", "md5"]
 
 
 def template(binaries: PostgresBinaries, stored: Stored) -> Path:
-    """Give an initialised, never started data directory, made on first use (1 s)."""
+    """Return an initialised, never started data directory, made on first use (1 s)."""
     with locked_cache() as cache:
         wanted = cache / f"data{binaries.major}-{key(binaries, stored)}"
         if not wanted.exists():
@@ -44,7 +44,7 @@ def template(binaries: PostgresBinaries, stored: Stored) -> Path:
 
 
 def within_reach(binaries: PostgresBinaries) -> PostgresBinaries:
-    """Give binaries that the servers' user can run: these, or a copy (42 MB, made once)."""
+    """Return binaries that the servers' user can run: these, or a copy (42 MB, made once)."""
     if service_user() is None or reachable([binaries.program("postgres")]):
         return binaries
     with locked_cache() as cache:
@@ -57,7 +57,7 @@ def within_reach(binaries: PostgresBinaries) -> PostgresBinaries:
 
 
 def _unmade(cache: Path) -> Path:
-    """Give a place to make something in, without what an earlier process of this number may have left there."""
+    """Return a place to make something in, without what an earlier process of this number may have left there."""
     place = cache / f"new-{os.getpid()}"
     shutil.rmtree(place, ignore_errors=True)
     return place
@@ -65,7 +65,7 @@ def _unmade(cache: Path) -> Path:
 
 @contextmanager
 def locked_cache() -> Iterator[Path]:
-    """Give the cache's directory while no other process makes something in it; it is safe to delete at any time."""
+    """Return the cache's directory while no other process makes something in it; it is safe to delete at any time."""
     told = os.environ.get("PGROUTER_DEMO_CACHE")
     cache = Path(told) if told else Path(tempfile.gettempdir()) / f"pgrouter-cache-{os.geteuid()}"
     refuse_foreign(cache)

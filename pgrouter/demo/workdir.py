@@ -73,7 +73,7 @@ def refuse_served(port: int) -> None:
 
 
 def roomy_place() -> Path:
-    """Give the memory file system when it has room, else the directory for temporary files."""
+    """Return the memory file system when it has room, else the directory for temporary files."""
     memory = Path("/dev/shm")  # noqa: S108  (mkdtemp makes the directory safely)
     if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOM_NEEDED_BYTES:
         return memory

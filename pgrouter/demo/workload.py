@@ -91,20 +91,20 @@ class Workload:
         return Totals(sum(self._reads.values()), writes, len(self._faults), self.longest_write_pause_s(0.0))
 
     def acknowledged(self) -> set[int]:
-        """Give the ids of all rows that were acknowledged."""
+        """Return the ids of all rows that were acknowledged."""
         return set(self._acknowledged)
 
     def faults_since(self, since_s: float) -> list[Fault]:
-        """Give the errors that clients saw from a moment on."""
+        """Return the errors that clients saw from a moment on."""
         return [fault for fault in list(self._faults) if fault.at_s >= since_s]
 
     def longest_write_pause_s(self, since_s: float) -> float:
-        """Give the longest time without an acknowledged write that ended, or lasts, after a moment."""
+        """Return the longest time without an acknowledged write that ended, or lasts, after a moment."""
         lasting = 0.0 if self._stop.is_set() else time.monotonic() - self._last_write_s
         return max([length for end, length in list(self._pauses) if end >= since_s] + [lasting])
 
     def written_since(self, since_s: float) -> bool:
-        """Tell whether a write was acknowledged after a moment."""
+        """Whether a write was acknowledged after a moment."""
         return self._last_write_s > since_s
 
     def _work(self, name: str, step: Callable[[psycopg.Connection[Any], str], None]) -> None:

@@ -50,7 +50,7 @@ class Vanish(Exception):
 
 
 def bind_numbers(name: str, *numbers: int) -> bytes:
-    """Give a Bind with parameters in text."""
+    """Return a Bind with parameters in text."""
     body = f"\0{name}\0".encode() + struct.pack("!HH", 0, len(numbers))
     for number in numbers:
         text = str(number).encode()
@@ -59,7 +59,7 @@ def bind_numbers(name: str, *numbers: int) -> bytes:
 
 
 def execute(limit: int) -> bytes:
-    """Give an Execute of the unnamed portal with a limit of rows."""
+    """Return an Execute of the unnamed portal with a limit of rows."""
     return message(b"E", b"\0" + struct.pack("!I", limit))
 
 

@@ -37,14 +37,14 @@ def running(settings: Settings, *, users: Mapping[str, str] | None = None) -> It
 
 
 def rss_mb(pid: int) -> float:
-    """Give the resident memory of a process in MiB."""
+    """Return the resident memory of a process in MiB."""
     with open(f"/proc/{pid}/status", encoding="ascii") as status:  # noqa: PTH123
         line = next(line for line in status if line.startswith("VmRSS:"))
     return int(line.split()[1]) / 1024
 
 
 def peak_rss_mb(pid: int) -> float:
-    """Give the largest resident memory that a process ever had since the last `reset_peak`, in MiB."""
+    """Return the largest resident memory that a process ever had since the last `reset_peak`, in MiB."""
     with open(f"/proc/{pid}/status", encoding="ascii") as status:  # noqa: PTH123
         line = next(line for line in status if line.startswith("VmHWM:"))
     return int(line.split()[1]) / 1024

@@ -216,7 +216,7 @@ class History:
 
 
 def sqlstate(error: BaseException | None) -> str | None:
-    """Give the SQLSTATE of the first error.
+    """Return the SQLSTATE of the first error.
 
     At the end of a pipeline psycopg raises others over it, and stays in pipeline mode if the error is that of the Sync.
     """

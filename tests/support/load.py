@@ -23,7 +23,7 @@ WRITES, READS, NOTHING = (True, False), (False, True), (False, False)
 
 
 def roles(router: Router) -> dict[str, tuple[bool, bool]]:
-    """Give what each member is used for: WRITES, READS or NOTHING."""
+    """Return what each member is used for: WRITES, READS or NOTHING."""
     return {row["name"]: (row["writable"], row["readable"]) for row in router.admin("SHOW CLUSTER")}
 
 
@@ -109,7 +109,7 @@ class Load:
                 self.acknowledged.add((writer, number))
 
     def longest_pause(self, since_s: float) -> tuple[float, float]:
-        """Give the moments between which nobody's write was acknowledged for the longest time."""
+        """Return the moments between which nobody's write was acknowledged for the longest time."""
         with self._lock:
             moments = sorted(moment for moment in self.moments if moment > since_s)
         return max(pairwise(moments), key=lambda pair: pair[1] - pair[0])
@@ -125,7 +125,7 @@ class Load:
             time.sleep(0.02)
 
     def missing(self, rows: list[tuple[Any, ...]]) -> set[tuple[int, int]]:
-        """Give the acknowledged writes that are not in the table."""
+        """Return the acknowledged writes that are not in the table."""
         return self.acknowledged - {(row[0], row[1]) for row in rows}
 
     def __repr__(self) -> str:

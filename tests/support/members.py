@@ -35,7 +35,7 @@ class Writers:
         return next(accepted_s for accepted_s in self.accepted[name] if accepted_s > moment_s)
 
     def pause(self, old: str, new: str, since_s: float) -> tuple[float, float]:
-        """Give the moments of the last write that the old leader took and of the first that the new one did."""
+        """Return the moments of the last write that the old leader took and of the first that the new one did."""
         first_s = self.first_after(new, since_s)
         return max(moment_s for moment_s in self.accepted[old] if moment_s < first_s), first_s
 

@@ -30,7 +30,7 @@ class SourceFinder:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Give the source's spec; None for what is not a compiled module of pgrouter."""
+        """Return the source's spec; None for what is not a compiled module of pgrouter."""
         if not name.startswith("pgrouter."):
             return None
         spec = PathFinder.find_spec(name, path, target)

@@ -42,24 +42,24 @@ def message(code: bytes, body: bytes = b"") -> bytes:
 
 
 def startup(protocol: int = PROTOCOL_3_0, **parameters: str) -> bytes:
-    """Give a startup packet."""
+    """Return a startup packet."""
     words = b"".join(f"{name}\0{value}\0".encode() for name, value in parameters.items())
     body = struct.pack("!I", protocol) + words + b"\0"
     return struct.pack("!I", len(body) + 4) + body
 
 
 def query(sql: str) -> bytes:
-    """Give a simple Query."""
+    """Return a simple Query."""
     return message(b"Q", sql.encode() + b"\0")
 
 
 def parse(sql: str, name: str = "") -> bytes:
-    """Give a Parse without parameter types."""
+    """Return a Parse without parameter types."""
     return message(b"P", f"{name}\0{sql}\0".encode() + b"\0\0")
 
 
 def bind(name: str = "", portal: str = "") -> bytes:
-    """Give a Bind without parameters, all results in text."""
+    """Return a Bind without parameters, all results in text."""
     return message(b"B", f"{portal}\0{name}\0".encode() + b"\0\0\0\0\0\0")
 
 
@@ -72,7 +72,7 @@ COPY_DONE = message(b"c")
 
 
 def extended(sql: str) -> bytes:
-    """Give a statement in the extended protocol, with its Sync."""
+    """Return a statement in the extended protocol, with its Sync."""
     return parse(sql) + bind() + DESCRIBE + EXECUTE + SYNC
 
 
@@ -115,7 +115,7 @@ class RawClient:
         return self.until_ready()
 
     def receive(self) -> Message | None:
-        """Give the next message; None when the router has closed."""
+        """Return the next message; None when the router has closed."""
         while len(self._kept) < 5 or len(self._kept) < 1 + struct.unpack_from("!I", self._kept, 1)[0]:
             try:
                 data = self.sock.recv(1 << 16)
@@ -129,7 +129,7 @@ class RawClient:
         return Message(code, body)
 
     def until(self, codes: str) -> list[Message]:
-        """Give all messages up to one of these codes, or to the end of the connection."""
+        """Return all messages up to one of these codes, or to the end of the connection."""
         said: list[Message] = []
         while (got := self.receive()) is not None:
             said.append(got)
@@ -138,11 +138,11 @@ class RawClient:
         return said
 
     def until_ready(self) -> list[Message]:
-        """Give all messages up to ReadyForQuery, or to the end of the connection."""
+        """Return all messages up to ReadyForQuery, or to the end of the connection."""
         return self.until("Z")
 
     def until_closed(self) -> list[Message]:
-        """Give all messages up to the end of the connection."""
+        """Return all messages up to the end of the connection."""
         return self.until("")
 
     def cancel(self, key: bytes | None = None) -> None:
@@ -163,7 +163,7 @@ class RawClient:
         self.sock.close()
 
     def closed_within(self, timeout_s: float) -> bool:
-        """Tell whether the router ends the connection in this time."""
+        """Whether the router ends the connection in this time."""
         deadline = time.monotonic() + timeout_s
         while (left := deadline - time.monotonic()) > 0:
             self.sock.settimeout(left)
@@ -178,15 +178,15 @@ class RawClient:
 
 
 def codes(said: list[Message]) -> str:
-    """Give the types of messages as one word, rows and notices of one kind in a row as one letter each."""
+    """Return the types of messages as one word, rows and notices of one kind in a row as one letter each."""
     return "".join(m.code for m in said)
 
 
 def sqlstate(said: list[Message]) -> str:
-    """Give the SQLSTATE of the first error, empty when there is none."""
+    """Return the SQLSTATE of the first error, empty when there is none."""
     return next((m.fields["C"] for m in said if m.code == "E"), "")
 
 
 def values(said: list[Message]) -> list[list[str | None]]:
-    """Give the rows."""
+    """Return the rows."""
     return [m.values for m in said if m.code == "D"]

@@ -30,23 +30,23 @@ MONITOR: Settings = {"user": template.MONITOR, "password": template.MONITOR, "da
 
 
 def static_cluster(servers: Sequence[Server]) -> Settings:
-    """Give the `cluster` section for servers without Patroni."""
+    """Return the `cluster` section for servers without Patroni."""
     members = [{"name": server.name, "host": "127.0.0.1", "port": server.port} for server in servers]
     return {"source": "static", "members": members, "monitor": MONITOR}
 
 
 def etcd_cluster(etcd: EtcdCluster, scope: str = "demo") -> Settings:
-    """Give the `cluster` section for Patroni's keys in an etcd."""
+    """Return the `cluster` section for Patroni's keys in an etcd."""
     return {"source": "etcd", "etcd": {"endpoints": list(etcd.endpoints), "scope": scope}, "monitor": MONITOR}
 
 
 def patroni_cluster(cluster: PatroniCluster) -> Settings:
-    """Give the `cluster` section for a cluster under Patroni."""
+    """Return the `cluster` section for a cluster under Patroni."""
     return etcd_cluster(cluster.etcd, cluster.options.scope)
 
 
 def rest_cluster(cluster: PatroniCluster) -> Settings:
-    """Give the `cluster` section for the same, asked over Patroni's REST API: one member's is enough to begin with."""
+    """Return the `cluster` section for the same, asked over Patroni's REST API: one member's is enough to begin with."""
     urls = [f"http://127.0.0.1:{cluster.members[0].rest_port}"]
     return {"source": "patroni", "patroni": {"urls": urls}, "monitor": MONITOR}
 
@@ -96,7 +96,7 @@ class Router:
         self.process.stop()
 
     def dsn(self, dbname: str = "postgres", user: str = USER, password: str = PASSWORD, **more: str | int) -> str:
-        """Give libpq's connection string."""
+        """Return libpq's connection string."""
         return " ".join([conninfo(self.port, dbname, user, password), *(f"{k}={v}" for k, v in more.items())])
 
     def connect(self, dbname: str = "postgres", **more: Any) -> psycopg.Connection[Any]:
@@ -111,11 +111,11 @@ class Router:
             return cursor.fetchall() if cursor.description else []
 
     def log_text(self) -> str:
-        """Give all that it has logged."""
+        """Return all that it has logged."""
         return self.process.log.read_text()
 
     def log_contains(self, pattern: str) -> bool:
-        """Tell whether a line of the log matches a regular expression."""
+        """Whether a line of the log matches a regular expression."""
         return re.search(pattern, self.log_text(), re.MULTILINE) is not None
 
 
@@ -150,7 +150,7 @@ class RouterFactory:
 
 @contextmanager
 def trusting(servers: Sequence[Server], mode: str, size: int, log: Path) -> Iterator[int]:
-    """Give the port of a router in front of the servers that trusts everybody; what it logs is in `log` afterwards."""
+    """Return the port of a router in front of the servers that trusts everybody; what it logs is in `log` afterwards."""
     factory = RouterFactory()
     started = None
     try:

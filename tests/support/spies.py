@@ -69,7 +69,7 @@ end $do$
 
 
 def planting() -> str:
-    """Give the statements that plant all spies in `public`, to be run by who owns the database."""
+    """Return the statements that plant all spies in `public`, to be run by who owns the database."""
     plant = PLANT
     for kind, names in (("functions", FUNCTIONS), ("operators", OPERATORS), ("relations", RELATIONS)):
         plant = plant.replace(f"{{{kind}}}", f"'{{{','.join(names)}}}'")

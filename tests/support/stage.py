@@ -32,7 +32,7 @@ def execute(portal: str) -> bytes:
 
 
 def bind(name: str = "", portal: str = "", *given: bytes, binary: bool = False) -> bytes:
-    """Give a Bind with these values; they and the results in binary, or in text."""
+    """Return a Bind with these values; they and the results in binary, or in text."""
     body = f"{portal}\0{name}\0".encode() + struct.pack("!HHH", 1, binary, len(given))
     body += b"".join(struct.pack("!i", len(value)) + value for value in given)
     return message(b"B", body + struct.pack("!HH", 1, binary))
@@ -59,7 +59,7 @@ def heard(said: list[Message]) -> Heard:
 
 
 def names(columns: bytes) -> Iterator[bytes]:
-    """Give each column's name and length of its type."""
+    """Yield each column's name and length of its type."""
     at = 2
     for _ in range(struct.unpack_from("!H", columns)[0]):
         end = columns.index(0, at) + 1

@@ -80,7 +80,7 @@ class Piece(NamedTuple):
 
 
 def strings(*words: str | bytes) -> bytes:
-    """Give strings as they are in messages."""
+    """Return strings as they are in messages."""
     return b"".join((word.encode() if isinstance(word, str) else word) + b"\0" for word in words)
 
 
@@ -97,7 +97,7 @@ def without_late_syncs(pieces: list[Piece]) -> list[Piece]:
 
 
 def query_piece(sql: str | bytes) -> Piece:
-    """Give a simple Query."""
+    """Return a simple Query."""
     return Piece(f"Query({sql!r})", message(b"Q", strings(sql)))
 
 
@@ -119,7 +119,7 @@ class Torturer:
         self.parameters: dict[str, int] = {}
 
     def conversation(self) -> list[Piece]:
-        """Give a conversation, without its tail."""
+        """Return a conversation, without its tail."""
         self.parameters = {}
         pieces: list[Piece] = []
         for _ in range(self.dice.randint(1, 8)):
@@ -129,7 +129,7 @@ class Torturer:
         return without_late_syncs(pieces)
 
     def phrase(self) -> list[Piece]:
-        """Give some messages that belong together."""
+        """Return some messages that belong together."""
         kind = self.dice.choices(
             (self.simple, self.extended, self.copy, self.anything), (5, 6, 1, 3)
         )[0]  # fmt: skip
@@ -250,7 +250,7 @@ class Torturer:
     # -- what no driver sends
 
     def spoilt(self, piece: Piece) -> Piece:
-        """Give a message that PostgreSQL refuses, in one way or another."""
+        """Return a message that PostgreSQL refuses, in one way or another."""
         data, dice = piece.data, self.dice
         how = dice.choice(("cut", "more", "body", "code", "short", "huge", "letter"))
         if how == "cut":  # a proper frame with too little in it
@@ -287,7 +287,7 @@ class NameTorturer(Torturer):
     """Makes pipelines that define, use and take away a few names in any order, errors between them."""
 
     def conversation(self) -> list[Piece]:
-        """Give a conversation, without its tail; what is not ended by a Sync is not gone on with in a Query."""
+        """Return a conversation, without its tail; what is not ended by a Sync is not gone on with in a Query."""
         pieces: list[Piece] = []
         for _ in range(self.dice.randint(3, 16)):
             name, portal = self.dice.choice(("", "s1", "s2")), self.dice.choice(("", "", "p1"))
@@ -398,7 +398,7 @@ def written(code: str, body: bytes) -> str:
 
 
 def columns(body: bytes) -> bytes:
-    """Give a RowDescription without the OIDs of tables."""
+    """Return a RowDescription without the OIDs of tables."""
     out, at = body[:2], 2
     for _ in range(struct.unpack_from("!H", body)[0]):
         end = body.index(0, at) + 1
