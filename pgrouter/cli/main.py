@@ -1,7 +1,7 @@
 """The command `pgrouter`: finds the subcommand and runs it.
 
-A subcommand's module is imported only when it was asked for: `--version` is fast, and one broken room does not take
-the commands that never enter it along.
+A subcommand's module is imported only when it is needed: `--version` is fast, and a broken package does not break
+commands that do not use it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the subcommand that the arguments name (`sys.argv` without them); gives the exit code."""
+    """Run the subcommand named by the arguments (default: `sys.argv`); return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         args = _parser(words).parse_args(words)
     except ModuleNotFoundError as missing:
-        if "demo" not in words:  # only the demo has packages that `pip install pgrouter` does not bring
+        if "demo" not in words:  # only the demo needs packages that `pip install pgrouter` does not install
             raise
         sys.stderr.write(f"pgrouter demo needs the package {missing.name}: pip install 'pgrouter[demo]'\n")
         return 1
@@ -57,7 +57,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def version() -> str:
-    """Return the versions of everything that decides how the router behaves, one a line."""
+    """Return the versions of everything that affects how the router behaves, one per line."""
     return "\n".join(
         (
             f"pgrouter {pgrouter.__version__}",

@@ -267,7 +267,7 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-# -- bodies that do not parse --------------------------------------------------------------------------------------------
+# -- bodies that do not parse ---------------------------------------------------------------------------------------
 
 
 def _cut(source: str, body: Body) -> None:

@@ -260,7 +260,7 @@ def _operator(node: Node, parts: list[Node], found: Findings) -> None:
 
 
 def _type(_: Node, node: Node | list[Node], found: Findings) -> None:
-    path = names(node if isinstance(node, list) else node.get("names", []))[-2:]  # in DDL names are not wrapped in a node
+    path = names(node if isinstance(node, list) else node.get("names", []))[-2:]  # DDL has bare names
     if not path:
         return
     written = ".".join(path)
