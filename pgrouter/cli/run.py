@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     if settings is None:
         return 1
     start_logging(settings.log)
-    from pgrouter.app import serve  # noqa: PLC0415  (a wrong configuration is told without the whole house)
+    from pgrouter.app import serve  # noqa: PLC0415  (a wrong configuration is reported without importing everything)
     from pgrouter.net.loop import Loop  # noqa: PLC0415
 
     log.info("%s", first_words(args.config.absolute(), settings))

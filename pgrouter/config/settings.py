@@ -89,7 +89,7 @@ class Cluster(_Section, kw_only=True):
     etcd: Etcd | None = None  # source: etcd
     patroni: Patroni | None = None  # source: patroni
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
-    switchover_timeout_s: Seconds = field(default=10.0, name="switchover_timeout")  # how long writes are held for an announced one
+    switchover_timeout_s: Seconds = field(default=10.0, name="switchover_timeout")  # writes held for an announced one
     forget_on_reload: bool = False  # each reload forgets the cluster's system identifier and timeline
 
 
@@ -141,7 +141,7 @@ class PoolSettings(_Section, kw_only=True):
     lifetime_s: Seconds = field(default=3600.0, name="lifetime")  # an older one is closed once it is free
     connect_timeout_s: Seconds = field(default=15.0, name="connect_timeout")  # connecting and logging in to a server
     login_timeout_s: Seconds = field(default=60.0, name="login_timeout")  # a client's login
-    drain_timeout_s: Seconds = field(default=30.0, name="drain_timeout")  # SIGTERM: time for running transactions to finish
+    drain_timeout_s: Seconds = field(default=30.0, name="drain_timeout")  # SIGTERM: transactions may finish
     # Limits for clients; 0: none
     query_timeout_s: Seconds = field(default=0.0, name="query_timeout")  # on a server; it is cancelled there: 57014
     idle_transaction_timeout_s: Seconds = field(default=0.0, name="idle_transaction_timeout")  # then FATAL 25P03
@@ -177,7 +177,7 @@ class Routing(_Section, kw_only=True):
     stateful_functions: tuple[Name, ...] = ()  # may change the session in any way: their client keeps its server
     stateless_functions: tuple[Name, ...] = ()  # leave nothing in the session, whatever their code says
     volatile_functions: Literal["write", "by_body"] = "write"  # SQL and PL/pgSQL labelled VOLATILE: by what they do?
-    catalog_interval_s: Seconds = field(default=10.0, name="catalog_interval")  # between two checks for changes of the catalog
+    catalog_interval_s: Seconds = field(default=10.0, name="catalog_interval")  # between checks for changes
     max_parsed_bytes: CountOrNone = 1024 * 1024  # longer statements are not parsed: they go to the primary
 
 
@@ -196,7 +196,7 @@ class Reads(_Section, kw_only=True):
     balance: Literal["round_robin", "least_active", "weighted"] = "round_robin"
     primary: Literal["fallback", "always", "never"] = "fallback"  # fallback: only when no replica can be read from
     max_lag_bytes: CountOrNone = 0  # replicas further behind get no reads; 0: no limit
-    max_lag_s: Seconds = field(default=0.0, name="max_lag")  # the same in time; at least two monitor intervals; 0: no limit
+    max_lag_s: Seconds = field(default=0.0, name="max_lag")  # in time; at least two monitor intervals; 0: no limit
     zone: str = ""  # the router's own: members of the same zone are preferred for reads
     members: tuple[ReaderSettings, ...] = ()
 
