@@ -228,4 +228,4 @@ def postmaster(data: Path) -> Process | None:
         command_line = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (OSError, IndexError, ValueError):
         return None
-    return process(pid) if os.fsencode(data) in command_line else None  # else: a stale file, and the pid belongs to another process
+    return process(pid) if os.fsencode(data) in command_line else None  # else: a stale file

@@ -1,4 +1,4 @@
-"""A router for the tests of a whole module, and what must be true of every router when its tests are over."""
+"""A router for the tests of a whole module, and what must be true of every router after its tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from support.router import Router, Settings
 
-# What a router never logs, whatever was done to it.
+# What a router must never log, whatever is done to it.
 BUG = re.compile(r"^.*(bug in|Traceback|internal error|never retrieved|was never awaited).*$", re.MULTILINE)
 
 
@@ -51,6 +51,6 @@ def peak_rss_mb(pid: int) -> float:
 
 
 def reset_peak(pid: int) -> None:
-    """Let `peak_rss_mb` count from now (proc(5): 5 into clear_refs)."""
+    """Make `peak_rss_mb` count from now on (proc(5): write 5 to clear_refs)."""
     with open(f"/proc/{pid}/clear_refs", "w", encoding="ascii") as clear:  # noqa: PTH123
         clear.write("5")
