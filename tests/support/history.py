@@ -81,7 +81,7 @@ def findings(deeds: Iterable[Deed], rows: Sequence[tuple[int, int]]) -> Findings
 
 
 class History:
-    """Clients at work through a router, each in its own way; a context manager. The caller makes the table `history`."""
+    """Clients at work through a router, each in its own way; a context manager. The table `history` must exist."""
 
     def __init__(
         self, router: Router, clients: int = 16, options: str = "", *, first: int = 0, patience_s: float = 0.0

@@ -271,7 +271,7 @@ class Torturer:
         return Piece(f"{how} {piece.name}: {data!r}", data)
 
 
-# The message that decides what a name means, and those that refer to it
+# Statements that decide what a name means, and those executed by name
 NAMING = [
     "select 1", "select 2", "select 1", "select 2", "select 1/0", "selekt", "deallocate all", "deallocate s1",
     "discard all", "begin", "commit", "rollback", "execute s1", "select * from nowhere", "set work_mem = '9MB'",
