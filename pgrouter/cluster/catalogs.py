@@ -63,7 +63,7 @@ class Catalogs:
         self._suspected: set[str] = set()  # databases whose digest is to be queried soon
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._redefinitions: Counter[str] = Counter()  # a reading during which one arrives must be discarded
-        self._left: set[str] = set()  # databases that somebody needs without any sessions
+        self._left: set[str] = set()  # databases that must have no sessions for a moment
         self._known: set[str] = set()  # databases whose published catalog is still valid
 
     def use(self, database: str) -> None:

@@ -65,7 +65,7 @@ class Freshness:
 
     @staticmethod
     def _word_of_primary(view: ClusterView, probes: Mapping[str, Probe]) -> ServerReport | None:
-        """Return the primary's report, even while writes to it are off, as long as nobody was promoted past it."""
+        """Return the primary's report, even while writes to it are off, unless another was promoted past it."""
         probe = probes.get(view.primary or view.last_leader or "")
         word = probe.said if probe else None
         if word is None or word.role is not Role.PRIMARY:

@@ -190,7 +190,7 @@ class History:
     async def _pipeline(self, connection: psycopg.AsyncConnection, client: int, number: int) -> Outcome:
         async with connection.pipeline():
             # psycopg considers a statement prepared although its Parse in a pipeline has failed or was skipped, unless
-            # it is told to prepare it at first sight
+            # it is set to prepare it at first use
             await connection.execute("select 1", prepare=False)
             insert = "insert into history (client, number) values (%s, %s)"
             await connection.execute(insert, (client, number), prepare=True)

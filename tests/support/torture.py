@@ -284,10 +284,10 @@ NAMED = [
 
 
 class NameTorturer(Torturer):
-    """Makes pipelines that define, use and take away a few names in any order, errors between them."""
+    """Creates pipelines that define, use and drop a few names in any order, with errors in between."""
 
     def conversation(self) -> list[Piece]:
-        """Return a conversation, without its tail; what is not ended by a Sync is not gone on with in a Query."""
+        """Return a conversation, without its tail; a Query never follows messages without a Sync."""
         pieces: list[Piece] = []
         for _ in range(self.dice.randint(3, 16)):
             name, portal = self.dice.choice(("", "s1", "s2")), self.dice.choice(("", "", "p1"))
@@ -319,7 +319,7 @@ class NameTorturer(Torturer):
 def answers(
     port: int, database: str, pieces: Sequence[Piece], cuts: random.Random | None, quiet_s: float = QUIET_S
 ) -> list[str]:
-    """Play a conversation with its tail, cut anywhere, and give what was said, but for what cannot be equal."""
+    """Send a conversation and its tail, split anywhere, and return the answers without what cannot be equal."""
     data = b"".join(piece.data for piece in [*pieces, *TAIL])
     with RawClient(port) as client:
         client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -334,7 +334,7 @@ def answers(
 
 
 def parts(data: bytes, cuts: random.Random | None) -> list[bytes]:
-    """Cut data at random, or not at all."""
+    """Split data at random, or not at all."""
     if cuts is None:
         return [data]
     at = sorted(cuts.randrange(len(data)) for _ in range(cuts.choice((0, 1, 3, 8))))
