@@ -1,4 +1,4 @@
-# Every target sets itself up: scripts/bootstrap makes .venv on first use and leaves it alone while nothing changed.
+# Every target sets itself up: scripts/bootstrap creates .venv on first use and leaves it alone while nothing has changed.
 SHELL = /bin/sh
 .DEFAULT_GOAL = help
 .PHONY: help demo test test-long deployments oracle regress isolation fuzz-session suites bench bench-failover bench-micro build ready check clean
@@ -24,13 +24,13 @@ help:
 	@echo '                        (BENCH=--quick, BENCH="--only simple rows --subjects relay pgrouter", BENCH=--help; docs/performance.md)'
 	@echo 'make bench-failover     leader changes of a real Patroni cluster under load, through all of them at the same time (9 minutes)'
 	@echo '                        (BENCH=--quick, BENCH="--only node --subjects haproxy pgrouter"; docs/failover-bench.md)'
-	@echo 'make bench-micro        nanoseconds per frame, per statement routed, per server taken and given back'
+	@echo 'make bench-micro        nanoseconds per frame, per statement routed, per server acquired and released'
 	@echo 'make suites             the tests of psycopg, asyncpg, SQLAlchemy, Django and pg8000, through the router and directly,'
 	@echo '                        compared (SUITES="--only psycopg --runs direct pooled"; outputs in .oracle/suites)'
-	@echo 'make build              compile the hot rooms (a minute): several times faster than the plain Python that the demo'
-	@echo '                        runs otherwise; needs a C compiler'
-	@echo 'make check              ruff and the rules of who may import whom'
-	@echo 'make clean              remove all that was made here, .venv too'
+	@echo 'make build              compile the modules of the data path (a minute): several times faster than the plain Python'
+	@echo '                        that the demo runs otherwise; needs a C compiler'
+	@echo 'make check              ruff and the import rules'
+	@echo 'make clean              remove everything that was built here, .venv too'
 
 demo:
 	@scripts/bootstrap demo
@@ -78,6 +78,7 @@ ready:
 
 check: ready
 	@$(PYTHON_IN_VENV) -m ruff check .
+	@$(PYTHON_IN_VENV) -m ruff format --check --quiet .
 	@.venv/bin/lint-imports
 
 clean:

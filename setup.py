@@ -1,8 +1,8 @@
-"""Build of the compiled rooms; everything else about the project is in pyproject.toml.
+"""Build of the compiled modules; everything else about the project is in pyproject.toml.
 
-The hot modules are ordinary Python files with a .pxd beside them: Cython compiles them, and without a compiler the
-same files run as they are, several times slower on the data path. PGROUTER_BUILD says which is wanted:
-auto (default: compile, and fall back with a loud word), require (fail without a compiler), skip (do not compile).
+The compiled modules are ordinary Python files with a .pxd beside them: Cython compiles them, and without a compiler the
+same files run as they are, several times slower on the data path. PGROUTER_BUILD selects what happens:
+auto (default: compile, or fall back with a loud warning), require (fail without a compiler), skip (do not compile).
 """
 
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-HOT = [
+COMPILED = [
     "pgrouter/auth/wire.py",
     "pgrouter/auth/scram.py",
     "pgrouter/auth/client.py",
@@ -54,15 +54,15 @@ if BUILD not in ("auto", "require", "skip"):
     sys.exit(f"PGROUTER_BUILD={BUILD}: expected auto, require or skip")
 
 
-class BuildHotRooms(build_ext):
-    """Compile the hot rooms; with PGROUTER_BUILD=auto a missing compiler is said loudly, not fatal."""
+class BuildCompiledModules(build_ext):
+    """Compile the modules; with PGROUTER_BUILD=auto a missing compiler causes a loud warning, not an error."""
 
     def run(self) -> None:
-        self.parallel = self.parallel or os.cpu_count()  # the compiler's part; a minute on one core
+        self.parallel = self.parallel or os.cpu_count()  # for the C compiler; a minute on one core
         try:
             require_compiler()
             c_files = {module.name: module.sources for module in translated(self.extensions)}
-            for module in self.extensions:  # these very objects: setuptools has noted more about them than it shows
+            for module in self.extensions:  # modify these objects: setuptools keeps hidden state in them
                 module.sources = c_files[module.name]
             super().run()
         except Exception as error:
@@ -70,16 +70,19 @@ class BuildHotRooms(build_ext):
                 raise
             self.extensions = []
             print(  # noqa: T201  (pip -v and `make` show it)
-                "\n" + "*" * 100
-                + f"\n*** pgrouter: the hot rooms were NOT compiled ({error})."
+                "\n"
+                + "*" * 100
+                + f"\n*** pgrouter was NOT compiled ({error})."
                 + "\n*** pgrouter runs, correct but SLOW. Install a C compiler and Python's headers, then build again."
-                + "\n" + "*" * 100 + "\n",
+                + "\n"
+                + "*" * 100
+                + "\n",
                 file=sys.stderr,
             )
 
 
 def require_compiler() -> None:
-    """Raise OSError if this machine cannot compile, before a minute goes into translating."""
+    """Raise OSError if this machine cannot compile, before spending a minute on translation."""
     compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
     if not shutil.which(compiler) and not shutil.which("cc"):
         raise OSError("there is no C compiler")
@@ -88,14 +91,14 @@ def require_compiler() -> None:
 
 
 def extensions() -> list[Extension]:
-    """Give one extension a hot module."""
+    """Return one extension per compiled module."""
     if BUILD == "skip":
         return []
-    return [Extension(path[:-3].replace("/", "."), [path], extra_compile_args=["-O2", "-g0"]) for path in HOT]
+    return [Extension(path[:-3].replace("/", "."), [path], extra_compile_args=["-O2", "-g0"]) for path in COMPILED]
 
 
 def translated(modules: list[Extension]) -> list[Extension]:
-    """Have Cython translate them: when they are built, and not when only the version or the file list is asked for."""
+    """Translate them with Cython: only when they are built, not when just the version or file list is requested."""
     from Cython.Build import cythonize
 
     return cythonize(
@@ -107,4 +110,4 @@ def translated(modules: list[Extension]) -> list[Extension]:
     )
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildHotRooms})
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildCompiledModules})

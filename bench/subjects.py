@@ -135,9 +135,7 @@ def pgbouncer() -> Subject | str:
         process = spawn([*servers.under, program.path, "-q", file], servers.workdir, directory / "log", program.env)
         return ready(servers, process, Door(port), Door(port, "primary"), login)
 
-    return Subject(
-        "pgbouncer", program.version, start, lambda case: configs.unable_pgbouncer(case, program.release)
-    )
+    return Subject("pgbouncer", program.version, start, lambda case: configs.unable_pgbouncer(case, program.release))
 
 
 def haproxy(name: str = "haproxy", threads: int | None = 1) -> Subject | str:

@@ -1,9 +1,9 @@
-"""Write pgrouter/routing/builtins.py: what PostgreSQL itself brings, read from running servers.
+"""Write pgrouter/routing/builtins.py: what is built into PostgreSQL, read from running servers.
 
     python scripts/gen_builtins.py "host=... port=... user=postgres" ["another server"] > pgrouter/routing/builtins.py
 
-Give one server of every major version that should be known; the lists are united, and a function that is volatile in
-any version or overload counts as volatile. Functions that SQL cannot call (internal arguments, triggers) are left out.
+Pass one server of every major version that should be known; the lists are merged, and a function that is volatile in
+any version or overload counts as volatile. Functions that SQL cannot call (internal arguments, triggers) are omitted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SELECT typname FROM pg_type t JOIN pg_namespace n ON n.oid = typnamespace
 WHERE nspname IN ('pg_catalog', 'information_schema') AND typrelid = 0 AND typname !~ '^_'
 """
 OPERATORS = "SELECT DISTINCT oprname FROM pg_operator WHERE oprnamespace = 'pg_catalog'::regnamespace"
-# What a session may set for itself: its value follows the session, not the server.
+# What a session may set for itself: the value belongs to the session, not to the server.
 SETTINGS = "SELECT lower(name) FROM pg_settings WHERE context = 'user' AND name NOT LIKE 'transaction%'"
 
 # Of version 18, for which there may be no server at hand (release notes, section "Functions").

@@ -26,7 +26,7 @@ settings.load_profile("pgrouter")
 
 
 def pytest_report_header() -> str:
-    """Say whether the hot rooms run compiled."""
+    """Say whether the compiled modules run compiled."""
     return f"pgrouter {pgrouter.__version__}, COMPILED = {pgrouter.COMPILED}"
 
 

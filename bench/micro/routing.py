@@ -22,8 +22,8 @@ STATEMENTS = {
     "ORM select": (
         b'SELECT "users"."id", "users"."name", "users"."email", "users"."created_at", COUNT("orders"."id") AS "n" '
         b'FROM "users" LEFT OUTER JOIN "orders" ON ("users"."id" = "orders"."user_id" AND "orders"."state" IN '
-        b"('paid', 'sent')) WHERE (\"users\".\"active\" AND \"users\".\"email\" LIKE '%@example.com' AND "
-        b"\"orders\".\"created_at\" > '2024-01-01'::timestamptz) GROUP BY \"users\".\"id\" ORDER BY \"n\" DESC LIMIT 20"
+        b'(\'paid\', \'sent\')) WHERE ("users"."active" AND "users"."email" LIKE \'%@example.com\' AND '
+        b'"orders"."created_at" > \'2024-01-01\'::timestamptz) GROUP BY "users"."id" ORDER BY "n" DESC LIMIT 20'
     ),
     "insert": b"INSERT INTO pgbench_history (tid, bid, aid, delta, mtime) VALUES (1, 2, 3, 4, CURRENT_TIMESTAMP);",
 }

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check a configuration and everything that it names."""
+    """Check a configuration and everything it refers to."""
     if checked(args.config) is None:
         return 1
     print(f"{args.config}: ok")  # noqa: T201  (the contract)
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def checked(path: Path) -> Settings | None:
-    """Give the settings of a file; None when it cannot be used: then every problem was printed, one a line."""
+    """Return the settings of a file; None if it is not valid, after printing every problem, one per line."""
     try:
         settings = load(path)
         _read_users(settings)

@@ -1,7 +1,7 @@
 """`pgrouter classify`: where each statement of a stream would go, for scripts.
 
 JSON lines {"id", "sql"} on stdin, {"id", "route", "reason"} on stdout, flushed, in order. `route` is primary, replica,
-session (belongs to the session's state: SET, BEGIN, ...) or error (does not parse). Each line is judged by itself,
+session (concerns the session's state: SET, BEGIN, ...) or error (does not parse). Each line is classified by itself,
 outside a transaction.
 """
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Answer line by line until stdin ends; 1 when the configuration cannot be used."""
+    """Answer line by line until stdin ends; return 1 if the configuration is not valid."""
     catalog = catalog_for(args)
     if catalog is None:
         return 1
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def catalog_for(args: argparse.Namespace) -> Catalog | None:
-    """Give what the database and the configuration say; None when they cannot: then the reasons are on stderr."""
+    """Return what the database and the configuration say; None on failure, with the reasons on stderr."""
     if args.config is None:
         return UNKNOWN
     try:
@@ -78,7 +78,7 @@ async def _read(settings: Settings, database: str, user: str) -> Catalog:
 
 
 def answer_all(lines: TextIO, out: TextIO, catalog: Catalog) -> None:
-    """Write one answer per line that is not empty."""
+    """Write one answer per non-empty line."""
     for line in lines:
         if line.strip():
             out.write(json.dumps(answer(line, catalog)) + "\n")
@@ -86,7 +86,7 @@ def answer_all(lines: TextIO, out: TextIO, catalog: Catalog) -> None:
 
 
 def answer(line: str, catalog: Catalog) -> dict[str, object]:
-    """Classify one line; a line that is not a request is an error, not the end."""
+    """Classify one line; an invalid request is answered with an error, and the next line is read."""
     try:
         request = json.loads(line)
     except (ValueError, RecursionError) as error:

@@ -43,7 +43,7 @@ PORT = 6432
 KILL_AFTER_S = 8.0  # with --failover
 LOOK_EVERY_S = 0.25
 LINE_EVERY_S = 2.0  # without a terminal
-SETTLED_S = 3.0  # the workload goes on that long after a failover, if --seconds would end it before
+SETTLED_S = 3.0  # the workload continues this long after a failover, even if --seconds is over
 CATCH_UP_S = 20.0
 
 
@@ -57,8 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the demo; gives the exit code."""
-    # Also when a shell started us in the background, which leaves Ctrl-C ignored; the terminal's end is the same wish.
+    """Run the demo; return the exit code."""
+    # Also if a shell started us in the background with Ctrl-C ignored; a closed terminal means the same.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     console = Console(force_terminal=False if args.plain else None, highlight=False)
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def interrupt(_number: int, _frame: object) -> NoReturn:
-    """End whatever is being done."""
+    """Interrupt whatever is running."""
     raise KeyboardInterrupt
 
 
@@ -89,7 +89,7 @@ class Demo:
         self._shown_rates: tuple[dict[str, float], float] = ({}, 0.0)
 
     def run(self) -> int:
-        """Boot, let the clients work, compare, take everything down."""
+        """Boot, let the clients work, compare, shut everything down."""
         # With synchronous_mode an acknowledged row is on two members, so a killed leader can take none with it.
         options = PatroniOptions(
             members=self._args.members,
@@ -109,10 +109,10 @@ class Demo:
             return self._work(cluster, router)
         finally:
             self._progress("taking everything down")
-            cluster.stop()  # everything that was started in its directory, the router too
+            cluster.stop()  # everything started in its directory, the router too
 
     def _wanted_port(self) -> int | None:
-        """Give the router's port; None if it may be any free one. DemoError: the one that was asked for is taken."""
+        """Return the router's port; None: any free one. DemoError if the requested one is in use."""
         if self._args.port is not None:
             refuse_served(self._args.port)
             return int(self._args.port)
@@ -152,7 +152,7 @@ class Demo:
         return 0 if agreed and ended and not director.failed else 1
 
     def _watch(self, picture: Callable[..., Picture], director: Director, router: RouterProcess) -> None:
-        """Show what happens until the time is over or somebody ends it."""
+        """Show what happens until the time is over or the user ends it."""
         live = self._console.is_terminal
         with key_reader(wanted=live) as next_key, contextlib.ExitStack() as stack:
             if live:
@@ -185,7 +185,7 @@ class Demo:
         return time.monotonic() - self._started_s
 
     def _is_over(self, director: Director) -> bool:
-        """Tell whether the time asked for is over; a leader change that has begun may end, and be seen to."""
+        """Whether the requested time is over; a leader change in progress may still finish, and be shown."""
         if self._args.seconds is None or self._elapsed_s() < self._args.seconds:
             return False
         if self._args.failover and not self._killed:
@@ -193,9 +193,7 @@ class Demo:
         settled_s = director.events[-1].at_s + SETTLED_S if director.changes else 0.0
         return not director.busy and self._elapsed_s() > settled_s
 
-    def _picture(
-        self, psql: str, observer: Observer, workload: Workload, director: Director, *, keys: bool
-    ) -> Picture:
+    def _picture(self, psql: str, observer: Observer, workload: Workload, director: Director, *, keys: bool) -> Picture:
         sights, totals = observer.sights, workload.totals()
         reads_per_s, writes_per_s = self._per_second({s.name: s.reads for s in sights}, totals.writes)
         return screen.Picture(
@@ -204,7 +202,7 @@ class Demo:
         )  # fmt: skip
 
     def _per_second(self, reads: dict[str, int], writes: int) -> tuple[dict[str, float], float]:
-        """Give rates over the last two seconds (PostgreSQL publishes its counters about once a second)."""
+        """Return rates over the last two seconds (PostgreSQL publishes its counters about once a second)."""
         then, old_reads, old_writes = self._rates
         passed_s = time.monotonic() - then
         if passed_s > LINE_EVERY_S:
@@ -219,7 +217,7 @@ class Demo:
 
 
 class Reporter:
-    """Prints events as they come and a line every other second, for a screen that cannot be redrawn."""
+    """Prints events as they happen and a line every other second, for output that cannot be redrawn."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -241,7 +239,7 @@ class Reporter:
 
 
 def read_and_act(key: str, director: Director) -> bool:
-    """Do what a key asks for; True if it asks for the end."""
+    """Do what a key stands for; return True for quit."""
     if key == "f":
         director.fail_over()
     elif key == "s":
@@ -261,14 +259,14 @@ def prepare(cluster: PatroniCluster) -> None:
 
 
 def has_rows(member: Member) -> bool:
-    """Tell whether a member has the demo's first rows."""
+    """Whether a member has the demo's first rows."""
     with contextlib.suppress(psycopg.Error):
         return bool(member.sql(f"select count(*) = {OLD_ROWS} from {TABLE}", LOGIN)[0][0])  # noqa: S608
     return False
 
 
 def start_router(cluster: PatroniCluster, port: int) -> RouterProcess:
-    """Write the router's settings into the cluster's directory and start it."""
+    """Write the router's settings into the cluster's directory and start the router."""
     users = f'"{LOGIN}" "{LOGIN}"\n"{USER}" "{PASSWORD}"\n'
     settings = {
         "listen": [{"host": "127.0.0.1", "port": port}],
@@ -287,7 +285,7 @@ def start_router(cluster: PatroniCluster, port: int) -> RouterProcess:
 
 
 def compare(cluster: PatroniCluster, workload: Workload) -> tuple[str, bool]:
-    """Compare every member with what the writer was told, until they agree or the time is over."""
+    """Compare every member with what the writer had acknowledged, until they agree or time is up."""
     acknowledged = workload.acknowledged()
     deadline = time.monotonic() + CATCH_UP_S
     while True:
@@ -298,7 +296,7 @@ def compare(cluster: PatroniCluster, workload: Workload) -> tuple[str, bool]:
 
 
 def compare_once(cluster: PatroniCluster, acknowledged: set[int]) -> tuple[str, bool]:
-    """Say whether all members have every acknowledged row, and all of them the same number of rows."""
+    """Return a summary, and whether all members have every acknowledged row and the same number of rows."""
     counts: dict[str, int] = {}
     for member in cluster.members:
         try:

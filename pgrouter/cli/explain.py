@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the explanation; 1 when the statement does not parse."""
+    """Print the explanation; return 1 if the statement does not parse."""
     catalog = classify_command.catalog_for(args)
     if catalog is None:
         return 1

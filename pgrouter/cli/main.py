@@ -1,7 +1,7 @@
 """The command `pgrouter`: finds the subcommand and runs it.
 
-A subcommand's module is imported only when it was asked for: `--version` is fast, and one broken room does not take
-the commands that never enter it along.
+A subcommand's module is imported only when it is needed: `--version` is fast, and a broken package does not break
+commands that do not use it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the subcommand that the arguments name (`sys.argv` without them); gives the exit code."""
+    """Run the subcommand named by the arguments (default: `sys.argv`); return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         args = _parser(words).parse_args(words)
     except ModuleNotFoundError as missing:
-        if "demo" not in words:  # only the demo has packages that `pip install pgrouter` does not bring
+        if "demo" not in words:  # only the demo needs packages that `pip install pgrouter` does not install
             raise
         sys.stderr.write(f"pgrouter demo needs the package {missing.name}: pip install 'pgrouter[demo]'\n")
         return 1
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pgrouter", description="One address in front of a PostgreSQL cluster.")
-    parser.add_argument("--version", action="store_true", help="print versions and whether the hot rooms are compiled")
+    parser.add_argument("--version", action="store_true", help="print versions and whether the compiled modules are compiled")
     wanted = next((word for word in words if not word.startswith("-")), "")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required="--version" not in words)
     for name, summary in COMMANDS.items():
@@ -57,7 +57,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def version() -> str:
-    """Give the versions of everything that decides how the router behaves, one a line."""
+    """Return the versions of everything that affects how the router behaves, one per line."""
     return "\n".join(
         (
             f"pgrouter {pgrouter.__version__}",

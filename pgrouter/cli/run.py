@@ -1,8 +1,8 @@
 """`pgrouter run --config FILE`: the router in the foreground, until SIGTERM or SIGINT.
 
-It logs to stderr, from a line that says which router this is to one that says that it has stopped, and prints
-`pgrouter ready: HOST:PORT` on stdout for each address when it accepts clients. The exit code is 1 when it could not
-start; a configuration that cannot be used is told in the lines of `pgrouter check`.
+It logs to stderr, from a line that identifies this router to one that says that it has stopped, and prints `pgrouter
+ready: HOST:PORT` on stdout for each address when it accepts clients. The exit code is 1 if it could not start; an
+invalid configuration is reported in the same lines as by `pgrouter check`.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ log = logging.getLogger("pgrouter")
 
 
 class _Formatter(logging.Formatter):
-    """logging's own and the time's zone; the date and time of day are worked out once a second, not for every line."""
+    """logging's own, plus the time zone; date and time are formatted once a second, not for every line."""
 
     def __init__(self, line: str) -> None:
         super().__init__(line)
         self._second, self._time, self._zone = -1, "", ""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802  (logging's)
-        """Give the time of a line, with milliseconds and its distance to UTC."""
+        """Return the time of a line, with milliseconds and the UTC offset."""
         second = int(record.created)
         if second != self._second:
             now = self.converter(second)
@@ -54,12 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run a router; gives the exit code."""
+    """Run a router; return the exit code."""
     settings = check.checked(args.config)
     if settings is None:
         return 1
     start_logging(settings.log)
-    from pgrouter.app import serve  # noqa: PLC0415  (a wrong configuration is told without the whole house)
+    from pgrouter.app import serve  # noqa: PLC0415  (a wrong configuration is reported without importing everything)
     from pgrouter.net.loop import Loop  # noqa: PLC0415
 
     log.info("%s", first_words(args.config.absolute(), settings))
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def first_words(path: Path, settings: Settings) -> str:
-    """Say which router this is, what it was told and how much it may take."""
+    """Return a line that identifies this router, with its main settings and limits."""
     pool, compiled = settings.pool, "compiled" if pgrouter.COMPILED else "not compiled"
     addresses = ", ".join(f"{listen.host}:{listen.port} ({listen.mode})" for listen in settings.listen)
     limits = f"{pool.size} connections per member, database and user for {pool.max_clients} clients"
@@ -86,8 +86,8 @@ def first_words(path: Path, settings: Settings) -> str:
 
 
 def start_logging(settings: Log) -> None:
-    """Write log lines to stderr: of all rooms from the configured level on, of libraries from WARNING on."""
-    # Two lines per connection: what they do not show need not be found out (logging's manual, "Optimization").
+    """Write log lines to stderr: pgrouter's own from the configured level up, libraries' from WARNING up."""
+    # Two lines per connection: do not collect what they do not show (Logging HOWTO, "Optimization").
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None  # noqa: SLF001  (so the manual says; it is the line of code that has logged)
     handler = logging.StreamHandler(sys.stderr)

@@ -1,4 +1,4 @@
-"""Which servers say that they are primary and are not the one that leads. Pure."""
+"""Which servers report that they are primary although another one leads. Pure."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def second_primaries(probes: Mapping[str, Probe], leader: str | None, since_s: float) -> list[str]:
-    """Name the servers that have said they are primary after another one was named leader."""
+    """Return the servers that reported to be primary after another one had been named leader."""
     words = ((name, probe.said) for name, probe in probes.items() if leader not in (None, name))
     return [name for name, word in words if word and word.role is Role.PRIMARY and word.asked_s > since_s]
 
 
 def twins(view: ClusterView, probes: Mapping[str, Probe], name: str | None) -> frozenset[str]:
-    """Name the members that are the same server as that one, which has gone by several names."""
+    """Return the members that are the same server as this one under another name."""
     known = view.member(name) if name is not None else None
     if known is None:
         return frozenset()

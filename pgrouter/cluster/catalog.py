@@ -23,7 +23,7 @@ QUESTION = _SQL.joinpath("catalog.sql").read_text()
 DIGEST = _SQL.joinpath("catalog_digest.sql").read_text()
 SIGN = _SQL.joinpath("catalog_sign.sql").read_text()
 DEFAULTS = ("search_path", "idle_session_timeout")
-LIMIT_S = 35.0  # a server that hangs does not end its statements itself, as others do after login.SETTINGS
+LIMIT_S = 35.0  # for servers that hang; others end their statements by themselves (login.SETTINGS)
 
 
 def conninfo(
@@ -45,24 +45,24 @@ def conninfo(
 
 
 class Reading(NamedTuple):
-    """What a database has said: its digest, and its catalog (see catalog_facts) if that is not the known digest."""
+    """What a database has answered: its digest, and its catalog (see catalog_facts) if the digest is new."""
 
     digest: str
     document: str | None
-    sign: str  # from before
+    sign: str  # as of before the reading
 
 
 class Reader:
-    """Asks one database for its catalog, over a connection that is kept: logging in costs more than the question."""
+    """Reads one database's catalog over a connection that stays open: logging in costs more than the query."""
 
     def __init__(self) -> None:
         self._connection: psycopg.AsyncConnection | None = None
         self._conninfo = ""
 
     async def read(self, conninfo: str, known: str = "") -> Reading:
-        """Read the catalog unless its digest is `known`; RouterError when there is no primary or no answer.
+        """Read the catalog unless its digest is `known`; RouterError if there is no primary or no answer.
 
-        What changes between the two is read again the next time, as the digest is then another.
+        Changes between the two queries are read the next time, since the digest differs then.
         """
         try:
             async with asyncio.timeout(LIMIT_S):
@@ -79,7 +79,7 @@ class Reader:
             raise RouterError("the catalog could not be read", detail=detail) from error
 
     async def sign(self) -> str:
-        """Ask what has another answer soon after any DDL, and costs next to nothing; RouterError as with `read`."""
+        """Return a cheap value that changes soon after any DDL (catalog_sign.sql); RouterError as in `read`."""
         if self._connection is None:
             raise RouterError("the catalog could not be read", detail="not connected")
         try:
@@ -98,14 +98,14 @@ class Reader:
         return self._connection
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.pgconn.finish()
 
 
 async def _tell_defaults(connection: psycopg.AsyncConnection, conninfo: str) -> None:
-    """Tell the session that asks what others begin with: a second one is asked, which looks up no name."""
+    """Tell our session the defaults of users' sessions; a second session, which looks up no name, reports them."""
     conninfo = psycopg.conninfo.make_conninfo(conninfo, options=login.OPTIONS_OF_USERS)
     other = await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
     try:

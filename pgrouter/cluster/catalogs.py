@@ -1,9 +1,9 @@
-"""Keeps what is known of the databases' catalogs: read from the primary, and again when something may have changed.
+"""Keeps the databases' catalogs up to date: read from the primary, and again when something may have changed.
 
-A database is read when somebody first uses it, after a statement that changes its catalog has passed through the
-router, and when its digest has changed, for changes that came another way. The digest is asked every second where that
-is cheap, every `routing.catalog_interval` else, and when there is a sign, which is looked for twice a second
-(catalog_sign.sql). As long as all of this is done the database is watched, which is told (`on_watch`), as is each sign.
+A catalog is read when a client first uses the database, after a statement that changes it has passed through the
+router, and when its digest has changed, for changes made elsewhere. The digest is queried every second if that is
+cheap, else every `routing.catalog_interval`, and when there is a sign of changes, which is checked twice a second
+(catalog_sign.sql). While all of this works the database is watched, which is reported (`on_watch`), as is each sign.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pgrouter.catalog")
 
-LEAST_PAUSE_S = 0.2  # between two readings: a thousand DDL statements do not make a thousand of them
-SIGN_PAUSE_S = 0.5  # between two looks for a sign of changes
+LEAST_PAUSE_S = 0.2  # between two readings: a thousand DDL statements do not cause a thousand readings
+SIGN_PAUSE_S = 0.5  # between two checks for a sign of changes
 DIGEST_PAUSE_S = 1.0  # between two digests, at least
-PAUSE_PER_SIGN = 10  # temporary tables make signs, too, and functions that nobody can read suspicion
-PAUSE_PER_READING = 50  # a digest of 100,000 objects takes most of a second: the primary has something else to do
-RETRY_S = 1.0  # after a failure, twice as long each time
+PAUSE_PER_SIGN = 10  # temporary tables also cause signs, and functions that cannot be read cause suspicion
+PAUSE_PER_READING = 50  # a digest of 100,000 objects takes most of a second of the primary's time
+RETRY_S = 1.0  # after a failure, doubled each time
 LAST_RETRY_S = 30.0
 
 
 class Catalogs:
-    """Reads the catalogs of the databases that are used; `on_catalog` gets each new one, in the event loop.
+    """Reads the catalogs of the databases in use; `on_catalog` receives each new one, in the event loop.
 
-    With it comes what gives the idle_session_timeout that a role's sessions begin with; None: as it was.
+    With it comes a function that returns the idle_session_timeout a role's sessions begin with; None: unchanged.
 
-    A database that has no client any more (`in_use`) is left alone until it has one again.
+    A database without clients (`in_use`) is left alone until it has one again.
     """
 
     def __init__(
@@ -59,15 +59,15 @@ class Catalogs:
         self._on_catalog, self._view, self._in_use, self._on_watch = on_catalog, view, in_use, on_watch
         self.configured = configured(settings.routing)
         self._woken: dict[str, asyncio.Event] = {}
-        self._changed: set[str] = set()  # databases that are to be read again whatever their digest is
-        self._suspected: set[str] = set()  # whose digest is to be asked soon
+        self._changed: set[str] = set()  # databases to be read again whatever their digest is
+        self._suspected: set[str] = set()  # databases whose digest is to be queried soon
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._redefinitions: Counter[str] = Counter()  # what is read while one comes must not be believed
-        self._left: set[str] = set()  # databases that others want for themselves
-        self._known: set[str] = set()  # databases of which something was published that still holds
+        self._redefinitions: Counter[str] = Counter()  # a reading during which one arrives must be discarded
+        self._left: set[str] = set()  # databases that must have no sessions for a moment
+        self._known: set[str] = set()  # databases whose published catalog is still valid
 
     def use(self, database: str) -> None:
-        """Begin to follow the catalog of a database, or go on with it: somebody uses it."""
+        """Start to follow the catalog of a database, or continue: it is in use."""
         if database in self._tasks:
             self.suspect(database)
         else:
@@ -77,7 +77,7 @@ class Catalogs:
             )
 
     def changed(self, database: str, redefined: bool) -> None:  # noqa: FBT001  (a callback)
-        """Read it again, now; `redefined`: what was known may be wrong, so nothing is until then."""
+        """Read it again, now; `redefined`: the known catalog may be wrong, so it counts as unknown until then."""
         if database in self._woken:
             if redefined:
                 self._redefinitions[database] += 1
@@ -87,13 +87,13 @@ class Catalogs:
             self._woken[database].set()
 
     def suspect(self, database: str) -> None:
-        """Ask for its digest soon: something may have changed it."""
+        """Query its digest soon: something may have changed it."""
         if database in self._woken:
             self._suspected.add(database)
             self._woken[database].set()
 
     def close_unused_databases(self) -> None:
-        """Have no connections to databases that nobody uses, for a moment."""
+        """Close connections to databases without clients, for a moment."""
         for database, woken in self._woken.items():
             if not self._in_use(database):
                 self._left.add(database)
@@ -131,7 +131,7 @@ class Catalogs:
                 await self._watch(database, reader, sign, failures, took_s)
                 while database in self._left or not (self._is_due(database) or self._in_use(database)):
                     self._left.discard(database)
-                    reader.close()  # or nobody could drop the database
+                    reader.close()  # or the database could not be dropped
                     await self._sleep(database, DIGEST_PAUSE_S)
         finally:
             reader.close()
@@ -140,9 +140,9 @@ class Catalogs:
         return database in self._changed or database in self._suspected
 
     async def _read(self, database: str, reader: catalog.Reader, known: str) -> tuple[str, str]:
-        """Read and publish the catalog unless its digest is the one known; gives the digest, and the sign before it."""
+        """Read and publish the catalog unless its digest is known; return the digest, and the sign from before."""
         view = self._view()
-        source = view.primary or (view.leader if view.standby else None)  # a standby cluster has its leader's copy
+        source = view.primary or (view.leader if view.standby else None)  # a standby cluster's leader has a copy
         member = view.member(source) if source else None
         if member is None:
             raise RouterError("the catalog could not be read", detail="there is no primary")
@@ -152,21 +152,21 @@ class Catalogs:
         if reading.document is not None:
             judged = await asyncio.to_thread(_judge, reading.document, self.configured)
             if self._redefinitions[database] != redefinitions:
-                return "", ""  # it is wrong already
+                return "", ""  # it is already out of date
             self._known.add(database)
             self._on_catalog(database, judged.catalog, judged.idle_timeout)
             log.info("catalog of %s: %s", database, judged.size)
         return reading.digest, reading.sign
 
     def _unreadable(self, database: str, error: RouterError) -> None:
-        """Go on with what was known; if that is nothing, tables are taken for tables and functions for writes."""
+        """Keep what was known; without that, relations count as plain tables and functions as writes."""
         if database not in self._known:
             self._known.add(database)
             log.warning("catalog of %s: %s: %s", database, error.message, error.detail)
             self._on_catalog(database, always(self.configured), None)
 
     async def _watch(self, database: str, reader: catalog.Reader, sign: str, failures: int, took_s: float) -> None:
-        """Wait until the next reading is due: in time, after a failure the later, or when there is a sign."""
+        """Wait until the next reading is due: after the interval, later after failures, or when there is a sign."""
         loop = asyncio.get_running_loop()
         soon_s = loop.time() + took_s * PAUSE_PER_SIGN
         due_s = loop.time() + self._pause_s(failures, took_s)
@@ -182,8 +182,8 @@ class Catalogs:
             try:
                 seen = await reader.sign()
             except RouterError:
-                return  # so will be a reading
-            if seen != sign:  # the digest tells if it is of interest
+                return  # a reading will fail, too
+            if seen != sign:  # the digest shows whether it matters
                 sign = seen
                 due_s = min(due_s, soon_s)
                 self._on_watch(database, True)
@@ -197,7 +197,7 @@ class Catalogs:
         return max(least_s, min(self._interval_s, max(DIGEST_PAUSE_S, least_s * len(self._tasks))))
 
     async def _sleep(self, database: str, pause_s: float) -> None:
-        """Wait so long, or until something has happened to the database."""
+        """Wait this long, or until something has happened to the database."""
         woken = self._woken[database]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
@@ -206,7 +206,7 @@ class Catalogs:
 
 
 def _judge(document: str, configured: Catalog) -> Judged:
-    """Read and judge a catalog, in a thread, meanwhile without a look for garbage: that would stop all threads."""
+    """Decode and judge a catalog, in a thread, with the garbage collector off: it would stop all threads."""
     gc.disable()
     try:
         return Judged(read_facts(document), configured)

@@ -1,11 +1,11 @@
 """Source `etcd`: Patroni's keys in etcd v3, followed in one daemon thread.
 
-etcd3gw gives the requests, their errors and the TLS session; its own watch is not used: it dies without a word when
-etcd goes away, is compacted or cancels, has no time-out and knows one endpoint. So POST /v3/watch is read here.
+etcd3gw provides the requests, their errors and the TLS session. Its own watch is not used: it dies silently when etcd
+goes away, compacts or cancels, has no timeout and knows one endpoint only. So POST /v3/watch is read here.
 
-The rule that needs no resume logic: each session is a linearizable read of the prefix at revision R, then a watch from
-R + 1, then, on silence or on anything odd, a new session. Nothing is missed, nothing is stale for longer than
-`idle` plus the time-outs of one request, and compaction is no special case.
+One rule makes resume logic unnecessary: each session is a linearizable read of the prefix at revision R, then a watch
+from R + 1, then, on silence or anything unexpected, a new session. Nothing is missed, nothing is stale for longer than
+`idle` plus the timeouts of one request, and compaction is no special case.
 
 Source: etcd docs, "gRPC gateway" and "API guarantees".
 """
@@ -44,19 +44,19 @@ log = logging.getLogger("pgrouter.cluster")
 FIRST_BACKOFF_S = 0.05
 MOST_BACKOFF_S = 2.0
 STOP_MARGIN_S = 1.0
-LIVED_S = 1.0  # a watch that ends sooner counts as a failure of its endpoint, or a flapping one would spin
+LIVED_S = 1.0  # a watch that ends sooner counts as a failure of its endpoint, to avoid spinning
 UNREACHABLE = "etcd cannot be reached"
-# In a text of requests: `... (Caused by NewConnectionError("HTTPConnection(...): Failed to establish a new ..."))`
+# In an error of requests: `... (Caused by NewConnectionError("HTTPConnection(...): Failed to establish a new ..."))`
 CAUSE = re.compile(r"((?:Failed to (establish|resolve)|Connection to|Read timed out|\[SSL).*?)(['\"]\)+)?$", re.DOTALL)
 NO_AUTHENTICATION = "authentication is not enabled"
 
 
 class WatchLostError(Exception):
-    """The watch ended or cannot go on: read again and watch again."""
+    """The watch ended or cannot continue: read again and watch again."""
 
 
 class KeySpace:
-    """The keys of one cluster as etcd's messages leave them. No IO."""
+    """The keys of one cluster, kept up to date from etcd's messages. No IO."""
 
     def __init__(self, prefix: str) -> None:
         self.range = {"key": _encode(prefix), "range_end": _encode(prefix[:-1] + "0")}  # "0" follows "/"
@@ -65,14 +65,14 @@ class KeySpace:
         self._keys: dict[str, tuple[str, int]] = {}  # value and the revision that wrote it
 
     def read(self, answer: dict[str, Any]) -> None:
-        """Take the answer to a range request for everything that there is."""
+        """Load the answer to a range request for all keys."""
         self.revision = int(answer["header"]["revision"])
         self._keys = dict(self._entry(kv) for kv in answer.get("kvs", []))
 
     def change(self, message: dict[str, Any]) -> bool:
-        """Apply one message of a watch; tell whether it changed anything.
+        """Apply one message of a watch; return whether it changed anything.
 
-        Raises WatchLostError when the message says that the watch cannot go on: compacted, cancelled, no leader.
+        Raises WatchLostError if the message says that the watch cannot continue: compacted, canceled, no leader.
         """
         if "error" in message:
             raise WatchLostError(str(message["error"].get("message", message["error"])))
@@ -90,13 +90,13 @@ class KeySpace:
         return bool(result.get("events"))
 
     def snapshot(self) -> tuple[Snapshot, int]:
-        """Decode everything; the number is the revision that wrote the leader key, 0 without one."""
+        """Decode all keys; the number is the revision that wrote the leader key, 0 if there is none."""
         decoded = decode({key: value for key, (value, _) in self._keys.items()})
         trouble = "" if decoded.leader else absence(self._keys.keys(), self._prefix)
         return replace(decoded, revision=self.revision, trouble=trouble), self.written("leader")
 
     def written(self, key: str) -> int:
-        """Give the revision that wrote a key, 0 when there is none."""
+        """Return the revision that wrote a key, 0 if there is none."""
         return self._keys.get(key, ("", 0))[1]
 
     def _entry(self, kv: dict[str, str]) -> tuple[str, tuple[str, int]]:
@@ -105,7 +105,7 @@ class KeySpace:
 
 
 class EtcdSource:
-    """Follows one Patroni cluster's keys and gives the newest snapshot to the loop that started it."""
+    """Follows one Patroni cluster's keys and delivers the newest snapshot to the loop that started it."""
 
     def __init__(self, settings: Etcd, clock: Clock = monotonic) -> None:
         self._settings = settings
@@ -133,7 +133,7 @@ class EtcdSource:
         self._watcher.start()
 
     async def stop(self) -> None:
-        """End the thread, also one that is blocked in a read; a request under way may take until its time-out."""
+        """End the thread, even if it is blocked in a read; a request under way may take until its timeout."""
         watcher, self._watcher = self._watcher, None
         if watcher is None or self._ended is None:
             return
@@ -142,7 +142,7 @@ class EtcdSource:
         try:
             async with asyncio.timeout(longest_s):
                 await self._ended
-        except TimeoutError:  # a resolver that hangs, say: a daemon thread does not hold up the process
+        except TimeoutError:  # say, a resolver that hangs: a daemon thread does not delay the process's exit
             log.warning("etcd: the watcher did not end within %.1f s and is left behind", longest_s)
         else:
             watcher.join()
@@ -153,12 +153,12 @@ class EtcdSource:
             self._watcher.again()
 
     def current(self, previous: ClusterView, probes: Mapping[str, Probe]) -> Snapshot | None:  # noqa: ARG002 - Source
-        """Give the newest snapshot; with `reachable` False it is what was last known."""
+        """Return the newest snapshot; with `reachable` False it is the last known state."""
         return self._snapshot
 
 
 class _Watcher(threading.Thread):
-    """The thread: sessions with one endpoint after the other until it is halted."""
+    """The thread: runs sessions with one endpoint after another until halted."""
 
     def __init__(
         self,
@@ -173,14 +173,14 @@ class _Watcher(threading.Thread):
         self._keys = KeySpace(prefix_of(settings))
         self._clients = [_client(endpoint, settings) for endpoint in settings.endpoints]
         self._turn = random.randrange(len(self._clients))  # noqa: S311 - spreads routers over the endpoints
-        self._unread = 0  # attempts in a row that read nothing
-        self._lost = 0  # attempts in a row without a watch that lived
+        self._unread = 0  # consecutive attempts that read nothing
+        self._lost = 0  # consecutive attempts whose watch did not last
         self._last = Snapshot()
         self._reign = 0  # revision of the leader key of self._last
-        self._announced = 0  # and of its failover key
-        self._open = False  # etcd has said that its authentication is off
-        self._secured: set[etcd3gw.Etcd3Client] = set()  # that have a TLS context
-        self._told: dict[str, str] = {}  # trouble of each endpoint that is in the log already
+        self._announced = 0  # the same for the failover key
+        self._open = False  # etcd has reported that authentication is off
+        self._secured: set[etcd3gw.Etcd3Client] = set()  # clients that have a TLS context
+        self._told: dict[str, str] = {}  # each endpoint's trouble that has already been logged
         self._lock = threading.Lock()  # guards _response
         self._response: requests.Response | None = None
         self._halted, self._hurried = threading.Event(), threading.Event()
@@ -202,13 +202,13 @@ class _Watcher(threading.Thread):
             if self._response is not None:
                 try:
                     self._response.raw.shutdown()  # wakes a read that blocks in the other thread
-                except (OSError, ValueError, RuntimeError):  # it has ended by itself
+                except (OSError, ValueError, RuntimeError):  # it has already ended
                     log.debug("etcd: the watch was over before it was shut down", exc_info=True)
 
     # The thread.
 
     def run(self) -> None:
-        """Keep a session going until halted."""
+        """Run sessions until halted."""
         try:
             while not self._halted.is_set():
                 self._attempt(self._clients[self._turn])
@@ -227,7 +227,7 @@ class _Watcher(threading.Thread):
             trouble = plain(getattr(error, "detail_text", None) or str(error)) or type(error).__name__
         except (WatchLostError, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             trouble = plain(str(error)) or type(error).__name__
-        except Exception as error:  # a watcher that dies is a router that is blind, and nobody notices
+        except Exception as error:  # without its watcher the router would be blind, and nobody would notice
             log.exception("etcd %s: unexpected answer", client.base_url)
             trouble = repr(error)
         else:
@@ -235,7 +235,7 @@ class _Watcher(threading.Thread):
             return
         if self._halted.is_set():
             return
-        client.session.headers.pop("Authorization", None)  # it may have expired, or died with its etcd
+        client.session.headers.pop("Authorization", None)  # the token may have expired, or died with its etcd
         self._secured.discard(client)
         self._turn = (self._turn + 1) % len(self._clients)
         if self._hurried.is_set():
@@ -255,10 +255,10 @@ class _Watcher(threading.Thread):
             self._deliver(self._last)
 
     def _session(self, client: etcd3gw.Etcd3Client) -> None:
-        """Read everything, then watch until silence; returns then, raises when the watch is lost."""
+        """Read everything, then watch; return on silence, raise if the watch is lost."""
         self._secure(client)
         self._authenticate(client)
-        asked_s = self._clock()  # what the answer says was true then: it may be long on its way
+        asked_s = self._clock()  # the answer describes this moment; it may take long to arrive
         self._keys.read(client.post(client.get_url("/kv/range"), json=self._keys.range))
         if not self._last.reachable:
             log.warning("etcd %s: reachable again", client.base_url)
@@ -271,7 +271,7 @@ class _Watcher(threading.Thread):
             json=create,
             stream=True,
             timeout=(self._settings.connect_timeout_s, self._settings.idle_s),
-            # Without it a member that is cut off from its quorum keeps the watch open and silent.
+            # Without it an etcd member that is cut off from its quorum keeps the watch open and silent.
             headers={"Grpc-Metadata-hasleader": "true"},
         ) as response:
             self._expose(response)
@@ -281,15 +281,15 @@ class _Watcher(threading.Thread):
                 self._expose(None)
 
     def _secure(self, client: etcd3gw.Etcd3Client) -> None:
-        """Have https use our context; made anew after a failure, since files may have been replaced. Raises OSError."""
+        """Use our context for https; rebuilt after a failure, since files may have been replaced. Raises OSError."""
         if client not in self._secured and client.base_url.startswith("https:"):
             client.session.mount("https://", TlsAdapter(tls_context(self._settings.tls)))
             self._secured.add(client)
 
     def _authenticate(self, client: etcd3gw.Etcd3Client) -> None:
-        """Get a token, unless etcd's authentication is off: then go on without, as Patroni does, and ask again later.
+        """Get a token, unless etcd's authentication is off: then continue without one, as Patroni does.
 
-        Each session asks again, so within `idle` of its being turned on there is a token.
+        Each session asks again, so there is a token within `idle` of authentication being turned on.
         """
         if not self._settings.username or "Authorization" in client.session.headers:
             return
@@ -333,7 +333,7 @@ class _Watcher(threading.Thread):
         return self._halted.is_set() or self._hurried.is_set()
 
     def _tell(self, heard_s: float) -> None:
-        """Deliver what the keys said at `heard_s`."""
+        """Deliver the state of the keys at `heard_s`."""
         snapshot, reign = self._keys.snapshot()
         goes_on = (snapshot.leader, reign) == (self._last.leader, self._reign)
         announced = self._keys.written("failover")
@@ -349,13 +349,13 @@ class _Watcher(threading.Thread):
 
 
 def plain(text: str) -> str:
-    """Leave what happened of requests' message, without the objects that it was wrapped in."""
+    """Extract the cause from an error message of requests, without the objects wrapped around it."""
     found = CAUSE.search(text)
     return found[1] if found else text
 
 
 def backoff_s(lost: int, endpoints: int) -> float:
-    """Give the pause after that many failed attempts in a row: none in the first round over all endpoints."""
+    """Return the pause after this many consecutive failures: none in the first round over all endpoints."""
     if lost < endpoints:
         return 0.0
     longest_s = min(MOST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(lost - endpoints, 16))
@@ -363,7 +363,7 @@ def backoff_s(lost: int, endpoints: int) -> float:
 
 
 def prefix_of(settings: Etcd) -> str:
-    """Give what all keys of the cluster begin with: `/<namespace>/<scope>/`, with one slash between all parts."""
+    """Return the prefix of all keys of the cluster: `/<namespace>/<scope>/`, with single slashes."""
     parts = (*settings.namespace.split("/"), *settings.scope.split("/"))
     return "/" + "".join(f"{part}/" for part in parts if part)
 
@@ -372,13 +372,13 @@ def _client(endpoint: str, settings: Etcd) -> etcd3gw.Etcd3Client:
     url = urlsplit(endpoint if "//" in endpoint else f"//{endpoint}")
     tls = settings.tls
     session = requests.Session()
-    session.trust_env = False  # or REQUESTS_CA_BUNDLE overrides `ca`, and *_PROXY sends us elsewhere
+    session.trust_env = False  # or REQUESTS_CA_BUNDLE overrides `ca`, and *_PROXY redirects us
     return etcd3gw.Etcd3Client(
         host=url.hostname or "127.0.0.1",
         port=url.port or 2379,
         protocol=url.scheme or ("https" if tls else "http"),
         timeout=(settings.connect_timeout_s, settings.request_timeout_s),  # type: ignore[arg-type] # goes to requests
-        api_path="/v3/",  # served since etcd 3.4; saves the GET /version of a discovery
+        api_path="/v3/",  # served since etcd 3.4; avoids a GET /version for discovery
         session=session,
     )
 
@@ -394,7 +394,7 @@ def _decode(text: str) -> str:
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: object) -> None:
     try:
         loop.call_soon_threadsafe(function, *args)
-    except RuntimeError:  # the loop is closed: nobody is left to tell
+    except RuntimeError:  # the loop is closed: nobody to notify
         log.debug("etcd: the event loop ended before the watcher", exc_info=True)
 
 

@@ -1,11 +1,11 @@
-"""How far the replicas have come, in moments of the router's own clock. Pure.
+"""How far the replicas have replayed, expressed as times of the router's own clock. Pure.
 
-A write's moment is when its answer arrived. When the primary is asked for its WAL position after that, the write lies
-before the position that it tells: a sample. A replica that has replayed up to a sample's position has everything that
-had been answered before the sample was asked for; that moment is the replica's mark. So a read may go wherever the
-mark is later than its session's last write, which is one comparison, and nobody has to ask for positions per query.
+A write's time is when its answer arrived. A WAL position that the primary is asked for after that lies beyond the
+write: a sample. A replica that has replayed up to a sample's position has everything that had been answered before the
+sample was asked for; that time is the replica's mark. So a read may go to any replica whose mark is later than its
+session's last write: one comparison, and no query for positions per read.
 
-Positions are compared on one timeline only: samples and marks end with it, and until the new primary has told its
+Positions are compared on one timeline only: samples and marks end with it, and until the new primary has reported its
 position, reads that must see a write go to the primary.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pgrouter.cluster.health import Probe, ServerReport
     from pgrouter.topology import ClusterView
 
-MOST_SAMPLES = 4096  # then every other one goes: marks of replicas that are far behind become coarser, never too late
+MOST_SAMPLES = 4096  # then every other one is dropped: marks of replicas far behind become coarser, never too late
 
 
 class Freshness:
@@ -31,17 +31,17 @@ class Freshness:
 
     def __init__(self) -> None:
         self._history = ("", 0)  # system identifier and timeline of all positions
-        self._samples: list[tuple[int, float]] = []  # (position, when it was asked for), both rising
-        self._distrusted: dict[str, float] = {}  # what was asked before says nothing of the server now
+        self._samples: list[tuple[int, float]] = []  # (position, when it was asked for), both increasing
+        self._distrusted: dict[str, float] = {}  # answers asked for before this time do not count
 
     def distrust(self, name: str, now_s: float) -> None:
-        """Take no earlier answer of a member for a mark: it may have begun again, further back."""
+        """Ignore earlier answers of a member for marks: it may have restarted further back."""
         self._distrusted[name] = now_s
 
     def marks(self, view: ClusterView, probes: Mapping[str, Probe]) -> dict[str, ReplayPoint]:
-        """Take in what the members have said last; give the replicas that are known to follow, with their marks.
+        """Process the members' last reports; return the replicas that are known to follow, with their marks.
 
-        A mark comes of the last answer alone: a replica that was killed may begin again further back, and say so.
+        A mark is derived from the last report alone: a replica that was killed may restart further back, and report it.
         """
         self._sample(view, probes)
         words = {name: probe.word for name, probe in probes.items() if self._follows(name, probe)}
@@ -57,7 +57,7 @@ class Freshness:
         samples = self._samples
         if samples and word.asked_s <= samples[-1][1]:
             return
-        while samples and samples[-1][0] >= word.lsn:  # the same position later on, or it crashed and lost its last WAL
+        while samples and samples[-1][0] >= word.lsn:  # the same position later, or it crashed and lost its last WAL
             samples.pop()
         samples.append((word.lsn, word.asked_s))
         if len(samples) > MOST_SAMPLES:
@@ -65,7 +65,7 @@ class Freshness:
 
     @staticmethod
     def _word_of_primary(view: ClusterView, probes: Mapping[str, Probe]) -> ServerReport | None:
-        """Give the primary's word, also while it is not written to, as long as nobody has been promoted past it."""
+        """Return the primary's report, even while writes to it are off, unless another was promoted past it."""
         probe = probes.get(view.primary or view.last_leader or "")
         word = probe.said if probe else None
         if word is None or word.role is not Role.PRIMARY:

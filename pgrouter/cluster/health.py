@@ -1,8 +1,8 @@
-"""What a server says of itself, and how the monitor remembers it. Pure.
+"""What a server reports about itself, and how the monitor remembers it. Pure.
 
-A `Word` is one answer. A `Probe` is what is known of one member after any number of answers and failures: the last
-word, how often it has failed since, and the facts that only a sequence shows (on which timeline it has been seen
-streaming, since when it says that it is primary).
+A `ServerReport` is one answer. A `Probe` is what is known about one member after any number of answers and failures:
+the last report, how often it has failed since, and facts that only a sequence shows (on which timeline it has been seen
+streaming, since when it reports to be primary).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from pgrouter.cluster.refusal import TRANSITION
 from pgrouter.topology import Role
 
-LOST_AFTER = 2  # failures in a row; one alone changes nothing. Each has already tried a fresh connection
-SILENT_AFTER = 4  # questions in a row without a sign of life: its connections are taken for dead, not only for slow
-UNSTREAMED_AFTER = 3  # answers in a row without a running WAL receiver: more than it takes to see its primary lost
+LOST_AFTER = 2  # consecutive failures; one alone changes nothing. Each has already tried a fresh connection
+SILENT_AFTER = 4  # consecutive queries without a sign of life: its connections count as dead, not just slow
+UNSTREAMED_AFTER = 3  # consecutive answers without a WAL receiver: more than it takes to see its primary lost
 
 
 class ServerReport(Struct, frozen=True, kw_only=True, gc=False):
@@ -23,31 +23,31 @@ class ServerReport(Struct, frozen=True, kw_only=True, gc=False):
 
     role: Role
     system_id: str
-    timeline: int  # primary: of the WAL it writes; replica: of the WAL it receives, else of its control file
+    timeline: int  # primary: of the WAL it writes; replica: of the WAL it receives, else from its control file
     lsn: int = 0  # primary: inserted; replica: replayed
     received_lsn: int = 0  # replica: received and flushed
     streaming: bool = False  # replica: its WAL receiver streams now
-    defaults: str = ""  # digest of what new sessions begin with there; empty: not told
-    unseen: str = ""  # what it hides from the router's role, for people
-    started: str = ""  # when its postmaster was started, in microseconds: the same server, whatever it is called
+    defaults: str = ""  # digest of the defaults of new sessions there; empty: not reported
+    unseen: str = ""  # what the router's role may not see, for people
+    started: str = ""  # postmaster start time in microseconds: identifies a server under any name
     asked_s: float = 0.0
     answered_s: float = 0.0
 
 
 class Probe(Struct, frozen=True, kw_only=True, gc=False):
-    """What is known of one member."""
+    """What is known about one member."""
 
     word: ServerReport | None = None  # None: it has never answered
-    failures: int = 0  # in a row, since the last word
-    silences: int = 0  # of these, the last ones that met no sign of life at all, not even a refusal
+    failures: int = 0  # consecutive, since the last report
+    silences: int = 0  # the last of these, without any sign of life, not even a refusal
     error: str = ""  # of the last failure, one line
-    refused: bool = False  # the last failure was an answer: PostgreSQL runs there and lets the router's role not in
-    stands: bool = False  # and its last word holds nevertheless: see `failed`
-    vouched_s: float = 0.0  # when open connections last showed that it has not been restarted since its last word
-    unstreamed: int = 0  # answers as replica in a row without streaming
+    refused: bool = False  # the last failure was an answer: PostgreSQL runs there but refuses the router's role
+    stands: bool = False  # its last report still holds nevertheless: see `failed`
+    vouched_s: float = 0.0  # when open connections last proved that it has not restarted since its last report
+    unstreamed: int = 0  # consecutive answers as a replica without streaming
     unstreamed_since_s: float = 0.0  # when the first of these was asked for
-    streamed_timeline: int = 0  # on which it streamed last; 0: never, or it has been primary since
-    primary_since_s: float = 0.0  # since when it has said primary, on this timeline, without a break
+    streamed_timeline: int = 0  # the timeline it streamed on last; 0: never, or it has been primary since
+    primary_since_s: float = 0.0  # since when it has reported to be primary, on this timeline, without a break
 
     @property
     def lost(self) -> bool:
@@ -56,22 +56,22 @@ class Probe(Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def silent(self) -> bool:
-        """Whether it has shown no sign of life for so long that what waits for it waits in vain."""
+        """Whether it has shown no sign of life for so long that waiting for it is pointless."""
         return self.silences >= SILENT_AFTER
 
     @property
     def said(self) -> ServerReport | None:
-        """Give its last word while that still counts.
+        """Return its last report while that still counts.
 
-        A primary becomes a replica by a restart only, so that its word holds while it is known not to have been
-        restarted. A replica's word is about how far it has come, and is old soon.
+        A primary becomes a replica by a restart only, so its report holds while it is known not to have restarted.
+        A replica's report says how far it has replayed, which is soon out of date.
         """
         stands = self.stands and self.word is not None and self.word.role is Role.PRIMARY
         return self.word if stands or not self.lost else None
 
     @property
     def unheard(self) -> str:
-        """Say why there is no word that counts, for people."""
+        """Return why no report counts, for people."""
         if self.refused and TRANSITION.search(self.error):
             return f"lets nobody in at the moment: {self.error}"
         if self.refused:
@@ -80,18 +80,18 @@ class Probe(Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def alive_s(self) -> float:
-        """Give the last moment at which it is known to have lived, undisturbed by a restart."""
+        """Return the last time at which it is known to have been alive, without a restart since its report."""
         asked_s = self.word.asked_s if self.word else 0.0
         return max(asked_s, self.vouched_s)
 
     @property
     def streams(self) -> bool:
-        """Whether it streams, with a short break forgiven."""
+        """Whether it streams; short interruptions are ignored."""
         return self.streamed_timeline > 0 and self.unstreamed < UNSTREAMED_AFTER
 
     @property
     def timeline(self) -> int:
-        """Give the timeline it is on: a control file alone may still show the one before."""
+        """Return the timeline it is on: a control file alone may still show the previous one."""
         return max(self.word.timeline if self.word else 0, self.streamed_timeline)
 
     def answered(self, word: ServerReport) -> Probe:
@@ -116,8 +116,8 @@ class Probe(Struct, frozen=True, kw_only=True, gc=False):
     ) -> Probe:
         """Add a failure; `silent`: there was no answer of any kind; `refused`: PostgreSQL itself refused the login.
 
-        `stands`: it has not been restarted since its last word. It says so by refusing with another reason than that it
-        starts or stops, or the router's open connections show it, at `vouched_s`.
+        `stands`: it has not restarted since its last report. Either it refuses for another reason than starting up or
+        shutting down, or the router's open connections prove it, at `vouched_s`.
         """
         return replace(
             self,

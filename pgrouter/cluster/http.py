@@ -1,7 +1,7 @@
-"""One GET over HTTP or HTTPS: asyncio carries it, the standard library's http.client reads the answer.
+"""One GET over HTTP or HTTPS: asyncio does the IO, the standard library's http.client parses the answer.
 
-A connection per question, because Patroni's server (HTTP/1.0) closes it anyway. The caller bounds the time; here only
-the size is bounded, so that no server can fill the memory. Redirects are not followed.
+One connection per request, because Patroni's server (HTTP/1.0) closes it anyway. The caller limits the time; here only
+the size is limited, so that no server can fill the memory. Redirects are not followed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
-MOST_BYTES = 1024 * 1024  # a member takes some 300 bytes of /cluster
+MOST_BYTES = 1024 * 1024  # a member takes about 300 bytes of /cluster
 PIECE = 64 * 1024
 
 
@@ -27,9 +27,9 @@ class HttpError(Exception):
 async def get(
     url: str, path: str, *, context: ssl.SSLContext | None, headers: Mapping[str, str], connect_timeout_s: float
 ) -> bytes:
-    """Give the body of GET `path` at `url` (`http://host:port`); `context` is for https.
+    """Return the body of GET `path` at `url` (`http://host:port`); `context` is for https.
 
-    Raises HttpError, OSError (ssl.SSLError and TimeoutError are some).
+    Raises HttpError or OSError (which includes ssl.SSLError and TimeoutError).
     """
     parts = urlsplit(url)
     secure = context if parts.scheme == "https" else None
@@ -41,7 +41,7 @@ async def get(
         writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
         return read_body(await _all(reader))
     finally:
-        writer.transport.abort()  # nothing more is said, and a peer that hangs is not waited for
+        writer.transport.abort()  # nothing more to send, and no waiting for a peer that hangs
 
 
 async def _all(reader: asyncio.StreamReader) -> bytes:
@@ -54,9 +54,9 @@ async def _all(reader: asyncio.StreamReader) -> bytes:
 
 
 def read_body(answer: bytes) -> bytes:
-    """Give the body of a whole answer with status 200.
+    """Return the body of a complete answer with status 200.
 
-    Raises HttpError for any other status, and for what is no answer.
+    Raises HttpError for any other status, and for anything that is not an HTTP answer.
     """
     if not answer:
         raise HttpError("the connection was closed without an answer")
@@ -72,7 +72,7 @@ def read_body(answer: bytes) -> bytes:
 
 
 class _Received:
-    """What http.client takes for a socket: bytes that are all there."""
+    """A stand-in for http.client's socket: bytes that have all arrived."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

@@ -1,55 +1,55 @@
-"""Who leads, decided: `merge(previous, snapshot, probes) -> ClusterView`. Pure: no clock, no IO, no hidden memory.
+"""Decides who leads: `merge(previous, snapshot, probes) -> ClusterView`. Pure: no clock, no IO, no hidden state.
 
 THE INVARIANT. At most one member of a view is writable. A member is writable only while both hold:
 
-1. The DCS's word. The leader key names it. Two cases stand in for the key, and only for the member that it named last:
-   the cluster is paused (Patroni then neither fails over nor takes a primary down when the key expires), or the DCS
-   cannot be reached (what was last heard still counts, as with Patroni's failsafe mode).
-2. The server's own word, while that still counts (`word.LOST_AFTER`): it is not in recovery, its system identifier is
-   the cluster's, and its timeline is not older than one on which any member was ever writable.
+1. The DCS. The leader key names it. Two cases stand in for the key, and only for the member that it named last:
+   the cluster is paused (Patroni then neither fails over nor demotes a primary when the key expires), or the DCS
+   cannot be reached (the last known state still counts, as in Patroni's failsafe mode).
+2. The server's own report, while that still counts (`health.LOST_AFTER`): it is not in recovery, its system identifier
+   is the cluster's, and its timeline is not older than one on which any member was ever writable.
 
-To BECOME writable, that word must answer a question asked after this reign began: what a server said before it was
-named proves nothing. To STAY writable, a single failed probe is forgiven; and any number of them while the server is
-known not to have been restarted since its last word (`Probe.stands`): it refuses the login because all connections are
-taken, say, or the router's open connections go on. What was asked over these after the reign began counts for both.
+To BECOME writable, that report must answer a query sent after this reign began: what a server reported before it was
+named proves nothing. To STAY writable, a single failed probe is tolerated; and any number of them while the server is
+known not to have restarted since its last report (`Probe.stands`): for example, it refuses the login because all
+connections are taken, or the router's open connections still work. What these show after the reign began counts for
+both.
 
 Everything else follows:
-- The leader key is deleted: nobody is writable, at once. Whoever cuts server connections looks at `leader`, which is
-  then None and not another name; so a key that is deleted and written again (0.1 s in failsafe mode, and when etcd
-  returns) costs nobody a session.
-- The leader key is gone and the old leader does not say that it is primary: it is `fenced`, and transactions that
-  are open there end. It is frozen or gone, and would go on as a primary if it woke up after the election.
+- The leader key is deleted: nobody is writable, at once. Server connections are cut by `leader`, which is then None and
+  not another name; so a key that is deleted and written again (0.1 s in failsafe mode, and when etcd returns) costs no
+  session.
+- The leader key is gone and the old leader does not report to be primary: it is `fenced`, and transactions that are
+  open there end. It is frozen or gone, and would continue as a primary if it woke up after the election.
 - A switchover is announced (`cluster.switchover`): nobody is writable although the key stays, until the leader changes,
-  the announcement goes, or its time is over.
-- Another name: the old leader is out in the very view in which the new one is named, and the new one gets writes by its
-  own word only, since it answers 25006 for the first 0.1-0.3 s of its reign.
-- A second server that says primary gets nothing. If its timeline is newer than the leader's, somebody has promoted it,
-  and the DCS must name the leader again before that is believed: this catches a DCS out of reach, or a watch that
-  hangs, while another leader was elected, and a promotion by hand in a paused cluster.
+  the announcement disappears, or its time is over.
+- Another name: the old leader is out in the very view that names the new one, and the new one gets writes only by its
+  own report, since it answers 25006 for the first 0.1-0.3 s of its reign.
+- A second server that reports to be primary gets nothing. If its timeline is newer than the leader's, it has been
+  promoted, and the DCS must name the leader again before the leader is believed: this catches a DCS out of reach, or a
+  watch that hangs, while another leader was elected, and a manual promotion in a paused cluster.
 
-WHO MAY BE READ FROM. A member that is not the primary is read from only while all of this is known of it:
+WHO MAY BE READ FROM. A member that is not the primary is read from only while all of this is known about it:
 
-1. It is a replica of this cluster: its own word still counts (`Probe.said`), says that it is in recovery, and has the
+1. It is a replica of this cluster: its own report still counts (`Probe.said`), says that it is in recovery, and has the
    cluster's system identifier.
-2. Nobody has taken it out: no `noloadbalance` tag, also not on another key of the same server.
-3. It follows. With a primary: it streams on the primary's timeline, a short break forgiven (`word.UNSTREAMED_AFTER`).
-   Without one, receivers have nobody to stream from, so what was seen when the last primary was last known to live
-   stays true (`Member.follows`): who followed goes on, also when the stream ends; who did not, for reasons of his own,
-   stays out, for however long it takes, until he is seen to stream again on no older timeline. A server that has said
-   that it is primary does not follow, nor does one at an address that is new, before it is seen to. Who does not
-   stream is out while another replica streams and is ahead of it.
-4. Where no primary has been seen yet (the router was started when there was none; a standby cluster never has one)
-   this stands in for 3, and the reason says that it is assumed: it is, by its own word or its Patroni's, on the newest
-   timeline that any member or the DCS's history tells; all members have one system identifier; it streams, or has
+2. It has not been excluded: no `noloadbalance` tag, also not on another key of the same server.
+3. It follows. With a primary: it streams on the primary's timeline, ignoring short breaks (`health.UNSTREAMED_AFTER`).
+   Without one, receivers have nothing to stream from, so what was seen when the last primary was last known to be alive
+   remains valid (`Member.follows`): a replica that followed still counts, even after its stream has ended; one that did
+   not, for reasons of its own, stays out, however long it takes, until it is seen to stream again on no older timeline.
+   A server that has reported to be primary does not follow, nor does one at a new address, before it is seen to. A
+   replica that does not stream is out while another one streams and is ahead of it.
+4. If no primary has been seen yet (the router was started when there was none; a standby cluster never has one), this
+   stands in for 3, and the reason says that it is assumed: by its own report or its Patroni's it is on the newest
+   timeline that any member or the DCS's history shows; all members have the same system identifier; it streams, or has
    streamed since it was started, all that it has replayed (a former primary that was not rewound has not); and it is no
-   further behind the newest position that anybody has told, the DCS's `status` included, than reads.max_lag_bytes, else
-   16 MB.
-5. It is near enough: reads.max_lag_bytes and reads.max_lag, measured from the primary's position, and without a primary
-   from the last that it told or the replica that is furthest. A session's own writes are looked at per read
-   (`cluster.freshness`), with a primary or without.
+   further behind the newest known position, that in the DCS's `status` included, than reads.max_lag_bytes, else 16 MB.
+5. It is close enough: reads.max_lag_bytes and reads.max_lag, measured from the primary's position, and without a
+   primary from the last position it reported or the most advanced replica. A session's own writes are considered per
+   read (`cluster.freshness`), with a primary or without.
 
-A former primary that comes back as a replica shows rows that never were until it is rewound (0.3-1.1 s, measured), and
-does not stream until then: 3 keeps it out.
+A former primary that comes back as a replica shows rows that never existed until it is rewound (0.3-1.1 s, measured),
+and does not stream until then: 3 keeps it out.
 """
 
 from __future__ import annotations
@@ -73,11 +73,11 @@ if TYPE_CHECKING:
     from pgrouter.cluster.patroni_keys import Snapshot
 
 KEY_GONE = "key gone"
-SILENT = Probe()  # of a member that nobody has asked yet
+SILENT = Probe()  # of a member that has not been probed yet
 
 
 class Lag(Struct, frozen=True, kw_only=True, gc=False):
-    """How far replicas are behind in time, and how far they may be (0: any) to get reads."""
+    """How far replicas are behind in time, and how far they may be (0: no limit) to get reads."""
 
     most_bytes: int = 0
     most_s: float = 0.0
@@ -85,19 +85,19 @@ class Lag(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Case(Struct, frozen=True, kw_only=True, gc=False):
-    """What is the same for every member of one decision."""
+    """The inputs of one decision, common to all members."""
 
     previous: ClusterView
     snapshot: Snapshot
     probes: Mapping[str, Probe]
     lag: Lag
-    candidate: str | None  # the one member that the DCS's word covers
-    last_leader: str | None  # whom it named last, by the name that this server has now
+    candidate: str | None  # the one member that the DCS allows to be writable
+    last_leader: str | None  # the one it named last, by that server's current name
     system_id: str  # expected of every member; empty: not known yet
     proven_timeline: int  # the newest on which a member of this system was ever writable
 
     def probe(self, name: str) -> Probe:
-        """Give what is known of a member."""
+        """Return what is known about a member."""
         return self.probes.get(name, SILENT)
 
     def is_stranger(self, word: ServerReport) -> bool:
@@ -105,21 +105,21 @@ class Case(Struct, frozen=True, kw_only=True, gc=False):
         return bool(self.system_id) and word.system_id != self.system_id
 
     def stranger(self, word: ServerReport) -> str:
-        """Say that it does, for people."""
+        """Return a description of that, for people."""
         return f"belongs to another cluster: its system identifier is {word.system_id}, not {self.system_id}"
 
     def relatives(self) -> list[ServerReport]:
-        """Give what the members of this cluster say now."""
+        """Return the current reports of this cluster's members."""
         words = (probe.said for probe in self.probes.values())
         return [word for word in words if word is not None and not self.is_stranger(word)]
 
     def followed(self, server: DcsMember) -> bool | None:
-        """Give what the last view knew of this server at this address; see `Member.follows`."""
+        """Return what the last view knew about this server at this address; see `Member.follows`."""
         same = (each for each in self.previous.members if (each.host, each.port) == (server.host, server.port))
         return next((each.follows for each in same), None)
 
     def is_same(self, one: DcsMember, other: DcsMember) -> bool:
-        """Whether two keys are about one server: it is its address, or its postmaster; a name is what it is called."""
+        """Whether two keys are about one server: address or postmaster identify it, names do not."""
         if (one.host, one.port) == (other.host, other.port):
             return True
         words = (self.probe(one.name).word, self.probe(other.name).word)
@@ -127,13 +127,13 @@ class Case(Struct, frozen=True, kw_only=True, gc=False):
         return len(starts) == len(words) and starts[0] == starts[1]
 
     def twins(self, server: DcsMember) -> list[DcsMember]:
-        """Give the keys that the DCS lists for this server, the one that counts first: the leader's, if it is one."""
+        """Return the keys that the DCS has for this server, the decisive one first: the leader's, if there is one."""
         same = [each for each in self.snapshot.members if each.host and self.is_same(each, server)]
         return sorted(same, key=lambda each: each.name != self.snapshot.leader)
 
     @property
     def last_position(self) -> int:
-        """Give where the last primary was when it last told, on the newest timeline; 0: not known."""
+        """Return the last position that the last primary reported, on the newest timeline; 0: not known."""
         probe = self.probe(self.candidate or self.last_leader or "")
         word = probe.said
         leads = word is not None and word.role is Role.PRIMARY and not self.is_stranger(word)
@@ -143,28 +143,28 @@ class Case(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Reign(Struct, frozen=True, kw_only=True, gc=False):
-    """The decision about writes, on which those about reads depend."""
+    """The decision about writes, on which the decisions about reads depend."""
 
     primary: str | None
-    objection: str  # to writes on the candidate, said of it
-    no_primary: str  # the same as a sentence: why there is none
-    timeline: int  # the primary's; without one the newest proven
+    objection: str  # why the candidate gets no writes, as a predicate
+    no_primary: str  # why there is no primary, as a sentence
+    timeline: int  # the primary's; without one, the newest proven
     system_id: str
-    lsn: int | None  # that the primary has written; None: unknown
+    lsn: int | None  # the primary's position; None: unknown
 
 
 def merge(
     previous: ClusterView, snapshot: Snapshot, probes: Mapping[str, Probe], lag: Lag | None = None
 ) -> ClusterView:
-    """Give the view that follows from what the DCS and the servers say; `previous` itself when nothing differs.
+    """Return the view that follows from what the DCS and the servers say; `previous` itself if nothing differs.
 
-    The same inputs merged into the result give the result again. When only WAL positions differ, the view is new but
-    keeps its number and reason.
+    Merging the same inputs into the result returns the result. If only WAL positions differ, the view is new but keeps
+    its number and reason.
     """
     case = _case(previous, snapshot, probes, lag or Lag())
     servers = _servers(case)
     reign = _reign(case, servers)
-    if reign.system_id != case.system_id:  # a first primary tells who is a stranger
+    if reign.system_id != case.system_id:  # with the first primary it is known which servers are strangers
         case = replace(case, system_id=reign.system_id)
         servers = _servers(case)
     members = tuple(_member(server, case, reign) for server in servers)
@@ -208,7 +208,7 @@ def _case(previous: ClusterView, snapshot: Snapshot, probes: Mapping[str, Probe]
 
 
 def _called_now(name: str | None, previous: ClusterView, snapshot: Snapshot) -> str | None:
-    """Give the name of a server that was called `name`: a key at its address replaces one that is gone."""
+    """Return the current name of the server once called `name`: a key at its address replaces one that is gone."""
     known = previous.member(name) if name is not None else None
     if known is None or any(member.name == name for member in snapshot.members):
         return name
@@ -217,11 +217,11 @@ def _called_now(name: str | None, previous: ClusterView, snapshot: Snapshot) -> 
 
 
 def _servers(case: Case) -> tuple[DcsMember, ...]:
-    """Give the members that the DCS lists, then those whose key is gone but who are not.
+    """Return the members that the DCS lists, then those that outlive their key.
 
-    Member keys are leased: they expire with their Patroni, while PostgreSQL lives on. The last leader stays because a
-    pause may make it the primary without any key, others while they answer as part of this cluster. Members that are
-    not leased leave by being left out: somebody has said so.
+    Member keys are leased: they expire with their Patroni, while PostgreSQL keeps running. The last leader stays
+    because in a pause it may be the primary without any key, others stay while they answer as part of this cluster.
+    Members without leases (static ones) leave by being removed from the list.
     """
     listed = [_addressed(member, case.previous) for member in case.snapshot.members]
     names = {member.name for member in listed}
@@ -235,7 +235,7 @@ def _servers(case: Case) -> tuple[DcsMember, ...]:
 
 
 def _addressed(member: DcsMember, previous: ClusterView) -> DcsMember:
-    """Complete a key that lacks a usable address with the last one known."""
+    """Complete a key without a usable address with the last known one."""
     known = None if member.host else previous.member(member.name)
     return replace(member, host=known.host, port=known.port) if known else member
 
@@ -274,9 +274,9 @@ def _reign(case: Case, servers: tuple[DcsMember, ...]) -> Reign:
 
 
 def _fenced(case: Case) -> str | None:
-    """Name the member that led last, if nobody leads and it does not say that it is primary.
+    """Return the member that led last, if nobody leads and it does not report to be primary.
 
-    Silence counts where a DCS has taken the key away; where words are all there is, it may be no more than a slow host.
+    Silence counts if a DCS has taken the key away; without a DCS it may be no more than a slow host.
     """
     name = case.last_leader
     if case.candidate is not None or name is None:
@@ -295,7 +295,7 @@ def _nobody(case: Case) -> str:
 
 
 def _objections_to_writes(name: str, probe: Probe, case: Case) -> Iterator[str]:
-    """Say why the member that the DCS's word covers may not be written to. The invariant is kept here."""
+    """Yield the reasons why the candidate may not be written to. The invariant is enforced here."""
     word = probe.said
     if word is None:
         yield probe.unheard
@@ -324,10 +324,10 @@ def _has_spoken_since(moment_s: float, probe: Probe, word: ServerReport) -> bool
 
 
 def _rival(name: str, word: ServerReport, case: Case) -> str:
-    """Name a member that was promoted past the candidate, unless the DCS has named the candidate since."""
+    """Return a member that was promoted past the candidate, unless the DCS has named the candidate since."""
     spoken_s = case.snapshot.heard_s if case.snapshot.leader == name else 0.0
     for other, probe in case.probes.items():
-        theirs = probe.word  # also when it is lost: that it was promoted stays true
+        theirs = probe.word  # even if it is lost: it was promoted all the same
         if (
             other != name
             and theirs is not None

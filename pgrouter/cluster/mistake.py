@@ -1,6 +1,6 @@
-"""Why no member can be found at all, where no member has failed but, as a rule, whoever wrote the configuration.
+"""Why no member can be found at all, if the likely cause is the configuration and not the members.
 
-Only before any server has ever said a word: what was known once is gone on from, and is nobody's mistake. Pure.
+Only before any server has ever answered: after that, the configuration has been right once. Pure.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from pgrouter.cluster.health import Probe
     from pgrouter.cluster.patroni_keys import Snapshot
 
-_SERVERS = re.compile(r": [^\s:]+: (.*)")  # what stands behind the address and the severity, see `refusal.plain`
+_SERVERS = re.compile(r": [^\s:]+: (.*)")  # what follows the address and the severity, see `refusal.plain`
 
 
 def mistake(snapshot: Snapshot, probes: Iterable[Probe]) -> Mistake | None:
-    """Say what keeps everybody from being found, with a hint; None: nothing of that kind."""
+    """Return what keeps all members from being found, with a hint; None: no such mistake."""
     probes = list(probes)
     if any(probe.word is not None for probe in probes):
         return None

@@ -1,16 +1,16 @@
-"""The monitor: runs the source and the probes, merges what they say, publishes and logs each new view.
+"""The monitor: runs the source and the probes, merges their results, publishes and logs each new view.
 
 Everything here runs in one event loop; the only thread is the one that watches etcd.
 
-How often a member is asked: every `interval` while all is well (with static members at least every 0.5 s: nobody but
-the servers tells of a promotion); every 0.05 s when it has been named leader and only its own word is missing; every
-0.1 s while nobody is writable or the DCS is out of reach, for some seconds after a change of roles, and after a
-failure, with the pauses doubling up to `interval` for a member that goes on failing. A sign of trouble at one member
-has all of them asked at once. So a crash is seen at once (the kept connection breaks, or `suspect` is called), a host
-that hangs after two time-outs.
+How often a member is probed: every `interval` while all is well (with static members at least every 0.5 s: only the
+servers themselves show a promotion); every 0.05 s when it has been named leader and only its own report is missing;
+every 0.1 s while nobody is writable or the DCS is out of reach, for some seconds after a change of roles, and after a
+failure, with pauses doubling up to `interval` for a member that keeps failing. A sign of trouble at one member makes
+all of them be probed at once. So a crash is noticed at once (the open connection breaks, or `suspect` is called), a
+host that hangs after two timeouts.
 
 When a session has to see its own write (`sample`), the primary is asked for its WAL position and then the replicas for
-theirs, twenty times a second at most: `cluster.freshness` makes marks of them.
+theirs, at most twenty times a second: `cluster.freshness` turns them into marks.
 """
 
 from __future__ import annotations
@@ -49,19 +49,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pgrouter.cluster")
 
-AWAITED_S = 0.05  # between two questions to a leader whose own word is missing
-STATIC_S = 0.5  # between two questions to static members at most: a promotion is to be seen within a second
-ALERT_S = 0.1  # between two questions while something is going on
+AWAITED_S = 0.05  # between two probes of a leader whose own report is missing
+STATIC_S = 0.5  # between two probes of static members at most: a promotion must be noticed within a second
+ALERT_S = 0.1  # between two probes while something is going on
 ALERT_FOR_S = 3.0  # after the last change
-SAMPLE_S = 0.05  # between two samples of WAL positions that are asked for
-START_S = 3.0  # start() waits that long for a complete first view
+SAMPLE_S = 0.05  # between two requested samples of WAL positions
+START_S = 3.0  # start() waits this long for a complete first view
 
 
 class Monitor:
     """Follows one cluster; `on_view` is called in the loop with each new view.
 
-    A view that differs in WAL positions only keeps its number and comes at most once per `interval`. `on_defaults` is
-    called with the name of a member where sessions now begin with other settings than before.
+    A view that differs in WAL positions only keeps its number and is published at most once per `interval`.
+    `on_defaults` is called with the name of a member whose session defaults have changed.
     """
 
     def __init__(
@@ -75,47 +75,47 @@ class Monitor:
         self._settings, self._on_view, self._clock = settings, on_view, clock
         self._on_marks = on_marks
         self.on_defaults: Callable[[str], None] = lambda _: None
-        # What the router's own connections show: see `_vouch`.
+        # Bytes received over the router's own connections, see `_vouch`.
         self.received: Callable[[str, float], int | None] = lambda _name, _before_s: None
         self.make_room: Callable[[str, Refusal], None] = lambda _name, _refusal: None
-        self.on_address: Callable[[str, int, str], None] = lambda _host, _port, _address: None  # where a name led to
+        self.on_address: Callable[[str, int, str], None] = lambda _host, _port, _address: None  # (of a name)
         self._names: asyncio.Task[None] | None = None
-        self._received: dict[str, int] = {}  # by a member's open connections, when it failed last
+        self._received: dict[str, int] = {}  # by each member's open connections at its last failure
         self._handover = NONE
         self._reads = Reads()
         self._freshness = Freshness()
         self._marks: dict[str, ReplayPoint] = {}
-        self._sampler: asyncio.TimerHandle | None = None  # runs from the demand for a sample to the question
+        self._sampler: asyncio.TimerHandle | None = None  # pending between the request for a sample and its query
         self._sampled_s = 0.0
-        self._sampled: str | None = None  # the primary, while its answer is awaited: then the replicas are asked
+        self._sampled: str | None = None  # the primary, while its answer is awaited; after it the replicas are asked
         self._source = source or source_of(settings, clock)
         static = settings.source == "static"
         self._interval_s = min(settings.monitor.interval_s, STATIC_S if static else math.inf)
         self._view = ClusterView()
         self._probers: dict[str, Prober] = {}
         self._probes: dict[str, Probe] = {}
-        self._retired: set[asyncio.Task[None]] = set()  # probers on their way out
+        self._retired: set[asyncio.Task[None]] = set()  # probers that are stopping
         self._alarms: frozenset[str] = frozenset()
         self._changed_s = self._published_s = clock()
         self.source_name = settings.source
-        self.dcs_since_s = self.leader_since_s = self._changed_s  # since when it is (not) heard, and they lead
+        self.dcs_since_s = self.leader_since_s = self._changed_s  # of the current state and leader
         self._running = False
         self._complete = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._wakes_s: float | None = None  # when the timer is due: a hold begins or ends by itself then
+        self._wakes_s: float | None = None  # when the timer is due, at which a hold begins or ends by itself
 
     @property
     def view(self) -> ClusterView:
-        """Give the newest view."""
+        """Return the newest view."""
         return self._view
 
     @property
     def probes(self) -> Mapping[str, Probe]:
-        """Give what each member said last, with WAL positions and the moments of question and answer."""
+        """Return each member's last report, with WAL positions and the times of query and answer."""
         return self._probes
 
     async def start(self) -> None:
-        """Start to follow; returns when every member has been heard or has failed, or after START_S."""
+        """Start to follow; return when every member has answered or failed, or after START_S."""
         self._running = True
         log.info("cluster: following source %s", self.source_name)
         self._names = asyncio.get_running_loop().create_task(follow(self._probers.values), name="names")
@@ -130,7 +130,7 @@ class Monitor:
             log.warning("cluster: %s: no word within %.0f s of the start, going on without", who, START_S)
 
     def limit(self, reads: Reads) -> None:
-        """Take limits to the lag of replicas; they hold from now on."""
+        """Apply limits to the lag of replicas, from now on."""
         self._reads = reads
         self._update()
 
@@ -147,9 +147,9 @@ class Monitor:
         await asyncio.gather(*(prober.stop() for prober in probers), *self._retired)
 
     def reload(self, settings: Cluster) -> None:
-        """Take other static members; those that stay keep their roles. All else waits for a restart.
+        """Apply a changed list of static members; those that stay keep their roles. Everything else needs a restart.
 
-        With `forget_on_reload` each reload forgets, so that SIGHUP can be told to.
+        With `forget_on_reload` each reload calls `forget`, so that SIGHUP can do that.
         """
         if isinstance(self._source, StaticSource):
             self._source.replace(settings.members)
@@ -158,9 +158,9 @@ class Monitor:
             self.forget()
 
     def forget(self) -> None:
-        """Forget which system and timeline the cluster was on, for somebody who knows that it is another now.
+        """Forget the cluster's system identifier and timeline, for an operator who knows that both are new.
 
-        Who leads, and that at most one does, is decided by the source and the servers' words as ever.
+        Who leads, and that at most one does, is decided by the source and the servers' reports as always.
         """
         log.warning(
             "cluster: told to forget system identifier %s and timeline %d", self._view.system_id, self._view.timeline
@@ -173,7 +173,7 @@ class Monitor:
         self._hurry_all()
 
     def suspect(self, name: str) -> None:
-        """Have a member asked at once: somebody else has had trouble with it."""
+        """Probe a member at once: another part of the router has had trouble with it."""
         self._freshness.distrust(name, self._clock())
         self._follow_marks()
         prober = self._probers.get(name)
@@ -181,7 +181,7 @@ class Monitor:
             prober.hurry()
 
     def sample(self) -> None:
-        """Have WAL positions asked for soon: a read has to see a write that no replica is known to have."""
+        """Query WAL positions soon: a read has to see a write that no replica is known to have."""
         awaited = self._sampled is not None and self._sampled == self._view.primary
         if self._sampler is None and not awaited and self._running:
             pause_s = max(0.0, self._sampled_s + SAMPLE_S - self._clock())
@@ -195,7 +195,7 @@ class Monitor:
             self._probers[self._sampled].hurry()
 
     def _update(self) -> None:
-        """Merge what is known now and publish what is new."""
+        """Merge what is known now and publish the view if it is new."""
         if not self._running:
             return
         snapshot = self._source.current(self._view, self._probes)
@@ -205,7 +205,7 @@ class Monitor:
         self._follow_marks()
         lag = Lag(most_bytes=self._reads.max_lag_bytes, most_s=self._reads.max_lag_s, marks=self._marks)
         before, self._view = self._view, merge(self._view, snapshot, self._probes, lag)
-        if self._follow_members():  # what an old address said is no word of the new one
+        if self._follow_members():  # reports from an old address do not count for the new one
             self._view = merge(before, snapshot, self._probes, lag)
         if self._view.number != before.number:
             if self._view.dcs_reachable != before.dcs_reachable:
@@ -230,7 +230,7 @@ class Monitor:
             self._on_marks(marks)
 
     def _with_handover(self, snapshot: Snapshot) -> Snapshot:
-        """Add what follows from an announced switchover at this moment, and come back when that changes."""
+        """Add the current consequences of an announced switchover, and schedule an update for when they change."""
         limit_s = self._settings.switchover_timeout_s
         now = self._handover = handover(snapshot, self._clock(), wall(), limit_s, self._handover)
         self._wake_at(now.until_s)
@@ -259,7 +259,7 @@ class Monitor:
             log.exception("cluster view %d: a consumer failed", self._view.number)
 
     def _follow_members(self) -> bool:
-        """Have exactly the members of the view probed, at the addresses that it gives; whether a word was dropped."""
+        """Probe exactly the members of the view, at its addresses; return whether a report was dropped."""
         dropped = False
         wanted = {member.name: (member.host, member.port) for member in self._view.members}
         for name, prober in list(self._probers.items()):
@@ -294,11 +294,11 @@ class Monitor:
         return prober
 
     def _vouch(self, name: str, refusal: Refusal, *, silent: bool) -> float:
-        """Look what open connections tell of a server that a probe could not ask; gives when, 0: nothing.
+        """Return when open connections last proved that a server did not restart, although a probe failed; 0: never.
 
-        One that was open before the server's last word shows that it has not been restarted: since PostgreSQL answers
-        there it would have ended, and where nobody answers, by what it has received since the failure before this one.
-        Where a connection is wanting, one of the router's own that is free makes room.
+        A connection older than the server's last report proves it: if PostgreSQL answers there, a restart would have
+        ended the connection; if nobody answers, what it has received since the previous failure proves it. If the
+        server is out of connections, an idle one of the router's own makes room.
         """
         if refusal in (Refusal.FULL, Refusal.LIMIT):
             self.make_room(name, refusal)
@@ -321,21 +321,24 @@ class Monitor:
             log.info("cluster: %s answers again", name)
         self._compare(name, before.word, probe.word)
         if probe.primary_since_s > before.primary_since_s and self._view.leader != name:
-            self._source.refresh()  # promoted, and we were not told: what was heard last may be old
+            self._source.refresh()  # promoted without our knowing: the source's last answer may be old
         self._update()
         if (probe.failures, probe.unstreamed) in ((1, 0), (0, 1)):
             self._hurry_all(but=name)
-        if name == self._sampled:  # nearest to the primary's answer, the replicas have the best chance to be there
+        if name == self._sampled:  # right after the primary's answer, replicas are most likely to be that far
             self._sampled = None
             self._hurry_all(but=name)
 
     def _compare(self, name: str, before: ServerReport | None, now: ServerReport | None) -> None:
-        """Tell what is new about how sessions begin there, and once what the router's role does not see."""
+        """Report changed session defaults there and, once, what the router's role may not see."""
         if now is None:
             return
         if before is not None and "" != before.defaults != now.defaults:
-            log.info("cluster: %s has loaded its configuration, or ALTER ROLE or DATABASE ... SET was run: "
-                     "older server connections are replaced when they are free", name)
+            log.info(
+                "cluster: %s has loaded its configuration, or ALTER ROLE or DATABASE ... SET was run: "
+                "older server connections are replaced when they are free",
+                name,
+            )
             self.on_defaults(name)
         if now.unseen and (before is None or not before.unseen):
             log.warning("cluster: %s does not show %s to %s", name, now.unseen, self._settings.monitor.user)
@@ -352,12 +355,12 @@ class Monitor:
             failures=probe.failures,
             silent=0 < probe.silences < SILENT_AFTER,
             awaited=view.primary is None and view.leader == name,
-            # Without a DCS the servers' words are all that tells of another leader.
+            # Without a DCS only the servers' reports show another leader.
             alert=view.primary is None or not view.dcs_reachable or self._clock() - self._changed_s < ALERT_FOR_S,
         )
 
     def _alarm(self, leader: str | None, since_s: float) -> None:
-        """Cry out, once each, about servers that say they are primary although another has been named since."""
+        """Log an alarm, once each, for servers that report to be primary although another one has been named since."""
         now = frozenset(second_primaries(self._probes, leader, since_s)) - twins(self._view, self._probes, leader)
         for name in sorted(now - self._alarms):
             log.error("cluster: ALARM: %s says it is primary while %s leads; it gets nothing", name, leader)
@@ -367,10 +370,10 @@ class Monitor:
 
 
 def pace_s(interval_s: float, *, failures: int, awaited: bool, alert: bool, silent: bool = False) -> float:
-    """Give the pause before the next question to a member."""
+    """Return the pause before the next probe of a member."""
     if awaited:
         return min(AWAITED_S, interval_s)
-    if silent:  # the time-out was pause enough: reads wait for this
+    if silent:  # the timeout was pause enough: reads wait for this
         return 0.0
     if failures:
         return min(ALERT_S * 2.0 ** min(failures - 1, 16), interval_s)

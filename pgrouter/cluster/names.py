@@ -1,8 +1,8 @@
-"""Host names of members: what was looked up once is looked up again, since a kept connection never does.
+"""Host names of members: they are looked up periodically, since an open connection never does that.
 
 A name may have several addresses. The router's own connection goes to the first one that answers (`Prober`), and
-clients' connections to that one, too (`Monitor.on_address`), or they could reach another server than the one whose word
-counts. A look-up that fails or hangs changes nothing: what it gave last still holds.
+clients' connections go there, too (`Monitor.on_address`): otherwise they could reach another server than the one that
+was probed. A lookup that fails or hangs changes nothing: its last result stays valid.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pgrouter.cluster")
 
-LOOK_UP_S = 15.0  # between two look-ups, as the pools' (PgBouncer's dns_max_ttl)
+LOOK_UP_S = 15.0  # between two lookups, as for the pools (PgBouncer's dns_max_ttl)
 
 
 def is_name(host: str) -> bool:
-    """Whether a host is neither an address nor the directory of a Unix socket."""
+    """Whether a host is a name: neither an address nor the directory of a Unix socket."""
     try:
         ip_address(host)
     except ValueError:
@@ -33,9 +33,9 @@ def is_name(host: str) -> bool:
 
 
 async def look_up(host: str, port: int, known: tuple[str, ...], patience_s: float) -> tuple[str, ...]:
-    """Give the addresses of a host, an empty one where it is no name; what was `known` where they cannot be had.
+    """Return the addresses of a host, one empty one if it is not a name; `known` if the lookup fails.
 
-    Raises OSError when nothing was known either.
+    Raises OSError if nothing was known either.
     """
     if not is_name(host):
         return ("",)
@@ -50,7 +50,7 @@ async def look_up(host: str, port: int, known: tuple[str, ...], patience_s: floa
 
 
 async def follow(probers: Callable[[], Iterable[Prober]], pause_s: float = LOOK_UP_S) -> None:
-    """Have members asked over a new connection when their names have other addresses now; until cancelled."""
+    """Probe members over a new connection when the addresses of their names have changed; until canceled."""
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(pause_s)

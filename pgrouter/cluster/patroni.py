@@ -1,15 +1,15 @@
 """Source `patroni`: GET /cluster of every member's Patroni, each polled by a task of its own.
 
-One that hangs delays nobody else. The members that answers name are polled as well, so that one URL is enough to begin;
-URLs that belong to no member (a load balancer, another name of the same host) are asked only while none of those that
-do answers, or one Patroni would be heard twice. `cluster.patroni_consensus` says whose word counts.
+One that hangs does not delay the others. Members named in the answers are polled as well, so that one URL is enough to
+start with; URLs that belong to no member (a load balancer, another name of the same host) are asked only while none of
+the members' answers, or one Patroni would count twice. `cluster.patroni_consensus` decides between different answers.
 
 How often: every `interval` while all is well; every 0.1 s while nobody leads, while answers differ, and while the
-leader's own Patroni is silent but its key may still last, for then it is about to go. A member that has said that it is
-primary without being named has everybody asked at once (`refresh`).
+leader's own Patroni is silent but its key may still last, since it is then about to expire. A member that reports to be
+primary without being named makes all Patronis be asked at once (`refresh`).
 
-When Patroni cannot reach its DCS it closes the connection without an answer, after `retry_timeout` or so: that is a
-failure like others, and when none answers the cluster counts as out of reach.
+When Patroni cannot reach its DCS, it closes the connection without an answer, after about `retry_timeout`: that is a
+failure like any other, and when none answers the DCS counts as out of reach.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pgrouter.cluster")
 
-ALERT_S = 0.1  # between two questions while something is going on
-LEAST_PAUSE_S = 0.02  # however often somebody hurries
-FACTS_S = 10.0  # between two questions for what hardly ever changes
+ALERT_S = 0.1  # between two requests while something is going on
+LEAST_PAUSE_S = 0.02  # however often `refresh` is called
+FACTS_S = 10.0  # between two requests for what hardly ever changes
 FACTS = ("/config", "/history", "/patroni")
 
 
 class PatroniSource:
-    """Polls one cluster's Patronis and gives what follows from their answers."""
+    """Polls one cluster's Patronis and combines their answers."""
 
     def __init__(self, settings: Patroni, clock: Clock = monotonic) -> None:
         self.settings = settings
@@ -54,38 +54,38 @@ class PatroniSource:
         scheme = "https" if settings.tls else "http"
         self._seeds = frozenset(filter(None, (base_url(url, scheme) for url in settings.urls)))
         self._pollers: dict[str, _Poller] = {}
-        self._retired: set[asyncio.Task[None]] = set()  # cancelled, on their way out
+        self._retired: set[asyncio.Task[None]] = set()  # canceled, still ending
         self._voices: dict[str, Voice] = {}
         self._agreed: Agreement | None = None
         self._context: ssl.SSLContext | None = None
         self._on_change: Callable[[], None] = lambda: None
 
     def start(self, on_change: Callable[[], None]) -> None:
-        """Begin to ask."""
+        """Start polling."""
         self._on_change = on_change
         self._follow(self._seeds)
 
     async def stop(self) -> None:
-        """Stop asking; questions under way are given up."""
+        """Stop polling; requests under way are abandoned."""
         self._on_change = lambda: None
         self._follow(frozenset())
         if self._retired:
             await asyncio.wait(list(self._retired))
 
     def refresh(self) -> None:
-        """Ask everybody now."""
+        """Ask all Patronis now."""
         self._hurry_all()
 
     def current(self, previous: ClusterView, probes: Mapping[str, Probe]) -> Snapshot | None:  # noqa: ARG002 - Source
-        """Give the newest snapshot; with `reachable` False it is what was last known."""
+        """Return the newest snapshot; with `reachable` False it is the last known state."""
         return self._agreed.snapshot if self._agreed else None
 
     # Called by pollers.
 
     def heard(self, url: str, voice: Voice) -> None:
-        """Take what a Patroni has said, or that it has failed."""
+        """Called with a Patroni's report after each answer or failure."""
         if url not in self._voices:
-            return  # it is not asked any more
+            return  # it is no longer polled
         self._report(url, self._voices[url], voice)
         self._voices[url] = voice
         agreed = agree(self._agreed.snapshot if self._agreed else None, self._voices, self.clock())
@@ -102,20 +102,20 @@ class PatroniSource:
         self._on_change()
 
     def pace_s(self, voice: Voice) -> float:
-        """Give the pause before the next question to a Patroni."""
+        """Return the pause before the next request to a Patroni."""
         interval_s = self.settings.interval_s
         if voice.failures:
             return min(ALERT_S * 2.0 ** min(voice.failures - 1, 16), interval_s)
         return min(ALERT_S, interval_s) if self._alert() else interval_s
 
     def context(self) -> ssl.SSLContext:
-        """Give what https needs; made anew after a failure, since files may have been replaced. Raises OSError."""
+        """Return the TLS context; rebuilt after a failure, since files may have been replaced. Raises OSError."""
         if self._context is None:
             self._context = tls_context(self.settings.tls)
         return self._context
 
     def headers(self, url: str) -> dict[str, str]:
-        """Give the password to whom it is meant for: never in clear when we were told to use https."""
+        """Return the password's header, for intended recipients only: never in clear text if https is configured."""
         settings = self.settings
         secure = all(seed.startswith("https:") for seed in self._seeds)
         if not settings.username or (secure and not url.startswith("https:")):
@@ -123,7 +123,7 @@ class PatroniSource:
         who = base64.b64encode(f"{settings.username}:{settings.password}".encode()).decode()
         return {"Authorization": f"Basic {who}"}
 
-    # Its own.
+    # Internal.
 
     def _alert(self) -> bool:
         if self._agreed is None or self._agreed.doubtful:
@@ -141,7 +141,7 @@ class PatroniSource:
         return agreed.urls if found else agreed.urls | self._seeds
 
     def _follow(self, urls: frozenset[str]) -> None:
-        """Poll exactly these."""
+        """Poll exactly these URLs."""
         for url in self._pollers.keys() - urls:
             del self._voices[url]
             task = self._pollers.pop(url).stop()
@@ -173,7 +173,7 @@ def _report_reach(*, reachable: bool) -> None:
 
 
 class _Poller:
-    """Asks one Patroni again and again until it is stopped."""
+    """Polls one Patroni until it is stopped."""
 
     def __init__(self, url: str, source: PatroniSource) -> None:
         self.wanted = asyncio.Event()
@@ -184,7 +184,7 @@ class _Poller:
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"patroni {url}")
 
     def stop(self) -> asyncio.Task[None]:
-        """Give up what is under way; gives the task, which then ends."""
+        """Abandon the request under way; return the task, which then ends."""
         self._task.cancel()
         return self._task
 
@@ -195,7 +195,7 @@ class _Poller:
                 await self._ask()
             except (HttpError, NotPatroniError, OSError, UnicodeError) as error:  # TimeoutError and SSL's are OSError
                 self._failed(" ".join(str(error).split()) or f"no answer in time ({type(error).__name__})")
-            except Exception as error:  # a poller that dies is a router that is blind, and nobody notices
+            except Exception as error:  # without its pollers the router would be blind, and nobody would notice
                 log.exception("Patroni at %s: unexpected answer", self._url)
                 self._failed(repr(error))
             await asyncio.sleep(LEAST_PAUSE_S)
@@ -204,7 +204,7 @@ class _Poller:
                     await self.wanted.wait()
 
     async def _ask(self) -> None:
-        asked_s = self._source.clock()  # what the answer says was true then: it may be long on its way
+        asked_s = self._source.clock()  # the answer describes this moment; it may take long to arrive
         cluster = await self._get("/cluster")
         leader = self._voice.leader
         self._heard(cluster, asked_s)
@@ -224,7 +224,7 @@ class _Poller:
         self._source.heard(self._url, self._voice)
 
     async def _learn(self) -> bool:
-        """Ask for what changes rarely; tells whether it has. The system identifier is asked once: it costs a query."""
+        """Fetch what rarely changes; return whether it has. The system identifier is fetched once: it costs a query."""
         before = dict(self._facts)
         for path in FACTS:
             if path == "/patroni" and path in self._facts:

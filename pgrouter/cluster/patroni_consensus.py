@@ -1,22 +1,22 @@
-"""What several Patronis say -> one `Snapshot`: whose word counts when they do not agree. Pure.
+"""The answers of several Patronis -> one `Snapshot`: which one counts if they do not agree. Pure.
 
-Each Patroni reads the DCS by itself, and one that is cut off from it may go on showing what it saw last: with etcd it
-answers from a watch, whose silence it does not notice for a while. Nothing in an answer tells how old it is, so answers
-are put in order by what they say:
+Each Patroni reads the DCS by itself, and one that is cut off from it may keep showing what it saw last: with etcd it
+answers from a watch, whose silence it does not notice for a while. Nothing in an answer shows how old it is, so answers
+are ranked by their content:
 
-1. Who names a leader on an older timeline than a leader has been seen on is behind, and is not heard.
-2. Of the others, the one that turned last is believed. A Patroni that names another leader (or nobody) than it did
-   before has heard from the DCS since; one that goes on saying what it always said proves nothing.
-3. Unless more than half of all Patronis, asked after that turn was heard, agree on something else: then the one that
-   turned has itself been left behind, half-way through a change. But what it says of itself stands: a Patroni knows at
-   first hand that it leads or does not.
+1. A Patroni that names a leader on an older timeline than some leader has been seen on is behind, and is ignored.
+2. Of the others, the one that changed its answer last is believed. A Patroni that names another leader (or nobody) than
+   before has heard from the DCS since; one that keeps repeating the same answer proves nothing.
+3. Unless more than half of all Patronis, asked after that change was seen, agree on something else: then the one that
+   changed has itself fallen behind, halfway through a change. But what it says about itself stands: a Patroni knows at
+   first hand whether it leads.
 
-Without any turn (the router has just started) the majority counts; without one, who was named before stays; else nobody
-leads. A Patroni that does not answer any more counts for as long as a leader key may last (`ttl`), so that a stale
-answer is not believed because the others have gone. When none answers, what was last known goes on.
+Without any change (the router has just started) the majority decides; without a majority, the previous leader stays;
+else nobody leads. A Patroni that no longer answers counts for as long as a leader key may last (`ttl`), so that a stale
+answer is not believed because the others are gone. When none answers, the last known state stays.
 
-All of this only says who is named. Writes need the server's own word as well, and the newest timeline that any answer
-or server has shown (`cluster.merge`): what no order of answers can prove is caught there.
+All of this only decides who is named. Writes also need the server's own report, and the newest timeline that any answer
+or server has shown (`cluster.merge`): what no ranking of answers can prove is caught there.
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ UNREACHABLE = "Patroni's REST API cannot be reached"
 
 
 class Voice(Struct, frozen=True, kw_only=True, gc=False):
-    """What one Patroni has said so far; times are the router's monotonic seconds."""
+    """What one Patroni has reported so far; times are the router's monotonic seconds."""
 
     said: Snapshot | None = None  # its last answer; None: it has never answered
     speaks_for: str = ""  # the member that it belongs to; empty: not known
-    urls: tuple[str, ...] = ()  # where the Patronis of the members in its answer answer
+    urls: tuple[str, ...] = ()  # where the Patronis of the members in its answer can be reached
     asked_s: float = 0.0  # when that answer was asked for
-    turned_s: float = 0.0  # when the first answer by this leader was asked for; 0: it has never named another one
-    turn_heard_s: float = 0.0  # when that one arrived
-    timeline: int = 0  # the newest that a leader had in its answers, or that its history proves
-    failures: int = 0  # in a row, since the last answer
+    turned_s: float = 0.0  # when the first answer with this leader was asked for; 0: it has never named another one
+    turn_heard_s: float = 0.0  # when that answer arrived
+    timeline: int = 0  # the newest timeline of a leader in its answers, or in its history
+    failures: int = 0  # consecutive, since the last answer
     error: str = ""  # of the last failure, one line
 
     @property
     def leader(self) -> str | None:
-        """Give whom it names."""
+        """Return the leader that it names."""
         return self.said.leader if self.said else None
 
     @property
     def leads_on(self) -> int:
-        """Give the timeline of whom it names, by its own word; 0: not known, or nobody is named."""
+        """Return the timeline of the leader that it names, by that answer; 0: not known, or nobody is named."""
         return _leads_on(self.said) if self.said else 0
 
     def answered(self, url: str, answer: Answer, asked_s: float, heard_s: float) -> Voice:
@@ -87,15 +87,15 @@ def _leads_on(said: Snapshot) -> int:
 
 
 class Agreement(Struct, frozen=True, kw_only=True, gc=False):
-    """What follows from all voices."""
+    """What follows from all reports."""
 
     snapshot: Snapshot
-    urls: frozenset[str] = frozenset()  # where the members' Patronis answer, by the word of those that are believed
-    doubtful: bool = False  # nobody is named, or some that answer name another one
+    urls: frozenset[str] = frozenset()  # where the members' Patronis can be reached, by the believed reports
+    doubtful: bool = False  # nobody is named, or some of those that answer name another one
 
 
 def agree(previous: Snapshot | None, voices: Mapping[str, Voice], now_s: float) -> Agreement | None:
-    """Give what follows from all voices; None: nobody has answered yet, and not all have failed."""
+    """Return what follows from all reports; None: none has answered yet, and not all have failed."""
     answered = [voice for voice in voices.values() if voice.said is not None]
     reachable = any(voice.failures < LOST_AFTER for voice in (answered or voices.values()))
     if not answered:
@@ -105,7 +105,7 @@ def agree(previous: Snapshot | None, voices: Mapping[str, Voice], now_s: float) 
     believed = [voice for voice in peers if voice.leader == leader] or peers
     urls = frozenset(url for voice in believed for url in voice.urls)
     unheard = sorted(url for url in urls | voices.keys() if url not in voices or voices[url] == Voice())
-    if unheard and not (previous and previous.leader_since_s):  # the first choice is not made by who is quickest
+    if unheard and not (previous and previous.leader_since_s):  # the first decision must not go to the quickest
         leader, trouble = None, f"{', '.join(unheard)} not heard yet"
     told = max(believed, key=lambda voice: voice.asked_s)
     snapshot = replace(
@@ -123,7 +123,7 @@ def agree(previous: Snapshot | None, voices: Mapping[str, Voice], now_s: float) 
 
 
 def _peers(answered: list[Voice]) -> list[Voice]:
-    """Give those that count and are not behind."""
+    """Return the reports that count and are not behind."""
     newest_s = max(voice.asked_s for voice in answered)
     counted = [voice for voice in answered if voice.said and voice.asked_s >= newest_s - voice.said.config.ttl_s]
     newest = max(voice.timeline for voice in counted)
@@ -131,7 +131,7 @@ def _peers(answered: list[Voice]) -> list[Voice]:
 
 
 def _believed(peers: list[Voice], before: str | None) -> tuple[str | None, str]:
-    """Say who leads by the word of these, or why nobody does."""
+    """Return who leads according to these reports, or why nobody does."""
     turned_s = max(voice.turned_s for voice in peers)
     names = {voice.leader for voice in peers if voice.turned_s == turned_s}
     if len(names) == 1:
@@ -163,7 +163,7 @@ def _known_timeline(previous: Snapshot | None, told: Voice) -> int:
 def _moments(
     previous: Snapshot | None, leader: str | None, believed: list[Voice], voices: int, now_s: float
 ) -> dict[str, float]:
-    """Give `heard_s`, when more than half of all have last confirmed the leader, and `leader_since_s`."""
+    """Return `heard_s`, when more than half of all last confirmed the leader, and `leader_since_s`."""
     asked_s = sorted((voice.asked_s for voice in believed if voice.leader == leader), reverse=True)
     enough = voices // 2
     heard_s = asked_s[enough] if len(asked_s) > enough else 0.0

@@ -1,11 +1,11 @@
 """Patroni's keys as data: `{key: value}` below /<namespace>/<scope>/ -> `Snapshot`. Pure and tolerant.
 
-Nothing here raises: what cannot be read becomes the valid empty thing (no leader, no address, timeline 0), because one
-odd key must not blind the router to the others. Both dialects are read: 3.x (role `master`, replicas `running`, status
-`{"optime": N}`, before that `optime/leader`) and 4.x (role `primary`, `replication_state`).
+Nothing here raises: what cannot be parsed becomes a valid empty value (no leader, no address, timeline 0), because one
+malformed key must not hide the others from the router. Both dialects are understood: 3.x (role `master`, replicas
+`running`, status `{"optime": N}`, before that `optime/leader`) and 4.x (role `primary`, `replication_state`).
 
-Who leads is `leader` alone. `members/X` still says role=primary long after X lost the key (seen with SIGTERM, with
-pause, and the other way round for 1-2 s after each promotion), so its role is for people, never for decisions.
+Only `leader` says who leads. `members/X` still says role=primary long after X lost the key (seen with SIGTERM, with
+pause, and vice versa for 1-2 s after each promotion), so its role is for people, never for decisions.
 
 Source: Patroni's patroni/dcs/__init__.py for the shapes of the values.
 """
@@ -23,7 +23,7 @@ from msgspec import Struct, field
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-ROLE_OF_WORD = MappingProxyType({"master": "primary", "promoted": "primary"})  # other words stand for themselves
+ROLE_OF_WORD = MappingProxyType({"master": "primary", "promoted": "primary"})  # other roles are used as they are
 NO_WORDS = frozenset({"", "false", "no", "off", "0", "none"})  # a tag set to one of these is not set
 MEMBERS = "members/"
 GROUP_KEY = re.compile(r"[0-9]{1,9}/")
@@ -70,14 +70,14 @@ class DcsConfig(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Snapshot(Struct, frozen=True, kw_only=True, gc=False):
-    """What a source says about the cluster at one moment, and how well it is heard."""
+    """What a source says about the cluster at one moment, and how current that is."""
 
     members: tuple[DcsMember, ...] = ()  # in a stable order
-    leased: bool = True  # a member's key goes with its Patroni: that it is gone does not mean that its server is
+    leased: bool = True  # member keys expire with their Patroni: a missing key does not mean a missing server
     leader: str | None = None
-    system_id: str = ""  # of the cluster; empty: not known
-    timeline: int = 0  # at least this one is in use (from `history`); 0: not known
-    optime: int = 0  # WAL position that the leader reported last
+    system_id: str = ""  # the cluster's; empty: not known
+    timeline: int = 0  # the least that can be in use (from `history`); 0: not known
+    optime: int = 0  # last WAL position that the leader reported
     config: DcsConfig = field(default_factory=DcsConfig)
     switchover: Switchover | None = None
     sync: SyncState = field(default_factory=SyncState)
@@ -85,15 +85,15 @@ class Snapshot(Struct, frozen=True, kw_only=True, gc=False):
     # Added by the source, in the router's own monotonic seconds.
     revision: int = 0
     heard_s: float = 0.0  # when the DCS last confirmed all of this
-    leader_since_s: float = 0.0  # when this reign of this leader was first heard of
-    switchover_since_s: float = 0.0  # when this `switchover` was first heard of
+    leader_since_s: float = 0.0  # when this reign of this leader was first seen
+    switchover_since_s: float = 0.0  # when this `switchover` was first seen
     reachable: bool = True
-    trouble: str = ""  # why it is not reachable, or why nobody is named
-    handover: str = ""  # why writes are held although somebody leads, see `cluster.switchover`; set by the monitor
+    trouble: str = ""  # why it is not reachable, or why no leader is named
+    handover: str = ""  # why writes are held although there is a leader, see `cluster.switchover`; set by the monitor
 
 
 def decode(keys: Mapping[str, str]) -> Snapshot:
-    """Read one cluster's keys, given without their prefix: `{"leader": "pg0", "members/pg0": "{...}", ...}`."""
+    """Parse one cluster's keys, without their prefix: `{"leader": "pg0", "members/pg0": "{...}", ...}`."""
     return Snapshot(
         members=tuple(
             _member(key[len(MEMBERS) :], value) for key, value in sorted(keys.items()) if _is_member_key(key)
@@ -110,7 +110,7 @@ def decode(keys: Mapping[str, str]) -> Snapshot:
 
 
 def absence(keys: Collection[str], prefix: str) -> str:
-    """Say why there is no leader where the keys themselves show that `prefix` is not a cluster's; empty: it may be.
+    """Return why there is no leader if the keys show that `prefix` is not a cluster's; empty: it may be one.
 
     Citus: Patroni keeps each group's keys below the group's number, 0 being the coordinator's.
     """
@@ -125,7 +125,7 @@ def absence(keys: Collection[str], prefix: str) -> str:
 
 
 def is_set(tags: tuple[tuple[str, str], ...], tag: str) -> bool:
-    """Tell whether a member carries a yes/no tag such as `noloadbalance`."""
+    """Whether a member carries a yes/no tag such as `noloadbalance`."""
     return any(name == tag and value.lower() not in NO_WORDS for name, value in tags)
 
 
@@ -153,7 +153,7 @@ def _member(name: str, value: str) -> DcsMember:
 
 
 def _address(url: object) -> tuple[str, int]:
-    """Take host and port out of `postgres://host:port/postgres`; ("", 0) when there are none."""
+    """Extract host and port from `postgres://host:port/postgres`; ("", 0) if there are none."""
     try:
         parts = urlsplit(_text(url))
         host, port = parts.hostname, parts.port
@@ -203,7 +203,7 @@ def _sync(value: str | None) -> SyncState:
 
 
 def _timeline(history: str | None) -> int:
-    """Give the timeline that follows the last one that ended: `history` is `[[timeline, lsn, reason, ...], ...]`."""
+    """Return the timeline after the last one that ended: `history` is `[[timeline, lsn, reason, ...], ...]`."""
     lines = _json(history)
     if not isinstance(lines, list):
         return 0
@@ -219,7 +219,7 @@ def _optime(keys: Mapping[str, str]) -> int:
 
 
 def _system_id(value: str | None) -> str:
-    """Read `initialize`: empty while the first member bootstraps, then the system identifier in digits."""
+    """Parse `initialize`: empty while the first member bootstraps, then the system identifier in digits."""
     text = (value or "").strip()
     return text if text.isascii() and text.isdigit() and len(text) <= len(str(2**64)) else ""
 
@@ -237,7 +237,7 @@ def _object(value: str | None) -> dict[str, Any]:
 
 
 def _int(value: object, most: int = 2**64 - 1) -> int:
-    """Take a count, position or timeline; anything else is 0."""
+    """Return a count, position or timeline; anything else is 0."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= len(str(most)):
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most else 0
@@ -248,7 +248,7 @@ def _flag(value: object) -> bool:
 
 
 def _text(value: object) -> str:
-    """Take a string or number that can be shown and logged: one line, valid UTF-8."""
+    """Return a string or number as text that can be shown and logged: one line, valid UTF-8."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return repr(value)
     text = value if isinstance(value, str) else ""
@@ -256,5 +256,5 @@ def _text(value: object) -> str:
 
 
 def _name(value: object) -> str:
-    """Take a member's or tag's name; one that cannot be printed is no name."""
+    """Return a member's or tag's name, "" if it is not printable."""
     return value if isinstance(value, str) and value.isprintable() else ""

@@ -1,12 +1,12 @@
-"""Patroni's REST API as data: the answers of one Patroni -> the same `Snapshot` that its keys give. Pure and tolerant.
+"""Patroni's REST API as data: the answers of one Patroni -> the same `Snapshot` as from its keys. Pure and tolerant.
 
-Patroni makes GET /cluster of the keys in its DCS, so here the keys are made of it again and `patroni_keys.decode` reads
-them: one place knows what they mean. Both dialects come out alike: 3.x (replicas `running`, no positions) and 4.x
-(`streaming`, `quorum_standby`).
+Patroni builds GET /cluster from the keys in its DCS, so the keys are rebuilt from it here and `patroni_keys.decode`
+parses them: one place knows what they mean. Both dialects give the same result: 3.x (replicas `running`, no positions)
+and 4.x (`streaming`, `quorum_standby`).
 
-What /cluster lacks is in other answers, where those could be had: /config (ttl, failsafe mode, standby cluster),
-/history (timelines) and /patroni (the system identifier). A switchover is shown only while it is scheduled, one that is
-asked for now is not, and a leader whose own key is gone is no leader here.
+What /cluster lacks comes from other answers, if available: /config (ttl, failsafe mode, standby cluster),
+/history (timelines) and /patroni (the system identifier). A scheduled switchover is shown, an
+immediate one is not, and a leader whose own key is gone is not a leader here.
 
 Source: Patroni's `cluster_as_json` in patroni/utils.py and `do_GET_*` in patroni/api.py, 3.0.2 to 4.1.5.
 """
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 LEADERS = ("leader", "standby_leader")
 SYNCHRONOUS = ("sync_standby", "quorum_standby")
-CARRIED = ("state", "timeline", "tags")  # of a member, as they are
-SOME_POSITION = 1  # of a member that runs: a key without one is the sign of a leader that has begun to stop
-MOST_MEMBERS = 100  # of one cluster; the rest of a longer list is left out
+CARRIED = ("state", "timeline", "tags")  # fields of a member that are copied unchanged
+SOME_POSITION = 1  # for a running member: a key without a position would mean a leader that has begun to stop
+MOST_MEMBERS = 100  # of one cluster; the rest of a longer list is ignored
 
 
 class NotPatroniError(ValueError):
@@ -38,17 +38,17 @@ class NotPatroniError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What one Patroni says: the cluster, and where each member's own Patroni answers."""
+    """What one Patroni says: the cluster, and where each member's own Patroni can be reached."""
 
     snapshot: Snapshot
     urls: Mapping[str, str]  # member -> http://host:port
-    scope: str = ""  # 4.x tells it
+    scope: str = ""  # from 4.x on
 
 
 def read_answer(cluster: bytes, config: bytes = b"", history: bytes = b"", patroni: bytes = b"") -> Answer:
-    """Read the bodies of GET /cluster, /config, /history and /patroni; all but the first may be missing.
+    """Parse the bodies of GET /cluster, /config, /history and /patroni; all but the first may be missing.
 
-    Raises NotPatroniError when the first is no cluster.
+    Raises NotPatroniError if the first is not a cluster.
     """
     data = _json(cluster)
     if not isinstance(data, dict) or not isinstance(data.get("members"), list):
@@ -76,7 +76,7 @@ def _answer(data: Mapping[str, Any], config: bytes, history: bytes, patroni: byt
 
 
 def base_url(url: str, scheme: str = "") -> str:
-    """Give `http://host:port` of a URL, "" when it is none; `scheme` is for one without."""
+    """Return `http://host:port` of a URL, "" if it is not one; `scheme` is for a URL without."""
     try:
         parts = urlsplit(url if "//" in url else f"//{url}")
         scheme, host, port = parts.scheme or scheme, parts.hostname, parts.port
@@ -98,7 +98,7 @@ def _member_key(member: Mapping[str, Any]) -> str:
 
 
 def _config_key(config: Mapping[str, Any], cluster: Mapping[str, Any], leader: Mapping[str, Any] | None) -> str:
-    """Give /config, which may be old, with what /cluster says itself."""
+    """Return /config, which may be old, updated with what /cluster itself says."""
     standby = bool(config.get("standby_cluster")) if leader is None else leader["role"] == "standby_leader"
     said = {"pause": cluster.get("pause"), "standby_cluster": {"said": True} if standby else None}
     return json.dumps({**config, **said})

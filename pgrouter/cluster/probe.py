@@ -1,9 +1,10 @@
-"""Probes: one kept connection and one query per member. psycopg dials, its `pq` layer asks.
+"""Probes: one open connection and one query per member. psycopg connects, its `pq` layer runs the query.
 
-Each member is asked on its own, so that one that hangs delays nobody else. A kept connection that turns out dead is
-replaced within the same probe: a failure means that a fresh connection did not answer either, or that the time was up.
+Each member is probed independently, so that one that hangs does not delay the others. An open connection that turns out
+dead is replaced within the same probe: a failure means that a fresh connection did not answer either, or that time was
+up.
 
-A probe is two callbacks: a timer's sends the question, the socket's takes the answer. Only to dial takes a task.
+A probe is two callbacks: a timer's sends the query, the socket's receives the answer. Only connecting needs a task.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("pgrouter.cluster")
 
 # The timeline of a primary is the one in the name of the file it writes: pg_control_checkpoint() shows the old one
-# until the end-of-recovery checkpoint is done. That of a replica is its receiver's; without one the control file gives
+# until the end-of-recovery checkpoint is done. That of a replica is its receiver's; without one the control file shows
 # the least it can be. Positions are bytes since 0/0. A receiver whose columns are hidden (neither superuser nor
-# pg_monitor) counts as streaming when it exists. The primary tells how far it has inserted, not written: a commit with
-# synchronous_commit = off has been acknowledged before it is written.
-# The last three columns: in short, what new sessions begin with (rows for roles and databases, and postgresql.conf by
-# the moment when it was read); whether the role may see the receiver's columns; when the server was started. Names are
-# qualified as in catalog.sql.
+# pg_monitor) counts as streaming if it exists. The primary reports its insert position, not its write position: a
+# commit with synchronous_commit = off is acknowledged before it is written.
+# The last three columns: a digest of the defaults of new sessions (rows for roles and databases, and the load time of
+# postgresql.conf); whether the role may see the receiver's columns; when the server was started. Names are qualified
+# as in catalog.sql.
 QUESTION = b"""
 SELECT recovering,
   (SELECT system_identifier FROM pg_catalog.pg_control_system()),
@@ -63,24 +64,24 @@ FROM pg_catalog.pg_is_in_recovery() AS recovering
 """
 
 UNSEEN = "the state of WAL receivers, which takes pg_monitor"
-LEAST_PAUSE_S = 0.01  # a thousand clients that suspect a member do not make a thousand questions
-# strerror() of a host that is not there (any more); everything else is an answer of somebody
+LEAST_PAUSE_S = 0.01  # a thousand clients that suspect a member do not cause a thousand queries
+# strerror() of a host that is not there (any more); everything else is an answer from something
 SILENCE = ("timed out", "timeout expired", "No route to host", "Network is unreachable", "Host is down")
-RETRY_S = 0.05  # after a failure, so that two of them are no single hiccup
-EXPECTED = (psycopg.Error, ProbeError, OSError, ValueError)  # what a server can do to us; all else is our own bug
+RETRY_S = 0.05  # after a failure, so that one hiccup does not count as two failures
+EXPECTED = (psycopg.Error, ProbeError, OSError, ValueError)  # what a server can cause; everything else is our own bug
 
 
 class State(Enum):
-    """What a prober does; its one timer ends the pause, or the time for the question."""
+    """What a prober does; its one timer ends the pause, or the time limit of the query."""
 
     STOPPED = 0
-    PAUSING = 1  # -> ASKING over the kept connection, -> DIALING without one
+    PAUSING = 1  # -> ASKING over the open connection, -> DIALING without one
     DIALING = 2  # -> ASKING; -> PAUSING with a failure
-    ASKING = 3  # -> PAUSING with a word or a failure; -> DIALING when it was the kept connection that failed
+    ASKING = 3  # -> PAUSING with a report or a failure; -> DIALING if the failed connection was not fresh
 
 
 class Prober:
-    """Asks one member again and again; `on_probe` gets what is known of it after each outcome, in the event loop."""
+    """Probes one member repeatedly; `on_probe` receives its state after each outcome, in the event loop."""
 
     question = QUESTION
 
@@ -93,35 +94,35 @@ class Prober:
         clock: Clock = monotonic,
     ) -> None:
         self.address = address
-        self.on_address: Callable[[str], None] = lambda _: None  # gets the address that a new connection has found
-        # Gives the moment at which open connections show that the server has not been restarted, or 0.
+        self.on_address: Callable[[str], None] = lambda _: None  # called with the address of a new connection
+        # Returns the time at which open connections prove that the server has not been restarted, or 0.
         self.vouch: Callable[[Refusal, bool], float] = lambda _refusal, _silent: 0.0
         self._settings, self._on_probe, self._pace_s, self._clock = settings, on_probe, pace_s, clock
         self._probe = Probe()
         self._state = State.STOPPED
         self._loop: asyncio.AbstractEventLoop
         self._timer: asyncio.TimerHandle | None = None
-        self._least_s = 0.0  # the pause does not end before, on the loop's clock
-        self._hurried = False  # since the last question began
-        self._asked_s = 0.0  # when it began
-        self._until_s = 0.0  # when its time is over, dialing included, on the loop's clock
+        self._least_s = 0.0  # the pause does not end before this, on the loop's clock
+        self._hurried = False  # since the last query began
+        self._asked_s = 0.0  # when the query began
+        self._until_s = 0.0  # when its time limit ends, connecting included, on the loop's clock
         self._dialing: asyncio.Task[None] | None = None
-        self._addresses: tuple[str, ...] = ()  # that a name had when it was looked up last
-        self._last_address = ""  # that was connected to last
-        self._fresh = False  # the connection was dialed for this very question
+        self._addresses: tuple[str, ...] = ()  # of the name, from the last lookup
+        self._last_address = ""  # the one last connected to
+        self._fresh = False  # the connection was made for this very query
         self._connection: psycopg.AsyncConnection | None = None
-        self._fd = -1  # its socket, which stays in the loop's set as long as it lives
-        self._writing = False  # a part of the question waits for room in the socket
+        self._fd = -1  # its socket, which stays registered with the loop as long as it is open
+        self._writing = False  # part of the query waits for room in the socket
         self._talk: Generator[bool, None, list[str | None]]
 
     def start(self) -> None:
-        """Begin to ask, at once."""
+        """Start probing, at once."""
         self._loop = asyncio.get_running_loop()
         self._state = State.PAUSING
         self._wake_at(self._loop.time(), self._begin)
 
     async def stop(self) -> None:
-        """Stop asking and close the connection."""
+        """Stop probing and close the connection."""
         if self._dialing is not None and not self._dialing.done():
             self._dialing.cancel()
             await asyncio.wait([self._dialing])
@@ -130,25 +131,25 @@ class Prober:
         self._hang_up()
 
     def hurry(self) -> None:
-        """Ask now, or as soon as that is not too often; when a question is under way, ask another right after it."""
+        """Probe now, or as soon as the rate limit allows; if a query is under way, send another right after it."""
         self._hurried = True
         if self._state is State.PAUSING and self._timer is not None and self._timer.when() > self._least_s:
             self._wake_at(self._least_s, self._begin)
 
     @property
     def connected_to(self) -> str:
-        """Give the address that the kept connection goes to; empty: there is none, or a Unix socket."""
+        """Return the address of the open connection; empty: there is none, or it is a Unix socket."""
         connection = self._connection
         return connection.pgconn.hostaddr.decode() if connection is not None else ""
 
     def redial(self) -> None:
-        """Give up the kept connection, unless an answer is awaited, and ask over a new one at once."""
+        """Drop the open connection, unless an answer is awaited, and probe over a new one at once."""
         if self._state is State.PAUSING:
             self._hang_up()
             self.hurry()
 
     def forget(self) -> None:
-        """Remember nothing of earlier answers."""
+        """Forget all earlier answers."""
         self._probe = Probe()
 
     def _wake_at(self, moment_s: float, then: Callable[[], None]) -> None:
@@ -171,7 +172,7 @@ class Prober:
 
     def _dial(self) -> None:
         self._state = State.DIALING
-        self._cancel_timer()  # the task has its own
+        self._cancel_timer()  # the task has its own time limit
         self._dialing = self._loop.create_task(self._connect(), name=f"dial {self.address}")
 
     async def _connect(self) -> None:
@@ -189,9 +190,9 @@ class Prober:
             self._ask()
 
     async def _reach(self) -> psycopg.AsyncConnection:
-        """Log in at the first address that answers, the last one that did before others; each gets its share of time.
+        """Log in at the first address that answers, trying the last one used first; each gets its share of the time.
 
-        A refusal is an answer, as it is to libpq.
+        A refusal is an answer, as in libpq.
         """
         time_s = self._until_s - self._loop.time()
         self._addresses = await look_up(*self.address, self._addresses, time_s / 2)
@@ -218,15 +219,15 @@ class Prober:
             self._take_what_nobody_asked_for()
 
     def _take_what_nobody_asked_for(self) -> None:
-        """Ask at once: a server that shuts down says so, and the connection to one that dies breaks."""
+        """Probe at once: a server that shuts down says so, and the connection to one that dies breaks."""
         try:
-            self._connection.pgconn.consume_input()  # or the socket stays readable
+            self._connection.pgconn.consume_input()  # otherwise the socket stays readable
         except psycopg.Error:
             self._hang_up()
         self.hurry()
 
     def _go_on(self) -> None:
-        self._wait_for_room(writing=False)  # first: a socket that libpq has closed can leave the set, but not change
+        self._wait_for_room(writing=False)  # first: a socket closed by libpq can be unregistered, but not modified
         try:
             self._wait_for_room(writing=next(self._talk))
         except StopIteration as end:
@@ -234,7 +235,7 @@ class Prober:
         except Exception as error:  # noqa: BLE001 (the same)
             if self._fresh:
                 self._fail(error)
-            else:  # kept too long: restarted, or terminated by an administrator
+            else:  # stale: the server was restarted, or an administrator terminated the connection
                 self._hang_up()
                 self._dial()
 
@@ -279,7 +280,7 @@ class Prober:
         )
 
     def _conclude(self, probe: Probe) -> None:
-        """Tell the outcome and pause: until hurry(), the pace or a word that nobody asked for, but always a little."""
+        """Report the outcome and pause: until hurry(), the interval or an unsolicited message, but at least briefly."""
         self._probe = probe
         try:
             self._on_probe(probe)
@@ -299,7 +300,7 @@ class Prober:
 
 
 async def connect(address: tuple[str, int], settings: MonitorSettings, hostaddr: str = "") -> psycopg.AsyncConnection:
-    """Log in to a member, at this address of its name; the caller sees to it that this takes no longer than it may."""
+    """Log in to a member, at this address of its name; the caller limits the time."""
     connection = await psycopg.AsyncConnection.connect(
         host=address[0],
         hostaddr=hostaddr or None,
@@ -309,7 +310,7 @@ async def connect(address: tuple[str, int], settings: MonitorSettings, hostaddr:
         dbname=settings.database,
         application_name="pgrouter monitor",
         gssencmode="disable",
-        connect_timeout=max(2, round(settings.timeout_s)),  # libpq's least; the probe's own time-out is exact
+        connect_timeout=max(2, round(settings.timeout_s)),  # libpq's minimum; the probe's own timeout is exact
         tcp_user_timeout=round(settings.timeout_s * 1000),
         target_session_attrs="any",
         client_encoding="UTF8",
@@ -325,9 +326,9 @@ async def connect(address: tuple[str, int], settings: MonitorSettings, hostaddr:
 
 
 def read_row(row: list[str | None], asked_s: float, answered_s: float) -> ServerReport:
-    """Turn the answer to QUESTION into a word.
+    """Convert the answer to QUESTION into a report.
 
-    Raises ProbeError when it has no sense: something that is not PostgreSQL answers.
+    Raises ProbeError if it makes no sense: something other than PostgreSQL answers.
     """
     try:
         recovering, system_id, timeline, lsn, received_lsn, streaming, defaults, sees_all, started = row

@@ -1,7 +1,7 @@
-"""One question to a PostgreSQL server over libpq, without blocking: one query, whose only row is the answer.
+"""One query to a PostgreSQL server over libpq, without blocking, whose only row is the answer.
 
-Not AsyncConnection.execute(): when that is cancelled it first sends a CancelRequest and waits up to 5 s for a server
-that may be frozen. Here who has waited long enough drops the conversation and closes the connection.
+Not AsyncConnection.execute(): when that is canceled, it first sends a CancelRequest and waits up to 5 s for a server
+that may be frozen. Here a caller that has waited long enough just drops the generator and closes the connection.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class ProbeError(Exception):
-    """The server did not give a usable answer; the text says why, in one line."""
+    """The server returned no usable answer; the text says why, in one line."""
 
 
 def conversation(connection: pq.abc.PGconn, question: bytes) -> Generator[bool, None, list[str | None]]:
     """Send one query and return its only row, as text; the connection is non-blocking from then on.
 
-    Yields when it is the socket's turn: go on when that can be read or, if the value is true, written.
-    Raises psycopg.Error or OSError when the connection is lost, ProbeError when the server does not give one row.
+    Yields to wait for the socket: continue when it is readable or, if the value is true, writable.
+    Raises psycopg.Error or OSError if the connection is lost, ProbeError if the server does not return one row.
     """
     connection.nonblocking = 1
     connection.send_query(question)
@@ -44,7 +44,7 @@ def conversation(connection: pq.abc.PGconn, question: bytes) -> Generator[bool, 
 
 
 async def ask(connection: pq.abc.PGconn, question: bytes) -> list[str | None]:
-    """Have the conversation; when it is cancelled, the caller closes the connection."""
+    """Run one query and return its row; if this is canceled, the caller must close the connection."""
     talk = conversation(connection, question)
     while True:
         try:
@@ -55,7 +55,7 @@ async def ask(connection: pq.abc.PGconn, question: bytes) -> list[str | None]:
 
 
 async def _ready(fd: int, *, writing: bool) -> None:
-    """Wait until the socket can be read, or also written when `writing`."""
+    """Wait until the socket is readable or, with `writing`, also writable."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     loop.add_reader(fd, ready.set)
@@ -77,5 +77,5 @@ def _only_row(result: pq.abc.PGresult) -> list[str | None]:
 
 
 def one_line(text: str) -> str:
-    """Give the parts of a libpq message in one line."""
+    """Return a libpq message as one line."""
     return " ".join(text.split())

@@ -1,6 +1,6 @@
-"""Which members may be read from: the rule of `cluster.merge`'s docstring, as code. Pure.
+"""Which members may be read from: the rules in `cluster.merge`'s docstring, as code. Pure.
 
-Each function yields objections, the weightiest first: none means yes.
+Each function yields objections, the most important first: none means yes.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from pgrouter.cluster.patroni_keys import DcsMember
 
 LAGS_BYTES, LAGS_TIME = "lags more than reads.max_lag_bytes", "lags more than reads.max_lag"
-NEAR_BYTES = 16 * 1024 * 1024  # a WAL segment: how far replicas may be apart that nobody has seen to follow a primary
+NEAR_BYTES = 16 * 1024 * 1024  # a WAL segment: how far apart replicas may be that were never seen to follow a primary
 LAGS_OTHERS = "is more than 16 MB of WAL behind the newest position that is known, and no primary has been seen yet"
 ASSUMED = "assumed to be up to date: no primary seen yet, same timeline and nearly the same position as the others"
 
 
 def follows(server: DcsMember, case: Case, reign: Reign) -> bool | None:
-    """Say whether a member follows the primary, or did when there last was one; None: there never was one.
+    """Whether a member follows the primary, or did when there last was one; None: there never was one.
 
-    While there is no primary only one thing changes the answer: that it streams again, on no older timeline. The same
-    holds from the moment on at which the primary was last known to live: its death ends all streams, and may be seen
-    later than they are.
+    While there is no primary, only one thing changes the answer: that it streams again, on no older timeline. The same
+    is true from the moment at which the primary was last known to be alive: its death ends all streams, and may be
+    noticed later than that.
     """
     probe = case.probe(server.name)
     word = probe.said
@@ -37,18 +37,18 @@ def follows(server: DcsMember, case: Case, reign: Reign) -> bool | None:
         return False
     if reign.primary is not None:
         if word is None:
-            return False if probe.lost else was  # one failure is forgiven
+            return False if probe.lost else was  # one failure is tolerated
         if probe.timeline != reign.timeline or probe.streams:
             return probe.timeline == reign.timeline
         return False if case.probe(reign.primary).alive_s >= probe.unstreamed_since_s else was
     streams = word is not None and word.streaming and probe.timeline >= max(1, case.proven_timeline)
     if case.proven_timeline:
         return streams or was is True
-    return False if was is False and not streams else None  # nobody was ever seen to lead: nobody has followed
+    return False if was is False and not streams else None  # no member was ever seen to lead, so none has followed
 
 
 def objections(server: DcsMember, case: Case, reign: Reign) -> Iterator[str]:
-    """Say why a member that is not the primary gets no reads; how far it lags is not looked at here."""
+    """Yield the reasons why a member that is not the primary gets no reads, apart from its lag."""
     probe = case.probe(server.name)
     word = probe.said
     if word is None:
@@ -85,9 +85,9 @@ def _objections_without_primary(server: DcsMember, probe: Probe, case: Case, rei
 
 
 def _objections_to_unseen(server: DcsMember, word: ServerReport, probe: Probe, case: Case) -> Iterator[str]:
-    """Object to one that nobody has seen to follow a primary, because there was none to be seen.
+    """Yield objections to a member that was never seen to follow a primary, because there was none.
 
-    Without a receiver a server can tell only which timeline it was on at its last restartpoint: its Patroni knows more.
+    Without a receiver a server can only report its timeline at the last restartpoint: its Patroni knows more.
     """
     newest = max(1, case.snapshot.timeline, *(other.timeline for other in case.relatives()))
     timeline = max(probe.timeline, server.timeline)
@@ -101,7 +101,7 @@ def _objections_to_unseen(server: DcsMember, word: ServerReport, probe: Probe, c
 
 
 def _left_behind(probe: Probe, case: Case) -> Iterator[str]:
-    """Object to one whose receiver stands still while others go on."""
+    """Yield an objection to a member whose receiver has stopped while others continue."""
     word = probe.word
     if word is None or probe.streams:
         return
@@ -113,10 +113,10 @@ def _left_behind(probe: Probe, case: Case) -> Iterator[str]:
 
 
 def newest_position(case: Case, reign: Reign) -> int:
-    """Give the position that lag is measured from: the primary's, else the newest that is known; 0: none is.
+    """Return the position that lag is measured from: the primary's, else the newest known one; 0: none is known.
 
-    Without a primary, or while it lets nobody in to ask, that is where it was when it last told, or the replica that is
-    furthest.
+    Without a primary, or while it refuses our login, that is its last reported position, or the most advanced
+    replica's.
     """
     if reign.lsn is not None and reign.primary is not None and not case.probe(reign.primary).failures:
         return reign.lsn
@@ -126,7 +126,7 @@ def newest_position(case: Case, reign: Reign) -> int:
 
 
 def lag_s(name: str, word: ServerReport, lag_bytes: int, case: Case) -> float | None:
-    """Give since when a replica has not had everything, in seconds; None: not known."""
+    """Return for how long a replica has not been fully caught up, in seconds; None: not known."""
     mark = case.lag.marks.get(name)
     if not lag_bytes:
         return 0.0
@@ -134,7 +134,7 @@ def lag_s(name: str, word: ServerReport, lag_bytes: int, case: Case) -> float | 
 
 
 def lags(lag_bytes: int | None, lag: float | None, case: Case) -> Iterator[str]:
-    """Say that a replica is too far behind for reads."""
+    """Yield an objection if a replica is too far behind for reads."""
     most = case.lag
     if lag_bytes is None:
         return
@@ -145,7 +145,7 @@ def lags(lag_bytes: int | None, lag: float | None, case: Case) -> Iterator[str]:
 
 
 def lags_unseen(word: ServerReport | None, case: Case) -> Iterator[str]:
-    """Say that one nobody has seen to follow a primary is too far behind what anybody has told, the DCS included."""
+    """Yield an objection if a member that was never seen to follow is too far behind the newest known position."""
     if word is None:
         return
     told = (member.replay_lsn for member in case.snapshot.members)

@@ -1,4 +1,4 @@
-"""What the monitor expects of a source: who says which members there are and which of them leads."""
+"""The interface of a source, which says which members there are and which of them leads."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """Says who the members are and who leads. Called in the event loop only."""
+    """Says who the members are and who leads. To be called in the event loop only."""
 
     def start(self, on_change: Callable[[], None]) -> None:
-        """Begin to listen; `on_change` is called in the running loop whenever `current()` may give something new."""
+        """Start; `on_change` is called in the running loop whenever `current()` may return something new."""
 
     async def stop(self) -> None:
-        """Stop listening; `on_change` is not called any more."""
+        """Stop; `on_change` is not called any more."""
 
     def refresh(self) -> None:
-        """Ask again now: something looks as if what was last heard is old."""
+        """Update now: there are signs that the last known state is out of date."""
 
     def current(self, previous: ClusterView, probes: Mapping[str, Probe]) -> Snapshot | None:
-        """Give what is known now; None: nothing has been heard yet and nothing has failed yet."""
+        """Return what is known now; None: nothing has answered or failed yet."""

@@ -1,13 +1,13 @@
-"""Source `static`: the configured members, among which the servers' own words elect the leader. Pure.
+"""Source `static`: the configured members; their own reports elect the leader. Pure.
 
-The leader is the one that says it is primary on the newest timeline: `pg_promote()`, repmgr or a failover script make
-a new one by ending the old timeline, so the newest is the last that was decided. Two primaries on one timeline cannot
-be told apart by that rule: the one that led goes on; without one that led, nobody does, because a guess loses rows.
-For the same reason the first election waits until every member has answered or failed once: a former primary that is
-up again must not win by being quick.
+The leader is the member that reports to be primary on the newest timeline: `pg_promote()`, repmgr or a failover script
+create a primary by starting a new timeline, so the newest is the latest decision. Two primaries on one timeline cannot
+be told apart by that rule: the one that led stays the leader; if neither did, nobody leads, because a wrong guess loses
+rows. For the same reason the first election waits until every member has answered or failed once: a former primary that
+is up again must not win by being quick.
 
-A primary of another system, or on a timeline older than one that was in use, does not win either, and is named. It is
-right after pg_upgrade, or when a backup was restored: whoever did that says so (`Monitor.forget`).
+A primary of another system, or on a timeline older than one that was in use, does not win either, and is reported. It
+is the right one after pg_upgrade, or when a backup was restored: the operator then has to say so (`Monitor.forget`).
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ class StaticSource:
         self.replace(addresses)
 
     def replace(self, addresses: tuple[MemberAddress, ...]) -> None:
-        """Have other members: the file was read again."""
+        """Use other members: the configuration was reloaded."""
         self._members = tuple(DcsMember(name=each.name, host=each.host, port=each.port) for each in addresses)
 
     def start(self, on_change: Callable[[], None]) -> None:
-        """Do nothing: probes wake the monitor by themselves."""
+        """Do nothing: probes notify the monitor themselves."""
 
     async def stop(self) -> None:
         """Do nothing."""
 
     def refresh(self) -> None:
-        """Do nothing: the probes are all there is."""
+        """Do nothing: there are only the probes."""
 
     def current(self, previous: ClusterView, probes: Mapping[str, Probe]) -> Snapshot:
-        """Give the configured members with the leader that `elect` names."""
+        """Return the configured members with the leader that `elect` names."""
         return elect(self._members, previous, probes)
 
 
 def elect(members: tuple[DcsMember, ...], previous: ClusterView, probes: Mapping[str, Probe]) -> Snapshot:
-    """Name the member that says it is primary on the newest timeline as leader."""
+    """Return a snapshot whose leader is the member that reports to be primary on the newest timeline."""
     words = {member.name: probes[member.name].said for member in members if member.name in probes}
     primaries = {name: word for name, word in words.items() if word and _may_lead(word, previous)}
     unheard = [member.name for member in members if member.name not in probes]
@@ -63,7 +63,7 @@ def elect(members: tuple[DcsMember, ...], previous: ClusterView, probes: Mapping
         leader, trouble = _choose(_each_once(primaries, previous.last_leader), previous.last_leader)
         if not primaries:
             trouble = "; ".join(_refused(words, previous)) or trouble
-    # Here the servers' words are the DCS: it is as fresh as they are, so nothing can have been heard since.
+    # Here the servers' reports stand in for the DCS: it is as current as they are.
     heard_s = max((word.answered_s for word in words.values() if word), default=0.0)
     return Snapshot(members=members, leased=False, leader=leader, trouble=trouble, heard_s=heard_s)
 
@@ -74,7 +74,7 @@ def _may_lead(word: ServerReport, previous: ClusterView) -> bool:
 
 
 def _refused(words: Mapping[str, ServerReport | None], previous: ClusterView) -> Iterator[str]:
-    """Name the members that say they are primary and may not lead, with what is to be done about it."""
+    """Yield the members that report to be primary but may not lead, with what to do about it."""
     for name, word in words.items():
         if word is None or word.role is not Role.PRIMARY:
             continue
@@ -91,7 +91,7 @@ def _refused(words: Mapping[str, ServerReport | None], previous: ClusterView) ->
 
 
 def _each_once(primaries: Mapping[str, ServerReport], preferred: str | None) -> dict[str, ServerReport]:
-    """Leave out other names of the same server, such as that of a virtual address."""
+    """Drop other names of the same server, such as that of a virtual address."""
     servers: dict[object, str] = {}
     for name in sorted(primaries, key=lambda each: each != preferred):
         word = primaries[name]

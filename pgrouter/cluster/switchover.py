@@ -1,15 +1,15 @@
-"""When writes are held for a change of leaders that Patroni has announced and not made yet. Pure: time is data.
+"""When writes are held for a leader change that Patroni has announced but not made yet. Pure: time is data.
 
 The `failover` key announces it (docs/rest_api of Patroni: /switchover, /failover). Patroni's leader then asks the
 candidates (0.1 s and more), and either clears the key or begins: it makes a checkpoint and stops its PostgreSQL, which
-ends every session. As soon as it has begun, its member key tells no WAL position any more (Patroni's ha.touch_member):
-held from then on, writes are not hit, and not kept waiting for what Patroni takes to make up its mind. In case that is
-not seen they are held 0.15 s after the announcement.
+ends every session. As soon as it has begun, its member key has no WAL position any more (Patroni's ha.touch_member):
+held from then on, writes are not interrupted, and do not wait while Patroni decides. In case that is not seen, they are
+held 0.15 s after the announcement.
 
-Nothing is held when the key speaks of another leader than the present one, when its candidate leads already, or before
-the moment for which it is scheduled, whatever the leader's key tells or does not: there are other reasons for a key
-without a position. And no hold lasts longer than a limit, counted from when it began: neither a wall clock that is set
-back nor an announcement that is made again prolongs it.
+Nothing is held if the key names another leader than the current one, if its candidate already leads, or before the
+scheduled time, whatever the leader's member key contains: there are other reasons for a key without a position. And no
+hold lasts longer than a limit, counted from its beginning: neither a wall clock that is set back nor a repeated
+announcement extends it.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from pgrouter.cluster.patroni_keys import Snapshot, Switchover
 
-DECIDES_S = 0.15  # least time, measured, between the key and the end of the first session was 0.28 s
-LOOK_AGAIN_S = 30.0  # before a scheduled moment: the wall clock may be set meanwhile
+DECIDES_S = 0.15  # the shortest time measured between the key and the end of the first session was 0.28 s
+LOOK_AGAIN_S = 30.0  # before a scheduled time: the wall clock may be changed meanwhile
 
 
 class Handover(NamedTuple):
     """What follows from an announcement now, and when that may change by itself."""
 
     reason: str = ""  # why writes are held; empty: they are not
-    until_s: float | None = None  # on the router's clock; None: only with news
+    until_s: float | None = None  # on the router's clock; None: only with new information
     began_s: float | None = None  # since when writes are held; None: they are not
-    over: Switchover | None = None  # an announcement whose hold has ended: it holds nothing any more
-    over_since_s: float = 0.0  # and when that one was first heard of
+    over: Switchover | None = None  # an announcement whose hold has ended: it no longer holds anything
+    over_since_s: float = 0.0  # and when that announcement was first seen
 
 
 NONE = Handover()
 
 
 def handover(snapshot: Snapshot, now_s: float, wall_s: float, limit_s: float, before: Handover = NONE) -> Handover:
-    """Say whether writes are held at `now_s`, which is `wall_s` (Unix time) on the wall; `before`: the last answer."""
+    """Return whether writes are held at `now_s`, which is `wall_s` in Unix time; `before`: the last result."""
     announced, since_s = snapshot.switchover, snapshot.switchover_since_s
     due_s = _due_s(announced, since_s, now_s, wall_s) if announced and _is_about(announced, snapshot.leader) else None
     if announced is None or due_s is None:
@@ -57,7 +57,7 @@ def handover(snapshot: Snapshot, now_s: float, wall_s: float, limit_s: float, be
 
 
 def _due_s(announced: Switchover, since_s: float, now_s: float, wall_s: float) -> float | None:
-    """Give the moment from which it may hold writes, on the router's clock; None: none is given that can be read."""
+    """Return the time from which it may hold writes, on the router's clock; None: it has no valid time."""
     if not announced.scheduled_at:
         return since_s
     moment_s = unix_time(announced.scheduled_at)
@@ -65,7 +65,7 @@ def _due_s(announced: Switchover, since_s: float, now_s: float, wall_s: float) -
 
 
 def has_begun(snapshot: Snapshot) -> bool:
-    """Tell whether the leader does something that keeps it from telling its WAL position: it stops, for one."""
+    """Whether the leader is doing something that keeps it from publishing its WAL position, such as stopping."""
     return any(member.name == snapshot.leader and not member.replay_lsn for member in snapshot.members)
 
 
@@ -81,7 +81,7 @@ def _reason(announced: Switchover) -> str:
 
 
 def unix_time(text: str) -> float | None:
-    """Read the moment of a scheduled switchover; None without a time zone, which Patroni does not take either."""
+    """Parse the time of a scheduled switchover; None without a time zone, which Patroni does not accept either."""
     try:
         moment = datetime.fromisoformat(text)
         return moment.timestamp() if moment.tzinfo else None

@@ -1,7 +1,7 @@
-"""The one builder of TLS contexts for whom the router asks: etcd and Patroni's REST API.
+"""The only place that builds TLS contexts for requests of the router: to etcd and to Patroni's REST API.
 
-Without `ca` the authorities are the system's (OpenSSL's default, which SSL_CERT_FILE and SSL_CERT_DIR change), for both
-alike, and not the list that comes with a Python package.
+Without `ca` the trusted authorities are the system's (OpenSSL's default, which SSL_CERT_FILE and SSL_CERT_DIR change)
+for both, and not the list that comes with a Python package.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def tls_context(tls: Tls | None) -> ssl.SSLContext:
-    """Build what checks the server's certificate and shows ours.
+    """Build a context that verifies the server's certificate and presents ours.
 
-    Raises OSError when a file cannot be read or is none of these (ssl.SSLError).
+    Raises OSError if a file cannot be read or has the wrong content (ssl.SSLError).
     """
     context = ssl.create_default_context(cafile=str(tls.ca) if tls and tls.ca else None)
     if tls and tls.cert:
@@ -27,9 +27,9 @@ def tls_context(tls: Tls | None) -> ssl.SSLContext:
 
 
 class TlsAdapter(HTTPAdapter):
-    """How requests makes https connections with our context, and nothing added to it.
+    """Makes requests use our context for https, unmodified.
 
-    By itself it loads certifi's authorities into whatever context it is given.
+    By itself it loads certifi's authorities into any context it is given.
     """
 
     def __init__(self, context: ssl.SSLContext) -> None:
@@ -37,13 +37,13 @@ class TlsAdapter(HTTPAdapter):
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **more: Any) -> None:
-        """Have all connections use the context."""
+        """Make all connections use the context."""
         super().init_poolmanager(*args, ssl_context=self._context, **more)
 
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
-        """Leave out what `verify` and `cert` would add."""
+        """Omit what `verify` and `cert` would add."""
         host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
         return host, {}
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Add nothing: the context has it all."""
+        """Add nothing: the context is complete."""

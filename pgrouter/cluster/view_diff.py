@@ -1,4 +1,4 @@
-"""Two views -> what differs between them, as one line for logs and for `ClusterView.reason`. Pure."""
+"""Two views -> a one-line description of what differs, for logs and for `ClusterView.reason`. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def difference(old: ClusterView, new: ClusterView) -> str:
-    """Say what changed, the most important first: `primary pg0 -> none (nobody holds the leader key); ...`."""
+    """Return what changed, the most important first: `primary pg0 -> none (nobody holds the leader key); ...`."""
     return "; ".join(_parts(old, new))
 
 

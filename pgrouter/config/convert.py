@@ -1,7 +1,7 @@
-"""Plain data to frozen structs, collecting every problem by its path in place of stopping at the first.
+"""Plain data to frozen structs, collecting every problem with its path instead of stopping at the first.
 
-msgspec converts and checks the single values; the walk over sections and lists is here, because msgspec's own stops at
-the first problem and speaks of types where people think of keys.
+msgspec converts and checks single values; the walk over sections and lists is here, because msgspec's own stops at the
+first problem and reports types where people think of keys.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Section = TypeVar("Section", bound=msgspec.Struct)
 
 YAML_NAMES = {dict: "a mapping", list: "a list", NoneType: "nothing"}
 
-# Known to PostgreSQL or planned, so that "unknown" would be the wrong word
+# Known to PostgreSQL or planned, so that "unknown" would be misleading
 NOT_YET = {
     ("auth.type", "cert"): "cert is not supported yet; use scram-sha-256",
     ("auth.type", "hba"): "hba is not supported yet; use scram-sha-256",
@@ -29,18 +29,18 @@ NOT_YET = {
 
 
 class _Wrong(Exception):
-    """A value was put on the list of problems."""
+    """A value has been added to the list of problems."""
 
 
 class Converter:
-    """One conversion: where relative paths begin, and the problems so far."""
+    """One conversion: the base of relative paths, and the problems so far."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.problems: Problems = []
 
     def section(self, kind: type[Section], data: object, path: str = "") -> Section:
-        """Build a section from a mapping; nothing at all is an empty mapping (every key may be commented out)."""
+        """Build a section from a mapping; None is an empty mapping (every key may be commented out)."""
         if data is None:
             data = {}
         if not isinstance(data, dict):
@@ -62,7 +62,7 @@ class Converter:
         return kind(**values)
 
     def value(self, kind: object, data: object, path: str) -> object:
-        """Convert one value of any type that a setting has."""
+        """Convert one value of any type that settings have."""
         if get_origin(kind) in (Union, UnionType):  # only ever `X | None`
             if data is None:
                 return None
@@ -113,9 +113,9 @@ class Converter:
 
 
 def convert(kind: type[Section], data: object, directory: Path) -> tuple[Section | None, Problems]:
-    """Build a struct from plain data, or say everything that is wrong with it as `path.to.key: what is wrong`.
+    """Build a struct from plain data, or list everything that is wrong with it as `path.to.key: what is wrong`.
 
-    Relative paths begin at `directory`.
+    Relative paths are relative to `directory`.
     """
     converter = Converter(directory)
     try:
@@ -148,7 +148,7 @@ def _is_duration(kind: object) -> bool:
 
 
 def _words(error: msgspec.ValidationError, data: object) -> str:
-    """Turn msgspec's words into ours; what was given is repeated only where it can be no secret."""
+    """Translate msgspec's messages into ours; the value is repeated only if it cannot be a secret."""
     text = str(error).replace("`", "").replace("1000000000.0", "1e9")
     text = (text[:1].lower() + text[1:]).replace("expected float", "expected number")
     if isinstance(data, int | float) and "got" not in text:

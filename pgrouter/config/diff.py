@@ -1,4 +1,4 @@
-"""What a reload changes: which settings differ, which of them a running router takes, and which wait for a restart."""
+"""What a reload changes: which settings differ, which of them apply at once, and which need a restart."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ if TYPE_CHECKING:
 
     from pgrouter.config.settings import Settings
 
-# Settings, and all below them, that are read once when the router starts; a reload takes all others.
+# Settings, with all below them, that are read once when the router starts; a reload applies all others.
 NEEDS_RESTART = (
     "listen",  # sockets are bound once
-    "cluster",  # the source and the monitor are built once: who leads is never in doubt because of a reload
-    "routing",  # the cache holds what was decided under the old rules
+    "cluster",  # the source and the monitor are built once: a reload never puts the leader in doubt
+    "routing",  # the cache contains decisions by the old rules
 )
-# Below these, and taken all the same: members come and go, and what is to be forgotten is said to a running router
+# Below these, but applied all the same: members come and go, and a running router can be told to forget
 TAKEN = ("cluster.members", "cluster.forget_on_reload")
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The settings that differ, by their paths, in the order of the file."""
+    """The paths of the settings that differ, in the order of the file."""
 
     now: tuple[str, ...] = ()  # a reload applies them
-    restart: tuple[str, ...] = ()  # they go on as they were until a restart
+    restart: tuple[str, ...] = ()  # they stay as they were until a restart
 
     def __bool__(self) -> bool:
         return bool(self.now or self.restart)
 
 
 def diff(old: Settings, new: Settings) -> Changes:
-    """Say which settings differ; a list counts as one setting, and values are not repeated (they may be secret)."""
+    """Return which settings differ; a list counts as one setting, and values are not included (they may be secret)."""
     paths = tuple(_changed(old, new, ""))
     return Changes(
         tuple(path for path in paths if not needs_restart(path)),
@@ -43,14 +43,14 @@ def diff(old: Settings, new: Settings) -> Changes:
 
 
 def needs_restart(path: str) -> bool:
-    """Whether the setting at this path is read only at the start."""
+    """Whether the setting at this path is read at startup only."""
     return _below(path, NEEDS_RESTART) and not _below(path, TAKEN)
 
 
 def taken(old: Settings, new: Settings) -> Settings:
-    """Give the new settings as far as a running router takes them.
+    """Return the new settings as far as a running router applies them.
 
-    Static members are taken while the source stays static: under another one the list means nothing.
+    Static members are applied while the source stays static: with another source the list means nothing.
     """
     kept = {name: getattr(old, name) for name in NEEDS_RESTART}
     if old.cluster.source == new.cluster.source:

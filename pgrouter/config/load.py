@@ -1,7 +1,7 @@
-"""A YAML file to `Settings`, or every problem that is in it.
+"""A YAML file to `Settings`, or every problem in it.
 
-A problem is a line `path.to.key: what is wrong`; a list's item is `listen[0].port`. Unknown and repeated keys are
-problems: a misspelt setting must never be silently without effect.
+A problem is a line `path.to.key: what is wrong`; a list item is `listen[0].port`. Unknown and repeated keys are
+problems: a misspelt setting must never be ignored silently.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def load(path: Path) -> Settings:
     """Read a configuration file; its relative paths are relative to it.
 
     Raises:
-        ConfigError: with every problem that was found.
+        ConfigError: with every problem found.
 
     """
     try:
@@ -36,14 +36,14 @@ def load(path: Path) -> Settings:
 
 
 def parse(text: str, directory: Path) -> Settings:
-    """Read the text of a configuration file that lies in `directory`. Raises as `load` does."""
+    """Parse the text of a configuration file located in `directory`. Raises the same as `load`."""
     try:
         repeated = _repeated_keys(yaml.compose(text, Loader=yaml.SafeLoader))
         data = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         raise ConfigError([_yaml_problem(error)]) from error
     except (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError, TypeError) as error:
-        # The last three: a tag that its value does not fit, such as !!bool x
+        # The last three: a tag that does not fit its value, such as !!bool x
         raise ConfigError([f"not valid YAML: {' '.join(str(error).split())}"]) from error
     settings, problems = convert(Settings, data, directory)
     problems = repeated + problems
@@ -61,7 +61,7 @@ def _yaml_problem(error: yaml.MarkedYAMLError) -> str:
 
 
 def _repeated_keys(node: yaml.Node | None, path: str = "") -> list[str]:
-    """Say which keys are given twice; YAML itself silently takes the last one. Anchors are followed nowhere twice."""
+    """Return the keys given twice; YAML itself silently uses the last one. Every anchor is followed only once."""
     problems: list[str] = []
     pending = [(node, path)]
     seen: set[int] = set()

@@ -1,4 +1,4 @@
-"""What must hold between settings, and between settings and the machine: one function per rule, all of them run."""
+"""What must be true between settings, and between settings and the machine: one function per rule, all are run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def broken_rules(settings: Settings) -> list[str]:
-    """Give a line `path.to.key: what is wrong` for every rule that does not hold."""
+    """Return a line `path.to.key: what is wrong` for every violated rule."""
     return [problem for rule in RULES for problem in rule(settings)]
 
 
@@ -82,7 +82,7 @@ def _tls(section: str, tls: Tls | None) -> Iterator[str]:
 
 
 def endpoint_problem(endpoint: str, section: str = "cluster.etcd") -> str:
-    """Say what is wrong with an endpoint of etcd or of Patroni ("" when nothing is)."""
+    """Return what is wrong with an endpoint of etcd or of Patroni, "" if nothing is."""
     expected = f"expected host:port, http://host:port or https://host:port, got {endpoint!r}"
     try:
         url = urlsplit(endpoint if "//" in endpoint else f"//{endpoint}")

@@ -1,9 +1,9 @@
 """Every setting, with its default, its unit and what it does: one field, one documented setting.
 
 Durations are written in YAML as `15s`, `200ms`, `10m`, `1h` or a plain number of seconds, and are seconds here; the
-Python name then carries the unit (`wait_timeout` in YAML, `wait_timeout_s` here). Nothing here is global: settings are
+Python name then includes the unit (`wait_timeout` in YAML, `wait_timeout_s` here). Nothing here is global: settings are
 built once by `config.load` and passed to constructors; a reload builds new ones, and `config.diff` says which changes
-it can take. docs/configuration.md and configs/full.yml have every setting too; a test compares them.
+it can apply. docs/configuration.md and configs/full.yml have every setting too; a test compares them.
 """
 
 from __future__ import annotations
@@ -66,23 +66,23 @@ class Etcd(_Section, kw_only=True):
     tls: Tls | None = None
     connect_timeout_s: Seconds = field(default=1.0, name="connect_timeout")
     request_timeout_s: Seconds = field(default=2.0, name="request_timeout")
-    idle_s: Seconds = field(default=5.0, name="idle")  # silence on a watch after which everything is read again
+    idle_s: Seconds = field(default=5.0, name="idle")  # after this much silence on a watch everything is read again
 
 
 class Patroni(_Section, kw_only=True):
     """Patroni's REST API, polled on every member: for a DCS other than etcd, or one out of reach."""
 
     urls: tuple[str, ...]  # host:port, http://host:port or https://host:port of some members; they name the others
-    username: str = ""  # for a proxy in front that wants one: what is asked here Patroni itself gives to everybody
+    username: str = ""  # for a proxy in front: Patroni itself answers these requests without authentication
     password: Secret = Secret("")
     tls: Tls | None = None
-    interval_s: Seconds = field(default=1.0, name="interval")  # between two questions to a member; 0.1 s in a change
+    interval_s: Seconds = field(default=1.0, name="interval")  # between two requests to a member; 0.1 s during a change
     connect_timeout_s: Seconds = field(default=1.0, name="connect_timeout")
     request_timeout_s: Seconds = field(default=2.0, name="request_timeout")  # for the whole answer
 
 
 class Cluster(_Section, kw_only=True):
-    """Who the members are and who says which of them leads; what the source does not name is not read."""
+    """Who the members are and who says which of them leads; sections of other sources are ignored."""
 
     source: Literal["static", "etcd", "patroni"]
     members: tuple[MemberAddress, ...] = ()  # source: static
@@ -90,28 +90,28 @@ class Cluster(_Section, kw_only=True):
     patroni: Patroni | None = None  # source: patroni
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
     switchover_timeout_s: Seconds = field(default=10.0, name="switchover_timeout")  # writes held for an announced one
-    forget_on_reload: bool = False  # each reload forgets the system identifier and timeline that the cluster had
+    forget_on_reload: bool = False  # each reload forgets the cluster's system identifier and timeline
 
 
 class Tcp(_Section, kw_only=True):
-    """When a peer that has vanished without a word is given up, on the sockets of clients and of servers."""
+    """When a peer that has vanished silently is given up, on the sockets of clients and of servers."""
 
-    keepalive: bool = True  # ask idle peers whether they are there
-    keepidle_s: Seconds = field(default=30.0, name="keepidle")  # of silence before the first question
-    keepintvl_s: Seconds = field(default=10.0, name="keepintvl")  # between two of them
-    keepcnt: Annotated[int, Meta(ge=1, le=127)] = 3  # so many without an answer end the connection
-    user_timeout_s: Seconds = field(default=0.0, name="user_timeout")  # sent and not acknowledged; 0: the kernel's own
+    keepalive: bool = True  # probe idle peers
+    keepidle_s: Seconds = field(default=30.0, name="keepidle")  # silence before the first probe
+    keepintvl_s: Seconds = field(default=10.0, name="keepintvl")  # between two probes
+    keepcnt: Annotated[int, Meta(ge=1, le=127)] = 3  # this many unanswered probes end the connection
+    user_timeout_s: Seconds = field(default=0.0, name="user_timeout")  # for unacknowledged data; 0: the kernel's own
 
 
 class Auth(_Section, kw_only=True):
     """How clients prove who they are, and the passwords with which the router logs in to servers."""
 
     type: Literal["trust", "password", "md5", "scram-sha-256"] = "scram-sha-256"
-    users_file: Path | None = None  # PgBouncer's userlist.txt; only type trust can do without
+    users_file: Path | None = None  # PgBouncer's userlist.txt; only type trust works without
 
 
 class PoolOverride(_Section, kw_only=True):
-    """What is different for a database, a user, or a user in a database; None: as it is for all."""
+    """What is different for a database, a user, or a user in a database; None: the general setting."""
 
     database: Name = "*"  # any
     user: Name = "*"
@@ -124,7 +124,7 @@ class PoolOverride(_Section, kw_only=True):
     client_idle_timeout_s: Seconds | None = field(default=None, name="client_idle_timeout")
 
     def matches(self, database: str, user: str) -> bool:
-        """Whether it is about this pool."""
+        """Whether it applies to this pool."""
         return self.database in ("*", database) and self.user in ("*", user)
 
 
@@ -134,25 +134,25 @@ class PoolSettings(_Section, kw_only=True):
     mode: Literal["transaction", "session", "statement"] = "transaction"
     size: Count = 20  # server connections per member, database and user
     min_size: CountOrNone = 0
-    max_clients: Count = 1000  # client connections in all
+    max_clients: Count = 1000  # client connections in total
     wait_timeout_s: Seconds = field(default=120.0, name="wait_timeout")  # for a server connection; then 57014
     no_leader_timeout_s: Seconds = field(default=30.0, name="no_leader_timeout")  # held while nobody leads; then 57P03
     idle_timeout_s: Seconds = field(default=600.0, name="idle_timeout")  # an unused server connection is closed
     lifetime_s: Seconds = field(default=3600.0, name="lifetime")  # an older one is closed once it is free
-    connect_timeout_s: Seconds = field(default=15.0, name="connect_timeout")  # dial and login to a server
+    connect_timeout_s: Seconds = field(default=15.0, name="connect_timeout")  # connecting and logging in to a server
     login_timeout_s: Seconds = field(default=60.0, name="login_timeout")  # a client's login
-    drain_timeout_s: Seconds = field(default=30.0, name="drain_timeout")  # SIGTERM: running transactions may finish
-    # What clients may take; 0: as long as they like
+    drain_timeout_s: Seconds = field(default=30.0, name="drain_timeout")  # SIGTERM: transactions may finish
+    # Limits for clients; 0: none
     query_timeout_s: Seconds = field(default=0.0, name="query_timeout")  # on a server; it is cancelled there: 57014
     idle_transaction_timeout_s: Seconds = field(default=0.0, name="idle_transaction_timeout")  # then FATAL 25P03
     transaction_timeout_s: Seconds = field(default=0.0, name="transaction_timeout")  # then FATAL 25P04
     client_idle_timeout_s: Seconds = field(default=0.0, name="client_idle_timeout")  # no transaction; FATAL 57P05
     prepared_statements: CountOrNone = 200  # kept per server; the least recently used is closed
-    pins: Literal["keep", "error"] = "keep"  # a statement that ties its session to a server: done, or refused (0A000)
+    pins: Literal["keep", "error"] = "keep"  # a statement that ties its session to a server: run, or refused (0A000)
     overrides: tuple[PoolOverride, ...] = ()  # later ones win
 
     def of(self, database: str, user: str) -> PoolSettings:
-        """Give the settings for a database and user; "" stands for one that no override names."""
+        """Return the settings for a database and user; "" stands for any that no override names."""
         changes = {
             name: value
             for entry in self.overrides
@@ -167,26 +167,26 @@ _OVERRIDDEN = tuple(name for name in PoolOverride.__struct_fields__ if name not 
 
 
 class Routing(_Section, kw_only=True):
-    """Which statement goes where."""
+    """Which statements go where."""
 
     # Which writes a read must see: the session's own, none, or all that this router has acknowledged
     read_consistency: Literal["session", "eventual", "strict"] = "session"
     cache_bytes: CountOrNone = 64 * 1024 * 1024  # memory for classified statements
-    read_only_functions: tuple[Name, ...] = ()  # taken as reads whatever pg_proc says; name or schema.name
-    write_functions: tuple[Name, ...] = ()  # taken as writes whatever pg_proc says
+    read_only_functions: tuple[Name, ...] = ()  # treated as reads whatever pg_proc says; name or schema.name
+    write_functions: tuple[Name, ...] = ()  # treated as writes whatever pg_proc says
     stateful_functions: tuple[Name, ...] = ()  # may change the session in any way: their client keeps its server
-    stateless_functions: tuple[Name, ...] = ()  # leave nothing in the session, whatever their code looks like
+    stateless_functions: tuple[Name, ...] = ()  # leave nothing in the session, whatever their code says
     volatile_functions: Literal["write", "by_body"] = "write"  # SQL and PL/pgSQL labelled VOLATILE: by what they do?
-    catalog_interval_s: Seconds = field(default=10.0, name="catalog_interval")  # the catalog is asked for changes
-    max_parsed_bytes: CountOrNone = 1024 * 1024  # a longer statement is not parsed: it goes to the primary
+    catalog_interval_s: Seconds = field(default=10.0, name="catalog_interval")  # between checks for changes
+    max_parsed_bytes: CountOrNone = 1024 * 1024  # longer statements are not parsed: they go to the primary
 
 
 class ReaderSettings(_Section, kw_only=True):
-    """One member's part in the reads, where its tags in Patroni do not say it."""
+    """One member's share of the reads, unless its tags in Patroni define it."""
 
     name: Name
     weight: Weight | None = None  # balance: weighted; 0: none
-    tier: CountOrNone | None = None  # a member of a higher tier gets reads only while no lower one has any to take them
+    tier: CountOrNone | None = None  # a higher tier gets reads only while no member of a lower one can take them
     zone: str | None = None
 
 
@@ -195,14 +195,14 @@ class Reads(_Section, kw_only=True):
 
     balance: Literal["round_robin", "least_active", "weighted"] = "round_robin"
     primary: Literal["fallback", "always", "never"] = "fallback"  # fallback: only when no replica can be read from
-    max_lag_bytes: CountOrNone = 0  # a replica that is further behind gets no reads; 0: any
-    max_lag_s: Seconds = field(default=0.0, name="max_lag")  # the same in time; two monitor intervals at least; 0: any
-    zone: str = ""  # the router's own: members of the same one are read from while there are any
+    max_lag_bytes: CountOrNone = 0  # replicas further behind get no reads; 0: no limit
+    max_lag_s: Seconds = field(default=0.0, name="max_lag")  # in time; at least two monitor intervals; 0: no limit
+    zone: str = ""  # the router's own: members of the same zone are preferred for reads
     members: tuple[ReaderSettings, ...] = ()
 
 
 class Admin(_Section, kw_only=True):
-    """The console: the database names that open it, and who may."""
+    """The console: the database names that open it, and who may use it."""
 
     databases: tuple[Name, ...] = ("pgrouter", "pgbouncer")
     admin_users: tuple[Name, ...] = ()  # all commands

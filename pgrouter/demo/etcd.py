@@ -33,9 +33,9 @@ class EtcdCluster(Startable):
         workdir: Workdir | None = None,
         certificates: Path | None = None,
     ) -> None:
-        """Reserve the ports (the client ports may be told); `workdir` is lent by the cluster that this is a part of.
+        """Reserve the ports (client ports may be given); `workdir` belongs to the cluster that this is a part of.
 
-        With a directory of certificates (ca.crt, server.crt, client.crt and their .key) everybody has to show one.
+        With a directory of certificates (ca.crt, server.crt, client.crt and their .key) every peer has to present one.
         """
         self.certificates = certificates
         self._owned = workdir is None
@@ -47,13 +47,13 @@ class EtcdCluster(Startable):
 
     @property
     def endpoints(self) -> tuple[str, ...]:
-        """Give HOST:PORT of each node's client side."""
+        """Return HOST:PORT of each node's client side."""
         return tuple(f"127.0.0.1:{port}" for port in self.ports)
 
     def start(self) -> None:
-        """Start all nodes and wait until each of them knows a leader (0.2 s)."""
+        """Start all nodes and wait until each of them has a leader (0.2 s)."""
         # One after the other: a starting node asks each peer for its member list and waits 1 s for a peer whose port
-        # listens but is not served yet. Started together, three wait for one another for 2 s.
+        # listens but does not respond yet. Started together, three nodes wait for each other for 2 s.
         for node in range(len(self.ports)):
             self.launch(node)
             until(partial(self._serves_peers, node), 20, f"etcd{node} serves its peers, see {self.log(node)}")
@@ -61,14 +61,14 @@ class EtcdCluster(Startable):
             self.wait_ready(node)
 
     def stop(self) -> None:
-        """End all nodes at once (SIGTERM to all would take 3 s, for handing over leadership)."""
+        """End all nodes at once (SIGTERM to all would take 3 s to transfer leadership)."""
         for node in range(len(self.ports)):
             self.kill(node)
         if self._owned:
             self._workdir.remove()
 
     def log(self, node: int) -> Path:
-        """Name a node's log."""
+        """Return the path of a node's log."""
         return self._directory / f"etcd{node}.log"
 
     def launch(self, node: int) -> None:
@@ -76,12 +76,12 @@ class EtcdCluster(Startable):
         self._processes[node] = spawn(self._command(node), self._workdir.path, self.log(node))
 
     def wait_ready(self, node: int = 0, timeout_s: float = 20) -> None:
-        """Wait until a node knows a leader."""
-        # Not GET /health: a linearizable read that meets a leader's first moment stalls for seconds.
+        """Wait until a node has a leader."""
+        # Not GET /health: a linearizable read in a leader's first moment stalls for seconds.
         until(partial(self._has_leader, node), timeout_s, f"etcd{node} has a leader, see {self.log(node)}")
 
     def kill(self, node: int = 0) -> None:
-        """End a node with SIGKILL; its data stay."""
+        """End a node with SIGKILL; its data remains."""
         if process := self._processes[node]:
             process.kill()
 
@@ -96,7 +96,7 @@ class EtcdCluster(Startable):
             process.signal(signal.SIGCONT)
 
     def heal(self) -> None:
-        """Thaw what is frozen, start what is down, and wait until all know a leader."""
+        """Thaw what is frozen, start what is down, and wait until all nodes have a leader."""
         for node, process in enumerate(self._processes):
             self.thaw(node)
             if process is None or not process.alive:
@@ -105,7 +105,7 @@ class EtcdCluster(Startable):
             self.wait_ready(node)
 
     def put(self, key: str, value: str, lease_id: int = 0, node: int = 0) -> None:
-        """Write a key, as Patroni would; with a lease it goes when the lease ends."""
+        """Write a key, as Patroni would; with a lease it is deleted when the lease expires."""
         self.call("/v3/kv/put", {"key": b64(key), "value": b64(value), "lease": str(lease_id)}, node)
 
     def get(self, key: str, node: int = 0) -> str | None:
@@ -123,7 +123,7 @@ class EtcdCluster(Startable):
         self.call("/v3/kv/deleterange", {"key": everything, "range_end": everything})
 
     def grant(self, ttl_s: int, node: int = 0) -> int:
-        """Give the id of a new lease."""
+        """Create a lease and return its id."""
         return int(self.call("/v3/lease/grant", {"TTL": ttl_s}, node)["ID"])
 
     def call(self, path: str, body: dict[str, Any], node: int = 0, timeout_s: float = 2.0) -> dict[str, Any]:
@@ -135,7 +135,7 @@ class EtcdCluster(Startable):
 
     @property
     def scheme(self) -> str:
-        """Give https where certificates are wanted, else http."""
+        """Return https if there are certificates, else http."""
         return "https" if self.certificates else "http"
 
     def _context(self) -> ssl.SSLContext | None:
@@ -156,7 +156,7 @@ class EtcdCluster(Startable):
             url = f"{self.scheme}://127.0.0.1:{self._peer_ports[node]}/members"
             urllib.request.urlopen(url, timeout=1, context=self._context()).close()  # noqa: S310
         except urllib.error.HTTPError as refused:
-            refused.close()  # any answer will do
+            refused.close()  # any answer is fine
         except OSError:
             return False
         return True
@@ -185,5 +185,5 @@ class EtcdCluster(Startable):
 
 
 def b64(text: str) -> str:
-    """Encode a key or value as the JSON gateway wants it."""
+    """Encode a key or value for the JSON gateway."""
     return base64.b64encode(text.encode()).decode()

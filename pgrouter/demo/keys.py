@@ -1,4 +1,4 @@
-"""Single key presses from a terminal, without Enter and without an echo."""
+"""Single key presses from a terminal, without Enter and without echo."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def key_reader(*, wanted: bool) -> Iterator[Callable[[float], str]]:
-    """Give a function that waits some seconds for a key and gives it, or ''; the terminal is restored in the end.
+    """Yield a function that waits some seconds for a key and returns it, or ''; the terminal is restored in the end.
 
-    Without a terminal, or in the background where reading from it would stop us, the function only waits.
+    Without a terminal, or in the background, where reading from it would stop us, the function only waits.
     """
     if not wanted or not sys.stdin.isatty() or os.tcgetpgrp(sys.stdin.fileno()) != os.getpgrp():
         yield wait_only
@@ -34,14 +34,14 @@ def key_reader(*, wanted: bool) -> Iterator[Callable[[float], str]]:
 
 
 def wait_only(timeout_s: float) -> str:
-    """Wait, and give no key."""
+    """Wait, and return no key."""
     time.sleep(timeout_s)
     return ""
 
 
 def read_key(timeout_s: float) -> str:
-    """Wait for a key."""
+    """Wait for a key and return it, '' if there was none."""
     if not select.select([sys.stdin], [], [], timeout_s)[0]:
         return ""
     typed = os.read(sys.stdin.fileno(), 1)
-    return typed.decode(errors="replace") or wait_only(timeout_s)  # b"" is the end of a closed terminal
+    return typed.decode(errors="replace") or wait_only(timeout_s)  # b"": the terminal was closed

@@ -1,9 +1,9 @@
-"""What the members themselves say, asked directly and not through the router: rows, reads served, rows written.
+"""What the members themselves report, queried directly and not through the router: rows, reads served, rows written.
 
-Counts come from each server's own statistics: idx_scan of the demo's table is the number of reads that a server
-answered (the observer's own counting is kept off the index), n_tup_ins the number of rows that clients wrote on it.
-Servers publish them about once a second. One that crashed starts its statistics from nought; the tally goes on from
-where it was, without what had not been published.
+The numbers come from each server's own statistics: idx_scan of the demo's table is the number of reads that a server
+answered (the observer's own queries do not use the index), n_tup_ins the number of rows that clients wrote on it.
+Servers publish them about once a second. A server that crashed restarts its statistics from zero; the tally continues
+from where it was, without what had not been published.
 """
 
 from __future__ import annotations
@@ -39,25 +39,25 @@ class Sight:
     rows: int = 0
     reads: int = 0  # answered by this server since the workload began
     writes: int = 0  # rows that clients wrote on this server
-    status: MemberStatus | None = None  # as Patroni tells it
+    status: MemberStatus | None = None  # as reported by Patroni
 
 
 class Tally:
-    """A counter that goes on when the server's own one starts from nought."""
+    """A counter that continues when the server's own restarts from zero."""
 
     def __init__(self) -> None:
         self.total = 0
         self._seen = 0
 
     def take(self, now: int) -> int:
-        """Add what the server counted since the last time."""
+        """Add what the server has counted since the last call."""
         self.total += now - self._seen if now >= self._seen else now
         self._seen = now
         return self.total
 
 
 class Observer:
-    """Asks every member twice a second, in a thread of its own."""
+    """Queries every member twice a second, in a thread of its own."""
 
     def __init__(self, cluster: PatroniCluster, dbname: str) -> None:
         self._cluster = cluster
@@ -69,15 +69,15 @@ class Observer:
         self.sights = tuple(Sight(member.name, member.port) for member in cluster.members)
 
     def start(self) -> None:
-        """Begin to watch."""
-        for sight in map(self._look, self._cluster.members):  # what was counted before is not the clients'
+        """Start observing."""
+        for sight in map(self._look, self._cluster.members):  # earlier counts are not from the clients
             for tally in self._tallies[sight.name]:
                 tally.total = 0
         self._look_at_all()
         self._thread.start()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop observing."""
         self._stop.set()
         self._thread.join(10)
         for connection in self._connections.values():
@@ -119,7 +119,7 @@ def connect(member: Member, dbname: str) -> psycopg.Connection[Any]:
 
 
 def missing_rows(member: Member, dbname: str, acknowledged: set[int]) -> tuple[set[int], int]:
-    """Compare one member with what the clients were told: (acknowledged ids it lacks, number of new rows it has)."""
+    """Compare one member with what was acknowledged: (acknowledged ids it lacks, number of new rows it has)."""
     with connect(member, dbname) as connection:
         rows = connection.execute(f"select id from {TABLE} where id > {OLD_ROWS}").fetchall()  # noqa: S608
     ids = {row[0] for row in rows}

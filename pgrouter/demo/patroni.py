@@ -1,8 +1,8 @@
-"""The real thing on loopback: etcd and PostgreSQL members under Patroni.
+"""A real cluster on loopback: etcd and PostgreSQL members under Patroni.
 
-Members start from copies of one template with standby.signal: Patroni adopts them, the first to take the leader key
-promotes and the others follow, without initdb or pg_basebackup. Patroni detaches its postmaster, so a member's two
-processes are found apart: Patroni by what was started, the postmaster by its data directory.
+Members start from copies of one template with standby.signal: Patroni adopts them, the first to take the leader key is
+promoted and the others follow, without initdb or pg_basebackup. Patroni detaches its postmaster, so a member's two
+processes are found separately: Patroni by the process started here, the postmaster by its data directory.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Profile = Literal["default", "fast", "turbo"]
 
-# (ttl, loop_wait, retry_timeout) in seconds; Patroni's defaults, the least it accepts, and the least that works.
+# (ttl, loop_wait, retry_timeout) in seconds; Patroni's defaults, the minimum it accepts, and the minimum that works.
 PROFILES: dict[Profile, tuple[int, int, int]] = {"default": (30, 10, 10), "fast": (20, 1, 3), "turbo": (5, 1, 2)}
 
 
@@ -47,14 +47,14 @@ class MemberStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatroniOptions:
-    """What a cluster under Patroni is made of."""
+    """The configuration of a cluster under Patroni."""
 
     members: int = 3
     etcd_nodes: int = 1
     profile: Profile = "turbo"
     scope: str = "demo"
     server: ServerOptions = field(default_factory=ServerOptions)
-    dcs: dict[str, Any] = field(default_factory=dict)  # more of Patroni's dynamic configuration, e.g. failsafe_mode
+    dcs: dict[str, Any] = field(default_factory=dict)  # additional dynamic configuration, e.g. failsafe_mode
 
 
 class Member(Server):
@@ -80,7 +80,7 @@ class Member(Server):
         return self._patroni is not None and self._patroni.alive
 
     def create(self, primary_port: int | None = None) -> None:
-        """Make the data directory anew; nobody is primary until the leader key says so."""
+        """Recreate the data directory; the member is a standby until it gets the leader key."""
         super().create(primary_port)
         write_file(self.data / "standby.signal", "")
 
@@ -89,12 +89,12 @@ class Member(Server):
         config = write_file(self._workdir / f"{self.name}.yml", json.dumps(self._configuration(), indent=1))
         turbo_file = turbo.__file__
         program = ["-P", turbo_file] if self._cluster.options.profile == "turbo" else ["-m", "patroni"]
-        # Patroni says localhost to libpq, which a chroot without /etc/hosts cannot look up
+        # Patroni connects to localhost, which a chroot without /etc/hosts cannot resolve
         here = {"PGHOSTADDR": "127.0.0.1"}
         self._patroni = spawn([sys.executable, *program, config], self._workdir, self.patroni_log, here)
 
     def wait_ready(self, timeout_s: float = 60) -> None:
-        """Wait until Patroni counts it as leader or streaming."""
+        """Wait until Patroni shows it as the leader or as streaming."""
         until(lambda: self._cluster.is_healthy(self.name), timeout_s, f"{self.name} runs, see {self.patroni_log}", 0.05)
 
     def kill(self) -> None:
@@ -103,18 +103,18 @@ class Member(Server):
         self.kill_postgres()
 
     def kill_patroni(self) -> None:
-        """End Patroni alone; PostgreSQL goes on, a primary accepts writes until it is demoted by nobody."""
+        """End Patroni alone; PostgreSQL keeps running, and nothing demotes a primary any more."""
         if self._patroni is not None and self._patroni.alive:
             self._patroni.signal(signal.SIGKILL)
             self._patroni.wait_gone(10)
 
     def kill_postgres(self) -> None:
-        """End the postmaster and its backends; Patroni stays and starts it again or fails over."""
+        """End the postmaster and its backends; Patroni stays and restarts it or fails over."""
         if server := postmaster(self.data):
             server.kill()
 
     def freeze(self, *, postgres: bool = True) -> None:
-        """Stop Patroni and PostgreSQL (or Patroni alone) with SIGSTOP, as a host that hangs."""
+        """Stop Patroni and PostgreSQL (or Patroni alone) with SIGSTOP, like a host that hangs."""
         self._signal(signal.SIGSTOP, postgres=postgres)
 
     def thaw(self) -> None:
@@ -127,8 +127,8 @@ class Member(Server):
         if postgres and (server := postmaster(self.data)):
             server.signal(number, descendants=True)
 
-    def stop(self, mode: str = "fast", timeout_s: float = 30) -> None:  # noqa: ARG002  (Patroni knows one way)
-        """End Patroni with SIGTERM: it stops PostgreSQL and, as the leader, hands over first."""
+    def stop(self, mode: str = "fast", timeout_s: float = 30) -> None:  # noqa: ARG002  (Patroni has one mode only)
+        """End Patroni with SIGTERM: it stops PostgreSQL and, as the leader, hands over leadership."""
         if self._patroni is not None:
             self._patroni.signal(signal.SIGTERM)
             self._patroni.wait_gone(timeout_s)
@@ -145,7 +145,7 @@ class Member(Server):
                 return refused.code, refused.read().decode()
 
     def _configuration(self) -> dict[str, Any]:
-        """Give patroni.yml; JSON is YAML."""
+        """Return patroni.yml; JSON is YAML."""
         options = self._cluster.options
         ttl_s, loop_wait_s, retry_timeout_s = PROFILES[options.profile]
         login = {"username": USER, "password": PASSWORD}
@@ -175,7 +175,7 @@ class Member(Server):
 
 
 def etcd_section(etcd: EtcdCluster) -> dict[str, Any]:
-    """Give the section of patroni.yml that says where etcd is, and how to reach it."""
+    """Return the section of patroni.yml with etcd's endpoints and protocol."""
     section: dict[str, Any] = {"hosts": list(etcd.endpoints), "protocol": etcd.scheme}
     if place := etcd.certificates:
         files = {"cacert": "ca.crt", "cert": "client.crt", "key": "client.key"}
@@ -189,7 +189,7 @@ class PatroniCluster(Startable):
     def __init__(
         self, options: PatroniOptions | None = None, *, progress: Callable[[str], None] = lambda _text: None
     ) -> None:
-        """Find the programs and reserve ports; `progress` hears a few words at each step of the start."""
+        """Find the programs and reserve ports; `progress` is called with a short text at each step of the start."""
         self.options = options or PatroniOptions()
         self.binaries = within_reach(find_postgres())
         self._progress = progress
@@ -205,7 +205,7 @@ class PatroniCluster(Startable):
         return self._workdir.path
 
     def reserve_port(self) -> int:
-        """Give one more free port that is ours until the end."""
+        """Return one more free port, reserved until the end."""
         return self._workdir.ports(1)[0]
 
     def _new_member(self) -> Member:
@@ -234,7 +234,7 @@ class PatroniCluster(Startable):
         self._workdir.remove()
 
     def status(self) -> tuple[MemberStatus, ...]:
-        """Ask the first member that answers for the whole cluster; empty if none does."""
+        """Return the cluster's state from the first member that answers; empty if none does."""
         for member in self.members:
             try:
                 code, text = member.api("/cluster") if member.patroni_alive else (0, "")
@@ -245,18 +245,18 @@ class PatroniCluster(Startable):
         return ()
 
     def leader(self) -> Member | None:
-        """Give the member that holds the leader key and runs as a primary."""
+        """Return the member that holds the leader key and runs as a primary."""
         leading = [s.name for s in self.status() if s.role == "leader" and s.state == "running"]
         return self.member(leading[0]) if leading else None
 
     def require_leader(self) -> Member:
-        """Give the leader; DemoError if there is none now."""
+        """Return the leader; DemoError if there is none now."""
         if member := self.leader():
             return member
         raise DemoError("nobody leads the cluster")
 
     def replicas(self) -> list[Member]:
-        """Give the members that stream."""
+        """Return the members that stream."""
         return [self.member(s.name) for s in self.status() if s.role != "leader" and s.state == "streaming"]
 
     def member(self, name: str) -> Member:
@@ -264,7 +264,7 @@ class PatroniCluster(Startable):
         return next(member for member in self.members if member.name == name)
 
     def is_healthy(self, name: str) -> bool:
-        """Tell whether Patroni shows a member as the running leader or as streaming."""
+        """Whether Patroni shows a member as the running leader or as streaming."""
         good = ("running",), ("streaming",)
         return any(s.name == name and s.state in good[s.role != "leader"] for s in self.status())
 
@@ -277,7 +277,7 @@ class PatroniCluster(Startable):
         try:
             return leader is not None and leader.api("/config", {"pause": None}, "PATCH")[0] == 200
         except OSError:
-            return False  # killed a moment ago: its key still names it
+            return False  # just killed: the key still names it
 
     def _all_healthy(self) -> bool:
         states = sorted((s.role == "leader", s.state) for s in self.status())
@@ -293,12 +293,12 @@ class PatroniCluster(Startable):
         return member
 
     def remove_member(self, member: Member) -> None:
-        """Kill a member for good; its keys go when its lease ends."""
+        """Kill a member for good; its keys are deleted when its lease expires."""
         member.kill()
         self.members.remove(member)
 
     def switchover(self, to: Member | None = None, timeout_s: float = 30) -> Member:
-        """Hand leadership over as `patronictl switchover` does (2.8 s) and give the new leader."""
+        """Do a switchover like `patronictl switchover` (2.8 s) and return the new leader."""
         old = self.require_leader()
         wanted = {"leader": old.name} | ({"candidate": to.name} if to else {})
         status, text = old.api("/switchover", wanted, "POST")
@@ -314,9 +314,9 @@ class PatroniCluster(Startable):
         return new
 
     def heal(self) -> None:
-        """Bring everything back: etcd, frozen and killed members, no pause; wait until all is healthy.
+        """Restore everything: etcd, frozen and killed members, no pause; wait until all is healthy.
 
-        A member that is still broken after 30 s is made anew from the leader.
+        A member that is still broken after 30 s is recreated from the leader.
         """
         self.etcd.heal()
         for member in self.members:
@@ -334,7 +334,7 @@ class PatroniCluster(Startable):
 
 
 def decode_status(line: dict[str, Any]) -> MemberStatus:
-    """Read a member of GET /cluster."""
+    """Parse a member of GET /cluster."""
     lag = line.get("lag")
     return MemberStatus(
         line["name"], line["role"], line["state"], line.get("timeline"), lag if isinstance(lag, int) else None

@@ -1,7 +1,7 @@
-"""One PostgreSQL server on loopback: its data directory, its process, and the harm that tests do to it.
+"""One PostgreSQL server on loopback: its data directory, its process, and the faults that tests inject.
 
 A data directory is a copy of a template (see `template`): a cold copy of a cleanly shut down directory is a valid base
-backup, so primaries and standbys alike start in 0.1 s. The superuser is postgres/postgres. fsync is off (nobody keeps
+backup, so both primaries and standbys start in 0.1 s. The superuser is postgres/postgres. fsync is off (nobody keeps
 this data); full_page_writes stays on, or pg_rewind refuses the server.
 """
 
@@ -39,7 +39,7 @@ PARAMETERS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",  # TCP only: no stale socket locks, no limit on a path's length
     "shared_buffers": "32MB",
-    "dynamic_shared_memory_type": "mmap",  # in the data directory, so it goes with it when the server is killed
+    "dynamic_shared_memory_type": "mmap",  # in the data directory, so it is removed with it if the server is killed
     "fsync": "off",
     "synchronous_commit": "local",
     "wal_level": "replica",
@@ -49,7 +49,7 @@ PARAMETERS = {
     "max_replication_slots": "10",
     "hot_standby": "on",
     "wal_receiver_status_interval": "1s",
-    "wal_retrieve_retry_interval": "100ms",  # default 5 s: how long a standby sleeps before it tries its primary again
+    "wal_retrieve_retry_interval": "100ms",  # default 5 s: how long a standby sleeps before it retries its primary
     "log_line_prefix": "%m [%p] %q%u@%d ",
 }
 
@@ -58,38 +58,36 @@ PARAMETERS = {
 class ServerOptions:
     """What all servers of a cluster have in common."""
 
-    auth: Auth = "scram-sha-256"  # of every TCP connection; md5 also stores passwords as md5
+    auth: Auth = "scram-sha-256"  # for every TCP connection; md5 also stores passwords as md5
     max_connections: int = 200
-    parameters: dict[str, str] = field(default_factory=dict)  # more of postgresql.conf
-    hba: tuple[str, ...] = ()  # lines of pg_hba.conf before the general ones
+    parameters: dict[str, str] = field(default_factory=dict)  # additions to postgresql.conf
+    hba: tuple[str, ...] = ()  # lines of pg_hba.conf before the default ones
 
     @property
     def stored(self) -> Stored:
-        """How passwords are kept."""
+        """How passwords are stored."""
         return "md5" if self.auth == "md5" else "scram-sha-256"
 
     def settings(self) -> dict[str, str]:
-        """Give postgresql.conf but for the port."""
+        """Return postgresql.conf except the port."""
         own_settings = {"max_connections": str(self.max_connections), "password_encryption": self.stored}
         return PARAMETERS | own_settings | self.parameters
 
     def hba_lines(self) -> list[str]:
-        """Give pg_hba.conf."""
+        """Return the lines of pg_hba.conf."""
         general = (f"host all all 127.0.0.1/32 {self.auth}", f"host replication all 127.0.0.1/32 {self.auth}")
         return [*self.hba, *general]
 
 
 def conninfo(port: int, dbname: str = "postgres", user: str = USER, password: str = PASSWORD) -> str:
-    """Give libpq's connection string for a server on loopback."""
+    """Return libpq's connection string for a server on loopback."""
     return f"host=127.0.0.1 port={port} user={user} password={password} dbname={dbname}"
 
 
 class Server:
     """One PostgreSQL server: a data directory, a port, and the postmaster that may or may not run on it."""
 
-    def __init__(
-        self, name: str, binaries: PostgresBinaries, workdir: Path, port: int, options: ServerOptions
-    ) -> None:
+    def __init__(self, name: str, binaries: PostgresBinaries, workdir: Path, port: int, options: ServerOptions) -> None:
         self.name = name
         self.port = port
         self.data = workdir / name
@@ -100,7 +98,7 @@ class Server:
         self._process: Process | None = None
 
     def __repr__(self) -> str:
-        """Name it in test reports."""
+        """For test reports."""
         return f"<Server {self.name} port={self.port} {'up' if self.alive else 'down'}>"
 
     @property
@@ -109,15 +107,15 @@ class Server:
         return self._process is not None and self._process.alive
 
     def dsn(self, dbname: str = "postgres", user: str = USER, password: str = PASSWORD) -> str:
-        """Give libpq's connection string."""
+        """Return libpq's connection string."""
         return conninfo(self.port, dbname, user, password)
 
     def connect(self, dbname: str = "postgres") -> psycopg.Connection[Any]:
-        """Open a connection of the superuser in autocommit; the caller closes it."""
+        """Open a superuser connection in autocommit mode; the caller closes it."""
         return psycopg.connect(self.dsn(dbname), autocommit=True, connect_timeout=5)
 
     def sql(self, statement: str, dbname: str = "postgres") -> list[tuple[Any, ...]]:
-        """Run statements in one new connection and give the last one's rows (none if it has no result)."""
+        """Run statements on a new connection and return the last one's rows (none if it has no result)."""
         with self.connect(dbname) as connection:
             cursor = connection.execute(statement.encode())
             while cursor.nextset():
@@ -125,16 +123,16 @@ class Server:
             return cursor.fetchall() if cursor.description else []
 
     def create(self, primary_port: int | None) -> None:
-        """Make the data directory anew from the template, as a primary or as a standby of a port."""
+        """Recreate the data directory from the template, as a primary or as a standby of the server on a port."""
         remove_shared_memory(self.data)
         shutil.rmtree(self.data, ignore_errors=True)
         copy_template(template(self._binaries, self._options.stored), self.data)
         self.configure(primary_port)
 
     def configure(self, primary_port: int | None) -> None:
-        """Write postgresql.conf and pg_hba.conf, and say whether it starts as a standby."""
+        """Write postgresql.conf and pg_hba.conf, and whether it starts as a standby."""
         settings = self._options.settings() | {"port": str(self.port), "cluster_name": self.name}
-        settings["demo.member"] = self.name  # for statements that say where they ran and may run anywhere
+        settings["demo.member"] = self.name  # for statements that report where they ran and may run anywhere
         standby = self.data / "standby.signal"
         if primary_port is None:
             standby.unlink(missing_ok=True)
@@ -156,7 +154,7 @@ class Server:
         self.wait_ready()
 
     def wait_ready(self, timeout_s: float = 30) -> None:
-        """Wait until it accepts connections; DemoError with the log's end if it died instead."""
+        """Wait until it accepts connections; DemoError with the end of the log if it died instead."""
         until(self._is_ready, timeout_s, f"{self.name} ready, see {self.log}", step_s=0.005)
 
     def _is_ready(self) -> bool:
@@ -166,7 +164,7 @@ class Server:
         return status is not None and self._process is not None and status[0] == self._process.pid and status[1]
 
     def stop(self, mode: StopMode = "fast", timeout_s: float = 30) -> None:
-        """Shut it down as pg_ctl would, and wait for the end; nothing happens if it does not run."""
+        """Shut it down as pg_ctl would, and wait for its end; does nothing if it is not running."""
         if self._process is not None and self.alive:
             self.thaw()
             self._process.signal(STOP_SIGNALS[mode])
@@ -178,7 +176,7 @@ class Server:
             self._process.kill()
 
     def freeze(self) -> None:
-        """Stop postmaster and backends (SIGSTOP), as a host that hangs: sockets stay open, nobody answers."""
+        """Stop postmaster and backends (SIGSTOP), like a host that hangs: sockets stay open, nothing answers."""
         if self._process is not None:
             self._process.signal(signal.SIGSTOP, descendants=True)
 
@@ -192,7 +190,7 @@ class Server:
         self.sql("select pg_promote(true, 30)")
 
     def rewind(self, source: Server) -> None:
-        """Bring a stopped former primary back to where it parted from another server (pg_rewind)."""
+        """Rewind a stopped former primary to where it diverged from another server (pg_rewind)."""
         # Up to PostgreSQL 15 a new primary's control file names the old timeline until its first checkpoint, and
         # pg_rewind then says "no rewind required" and leaves a broken node.
         source.sql("checkpoint")
@@ -201,12 +199,12 @@ class Server:
 
     @property
     def in_recovery(self) -> bool:
-        """Whether it says that it is a standby."""
+        """Whether it reports to be a standby."""
         return bool(self.sql("select pg_is_in_recovery()")[0][0])
 
     @property
     def accepts_writes(self) -> bool:
-        """Whether it answers and says that it is a primary."""
+        """Whether it answers and reports to be a primary."""
         with contextlib.suppress(psycopg.Error):
             return not self.in_recovery
         return False
@@ -222,10 +220,10 @@ def postmaster_status(data: Path) -> tuple[int, bool] | None:
 
 
 def postmaster(data: Path) -> Process | None:
-    """Take hold of the postmaster that runs on a data directory, whoever started it."""
+    """Return the postmaster that runs on a data directory, whoever started it."""
     try:
         pid = int((data / "postmaster.pid").read_text().splitlines()[0])
         command_line = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (OSError, IndexError, ValueError):
         return None
-    return process(pid) if os.fsencode(data) in command_line else None  # else: a stale file, and its pid is another's
+    return process(pid) if os.fsencode(data) in command_line else None  # else: a stale file

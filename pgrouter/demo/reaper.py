@@ -1,12 +1,12 @@
-"""Ends every process of a work directory, and the directory, when the process that owns it is gone.
+"""Ends every process of a work directory, and removes the directory, when the process that owns it is gone.
 
 Run as a program of its own (`python reaper.py PID START_TIME WORKDIR`), in a session of its own: it waits for the owner
 and then cleans up, so nothing survives Ctrl-C, a crash or `kill -9` of a test run. PR_SET_PDEATHSIG cannot do this:
-it fires when the starting *thread* ends, says nothing to a stopped process, and Patroni detaches its postmaster.
+it fires when the starting *thread* ends, does nothing to a stopped process, and Patroni detaches its postmaster.
 
 A process belongs to a work directory if it was started with MARK=WORKDIR in its environment, or descends from one that
-was: that holds for daemons that left their parent, too, and no list of pids has to be kept. Imports nothing but the
-standard library: it starts in 20 ms and has no surroundings that could break.
+was: that works for daemons that left their parent, too, and no list of pids is needed. Imports only the standard
+library: it starts in 20 ms and depends on nothing that could break.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ IPC_RMID = 0  # linux/ipc.h
 
 
 def start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; None if it is gone.
+    """Return when a process started, in clock ticks since boot; None if it is gone.
 
-    A pid alone is no identity, a pid with this number is. The first thread of a killed program is a zombie before its
-    other threads have let go of the sockets (seen with etcd), so a zombie counts as gone only when it is alone.
+    A pid alone does not identify a process, together with this number it does. The first thread of a killed program is
+    a zombie before its other threads have released the sockets (seen with etcd), so a zombie counts as gone only if no
+    other thread is left.
     """
     try:
         fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
@@ -42,10 +43,10 @@ def start_time(pid: int) -> int | None:
 
 
 def tree(pid: int) -> list[int]:
-    """Give a process and all its descendants, parents first."""
+    """Return a process and all its descendants, parents first."""
     found = [pid]
     for parent in found:
-        with contextlib.suppress(OSError):  # gone between two looks: no descendants any more
+        with contextlib.suppress(OSError):  # gone in the meantime: no descendants any more
             for children in (PROC / str(parent) / "task").glob("*/children"):
                 with contextlib.suppress(OSError):
                     found += [int(child) for child in children.read_text().split()]
@@ -53,7 +54,7 @@ def tree(pid: int) -> list[int]:
 
 
 def belongs(pid: int, mark: bytes) -> bool:
-    """Tell whether a process was started with this in its environment."""
+    """Whether a process was started with this in its environment."""
     try:
         return mark in (PROC / str(pid) / "environ").read_bytes().split(b"\0")
     except OSError:
@@ -61,7 +62,7 @@ def belongs(pid: int, mark: bytes) -> bool:
 
 
 def processes_of(workdir: str, spare: tuple[int, ...] = ()) -> dict[int, int]:
-    """Give pid -> start time of all that belongs to a work directory, descendants included."""
+    """Return pid -> start time of all processes of a work directory, descendants included."""
     mark = f"{MARK}={workdir}".encode()
     pids = {int(entry.name) for entry in PROC.glob("[0-9]*")} - set(spare)
     roots = [pid for pid in pids if belongs(pid, mark)]
@@ -70,7 +71,7 @@ def processes_of(workdir: str, spare: tuple[int, ...] = ()) -> dict[int, int]:
 
 
 def end(workdir: str, spare: tuple[int, ...] = (), timeout_s: float = 10.0) -> bool:
-    """Kill all that belongs to a work directory, again until nothing is left; False if something would not die."""
+    """Kill all processes of a work directory, repeatedly until none is left; False if some would not die."""
     deadline = time.monotonic() + timeout_s
     killed: set[int] = set()
     while left := processes_of(workdir, spare):
@@ -100,10 +101,10 @@ def remove_shared_memory(data: Path) -> None:
 
 
 def wait_for(owner: int, started: int) -> None:
-    """Return when the process has ended."""
+    """Wait until the process has ended."""
     try:
         handle = os.pidfd_open(owner)
-    except OSError:  # gone already, or a kernel without pidfd
+    except OSError:  # already gone, or a kernel without pidfd
         handle = None
     if handle is not None and start_time(owner) == started:
         select.select([handle], [], [])  # readable when the process has ended

@@ -1,4 +1,4 @@
-"""`pgrouter run` as a process of its own, known to accept clients."""
+"""`pgrouter run` as a separate process that accepts clients."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 import pgrouter
 from pgrouter.demo.processes import DemoError, Process, own_environment, spawn_as_self, until
 
-CODE = Path(pgrouter.__file__).parent.parent  # the router that is started is the one that we are, installed or not
+CODE = Path(pgrouter.__file__).parent.parent  # start the router of this very code, installed or not
 PROGRAM = "import sys; from pgrouter.cli.main import main; sys.exit(main())"
 READY = re.compile(r"^pgrouter ready: (\S+):(\d+)$", re.MULTILINE)
 
 
 class RouterProcess:
-    """One router: started from a file of settings, stopped by SIGTERM."""
+    """One router: started with a configuration file, stopped by SIGTERM."""
 
     def __init__(self, config: Path, workdir: Path, program: str = PROGRAM) -> None:
         self.config = config
@@ -27,7 +27,7 @@ class RouterProcess:
         self._process: Process | None = None
 
     def start(self, timeout_s: float = 20) -> None:
-        """Start it and wait for its ready line; DemoError with its last words if it ends instead."""
+        """Start it and wait for its ready line; DemoError with its last output if it ends instead."""
         self.output.unlink(missing_ok=True)  # the ready line of an earlier start
         self._process = spawn_as_self(
             [sys.executable, "-c", self.program, "run", "--config", self.config],
@@ -58,17 +58,17 @@ class RouterProcess:
         return tuple(int(port) for _host, port in READY.findall(self.output.read_text()))
 
     def complaints(self, at_most: int = 5) -> list[str]:
-        """Give the first lines of its log that tell of errors of its own."""
+        """Return the first lines of its log that report errors of its own."""
         lines = self.log.read_text().splitlines()
         return [line for line in lines if " ERROR " in line or " CRITICAL " in line or "Error: " in line][:at_most]
 
     def reload(self) -> None:
-        """Make it read its file again (SIGHUP)."""
+        """Make it reload its file (SIGHUP)."""
         if self._process is not None:
             self._process.signal(signal.SIGHUP)
 
     def stop(self, timeout_s: float = 10) -> None:
-        """Let it drain and end (SIGTERM); what does not end in time is killed, and TimeoutError says so."""
+        """Make it drain and end (SIGTERM); if it does not end in time it is killed, with TimeoutError."""
         if self._process is None or not self._process.alive:
             return
         self._process.signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The demo's screen: pure functions from what was seen to something `rich` can show, or to one plain line."""
+"""The demo's screen: pure functions from the observed state to something `rich` can show, or to one plain line."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from pgrouter.demo.workload import Fault, Totals
 
 EVENTS_SHOWN = 10
-OTHER_LINES = 12  # frame, psql line, table's frame and heading, clients, and what of it takes two lines at 80 columns
+OTHER_LINES = 12  # frame, psql line, table's frame and heading, clients, and what wraps at 80 columns
 KEYS = "f: kill the leader   s: switchover   q: quit"
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """All that the screen shows at one moment."""
+    """Everything the screen shows at one moment."""
 
     elapsed_s: float
     psql: str
@@ -40,7 +40,7 @@ class Picture:
 
 
 def role(sight: Sight) -> str:
-    """Say what a member is, in one word; nothing is taken for a leader that says it is a standby."""
+    """Return what a member is, in one word; a server that reports to be a standby is never shown as the leader."""
     if not sight.reachable:
         return "down"
     if sight.status is None:
@@ -51,19 +51,19 @@ def role(sight: Sight) -> str:
 
 
 def state(sight: Sight) -> str:
-    """Say what Patroni says about a member."""
+    """Return Patroni's state of a member."""
     return sight.status.state if sight.status else "-"
 
 
 def lag(sight: Sight) -> str:
-    """Say how far behind a replica is."""
+    """Return how far behind a replica is, as text."""
     if sight.status is None or sight.status.role == "leader" or sight.status.lag_bytes is None:
         return "-"
     return f"{sight.status.lag_bytes:,} B"
 
 
 def member_table(picture: Picture) -> Table:
-    """Draw a line per member."""
+    """Return the table with a line per member."""
     table = Table(expand=True, title_justify="left")
     table.add_column("member")
     table.add_column("role")
@@ -80,12 +80,12 @@ def member_table(picture: Picture) -> Table:
 
 
 def style(sight: Sight) -> str:
-    """Colour a member's line."""
+    """Return the style of a member's line."""
     return {"LEADER": "bold green", "replica": "", "down": "red"}.get(role(sight), "yellow")
 
 
 def clients_line(picture: Picture) -> Text:
-    """Say what the clients see."""
+    """Return what the clients see."""
     totals = picture.totals
     text = Text(
         f"clients: {totals.reads:,} reads, {totals.writes:,} acknowledged writes ({picture.writes_per_s:.0f}/s), "
@@ -95,7 +95,7 @@ def clients_line(picture: Picture) -> Text:
 
 
 def draw(picture: Picture, height: int) -> Panel:
-    """Draw everything; on a low terminal with fewer events, since what overflows is cut off at the end."""
+    """Return the whole screen; with fewer events on a small terminal, since overflow is cut off at the end."""
     shown = min(EVENTS_SHOWN, max(1, height - OTHER_LINES - len(picture.sights)))
     events = [
         Text(f"{e.at_s:6.1f} s  {e.text}", style="red" if e.bad else "", no_wrap=True, overflow="ellipsis")
@@ -107,12 +107,12 @@ def draw(picture: Picture, height: int) -> Panel:
         clients_line(picture),
         *events,
     ]
-    keys = f"   {KEYS}" if picture.keys else ""  # in the frame's first line, which no terminal is too low for
+    keys = f"   {KEYS}" if picture.keys else ""  # in the frame's first line, which is always visible
     return Panel(Group(*parts), title=f"pgrouter demo  {picture.elapsed_s:.0f} s{keys}", title_align="left")
 
 
 def line(picture: Picture) -> str:
-    """Say it all in one plain line."""
+    """Return everything as one plain line."""
     members = "  ".join(f"{s.name} {role(s)} {s.reads} reads {s.writes} writes lag {lag(s)}" for s in picture.sights)
     totals = picture.totals
     return (
@@ -122,11 +122,13 @@ def line(picture: Picture) -> str:
 
 
 def summary(picture: Picture, changes: Sequence[Change], faults: Sequence[Fault], verdict: str) -> str:
-    """Say in the end what happened."""
+    """Return the summary shown at the end."""
     totals = picture.totals
     lines = [
-        (f"ran {picture.elapsed_s:.0f} s: {totals.reads} reads, {totals.writes} acknowledged writes, "
-        f"{totals.faults} errors seen by clients, longest write pause {totals.longest_write_pause_s:.1f} s"),
+        (
+            f"ran {picture.elapsed_s:.0f} s: {totals.reads} reads, {totals.writes} acknowledged writes, "
+            f"{totals.faults} errors seen by clients, longest write pause {totals.longest_write_pause_s:.1f} s"
+        ),
         *(f"  {s.name}: {s.reads} reads served, {s.writes} rows written here, {role(s)}" for s in picture.sights),
         *map(told, changes),
         *(f"  {count} x {text}" for text, count in Counter(f"{f.client}: {f.text}" for f in faults).most_common(10)),
@@ -136,7 +138,7 @@ def summary(picture: Picture, changes: Sequence[Change], faults: Sequence[Fault]
 
 
 def told(change: Change) -> str:
-    """Say what a leader change was like for the clients."""
+    """Return how a leader change affected the clients."""
     return (
         f"{change.kind}: {change.old} -> {change.new}, elected after {change.elected_s:.1f} s, "
         f"writes held for {change.writes_held_s:.1f} s, errors seen by clients: {change.client_errors}"

@@ -1,4 +1,4 @@
-"""A primary and its standbys by plain streaming replication: no Patroni, no etcd, up in half a second."""
+"""A primary and its standbys with plain streaming replication: no Patroni, no etcd, up in half a second."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class StreamingCluster(Startable):
     """Servers pg0 (the first primary), pg1, ... A context manager: up inside, nothing left outside.
 
-    After `promote` the roles are the caller's to know; `heal` brings the first layout back.
+    After `promote` the caller has to keep track of the roles; `heal` restores the initial layout.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class StreamingCluster(Startable):
         return self._workdir.path
 
     def start(self) -> None:
-        """Make the data directories, start all servers and wait until every standby streams."""
+        """Create the data directories, start all servers and wait until every standby streams."""
         template(self.binaries, self.options.stored)
         with ThreadPoolExecutor(len(self.servers)) as pool:
             list(pool.map(self._create, self.servers))
@@ -78,27 +78,27 @@ class StreamingCluster(Startable):
 
     def wait_caught_up(self, timeout_s: float = 10) -> None:
         """Wait until every standby has replayed what pg0 has written so far."""
-        # The end of a record that is flushed with its commit: pg_current_wal_lsn() may be in the middle of one.
+        # The end of a record that is flushed with its commit: pg_current_wal_lsn() may be in the middle of a record.
         lsn = self.primary.sql("select pg_logical_emit_message(true, 'pgrouter', 'caught up')")[0][0]
         for standby in self.standbys:
             until(partial(has_replayed, standby, lsn), timeout_s, f"{standby.name} replayed {lsn}")
 
     def heirs(self) -> list[Server]:
-        """Give the standbys, the one that has received the most WAL first: the only one that all others can follow."""
+        """Return the standbys, the one with the most received WAL first: the only one that all others can follow."""
         received = "select greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'"
         return sorted(self.standbys, key=lambda standby: standby.sql(received)[0][0], reverse=True)
 
     def follow(self, server: Server, primary: Server, *, rewind: bool = False) -> None:
-        """Start a stopped server as a standby of another; `rewind` if it was a primary that went its own way."""
+        """Start a stopped server as a standby of another; `rewind` if it was a primary that diverged."""
         if rewind:
             server.rewind(primary)
         server.configure(primary.port)
         server.start()
 
     def heal(self) -> None:
-        """Bring back pg0 as the primary and all others streaming from it.
+        """Restore pg0 as the primary and all others streaming from it.
 
-        Thaws and restarts what only stood still; after a promotion the cluster is made anew, empty, in half a second.
+        Thaws and restarts what was only stopped; after a promotion the cluster is recreated, empty, in half a second.
         """
         for server in self.servers:
             server.thaw()
@@ -121,5 +121,5 @@ class StreamingCluster(Startable):
 
 
 def has_replayed(standby: Server, lsn: str) -> bool:
-    """Tell whether a standby has replayed the WAL up to a position."""
+    """Whether a standby has replayed the WAL up to a position."""
     return bool(standby.sql(f"select pg_last_wal_replay_lsn() >= '{lsn}'")[0][0])

@@ -1,7 +1,8 @@
-"""Initialised data directories, made once per PostgreSQL version, kept in a cache, copied for every new server.
+"""Initialized data directories, created once per PostgreSQL version, kept in a cache, copied for every new server.
 
-The cache also keeps a copy of PostgreSQL itself if it lies where the servers' user cannot go, as root's virtual
-environment under /root does. No capability helps there: initdb and postgres ask access(2), which ignores them.
+The cache also keeps a copy of PostgreSQL itself if it is in a place that the servers' user cannot access, such as
+root's virtual environment under /root. Capabilities do not help there: initdb and postgres use access(2), which ignores
+them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pgrouter.demo.binaries import PostgresBinaries
 
 USER = PASSWORD = "postgres"  # noqa: S105  (of throw-away servers on loopback)
-MONITOR = "pgrouter"  # the router's own role and its password
+MONITOR = "pgrouter"  # name and password of the router's own role
 # All that the router needs to follow a cluster
 MONITOR_ROLE = f"CREATE ROLE {MONITOR} LOGIN PASSWORD '{MONITOR}' IN ROLE pg_monitor\n"
 
@@ -33,7 +34,7 @@ Stored = Literal["scram-sha-256", "md5"]
 
 
 def template(binaries: PostgresBinaries, stored: Stored) -> Path:
-    """Give an initialised, never started data directory, made on first use (1 s)."""
+    """Return an initialized, never started data directory, created on first use (1 s)."""
     with locked_cache() as cache:
         wanted = cache / f"data{binaries.major}-{key(binaries, stored)}"
         if not wanted.exists():
@@ -44,7 +45,7 @@ def template(binaries: PostgresBinaries, stored: Stored) -> Path:
 
 
 def within_reach(binaries: PostgresBinaries) -> PostgresBinaries:
-    """Give binaries that the servers' user can run: these, or a copy (42 MB, made once)."""
+    """Return binaries that the servers' user can run: these, or a copy (42 MB, created once)."""
     if service_user() is None or reachable([binaries.program("postgres")]):
         return binaries
     with locked_cache() as cache:
@@ -57,7 +58,7 @@ def within_reach(binaries: PostgresBinaries) -> PostgresBinaries:
 
 
 def _unmade(cache: Path) -> Path:
-    """Give a place to make something in, without what an earlier process of this number may have left there."""
+    """Return an empty place to build something, without leftovers of an earlier process with this pid."""
     place = cache / f"new-{os.getpid()}"
     shutil.rmtree(place, ignore_errors=True)
     return place
@@ -65,7 +66,7 @@ def _unmade(cache: Path) -> Path:
 
 @contextmanager
 def locked_cache() -> Iterator[Path]:
-    """Give the cache's directory while no other process makes something in it; it is safe to delete at any time."""
+    """Yield the cache directory, locked against other processes; it is safe to delete at any time."""
     told = os.environ.get("PGROUTER_DEMO_CACHE")
     cache = Path(told) if told else Path(tempfile.gettempdir()) / f"pgrouter-cache-{os.geteuid()}"
     refuse_foreign(cache)
@@ -76,30 +77,30 @@ def locked_cache() -> Iterator[Path]:
 
 
 def refuse_foreign(cache: Path) -> None:
-    """Raise DemoError if somebody else made the directory: what is in it gets executed."""
+    """Raise DemoError if another user created the directory: its contents get executed."""
     user = service_user()
     if cache.is_symlink() or (cache.exists() and cache.stat().st_uid not in {os.geteuid(), user and user.pw_uid}):
         raise DemoError(f"{cache} belongs to another user; remove it, or set PGROUTER_DEMO_CACHE to another directory")
 
 
 def key(binaries: PostgresBinaries, *more: str) -> str:
-    """Tell one PostgreSQL from another, and one layout of the cache from the next."""
+    """Return a key for this PostgreSQL and this layout of the cache."""
     return hashlib.sha256(" ".join([str(binaries.directory), binaries.version, *more, "3"]).encode()).hexdigest()[:12]
 
 
 def initdb(binaries: PostgresBinaries, data: Path, stored: Stored) -> None:
-    """Initialise a data directory with the superuser postgres/postgres and the router's role."""
+    """Initialize a data directory with the superuser postgres/postgres and the router's role."""
     secret = write_file(data.with_suffix(".password"), PASSWORD + "\n")
     options = ["-U", USER, f"--pwfile={secret}", "-A", stored, "-E", "UTF8", "--locale=C", "--data-checksums"]
     run([binaries.program("initdb"), "-D", data, *options, "--no-sync", "--no-instructions"], data)
     secret.unlink()
-    role = write_file(data.with_suffix(".sql"), MONITOR_ROLE)  # the server in single-user mode reads lines
+    role = write_file(data.with_suffix(".sql"), MONITOR_ROLE)  # the single-user mode reads lines
     run(["sh", "-c", 'exec "$0" --single -D "$1" postgres < "$2"', binaries.program("postgres"), data, role], data)
     role.unlink()
 
 
 def copy_template(source: Path, target: Path) -> None:
-    """Copy a data directory with its owner; `cp` is four times faster than shutil for its 970 files."""
-    # Never hard links: the server writes these files in place.
+    """Copy a data directory, keeping its owner; `cp` is four times faster than shutil for its 970 files."""
+    # Never hard links: the server modifies these files in place.
     subprocess.run(["cp", "-a", "--reflink=auto", source, target], check=True)  # noqa: S603, S607
     own(target)

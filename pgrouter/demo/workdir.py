@@ -1,4 +1,4 @@
-"""Where a cluster lives: a directory (in memory when there is room), the ports it reserved, and its reaper."""
+"""The resources of a cluster: a directory (in memory if there is room), its reserved ports, and its reaper."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOM_NEEDED_BYTES = 1024**3
 
 
 class Workdir:
-    """A new directory for one cluster; everything started in it ends with it, or with this process."""
+    """A new directory for one cluster; all processes started in it end with it, or with this process."""
 
     def __init__(self, name: str) -> None:
         base = Path(tempfile.mkdtemp(prefix=f"pgrouter-{name}-", dir=roomy_place()))
@@ -33,8 +33,8 @@ class Workdir:
     def ports(self, wanted: int | tuple[int, ...]) -> tuple[int, ...]:
         """Reserve free ports of 127.0.0.1 (a number of them, or exactly these) until this directory is removed.
 
-        The reservation is a socket that is bound and never listens: servers bind beside it with SO_REUSEADDR, while
-        the kernel and other test runs that look for a free port do not get it. DemoError if one is taken.
+        The reservation is a socket that is bound and never listens: servers can bind the same port with SO_REUSEADDR,
+        while the kernel and other test runs looking for a free port do not get it. DemoError if one is in use.
         """
         asked = (0,) * wanted if isinstance(wanted, int) else wanted
         return tuple(self._reserve(port) for port in asked)
@@ -44,7 +44,7 @@ class Workdir:
         self._reserved.append(holder)
         if port:
             refuse_served(port)
-            # A restarted demo finds its ports in TIME_WAIT, which only SO_REUSEADDR overlooks.
+            # After a restart the demo's ports are in TIME_WAIT, which only SO_REUSEADDR ignores.
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             holder.bind(("127.0.0.1", port))
@@ -54,7 +54,7 @@ class Workdir:
         return int(holder.getsockname()[1])
 
     def remove(self) -> None:
-        """End every process of the directory and remove it; its ports are free again."""
+        """End every process of the directory, remove it, and release its ports."""
         reaper.end(str(self.path), spare=(self._reaper.pid, os.getpid()))
         for holder in self._reserved:
             holder.close()
@@ -65,7 +65,7 @@ class Workdir:
 
 
 def refuse_served(port: int) -> None:
-    """Raise DemoError if anything listens there: a client would talk to somebody else's server."""
+    """Raise DemoError if something listens there: a client would talk to the wrong server."""
     with socket.socket() as probe:
         probe.settimeout(0.5)
         if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -73,8 +73,8 @@ def refuse_served(port: int) -> None:
 
 
 def roomy_place() -> Path:
-    """Give the memory file system when it has room, else the directory for temporary files."""
-    memory = Path("/dev/shm")  # noqa: S108  (mkdtemp makes the directory safely)
+    """Return the memory file system if it has room, else the directory for temporary files."""
+    memory = Path("/dev/shm")  # noqa: S108  (mkdtemp creates the directory safely)
     if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOM_NEEDED_BYTES:
         return memory
     return Path(tempfile.gettempdir())
@@ -85,20 +85,23 @@ def start_reaper(path: Path) -> subprocess.Popen[bytes]:
     me = os.getpid()
     return subprocess.Popen(  # noqa: S603
         [sys.executable, "-I", "-S", reaper.__file__, str(me), str(reaper.start_time(me)), str(path)],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        cwd="/", start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        start_new_session=True,
     )
 
 
 class Startable:
-    """A context manager for what has `start` and `stop`: up inside, nothing left outside, nor of a failed start."""
+    """A context manager for what has `start` and `stop`: up inside, nothing left outside or after a failed start."""
 
     def start(self) -> None:
-        """Bring it up."""
+        """Start it."""
         raise NotImplementedError
 
     def stop(self) -> None:
-        """Take it down; also what was only half up."""
+        """Stop it, even if it is only partly started."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:

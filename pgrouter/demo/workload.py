@@ -1,8 +1,9 @@
 """The demo's clients: a writer of numbered rows and some readers, and what they saw.
 
-Clients behave as applications do: they keep a connection, and open a new one only when the old one is broken. A write
-counts as acknowledged when the server said so; the fate of one that ended in an error is unknown and it is never
-repeated. Reads look a row up by its key, which PostgreSQL counts per server (idx_scan): anybody can see who served.
+Clients behave like applications: they keep a connection, and open a new one only when the old one is broken. A write
+counts as acknowledged when the server has confirmed it; the fate of one that ended in an error is unknown, and it is
+never repeated. Reads look a row up by its key, which PostgreSQL counts per server (idx_scan): so it is known who
+served.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TABLE = "demo_rows"
-OLD_ROWS = 5_000  # so many that the planner looks rows up by their key
+OLD_ROWS = 5_000  # enough for the planner to use the index
 SETUP = f"""
 create table {TABLE} (id bigint primary key, note text not null, written_at timestamptz not null default now());
 insert into {TABLE} (id, note) select n, 'old ' || n from generate_series(1, {OLD_ROWS}) n;
 """  # noqa: S608  (constants)
-ANALYZE = f"vacuum analyze {TABLE}"  # outside of a transaction, so by itself
+ANALYZE = f"vacuum analyze {TABLE}"  # not allowed in a transaction, so run separately
 WRITE = f"insert into {TABLE} (id, note) values (%s, %s)"  # noqa: S608  (a constant)
 READ = f"select id, note from {TABLE} where id = %s"  # noqa: S608
 
@@ -55,7 +56,7 @@ class Totals:
 
 
 class Workload:
-    """One writer and some readers in threads of their own, all through one address."""
+    """One writer and some readers in separate threads, all through one address."""
 
     def __init__(self, dsn: str, readers: int = 3) -> None:
         self._dsn = dsn
@@ -72,13 +73,13 @@ class Workload:
         self._last_write_s = time.monotonic()
 
     def start(self) -> None:
-        """Let the clients begin."""
+        """Start the clients."""
         self._last_write_s = time.monotonic()
         for thread in self._threads:
             thread.start()
 
     def stop(self, timeout_s: float = 15) -> bool:
-        """Let every client finish its statement; False if one of them still hangs after the time given."""
+        """Let every client finish its statement; return False if one of them still hangs after the timeout."""
         self._stop.set()
         deadline = time.monotonic() + timeout_s
         for thread in self._threads:
@@ -86,25 +87,25 @@ class Workload:
         return not any(thread.is_alive() for thread in self._threads)
 
     def totals(self) -> Totals:
-        """Count what happened so far."""
+        """Return the counts so far."""
         writes = len(self._acknowledged)
         return Totals(sum(self._reads.values()), writes, len(self._faults), self.longest_write_pause_s(0.0))
 
     def acknowledged(self) -> set[int]:
-        """Give the ids of all rows that were acknowledged."""
+        """Return the ids of all acknowledged rows."""
         return set(self._acknowledged)
 
     def faults_since(self, since_s: float) -> list[Fault]:
-        """Give the errors that clients saw from a moment on."""
+        """Return the errors that clients have seen since a time."""
         return [fault for fault in list(self._faults) if fault.at_s >= since_s]
 
     def longest_write_pause_s(self, since_s: float) -> float:
-        """Give the longest time without an acknowledged write that ended, or lasts, after a moment."""
+        """Return the longest time without an acknowledged write that ended after a given time, or still lasts."""
         lasting = 0.0 if self._stop.is_set() else time.monotonic() - self._last_write_s
         return max([length for end, length in list(self._pauses) if end >= since_s] + [lasting])
 
     def written_since(self, since_s: float) -> bool:
-        """Tell whether a write was acknowledged after a moment."""
+        """Whether a write was acknowledged after a given time."""
         return self._last_write_s > since_s
 
     def _work(self, name: str, step: Callable[[psycopg.Connection[Any], str], None]) -> None:

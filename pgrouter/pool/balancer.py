@@ -88,9 +88,7 @@ class ReadBalancer:
                 return pool.take()
         return None
 
-    def take_fresh(
-        self, wrote_s: cython.double, lsn: cython.longlong, now: cython.double
-    ) -> ServerConnection | None:
+    def take_fresh(self, wrote_s: cython.double, lsn: cython.longlong, now: cython.double) -> ServerConnection | None:
         """Return an idle connection of a member that has replayed what such a read must see."""
         step: cython.Py_ssize_t
         pool: MemberPool

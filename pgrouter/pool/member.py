@@ -287,4 +287,3 @@ class MemberPool:
         for server in list(self.servers):
             server.lose(error)
         self.cutting = False
-

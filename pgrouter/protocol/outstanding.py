@@ -100,7 +100,6 @@ for _request, _meanings in ANSWERS.items():
             VERDICTS[_request * 256 + _code] = _meaning
 
 
-
 class Outstanding:
     """A ring of outstanding answers.
 
@@ -338,7 +337,4 @@ class Outstanding:
 
     def pending(self) -> list[tuple[int, int]]:
         """Return the outstanding requests with their actions, oldest first (for tests and logs)."""
-        return [
-            (self.behind(i), self.entries[(self.head + i) & self.mask] & 3)
-            for i in range(self.count)
-        ]
+        return [(self.behind(i), self.entries[(self.head + i) & self.mask] & 3) for i in range(self.count)]

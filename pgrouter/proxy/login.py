@@ -333,7 +333,5 @@ class Login(Responder):
         # PostgreSQL reports only some settings, spelled its own way (DateStyle); the packet may spell them differently.
         spelling = {name.lower(): name for name in known}
         return [
-            (spelling[name.lower()], value)
-            for name, value in self.client.profile.reported
-            if name.lower() in spelling
+            (spelling[name.lower()], value) for name, value in self.client.profile.reported if name.lower() in spelling
         ]

@@ -364,9 +364,7 @@ class Registry:
             database.shared.let_go()
         limit_s = self.settings.pool.login_timeout_s
         for client in [c for c in self.logging_in.values() if now - c.since > limit_s]:
-            client.violation(
-                RouterError("canceling authentication due to timeout", sqlstate="57014", severity="FATAL")
-            )
+            client.violation(RouterError("canceling authentication due to timeout", sqlstate="57014", severity="FATAL"))
 
     def log(self, client: ClientConnection, level: int, text: str) -> None:
         """Log a line about a client's connection: its id, its identity, what happened."""

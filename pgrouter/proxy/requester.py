@@ -74,9 +74,7 @@ class Requester(Peer):
         self.deallocating = None  # a DEALLOCATE or DISCARD ALL that is outstanding
         self.open_batch = False  # frames were sent since the last Sync, Query or FunctionCall
 
-    def request(
-        self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: SendBuffer
-    ) -> int:
+    def request(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: SendBuffer) -> int:
         """Enter one whole frame as outstanding and add what the server gets for it: 1.
 
         0: it has to wait for the answer to what the server gets first, and comes again; 2: what follows it has to wait.
@@ -130,9 +128,7 @@ class Requester(Peer):
             return 2
         return 1
 
-    def deferred(
-        self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t
-    ) -> cython.bint:
+    def deferred(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> cython.bint:
         """Apply a DEALLOCATE, DISCARD ALL or SET when it is executed: a portal may never be, or in another order.
 
         Returns whether what follows must wait: a DEALLOCATE or DISCARD ALL must be answered before names are known.

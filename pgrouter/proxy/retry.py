@@ -60,7 +60,6 @@ BEHIND = frozenset({
 })  # fmt: skip
 
 
-
 class Retry:
     """The retry of a batch: why, where, and what is learned from it."""
 

@@ -1,1 +1,1 @@
-"""SQL -> Statement -> Route, pure: fingerprint, classify (the only room that imports pglast), hints, cache, policy."""
+"""SQL -> Statement -> Route, pure: fingerprint, classify, hints, cache, policy. Only this package imports pglast."""

@@ -1,12 +1,12 @@
 """The body of a function in SQL or PL/pgSQL -> the queries in it, and the variables that they may name.
 
-A body is given by the function's definition, as pg_get_functiondef() writes it. PL/pgSQL that the parser here cannot
-read (it knows no type of another schema in a DECLARE) is cut into words by PostgreSQL's lexer instead: every word may
-be the name of anything. That says too much rather than too little.
+The input is the function's definition, as pg_get_functiondef() writes it. PL/pgSQL that libpg_query cannot parse (it
+does not know types of other schemas in a DECLARE) is split into words by PostgreSQL's lexer instead, and every word may
+be the name of anything. That errs on the safe side: it reports too much rather than too little.
 
-What puts SQL together at run time, what writes, and what opens a cursor (the caller's transaction has it afterwards)
-needs the primary whatever it is about. It is read all the same, for what it may do to the session: SQL that is put
-together at run time as far as `dynamic` can.
+Code that builds SQL at run time, writes, or opens a cursor (which the caller's transaction has afterwards) needs the
+primary regardless of the details. It is analyzed all the same for what it may do to the session: SQL that is built at
+run time, as far as `dynamic` can follow it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PLpgSQL_stmt_fetch PLpgSQL_stmt_close PLpgSQL_stmt_perform PLpgSQL_exception_blo
 PLpgSQL_condition PLpgSQL_expr PLpgSQL_var PLpgSQL_rec PLpgSQL_row PLpgSQL_recfield PLpgSQL_type PLpgSQL_variable
 """.split()  # noqa: SIM905  (a list of words stays readable as text)
 )
-# Tokens: words that begin a command which writes, or SQL that nobody can see.
+# Tokens that begin a command that writes, or SQL that cannot be seen here.
 _TELLTALE = frozenset(
     """
 INSERT UPDATE DELETE_P MERGE EXECUTE CALL COPY TRUNCATE CREATE ALTER DROP NOTIFY LISTEN UNLISTEN LOAD DISCARD
@@ -57,24 +57,24 @@ _CONSTANTS = frozenset({"SCONST", "ICONST", "FCONST", "USCONST", "BCONST", "XCON
 
 @dataclass(slots=True)
 class Body:
-    """What a body says: queries, or words where it was not parsed; `why` it needs the primary whatever they are."""
+    """What a body contains: queries, or words if it was not parsed; `why`: it needs the primary whatever they are."""
 
     queries: list[Node] = field(default_factory=list)
     variables: Variables = field(default_factory=dict)
-    words: frozenset[str] = frozenset()  # identifiers as the parser folds them, and operators' signs
+    words: frozenset[str] = frozenset()  # identifiers as the parser folds them, and operators
     why: str = ""
     source: str = ""
-    unread: bool = False  # part of it may do anything to the session
-    settings: set[str] = field(default_factory=set)  # custom ones, of a body that was cut into words
+    unread: bool = False  # part of it could not be analyzed and may do anything to the session
+    settings: set[str] = field(default_factory=set)  # custom settings, of a body that was split into words
 
 
 def words_of(definition: str) -> set[str]:
-    """Give every word in a definition, also those in strings and comments: types stand where only PL/pgSQL looks."""
+    """Return every word in a definition, also in strings and comments: types appear where only PL/pgSQL looks."""
     return {word[1:-1] if word[0] == '"' else word.lower() for word in _ANY_WORD.findall(definition)}
 
 
 def read(definition: str, language: str, types: Mapping[str, int], rows: Rows) -> Body:
-    """Read a CREATE FUNCTION statement; `types`: numbers of built-in types by name."""
+    """Read a CREATE FUNCTION statement; `types`: OIDs of built-in types by name."""
     try:
         function = parse.statements(definition)[0]["CreateFunctionStmt"]
     except (parse.ParseError, LookupError, RecursionError):
@@ -83,7 +83,7 @@ def read(definition: str, language: str, types: Mapping[str, int], rows: Rows) -
 
 
 def language_of(function: Node) -> str:
-    """Give the language of a CREATE FUNCTION statement or of a DO block, as the lexer folds it."""
+    """Return the language of a CREATE FUNCTION statement or of a DO block, as the lexer folds it."""
     for option in function.get("options", function.get("args", ())):
         if option["DefElem"]["defname"] == "language":
             return "".join(names([option["DefElem"].get("arg", {})])).lower()
@@ -191,7 +191,7 @@ def _plpgsql(definition: str, body: Body, types: Mapping[str, int]) -> None:
 
 
 def _executed(expression: str, body: Body, types: Mapping[str, int]) -> None:
-    """Read what EXECUTE runs, where the text shows enough of it."""
+    """Analyze what EXECUTE runs, if the text shows enough of it."""
     text = dynamic.text(expression, body.variables, types)
     try:
         body.queries += parse.statements(text) if text is not None else ()
@@ -215,12 +215,12 @@ def _nodes(root: Any) -> Iterator[tuple[str, Node]]:
 
 
 def _sql(text: str, mode: int) -> Iterator[str]:
-    """Give the statements that an expression of PL/pgSQL is."""
+    """Yield the statements that are equivalent to a PL/pgSQL expression."""
     if mode == _EXPRESSION:
         yield f"SELECT {text}"
     elif mode in _ASSIGNMENTS:
         target, value = _assignment(text)
-        yield f"SELECT {target}"  # there are expressions in a subscript
+        yield f"SELECT {target}"  # a subscript may contain expressions
         yield f"SELECT {value}"
     else:
         yield text
@@ -236,11 +236,11 @@ def _assignment(text: str) -> tuple[str, str]:
 
 
 def _definition(function: Node, source: str) -> str:
-    """Write the function again with types that libpg_query knows: it looks for others in public only, as rows."""
+    """Rewrite the function with types libpg_query knows: others it finds in public only, as rows."""
     parameters = [node["FunctionParameter"] for node in function.get("parameters", ())]
     takes = ", ".join(_parameter(one) for one in parameters if one["mode"] != "FUNC_PARAM_TABLE")
     columns = ", ".join(_parameter(one) for one in parameters if one["mode"] == "FUNC_PARAM_TABLE")
-    result = function.get("returnType", {"names": [{"String": {"sval": "void"}}]})  # a procedure or a block has none
+    result = function.get("returnType", {"names": [{"String": {"sval": "void"}}]})  # procedures and blocks have none
     gives = f"TABLE ({columns})" if columns else ("SETOF " if result.get("setof") else "") + _type(result)
     return f"CREATE FUNCTION f({takes}) RETURNS {gives} LANGUAGE plpgsql AS {_literal(source)}"
 
@@ -267,11 +267,11 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-# -- what does not parse --------------------------------------------------------------------------------------------
+# -- bodies that do not parse ---------------------------------------------------------------------------------------
 
 
 def _cut(source: str, body: Body) -> None:
-    """Take the words of a body, and why it needs the primary whatever they mean."""
+    """Collect the words of a body, and why it needs the primary whatever they mean."""
     try:
         tokens = parse.scan(source)
     except (parse.ParseError, ValueError):
@@ -284,7 +284,7 @@ def _cut(source: str, body: Body) -> None:
         if name in _TELLTALE or word in ("current_setting", "open"):
             body.why = body.why or f"contains {name.removesuffix('_P') if name in _TELLTALE else word}"
         if name in _UNREAD or word == "setseed" or (word == "set_config" and names_of[at + 2 : at + 3] != ["SCONST"]):
-            body.unread = True  # what no query tells, or under a name that is computed
+            body.unread = True  # state that no query reports, or a name that is computed
         if name == "SCONST" and "." in written[at]:
             body.settings.add(written[at].strip("'").lower())
         if name == "SET" and (at == 0 or words[at - 1] in _BEFORE_STATEMENT):
@@ -294,15 +294,15 @@ def _cut(source: str, body: Body) -> None:
 
 
 def _set_names(words: list[str]) -> set[str]:
-    """Give the custom setting that a SET begins with, if it is one."""
+    """Return the custom setting that a SET names, if it names one."""
     name = words[1:] if words[:1] in (["local"], ["session"]) else words
     return {f"{name[0]}.{name[2]}"} if name[1:2] == ["."] and len(name) > 2 else set()
 
 
 def _word(text: str, name: str) -> str:
-    """Give a token as the parser would look it up, an operator as its sign; "" for constants."""
+    """Return a token as the parser would look it up, an operator as written; "" for constants."""
     if name == "IDENT":
         return text[1:-1].replace('""', '"') if text.startswith('"') else text.lower()
     if name in _CONSTANTS:
         return ""
-    return "<>" if text == "!=" else text.lower()  # keywords may be names, too
+    return "<>" if text == "!=" else text.lower()  # keywords may also be names

@@ -1,18 +1,18 @@
 # cython: annotation_typing=False
-"""Classified statements by key: what has been seen before never meets the parser again, whatever its literals are.
+"""Classified statements by key: a statement seen before is never parsed again, whatever its literals are.
 
-Two generations: what is found in the old one moves to the young one, and when the young one has taken half of the
-bytes, the old one is dropped and the young one grows old. So a client that sends a million different statements pays
-for each of them, and the statements that others use meanwhile stay. Memory is bounded by `max_bytes` as estimated by
-`_cost`; the estimate is held against tracemalloc in the tests.
+Two generations: an entry found in the old one moves to the young one, and when the young one has taken half of the
+bytes, the old one is dropped and the young one becomes the old one. So a client that sends a million different
+statements pays for each of them, while the statements that others use stay cached. Memory is bounded by `max_bytes`, as
+estimated by `_cost`; the tests check the estimate against tracemalloc.
 
-What would keep everybody waiting is not judged here and now: a text that weighs too much (`weight`) where somebody else
-can read it, and any new one when the round of events at hand has taken its time. The answer is then `UNREAD`.
+Work that would block the event loop is not done here: a text that weighs too much (`weight`) if another thread can
+classify it, and any new text once the current round of events has used up its time. The answer is then `UNREAD`.
 
-In front of both stands a table of statements seen lately, a place for each by some bytes of its key: a hit there makes
-no object and no hash (routing a known statement took 30 % less time with it).
+In front of both is a direct-mapped table of recent statements, indexed by some bytes of the key: a hit there creates no
+object and computes no hash (it made routing a known statement 30 % faster).
 
-The same file runs compiled (with cache.pxd) and as plain Python. Not to be shared by threads.
+The same file runs compiled (with cache.pxd) and as plain Python. Not thread-safe.
 """
 # ruff: noqa: FBT001, FBT002 (C has no keyword arguments)
 
@@ -37,23 +37,23 @@ _NAME_BYTES = 64
 _SETTING_BYTES = 300
 _RECENT = 1024  # a power of two
 _RECENT_KEY_BYTES = 1024
-_LEARNED = 10_000  # statements remembered because a replica refused them
-_LIGHT = 1000  # what is judged at once, in some 3 ms
-# What is judged at all: half a second of somebody else's time. 300 kB of rows, or a script of 10,000 commands.
+_LEARNED = 10_000  # statements that a replica refused, at most
+_LIGHT = 1000  # what is classified at once, in about 3 ms
+# What is classified at all: half a second in another thread. 300 kB of rows, or a script of 10,000 commands.
 _HEAVIEST = 120_000
-_SHORT_BYTES = 32  # of each of them
+_SHORT_BYTES = 32  # kept of each refused key
 
 _STRICT = Statement(Target.PRIMARY, Reason.LEXING, effects=int(Effect.CODE), literal_sensitive=True)
 UNREAD = Statement(Target.PRIMARY, Reason.TOO_LONG, effects=int(Effect.OTHER_STATE | Effect.CODE))
 """Not judged yet, which is true of any text: who can wait asks again, after the next round or when it was read."""
-LATER = -1  # the same, where a number is asked for
+LATER = -1  # UNREAD, where a number is expected
 
 LONG = Statement(Target.PRIMARY, Reason.TOO_LONG, effects=int(Effect.OTHER_STATE | Effect.CODE))
 _BY_TEXT = Statement(Target.PRIMARY, Reason.UNKNOWN_NODE, literal_sensitive=True)  # a marker, never handed out
 
 
 class StatementCache:
-    """Gives the `Statement` of a text. `classify` is asked once per key (bytes -> Statement)."""
+    """Looks up the `Statement` of a text. `classify` (bytes -> Statement) is called once per key."""
 
     def __init__(
         self,
@@ -64,18 +64,18 @@ class StatementCache:
         late: Callable[[], bool] | None = None,
     ) -> None:
         self.classify = classify
-        self.on_learned: Callable[[Statement], None] | None = None  # called with what somebody else has judged
-        self.late = late  # whether the round of events has taken its time; None: there are no rounds
-        self.has_reader = False  # somebody reads, at leisure, what is too heavy to be judged here
-        self.wanted: bytes | None = None  # why the last answer was UNREAD: the text for the reader; None: it is late
-        self._answered: bytes | None = None  # the text that was read last, and its class
+        self.on_learned: Callable[[Statement], None] | None = None  # called with statements classified elsewhere
+        self.late = late  # whether the round of events has used up its time; None: there are no rounds
+        self.has_reader = False  # another thread classifies what is too heavy to be done here
+        self.wanted: bytes | None = None  # the text for the reader, if the last answer was UNREAD; None: out of time
+        self._answered: bytes | None = None  # the text that the reader answered last, and its class
         self._answer = UNREAD
         self._half_bytes = max_bytes // 2
         self._max_parsed_bytes = max_parsed_bytes
         self._fingerprinter = Fingerprinter()
         self._young: dict[bytes, Statement] = {}
         self._old: dict[bytes, Statement] = {}
-        self._learned = learned if learned is not None else {}  # keys that a replica has refused
+        self._learned = learned if learned is not None else {}  # keys of statements that a replica has refused
         self._young_bytes = 0
         self._old_bytes = 0
         self._forget_recent()
@@ -84,11 +84,11 @@ class StatementCache:
         self.evictions = 0
 
     def lookup(self, buf: bytes, start: int, end: int, unusual_strings: bool = False) -> Statement:
-        """Give the statement in buf[start:end]; parses it when its key is new.
+        """Return the class of the statement in buf[start:end]; it is parsed only if its key is new.
 
-        `unusual_strings` says that the session's standard_conforming_strings is off or that its client_encoding may
-        hide a backslash or a quote inside a character (BIG5, GB18030, GBK, JOHAB, SJIS, UHC): where that could change
-        the meaning, the primary gets the statement unparsed.
+        `unusual_strings`: the session's standard_conforming_strings is off, or its client_encoding may
+        hide a backslash or a quote inside a character (BIG5, GB18030, GBK, JOHAB, SJIS, UHC). If that could change
+        the meaning, the statement goes to the primary unparsed.
         """
         if end - start > self._max_parsed_bytes:
             return LONG
@@ -115,7 +115,7 @@ class StatementCache:
         return statement
 
     def lookup_again(self, buf: bytes, start: int, end: int, unusual_strings: bool = False) -> Statement:
-        """Give what `lookup` gives, for a text that most likely comes again byte for byte, as those of Parse do."""
+        """Like `lookup`, for a text that most likely comes again byte for byte, as those of Parse do."""
         if unusual_strings:
             return self.lookup(buf, start, end, unusual_strings)
         size = end - start
@@ -137,14 +137,14 @@ class StatementCache:
         return statement
 
     def lookup_now(self, buf: bytes, start: int, end: int, unusual_strings: bool = False) -> Statement:
-        """Give what `lookup` gives, for who cannot wait: judged at once, or not at all if that would take long."""
+        """Like `lookup`, for callers that cannot wait: classified now, or not at all if that would take long."""
         statement = self.lookup(buf, start, end, unusual_strings)
         if statement is not UNREAD:
             return statement
         return LONG if self.wanted is not None else self.learn(buf[start:end], self.classify(buf[start:end]))
 
     def learn(self, text: bytes, statement: Statement) -> Statement:
-        """Take the class of a text for which the answer was UNREAD; gives what its like will get."""
+        """Store the class of a text for which the answer was UNREAD; return what statements with its key will get."""
         if self.on_learned is not None:
             self.on_learned(statement)
         self._answered = text
@@ -161,7 +161,7 @@ class StatementCache:
         return statement
 
     def remember_refusal(self, buf: bytes, start: int, end: int) -> Statement:
-        """Note that a replica has refused this statement: from now on its key goes to the primary."""
+        """Remember that a replica refused this statement: from now on its key goes to the primary."""
         known = self.lookup_now(buf, start, end)
         key = self._fingerprinter.key(buf, start, end)
         if known.literal_sensitive:
@@ -175,7 +175,7 @@ class StatementCache:
         return refused
 
     def clear(self) -> None:
-        """Forget every class, as after a change of the catalog; what replicas refused stays remembered."""
+        """Forget every class, as after a change of the catalog; refusals by replicas stay."""
         self.evictions += len(self._young) + len(self._old)
         self._young = {}
         self._old = {}
@@ -184,19 +184,19 @@ class StatementCache:
         self._forget_recent()
 
     def _forget_recent(self) -> None:
-        self._recent: list[bytes | Statement | None] = [None] * (2 * _RECENT)  # each key with its statement behind it
+        self._recent: list[bytes | Statement | None] = [None] * (2 * _RECENT)  # each key, followed by its statement
         self._answered = None
         self._texts: list[bytes | None] = [None] * _RECENT
         self._of_texts: list[Statement | None] = [None] * _RECENT
 
     @property
     def size(self) -> int:
-        """Keys held."""
+        """Number of keys in the cache."""
         return len(self._young) + len(self._old)
 
     @property
     def used_bytes(self) -> int:
-        """Memory taken, as estimated."""
+        """Estimated memory in use."""
         return self._young_bytes + self._old_bytes
 
     def _find(self, key: bytes) -> Statement | None:
@@ -224,7 +224,7 @@ class StatementCache:
 
     def _note(self, key: bytes, text: bytes, statement: Statement) -> Statement:
         if statement.literal_sensitive and key[:1] != b"\0":
-            # An error may hang on this literal alone; anything else sensitive is so with every literal.
+            # An error may be due to this literal alone; any other sensitive class is so with every literal.
             if statement.target is not Target.ERROR:
                 self._store(key, _BY_TEXT)
             key = b"\0" + text
@@ -276,7 +276,7 @@ class StatementCache:
 
 
 def _short(key: bytes) -> bytes:
-    """Give what is remembered of a key that a replica has refused: as good as itself, and never long."""
+    """Return a short stand-in for the key of a refused statement: the key itself or its hash."""
     return key if len(key) <= _SHORT_BYTES else blake2b(key, digest_size=_SHORT_BYTES).digest()
 
 

@@ -1,8 +1,8 @@
-"""Reads the bodies of functions, and tells the graphs of a catalog what they do.
+"""Reads the bodies of functions and enters what they do into the graphs of a catalog.
 
-That is what they lead to, what speaks against a replica in them, and what they leave in their caller's session.
-The statements in a body are judged as any are, with a catalog in which what is the matter with an object is itself: so
-what they lead to shows. Names in a body mean what they do for its caller.
+That is which objects they use, what in them needs the primary, and what they leave in their caller's session. The
+statements in a body are classified like any others, but with a catalog in which every object is its own reason to need
+the primary, so the result shows which objects were used. Names in a body are resolved as for its caller.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from pgrouter.routing.catalog_facts import Facts, Function
     from pgrouter.routing.catalog_graph import Graph
 
-# Behind LIKE, IN, CASE, NULLIF, BETWEEN, ORDER BY and their like, without a sign of their own in a text
+# Operators behind LIKE, IN, CASE, NULLIF, BETWEEN, ORDER BY and the like, which do not appear in the text
 UNSPOKEN = frozenset({"=", "<>", "<", ">", "<=", ">=", "~~", "!~~", "~~*", "!~~*", "~"})
-# Words that begin what is left in a session, where a body could not be parsed
+# Words that begin commands that leave something in a session, for bodies that could not be parsed
 _LEAVING = frozenset("set_config temp temporary pg_temp reset listen unlisten prepare hold".split())  # noqa: SIM905
 
 
@@ -38,12 +38,12 @@ Said = TypeVar("Said")
 
 
 def said_of(row: Function, said: Mapping[str, Said]) -> Said | None:
-    """Give what the configuration says of a function, None for nothing."""
+    """Return what the configuration says about a function, None for nothing."""
     return said.get(f"{row.schema}.{row.name}", said.get(row.name))
 
 
 class _Themselves:
-    """Says of an object that it is the matter with it."""
+    """A Judge for which every object is its own reason to need the primary."""
 
     def why(self, key: Key) -> tuple[Key, ...]:
         return (key,)
@@ -52,7 +52,7 @@ class _Themselves:
         return one + other
 
     def state(self, key: Key) -> State:
-        # Of the rest `why` tells already
+        # `why` already reports the others
         return State(0, "", (key,)) if key.kind in ("written", "inserted", "events") else NO_STATE
 
 
@@ -73,16 +73,16 @@ class Bodies:
         for row in facts.types:
             self._types[row.name].append(Key("type", row.oid))
         for operator in facts.operators:
-            if max(operator.left, operator.right) < FIRST_NORMAL:  # others are their types' affair
+            if max(operator.left, operator.right) < FIRST_NORMAL:  # others are handled with their types
                 self._by_word[operator.name].append(Key("operator", operator.oid))
 
     def read_into(self, graphs: Sequence[Graph], settings: set[str]) -> None:
-        """Read all bodies, into the graph at home and the one for anywhere; `settings` gets custom ones they name."""
+        """Read all bodies into the graphs (at home, anywhere); custom settings they name are added to `settings`."""
         for row in self._facts.functions:
             key = Key("function", row.oid)
             believed = said_of(row, self._said) == SAFE
             if not row.definition or believed or (graphs[0].is_closed(key) and key in graphs[0].why):
-                continue  # all is known of it
+                continue  # nothing more to learn about it
             body = bodies.read(row.definition, row.language, self._facts.builtin_types, self._anywhere.columns)
             for at, graph in enumerate(graphs):
                 self._read(row, body, self._anywhere if at or row.own_path else self._at_home, graph, settings)

@@ -1,21 +1,21 @@
-"""Facts of a catalog -> Catalog: which names need the primary, by themselves or by what they lead to. Pure.
+"""Facts of a catalog -> Catalog: which names need the primary, by themselves or through what they use. Pure.
 
-Every function, relation, type and operator is an object of one graph; an object that must not be asked of a replica
-makes those that refer to it the same. What is trusted, and what is not:
+Every function, relation, type and operator is an object of one graph; an object that needs the primary makes all
+objects that refer to it need the primary, too. What is trusted and what is not:
 
 - a VOLATILE function writes, unless the configuration says otherwise; so does a function in a language whose body
-  cannot be read here (PL/Python ...). STABLE and IMMUTABLE are believed of C and checked in SQL and PL/pgSQL;
-- reading from a view, or from a table with row-security policies, is what they evaluate; from a table, also what its
-  children are. Sequences and foreign tables are the primary's; a standby has no unlogged tables;
-- a type leads to all functions that PostgreSQL may call for it unseen: input and output, checks of a domain, casts,
-  operators, operator classes. So an operator or cast matters here only where its types are all built in.
+  cannot be read here (PL/Python ...). STABLE and IMMUTABLE are believed for C and checked for SQL and PL/pgSQL;
+- reading from a view, or from a table with row-security policies, means what these evaluate; reading from a table also
+  means its children. Sequences and foreign tables need the primary; a standby has no unlogged tables;
+- a type refers to all functions that PostgreSQL may call for it implicitly: input and output, checks of a domain,
+  casts, operators, operator classes. So operators and casts matter by themselves only if all their types are built in.
 
-The same graph tells what using an object leaves in the session (`Graph.leave`): code may set, lock, listen, create
-temporary objects. "written" is what a write to a relation runs: triggers, defaults, checks, policies, rules, and all of
-that of what it writes in turn. Bodies are read by `catalog_bodies`.
+The same graph shows what using an object leaves in the session (`Graph.leave`): code may set, lock, listen, create
+temporary objects. "written" is what a write to a relation runs: triggers, defaults, checks, policies, rules, and the
+same for whatever it writes to in turn. Bodies are read by `catalog_bodies`.
 
-There are two graphs: `at_home`, for those who see what nearly everybody sees, and `anywhere`, where a name may be one
-of any schema.
+There are two graphs: `at_home`, for roles with the usual search_path, and `anywhere`, where a name may belong to any
+schema.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ TRUSTED = ("c", "internal")
 
 
 class Judged:
-    """Every object of a database, judged; what the configuration says of a function is said of it here, too."""
+    """Every object of a database, judged; what the configuration says about functions is included."""
 
     def __init__(self, facts: Facts, configured: Catalog) -> None:
         self._paths = Paths(facts)
@@ -61,40 +61,40 @@ class Judged:
         common = replace(configured, settings=frozenset(settings))
         names = [Names(facts, common, Verdicts(graph)) for graph in graphs]
         self._at_home, self._anywhere = names[0], names[-1]
-        self._at_home.catalog(self._home)  # now, in whatever thread this is, and not when somebody comes
+        self._at_home.catalog(self._home)  # build it now, in this thread, not when the first client needs it
         self._anywhere.catalog(None)
         self._idle_timeouts = facts.idle_timeouts, facts.idle_timeout
         self.size = f"{len(facts.functions)} functions, {len(facts.relations)} relations"
 
     def catalog(self, role: str | None) -> Catalog:
-        """Give the names as a role sees them that has not changed its search_path; None: whatever it is."""
+        """Return the names as seen by a role that has not changed its search_path; None: by any search_path."""
         path = None if role is None else self._paths.of(role)
         return (self._at_home if path == self._home else self._anywhere).catalog(path)
 
     def idle_timeout(self, role: str) -> str:
-        """Give the idle_session_timeout that a role's sessions begin with."""
+        """Return the idle_session_timeout that a role's sessions begin with."""
         defaults, otherwise = self._idle_timeouts
         return begins_with(defaults, role, otherwise)
 
 
 class Verdicts:
-    """What a graph says of objects, once it has been spread."""
+    """What a graph says about objects after `spread`."""
 
     def __init__(self, graph: Graph) -> None:
         self.state = graph.state
         self._graph = graph
 
     def why(self, key: Key) -> str:
-        """Say why the primary is needed, SAFE for not at all."""
+        """Return why the primary is needed, SAFE if it is not."""
         return self._graph.why.get(key, SAFE)
 
     def join(self, one: str, other: str) -> str:
-        """Of all that a name may mean, one that needs the primary is enough."""
+        """Combine the objects that a name may mean: one that needs the primary is enough."""
         return one or other
 
 
 def _looks_alike(facts: Facts, home: tuple[str, ...]) -> bool:
-    """Whether names mean the same at home and anywhere: all are in sight, and none is also a built-in one."""
+    """Whether names mean the same at home and anywhere: all are visible, and none is also a built-in one."""
     rows = (*facts.functions, *facts.relations, *facts.types, *facts.operators)
     return not facts.rival_functions and not facts.rival_operators and {row.schema for row in rows} <= {*home}
 
@@ -113,7 +113,7 @@ def _names(facts: Facts) -> dict[Key, str]:
     return names
 
 
-# -- what is the matter with an object itself, and what it refers to, but for bodies ---------------------------------
+# -- why an object by itself needs the primary, and what it refers to, except bodies ---------------------------------
 
 
 def _graph(facts: Facts, configured: Catalog, settings: set[str]) -> Graph:
@@ -149,11 +149,11 @@ def _graph(facts: Facts, configured: Catalog, settings: set[str]) -> Graph:
 class _Trees:
     def __init__(self, facts: Facts, graph: Graph, settings: set[str]) -> None:
         self._graph, self._settings = graph, settings
-        self._read: dict[str, References] = {}  # a view's query is looked at twice
+        self._read: dict[str, References] = {}  # a view's query is needed twice
         self._functions_of_operators = {row.oid: row.function for row in facts.operators}
 
     def follow(self, key: Key, trees: Iterable[str]) -> None:
-        """Refer to what expressions refer to that PostgreSQL has parsed."""
+        """Add references to all objects in expressions that PostgreSQL keeps parsed."""
         for tree in trees:
             found = self._read.get(tree) or references(tree)
             if key.kind == "only":
@@ -166,7 +166,7 @@ class _Trees:
                 self._graph.leave(key, int(Effect.DRAWS), "")
             if found.writes:
                 self._graph.refer(key, _keys("inserted", found.relations | found.only))
-            elif key.kind in ("written", "inserted"):  # a view that is written to writes to what it reads from
+            elif key.kind in ("written", "inserted"):  # a write to a view is a write to what it reads from
                 self._graph.refer(key, _keys(key.kind, found.relations | found.only))
             self._graph.refer(key, _keys("function", found.functions))
             self._graph.refer(key, _keys("relation", found.relations))
@@ -203,7 +203,7 @@ def _what_it_leaves(row: Function, key: Key, said: str | None, configured: Catal
         graph.close(key, 0, "")
     elif known is not None:
         graph.close(key, known, row.name)
-    elif row.language in UNDERSTOOD or row.kind == "a":  # by its body, or its parts
+    elif row.language in UNDERSTOOD or row.kind == "a":  # judged by its body, or its parts
         if any("." in name for name in row.settings):
             graph.leave(key, int(Effect.CUSTOM), "")
     elif row.language not in TRUSTED or row.volatility == "v":
@@ -232,7 +232,7 @@ def _relation(
     if row.persistence == "u":
         graph.spoil(key, "unlogged table")
     follow(key, row.trees)
-    for _, number in row.columns:  # a domain was checked when it was written
+    for _, number in row.columns:  # a domain was checked when the row was written
         graph.refer(key, _keys("type", domains.get(number, [number])))
 
 
@@ -249,7 +249,7 @@ def _operators_and_casts(facts: Facts, graph: Graph) -> None:
 
 
 def _writes(facts: Facts, graph: Graph, follow: Callable[[Key, Iterable[str]], None]) -> None:
-    """Say what a write to a relation leads to."""
+    """Add what a write to a relation runs."""
     for relation in facts.relations:
         key, inserted = Key("written", relation.oid), Key("inserted", relation.oid)
         graph.refer(inserted, [key])

@@ -1,8 +1,8 @@
-"""The rows of a database's catalog that routing asks for: the answer to cluster/catalog.sql, one JSON document.
+"""The catalog rows that routing needs: the result of cluster/catalog.sql, one JSON document.
 
-Only objects that are not PostgreSQL's own are described; of those that are, names and numbers. Expressions come as
-PostgreSQL keeps them (pg_node_tree): every function, operator and relation in them is already resolved to its number,
-which no reading of the text could do.
+Only user objects are described; of built-in ones there are names and OIDs. Expressions come as PostgreSQL stores them
+(pg_node_tree): every function, operator and relation in them is already resolved to its OID, which no reading of the
+text could do.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import fields
 
-FIRST_NORMAL = 16384  # FirstNormalObjectId, access/transam.h: numbers below are PostgreSQL's own
+FIRST_NORMAL = 16384  # FirstNormalObjectId, access/transam.h: OIDs below are PostgreSQL's own
 
 
 class Function(Struct, array_like=True, frozen=True, gc=False):
-    """A row of pg_proc; an aggregate with the functions that it calls."""
+    """A row of pg_proc; for an aggregate, with the functions that it calls."""
 
     oid: int
     schema: str
@@ -26,15 +26,15 @@ class Function(Struct, array_like=True, frozen=True, gc=False):
     arguments: int
     defaults: int
     variadic: bool
-    takes: tuple[int, ...]  # types of its arguments, in order
-    gives: int  # type of its result
-    definition: str  # CREATE FUNCTION, of SQL and PL/pgSQL that is not kept parsed
-    trees: tuple[str, ...]  # a body that is: BEGIN ATOMIC
+    takes: tuple[int, ...]  # argument types, in order
+    gives: int  # result type
+    definition: str  # CREATE FUNCTION, for SQL and PL/pgSQL that is not stored parsed
+    trees: tuple[str, ...]  # a body that is stored parsed: BEGIN ATOMIC
     default_trees: tuple[str, ...]
     parts: tuple[int, ...]  # functions that an aggregate calls
-    own_path: bool  # SET search_path
-    extension: str  # that it belongs to
-    settings: tuple[str, ...]  # custom ones that it has a SET of
+    own_path: bool  # it has SET search_path
+    extension: str  # the extension it belongs to
+    settings: tuple[str, ...]  # custom settings in its SET clauses
 
 
 class Relation(Struct, array_like=True, frozen=True, gc=False):
@@ -44,8 +44,8 @@ class Relation(Struct, array_like=True, frozen=True, gc=False):
     schema: str
     name: str
     kind: str  # r table, p partitioned table, v view, m materialized view, f foreign table, S sequence
-    persistence: str  # p permanent, u unlogged; those of sessions are left out
-    columns: tuple[tuple[str, int], ...]  # with their types
+    persistence: str  # p permanent, u unlogged; temporary ones are left out
+    columns: tuple[tuple[str, int], ...]  # name, type
     trees: tuple[str, ...]  # a view's query, policies, virtual generated columns
     children: tuple[int, ...]
 
@@ -57,7 +57,7 @@ class Type(Struct, array_like=True, frozen=True, gc=False):
     schema: str
     name: str
     is_row: bool
-    types: tuple[int, ...]  # what it is made of: base type, element, columns of a composite, subtype of a range
+    types: tuple[int, ...]  # component types: base type, element, columns of a composite, subtype of a range
     functions: tuple[int, ...]  # input, output, range and operator class functions
     trees: tuple[str, ...]  # checks of a domain
 
@@ -83,27 +83,27 @@ class Cast(Struct, array_like=True, frozen=True, gc=False):
 
 
 class Default(Struct, array_like=True, frozen=True, gc=False):
-    """What sessions begin with by ALTER ROLE or ALTER DATABASE SET: a role's, in this database, or both."""
+    """A session default from ALTER ROLE or ALTER DATABASE SET: for a role, for this database, or both."""
 
     role: str  # "": everybody
-    here: bool  # for this database
+    here: bool  # for this database only
     value: str
 
 
 class Facts(Struct, frozen=True):
-    """All of it, of one moment."""
+    """Everything, from one snapshot."""
 
     schemas: tuple[str, ...]
-    search_path: str  # of who has no other
+    search_path: str  # of roles that have no other
     paths: list[Default]
-    idle_timeout: str  # idle_session_timeout, in the same way
+    idle_timeout: str  # idle_session_timeout of roles that have no other
     idle_timeouts: list[Default]
-    builtin_functions: dict[str, str]  # number -> name
-    builtin_relations: list[tuple[int, str, str]]  # number, schema, name
-    builtin_types: dict[str, int]  # name -> number
-    rival_functions: list[tuple[str, tuple[int, ...]]]  # built-in ones with the name of another
-    rival_operators: list[tuple[str, int, int]]  # the same of operators: name, left, right
-    implicit_casts: list[tuple[int, int]]  # of all types: source, target
+    builtin_functions: dict[str, str]  # OID -> name
+    builtin_relations: list[tuple[int, str, str]]  # OID, schema, name
+    builtin_types: dict[str, int]  # name -> OID
+    rival_functions: list[tuple[str, tuple[int, ...]]]  # built-in functions that share a name with a user's
+    rival_operators: list[tuple[str, int, int]]  # the same for operators: name, left, right
+    implicit_casts: list[tuple[int, int]]  # for all types: source, target
     functions: list[Function]
     relations: list[Relation]
     types: list[Type]
@@ -113,7 +113,7 @@ class Facts(Struct, frozen=True):
     written: list[tuple[int, str]]  # relation -> what any write to it evaluates
     rules: list[tuple[int, str]]  # relation -> what a write to it does instead or also
     triggers: list[tuple[int, int]]  # relation -> function
-    foreign_keys: list[tuple[int, int]]  # relation -> one that is written when it is
+    foreign_keys: list[tuple[int, int]]  # relation -> a relation that is written along with it
     event_triggers: list[int]  # functions
 
 
@@ -126,9 +126,9 @@ _row_decoders = {name: msgspec.json.Decoder(kind) for name, kind in _LONG.items(
 
 
 def read_facts(document: str | bytes) -> Facts:
-    """Read the document; msgspec.DecodeError when it is none.
+    """Decode the document; msgspec.DecodeError if it is malformed.
 
-    It is read row by row where it may be long: one call for megabytes would keep every other thread from running.
+    Sections that may be long are decoded row by row: one call for megabytes would block every other thread.
     """
     sections = _sections.decode(document)
     found = {}

@@ -1,4 +1,4 @@
-"""The objects of a catalog: which of them need the primary, what each leaves in a session, which refer to which."""
+"""The objects of a catalog: which need the primary, what each leaves in a session, and which refer to which."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ if TYPE_CHECKING:
 
 
 class Key(NamedTuple):
-    """An object; numbers are unique in their kind only."""
+    """An object; numbers are unique within their kind only."""
 
     # function, defaults (a function called without all of its arguments), relation, only (a relation without its
     # children), written (a relation that is written to), inserted (one that gets rows), type, operator, events (all
     # event triggers)
     kind: str
-    number: int  # 0 of relation, written, inserted: any of them
+    number: int  # 0 for relation, written, inserted: any of them
 
 
 _THROUGH = " through "
 
 
 class Graph:
-    """What is the matter with each object; `spread` makes it the matter of those that refer to it, too."""
+    """Why each object needs the primary and what it leaves; `spread` passes both on to the objects that refer to it."""
 
     def __init__(self) -> None:
         self.why: dict[Key, str] = {}
-        self._effects: dict[Key, int] = {}  # and through what
+        self._effects: dict[Key, int] = {}  # Effect flags; their causes are in `_causes`
         self._causes: dict[Key, str] = {}
         self._closed: set[Key] = set()
-        self._referring: dict[Key, list[Key]] = defaultdict(list)  # to -> from: who is spoilt by whom
+        self._referring: dict[Key, list[Key]] = defaultdict(list)  # object -> those that refer to it
 
     def copy(self) -> Graph:
-        """Give another one that begins with what this one has."""
+        """Return a copy that can be extended independently."""
         other = Graph()
         other.why |= self.why
         other._effects |= self._effects
@@ -48,44 +48,44 @@ class Graph:
         return other
 
     def spoil(self, key: Key, why: str) -> None:
-        """Note that an object needs the primary by itself; "" says nothing."""
+        """Record that an object needs the primary by itself; "" records nothing."""
         if why:
             self.why.setdefault(key, why)
 
     def leave(self, key: Key, effects: int, cause: str) -> None:
-        """Note what using an object leaves in the session by itself, as effects; `cause` says what of it does so."""
+        """Record the effects that using an object has on the session by itself; `cause` says what in it has them."""
         if effects and key not in self._closed:
             self._effects[key] = self._effects.get(key, 0) | effects
             if effects & STATE:
                 self._causes.setdefault(key, cause)
 
     def close(self, key: Key, effects: int, cause: str) -> None:
-        """Note that an object leaves just this, whatever it refers to."""
+        """Record that an object leaves exactly this, whatever it refers to."""
         self.leave(key, effects, cause)
         self._closed.add(key)
 
     def is_closed(self, key: Key) -> bool:
-        """Whether it is known what an object leaves."""
+        """Whether it is already settled what an object leaves."""
         return key in self._closed
 
     def refer(self, key: Key, others: Iterable[Key]) -> None:
-        """Note what an object leads to."""
+        """Record what an object refers to."""
         for other in others:
             self._referring[other].append(key)
 
     def state(self, key: Key) -> State:
-        """Give what using an object leaves, once it has been spread."""
+        """Return what using an object leaves; valid after `spread`."""
         effects = self._effects.get(key, 0)
         if not effects:
             return NO_STATE
         if effects & Effect.DRAWS:
-            effects &= ~Effect.SEQUENCES  # what it asks for is its own
+            effects &= ~Effect.SEQUENCES  # it asks for values that it has drawn itself
         return State(int(effects), self._causes.get(key, ""))
 
     def spread(self, name_of: Callable[[Key], str]) -> None:
-        """Spoil all that refers to what is spoilt, and let it leave the same; the cause names the root.
+        """Pass reasons and effects on to all referring objects; the cause names the root.
 
-        What leaves anything is spoilt: nothing may ever be left on a replica.
+        What leaves anything needs the primary: nothing may ever be left on a replica.
         """
         self._spread_effects(name_of)
         self._spread_why(name_of)

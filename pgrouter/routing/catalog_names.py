@@ -1,6 +1,6 @@
-"""What names mean: facts of a catalog, as a search_path shows them -> Catalog.
+"""Name resolution: the facts of a catalog, as seen through a search_path -> Catalog.
 
-What is the matter with an object is asked of a `Judge`; where a name may mean several, it joins the answers.
+A `Judge` says why an object needs the primary; if a name may mean several objects, it joins the answers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ANY_ROW = {2249, 2276, 2283, 2776, 5077, 5079}  # record, "any", anyelement, any
 
 
 class Named(NamedTuple):
-    """What the name of one object stands for."""
+    """One object and the names that stand for it."""
 
     schema: str
     name: str
@@ -37,20 +37,20 @@ class Named(NamedTuple):
 
 
 class Judge(Protocol):
-    """Says what is the matter with an object, and what using it leaves in a session."""
+    """Says why an object needs the primary and what using it leaves in a session."""
 
     def why(self, key: Key, /) -> Why:
-        """Say why the primary is needed."""
+        """Return why the primary is needed."""
 
     def join(self, one: Why, other: Why, /) -> Why:
-        """Put together what is the matter with two objects of one name."""
+        """Combine the reasons of two objects with the same name."""
 
     def state(self, key: Key, /) -> State:
-        """Say what using it leaves."""
+        """Return what using it leaves."""
 
 
 class Names:
-    """Makes the Catalog of a search_path, and keeps it; of the facts it keeps names only."""
+    """Builds and keeps the Catalog of each search_path; of the facts it keeps names only."""
 
     def __init__(self, facts: Facts, configured: Catalog, judge: Judge) -> None:
         self._judge, self._join = judge.why, judge.join
@@ -84,7 +84,7 @@ class Names:
         self._catalogs: dict[Schemas, Catalog] = {}
 
     def catalog(self, path: Schemas) -> Catalog:
-        """Give the names as they are seen with this search_path."""
+        """Return the names as seen with this search_path."""
         if path not in self._catalogs:
             self._catalogs[path] = self._make(path)
         return self._catalogs[path]
@@ -127,7 +127,7 @@ class Names:
         takes = tuple(row.takes)
         with_defaults = self._judge(Key("defaults", row.oid))
         state = self._state(Key("defaults", row.oid))
-        if row.variadic or row.kind == "p":  # CALL has places for OUT arguments
+        if row.variadic or row.kind == "p":  # CALL has placeholders for OUT arguments
             least = max(0, row.arguments - row.defaults - row.variadic)
             return (Overload(least, ANY_NUMBER, with_defaults, takes, state=state),)
         key = Key("function", row.oid)
@@ -138,13 +138,13 @@ class Names:
 
     def _operator(self, row: Operator) -> tuple[Overload, ...]:
         takes = tuple(number for number in (row.left, row.right) if number)
-        # One of user-defined types is their affair: no replica sees it without them.
+        # Operators on user-defined types are handled with those types: no replica meets one without the other.
         if max(takes) >= FIRST_NORMAL:
             return (Overload(len(takes), len(takes), SAFE, takes, operator=True),)
         key = Key("operator", row.oid)
         return (Overload(len(takes), len(takes), self._judge(key), takes, operator=True, state=self._state(key)),)
 
-    # -- what is the same with every search_path
+    # -- the same for every search_path
 
     def _system_relations(self, facts: Facts) -> dict[str, Why]:
         found: dict[str, Why] = {}
@@ -172,7 +172,7 @@ class Names:
 
 
 def joined(states: Sequence[State]) -> State:
-    """Put together what several may leave."""
+    """Combine what several objects may leave."""
     effects = 0
     for state in states:
         effects |= state.effects
@@ -181,7 +181,7 @@ def joined(states: Sequence[State]) -> State:
 
 
 def _of_rows(facts: Facts) -> list[Function]:
-    """Give the functions that `row.name` may call."""
+    """Return the functions that `row.name` may call."""
     rows = ANY_ROW | {row.oid for row in facts.types if row.is_row}
     return [row for row in facts.functions if row.takes and row.takes[0] in rows]
 
@@ -199,7 +199,7 @@ def _named(row: Any, value: Any) -> Named:
 
 
 def _written(row: Named, path: Schemas) -> tuple[str, ...]:
-    """Give the names by which SQL may mean an object."""
+    """Return the names by which SQL may refer to an object."""
     seen = path is None or row.schema in path or row.schema == "pg_catalog"
     return (row.name, row.qualified) if seen else (row.qualified,)
 
@@ -233,17 +233,17 @@ class Paths:
         self._set: Sequence[Default] = facts.paths
         self._default = facts.search_path
         self._schemas = frozenset(facts.schemas)
-        self.of = lru_cache(1000)(self._of)  # asked at every login
+        self.of = lru_cache(1000)(self._of)  # called at every login
 
     def _of(self, role: str) -> tuple[str, ...]:
-        """Give the schemas that a role's unqualified names mean."""
+        """Return the schemas in which a role's unqualified names are looked up."""
         written = _NAME.findall(begins_with(self._set, role, self._default))
         names = [name[1:-1].replace('""', '"') if name.startswith('"') else name.lower() for name in written]
         return tuple(name for name in (role if name == "$user" else name for name in names) if name in self._schemas)
 
 
 def begins_with(defaults: Iterable[Default], role: str, value: str) -> str:
-    """Give what a role's sessions begin with, from what was set for it, for the database, for all; else `value`.
+    """Return a role's session default, from settings for the role, the database, or everybody; else `value`.
 
     Source: the precedence of ALTER ROLE IN DATABASE, ALTER ROLE and ALTER DATABASE in process_settings(), postinit.c.
     """

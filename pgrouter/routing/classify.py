@@ -1,8 +1,8 @@
 """SQL text -> Statement, by PostgreSQL's own parser.
 
-Pure. A statement that the parser refuses is an ERROR, one that is not understood belongs to the primary: neither is
-ever a read. The parser is that of PostgreSQL 18 with standard_conforming_strings on; see `cache` for sessions where
-strings mean something else.
+Pure. A statement that the parser refuses is an ERROR, one that is not understood goes to the primary: neither is ever a
+read. The parser is that of PostgreSQL 18 with standard_conforming_strings on; see `cache` for sessions where string
+literals have another meaning.
 """
 
 from __future__ import annotations
@@ -24,15 +24,13 @@ _OPEN = (Tx.BEGIN, Tx.BEGIN_READ_ONLY, Tx.BEGIN_PRIMARY)
 _EXPLAIN = Statement(
     Target.SESSION, Reason.EXPLAIN, effects=int(Effect.INSTEAD), tag="EXPLAIN ROUTE", literal_sensitive=True
 )
-_POSITION = Statement(
-    Target.SESSION, Reason.POSITION, effects=int(Effect.INSTEAD), tag="SHOW", literal_sensitive=True
-)
+_POSITION = Statement(Target.SESSION, Reason.POSITION, effects=int(Effect.INSTEAD), tag="SHOW", literal_sensitive=True)
 
 
 def classify(sql: str | bytes, catalog: Catalog = UNKNOWN) -> Statement:
-    """Say where a statement may run and why; of several in one string, the whole string.
+    """Classify a statement: where it may run, and why; several in one string are classified as a whole.
 
-    `sql` as bytes may be in any encoding that has ASCII's bytes for ASCII's characters and no others.
+    `sql` as bytes may be in any encoding that uses ASCII bytes for ASCII characters and for nothing else.
     """
     raw = sql.encode("utf-8", "replace") if isinstance(sql, str) else sql
     if b"\0" in raw:
@@ -46,7 +44,7 @@ def _parse(raw: bytes, catalog: Catalog) -> Statement:
     if ours is not None:
         return ours
     try:
-        # Bytes that are not UTF-8 only matter in names, and a name that is not UTF-8 is known to no catalog here.
+        # Bytes that are not UTF-8 matter in names only, and no catalog here has a name that is not UTF-8.
         judged = [_one(statement, catalog) for statement in statements(raw.decode("utf-8", "replace"))]
     except ParseError as error:
         return _refused(error)
@@ -75,7 +73,7 @@ def _one(node: dict[str, Any], catalog: Catalog) -> Statement:
 
 
 def _together(parts: list[Statement]) -> Statement:
-    """Judge the string as one: the strictest part decides, the transaction is what the last part leaves."""
+    """Classify the string as one: the strictest part decides, and the transaction is as the last part leaves it."""
     tx = Tx.NONE
     for part in parts:
         tx = _after(tx, part.tx)
@@ -83,17 +81,17 @@ def _together(parts: list[Statement]) -> Statement:
     if tx is Tx.BEGIN_READ_ONLY and any(
         part.target is not Target.REPLICA and part.reason != Reason.TRANSACTION for part in parts
     ):
-        tx = Tx.BEGIN_PRIMARY  # what stands beside it belongs to the session's own server
+        tx = Tx.BEGIN_PRIMARY  # the other statements need the session's own server
     decisive = min(parts, key=_strictness)
     effects = 0
-    drawn = False  # what comes behind has got values of sequences itself
+    drawn = False  # statements after this one ask for values that the string itself has drawn
     for part in parts:
         effects |= part.effects & ~Effect.SEQUENCES if drawn else part.effects
         drawn = drawn or part.verdict.draws
     return Statement(
         Target.PRIMARY if needs_primary else decisive.target,
         decisive.reason,
-        decisive.cause if not effects & Effect.NAMES else "",  # it would say that one name is meant
+        decisive.cause if not effects & Effect.NAMES else "",  # a cause would say that one name is meant
         decisive.position,
         effects=int(effects),
         tx=tx,
@@ -115,7 +113,7 @@ def _strictness(part: Statement) -> tuple[int, bool]:
 
 
 def _after(before: Tx, tx: Tx) -> Tx:
-    """Give what remains of the transaction when `tx` follows `before`."""
+    """Return the state of the transaction when `tx` follows `before`."""
     if tx is Tx.NONE or (tx is Tx.INSIDE and before in _OPEN):
         return before
     if tx in (Tx.COMMIT, Tx.ROLLBACK) and before in _OPEN:
@@ -125,5 +123,5 @@ def _after(before: Tx, tx: Tx) -> Tx:
             return Tx.BEGIN_PRIMARY
         return Tx.BEGIN_READ_ONLY if tx is Tx.SET_READ_ONLY and before is Tx.BEGIN else before
     if tx in _OPEN and before in _OPEN:
-        return before  # a warning, and the first one stays
+        return before  # a warning only: the first BEGIN counts
     return tx

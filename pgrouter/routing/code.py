@@ -1,6 +1,7 @@
 """What the body of a function does to its caller's session, statement by statement. Pure.
 
-The statements in a body are judged as a client's are (`commands.examine`); what they leave is their caller's then.
+The statements in a body are classified like a client's (`commands.examine`); what they leave, they leave for the
+caller.
 """
 
 from __future__ import annotations
@@ -25,26 +26,26 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Ran:
-    """What a body does."""
+    """What running a body does."""
 
-    effects: int = 0  # as its caller has them
+    effects: int = 0  # on the caller's session
     cause: str = ""
-    custom: set[str] = field(default_factory=set)  # settings of which it speaks
+    custom: set[str] = field(default_factory=set)  # custom settings that it mentions
     functions: dict[str, None] = field(default_factory=dict)
     relations: dict[str, None] = field(default_factory=dict)
-    blamed: list[Any] = field(default_factory=list)  # what the catalog says of the names in it: why, and
-    objects: list[Any] = field(default_factory=list)  # what using them leads to
+    blamed: list[Any] = field(default_factory=list)  # the catalog's reasons for the names in it, and
+    objects: list[Any] = field(default_factory=list)  # the objects that they refer to
     objections: list[tuple[int, str, str, bool]] = field(default_factory=list)
 
     def leave(self, effects: int, cause: str) -> None:
-        """Note an effect that its caller has, too."""
+        """Record an effect that it has on its caller."""
         self.effects |= effects
         if effects & STATE and not self.cause:
             self.cause = cause
 
 
 def run(body: Body, catalog: Catalog, examine: Callable[[str, Node, Findings], Statement]) -> Ran:
-    """Judge the statements of a body."""
+    """Classify the statements of a body and add up what they do."""
     ran = Ran(custom=set(body.settings))
     for query in body.queries:
         found = Findings(catalog, body.variables)
@@ -66,12 +67,12 @@ def run(body: Body, catalog: Catalog, examine: Callable[[str, Node, Findings], S
     if body.unread:
         ran.leave(ANYTHING, body.why if body.why.startswith(("does", "written")) else "EXECUTE")
     if not ran.functions.keys().isdisjoint(NEXT_VALUES) or ran.effects & Effect.DRAWS:
-        ran.effects &= ~Effect.SEQUENCES  # it asks for its own
+        ran.effects &= ~Effect.SEQUENCES  # it asks for values that it has drawn itself
     return ran
 
 
 def _said(statement: Statement) -> str:
-    """Give what a statement is that leaves something by what it says, not by what it calls."""
+    """Return a short name for a statement that leaves something by itself, not through what it calls."""
     called = next((name for name in statement.functions if name.rpartition(".")[2] in _LEAVING), "")
     return called or statement.tag or statement.reason
 

@@ -1,6 +1,6 @@
-"""One function per kind of statement: its node -> Statement. What needs the primary whatever it says is in knowledge.
+"""One function per kind of statement: its node -> Statement. Kinds that always need the primary are in `knowledge`.
 
-The functions know nothing of the text: positions are the parser's, counted from the start of the whole string.
+The functions do not see the text: positions are the parser's, counted from the start of the whole string.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def judge(kind: str, node: Node, catalog: Catalog) -> Statement:
 
 
 def examine(kind: str, node: Node, found: Findings) -> Statement:
-    """Classify one statement; what was found on the way is in `found`, which was empty."""
+    """Classify one statement; details are collected in `found`, which must be empty."""
     command = KINDS.get(kind)
     if command is not None:
         return command(node, found)
@@ -65,11 +65,11 @@ def _primary(node: Node, found: Findings, tag: str, reason: str, effects: int) -
 
 
 def _left(found: Findings, effects: int) -> dict[str, Any]:
-    """Give what all statements have that were walked through: what they leave, and the names in them."""
+    """Return the fields common to all statements that were walked: what they leave, and the names in them."""
     effects |= found.effects
     drawn = bool(effects & _DRAWS)
     if drawn and any(state.effects & _DRAWS for state in found.states):
-        effects &= ~_SEQUENCES  # code that asks for them has got them itself, or it may have
+        effects &= ~_SEQUENCES  # code that asks for values has drawn them itself, or may have
     return {
         "effects": int(effects) & ~_DRAWS,
         "literal_sensitive": found.literal_sensitive,
@@ -83,7 +83,7 @@ def _left(found: Findings, effects: int) -> dict[str, Any]:
 
 
 def _rewritten(node: Node, found: Findings) -> None:
-    """Look at what a command evaluates that makes relations or their indexes anew."""
+    """Examine what is evaluated by a command that rewrites relations or rebuilds their indexes."""
     kind, content = next(iter(node.items()))
     if kind not in knowledge.REWRITING:
         return
@@ -108,7 +108,7 @@ def _names_temporary(root: Any) -> bool:
 def _read(
     node: Node, found: Findings, tag: str, target: Target = Target.REPLICA, reason: str = Reason.READ
 ) -> Statement:
-    """Answer `target` unless something inside the statement needs the primary."""
+    """Classify as `target` unless something inside the statement needs the primary."""
     walk(node, found)
     position, cause, overridable = -1, "", False
     if found.objections:
@@ -127,7 +127,7 @@ def _select(node: Node, found: Findings) -> Statement:
 
 
 def _explain(node: Node, found: Findings) -> Statement:
-    """As the statement that is explained, with or without ANALYZE: planning evaluates functions, too."""
+    """Classify as the explained statement, with or without ANALYZE: planning evaluates functions, too."""
     kind, query = next(iter(node.get("query", {}).items()), ("", {}))
     inner = examine(kind, query, found)
     return replace(inner, tag="EXPLAIN")
@@ -147,7 +147,7 @@ def _copy(node: Node, found: Findings) -> Statement:
 
 
 def _do(node: Node, found: Findings) -> Statement:
-    """Read a block as the body of a function."""
+    """Classify a block like the body of a function."""
     catalog = found.catalog
     body = read_block(node, catalog.type_numbers, catalog.columns)
     body.unread = body.unread or bool(body.words)  # it was not parsed
@@ -161,7 +161,7 @@ def _do(node: Node, found: Findings) -> Statement:
 
 
 def _create_function(node: Node, found: Findings) -> Statement:
-    """Look for the settings of which the body speaks: code that may run before the catalog is read again."""
+    """Find the settings that the body mentions: it may run before the catalog is read again."""
     statement = _primary(
         {"CreateFunctionStmt": node}, found, "CREATE FUNCTION", Reason.DDL, Effect.DDL | Effect.REDEFINES
     )
@@ -180,7 +180,7 @@ def _create_function(node: Node, found: Findings) -> Statement:
 
 
 def _function_settings(node: Node) -> set[str]:
-    """Give the custom settings that a function has a SET of."""
+    """Return the custom settings in a function's SET clauses."""
     sets = [option["DefElem"]["arg"]["VariableSetStmt"] for option in node.get("options", ())
             if option["DefElem"]["defname"] == "set"]  # fmt: skip
     return {one["name"].lower() for one in sets if "." in one.get("name", "")}
@@ -206,7 +206,7 @@ def _close(_node: Node, _: Findings) -> Statement:
 
 
 def _prepare(node: Node, found: Findings) -> Statement:
-    """Take what the statement would leave for its own effects: by its name nobody can tell when it runs."""
+    """Count the prepared statement's effects as PREPARE's own: EXECUTE shows only a name."""
     kind, query = next(iter(node.get("query", {}).items()), ("", {}))
     inner = examine(kind, query, found)
     effects = Effect.SQL_PREPARE | Effect.NAMES | (inner.effects & (Effect.OTHER_STATE | Effect.CUSTOM))
@@ -248,7 +248,7 @@ def _constraints(_node: Node, _: Findings) -> Statement:
 
 
 def _show(node: Node, _: Findings) -> Statement:
-    """Let a session's own setting follow the session; what tells of the server must tell of the primary."""
+    """A session's own setting is answered where the session is; what describes the server, by the primary."""
     name = node.get("name", "").lower()
     if name == "idle_session_timeout":  # see `explain.asks_timer`
         return Statement(
@@ -262,7 +262,7 @@ def _show(node: Node, _: Findings) -> Statement:
 
 def _set(node: Node, _: Findings) -> Statement:
     statement = transactions.set_statement(node)
-    if node.get("name") == ANY_NAME:  # put together by code: maybe a custom one, of which no query tells
+    if node.get("name") == ANY_NAME:  # built at run time: maybe a custom setting, which no query reports
         return replace(statement, effects=int(Effect.CUSTOM if node.get("is_local") else _UNKNOWN_SETTING), settings=())
     return statement
 

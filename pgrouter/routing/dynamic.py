@@ -1,8 +1,8 @@
-"""The text that EXECUTE in PL/pgSQL puts together, where all that is put in is quoted: then its kind shows. Pure.
+"""The SQL that EXECUTE in PL/pgSQL builds, if everything inserted is quoted: then its kind is known. Pure.
 
-`format('DROP TABLE %I', x)` or `'... ' || quote_ident(x) || ' = ' || quote_literal(y)` can say one thing only, about
-whatever x is: the text is given with ANY_NAME for an identifier and a constant for a literal. Anything else that is
-computed may say anything.
+`format('DROP TABLE %I', x)` or `'... ' || quote_ident(x) || ' = ' || quote_literal(y)` is the same statement whatever x
+is: the text is returned with ANY_NAME for an identifier and a constant for a literal. Anything else that is computed
+may be any SQL.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 _IDENTIFIER, _LITERAL, _NUMBER = f'"{ANY_NAME}"', "'x'", "1"
 _QUOTING = {"quote_ident": _IDENTIFIER, "quote_literal": _LITERAL, "quote_nullable": _LITERAL}
 _FORMAT = re.compile(r"%(?:(\d+)\$)?(-)?(\d+|\*(?:\d+\$)?)?(.)", re.DOTALL)
-# Types whose values are written so that they cannot say anything else
+# Types whose values cannot change the meaning of the statement when they are inserted unquoted
 _NUMBERS = ("int2", "int4", "int8", "oid", "bool")
 _NAMES = ("regclass", "regtype", "regrole", "regnamespace", "regproc")
 
 
 def text(expression: str, variables: Variables, types: Mapping[str, int]) -> str | None:
-    """Give the SQL that an expression makes; None when it may be anything."""
+    """Return the SQL that an expression builds, None if it may be anything."""
     try:
         select = parse.statements(f"SELECT {expression}")[0]["SelectStmt"]
         return _Texts(variables, types).of(select["targetList"][0]["ResTarget"]["val"])
@@ -45,7 +45,7 @@ class _Texts:
         self._types = types
 
     def of(self, node: Node) -> str | None:
-        """Give the text of an expression."""
+        """Return the text of an expression."""
         kind, content = next(iter(node.items()), ("", {}))
         if kind == "A_Const":
             return _constant(content)

@@ -1,4 +1,4 @@
-"""SQL that a function is handed as a string, where the string is a constant: crosstab('SELECT ...')."""
+"""SQL that is passed to a function as a constant string: crosstab('SELECT ...')."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pgrouter.routing.nodes import literal
 if TYPE_CHECKING:
     from pgrouter.routing.nodes import Node
 
-# function -> arguments that are queries; the rest is data
+# function -> arguments that are queries; the others are data
 _QUERIES = {
     **dict.fromkeys(("query_to_xml", "query_to_xmlschema", "query_to_xml_and_xmlschema", "ts_stat"), (0,)),
     **dict.fromkeys(("crosstab", "crosstab2", "crosstab3", "crosstab4"), (0, 1)),
 }
-# function of which the first argument is a relation's name
+# functions whose first argument is the name of a relation
 _TABLES = frozenset({"table_to_xml", "table_to_xmlschema", "table_to_xml_and_xmlschema"})
 
 
 def queries(name: str, arguments: list[Node]) -> list[Node] | None:
-    """Give the queries that a call runs; None when they cannot be known."""
+    """Return the queries that a call runs, None if they cannot be known."""
     if name in _TABLES:
         texts = [_table(argument) for argument in arguments[:1]]
     else:

@@ -1,4 +1,4 @@
-"""A classification in words, for people: where a statement goes, why, what in its text is the reason. Pure.
+"""A classification for people to read: where a statement goes, why, and what in its text is the reason. Pure.
 
 `pgrouter explain` prints these lines, and `EXPLAIN ROUTE` gives them to a client as rows.
 """
@@ -19,13 +19,13 @@ _MEANING = {
     Target.SESSION: "session (the server that the session is on, else the primary)",
     Target.ERROR: "error (the primary gets it and says what is wrong)",
 }
-# What looks the same to the cache must look so here: spaces and comments count for nothing.
+# What is the same to the cache must be the same here: spaces and comments do not count.
 _BLANK = re.compile(rb"[ \t\n\r\f\v]+|--[^\r\n]*|/\*.*?\*/", re.DOTALL)
 _WORD = re.compile(rb"[\w$\x80-\xff]")
 
 
 def asked_for(text: bytes) -> bytes | None:
-    """Give the statement that EXPLAIN ROUTE is about; None when the text is no EXPLAIN ROUTE."""
+    """Return the statement that EXPLAIN ROUTE is about, None if the text is not EXPLAIN ROUTE."""
     end = _after(text, b"explain", b"route")
     rest = text[end:]
     if end < 0 or _WORD.match(rest) or not rest.strip():
@@ -39,13 +39,13 @@ def asks_position(text: bytes) -> bool:
 
 
 def asks_timer(text: bytes) -> str:
-    """Give the limit of an idle session whose SHOW the text is; the router keeps to these, not the server."""
+    """Return which idle timeout of a session the text SHOWs; the router enforces these, not the server."""
     name = b"idle_session_timeout"
     return name.decode() if _ends(text, _after(text, b"show", name)) else ""
 
 
 def _after(text: bytes, *tokens: bytes) -> int:
-    """Give where these tokens end that the text begins with, words in any case; -1 when it does not."""
+    """Return where these tokens end at the start of the text, in any case; -1 if it does not begin with them."""
     at = 0
     word = False
     for token in tokens:
@@ -70,12 +70,12 @@ def _ends(text: bytes, at: int) -> bool:
 
 
 def explain(sql: str, statement: Statement, here: Route | None = None) -> list[str]:
-    """Give the lines that say target, reason, its place in the text, and what was looked up.
+    """Return lines with the target, the reason, its position in the text, and what was looked up.
 
     Args:
         sql: the statement's text.
         statement: its class.
-        here: where it goes in the session that asks, which comes first; None: nobody's session.
+        here: its route in the session that asks, which is shown first; None: no session.
 
     """
     lines = [f"route:      {_route(statement)}", f"reason:     {reason_of(statement)}"]
@@ -96,7 +96,7 @@ def explain(sql: str, statement: Statement, here: Route | None = None) -> list[s
 
 
 def reason_of(statement: Statement) -> str:
-    """Give the reason with its cause."""
+    """Return the reason with its cause."""
     return f"{statement.reason}: {statement.cause}" if statement.cause else statement.reason
 
 
@@ -107,7 +107,7 @@ def _route(statement: Statement) -> str:
 
 
 def _pointer(sql: str, position: int) -> list[str]:
-    """Show the line of the text that holds the byte at `position`, and a mark under it."""
+    """Return the line of the text with the byte at `position`, and a mark below it."""
     before = sql.encode("utf-8", "replace")[:position].decode("utf-8", "replace")
     start = before.rfind("\n") + 1
     line = sql[start:].partition("\n")[0]

@@ -1,11 +1,11 @@
-"""What functions of well-known extensions leave in a session: their bodies are C, which nobody reads here. Tables only.
+"""What functions of well-known extensions leave in a session: being C, they cannot be analyzed. Tables only.
 
-A VOLATILE function in C of an extension that is not here may leave anything. `routing.stateless_functions` and
-`routing.stateful_functions` say more.
+A VOLATILE C function of an extension that is not listed may leave anything. `routing.stateless_functions` and
+`routing.stateful_functions` add to these tables.
 
 Sources: the extensions' documentation and code.
 """
-# ruff: noqa: SIM905 (lists of words stay readable as text)
+# ruff: noqa: SIM905 (lists of words are more readable as text)
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pgrouter.routing.statement import Effect
 
 ANYTHING = int(Effect.CODE | Effect.OTHER_STATE | Effect.DRAWS)
 
-# Nothing, but for the functions in LEAVING
+# Extensions that leave nothing, except for the functions in LEAVING
 STATELESS: frozenset[str] = frozenset(
     """
 address_standardizer address_standardizer_data_us adminpack amcheck autoinc bloom btree_gin btree_gist citext cube
@@ -27,13 +27,13 @@ prefix rdkit refint rum seg semver sslinfo system_stats tablefunc tcn tds_fdw ti
 tsm_system_rows tsm_system_time unaccent unit uri uuid-ossp vector vchord vectorscale wal2json xml2
 """.split()
 )
-# Functions that leave something, also where their extension is among the above; "*": all of its functions
+# Functions that leave something, even if their extension is listed above; "*": all of its functions
 LEAVING: dict[str, dict[str, int]] = {
     "dblink": dict.fromkeys(("dblink_connect", "dblink_connect_u"), int(Effect.OTHER_STATE)),
-    "hypopg": {"*": int(Effect.OTHER_STATE)},  # its indexes live in the session
+    "hypopg": {"*": int(Effect.OTHER_STATE)},  # its hypothetical indexes belong to the session
     "http": dict.fromkeys(("http_set_curlopt", "http_reset_curlopt"), int(Effect.OTHER_STATE)),
     "isn": {"isn_weak": int(Effect.OTHER_STATE)},
-    "orafce": {"*": ANYTHING},  # dbms_output, dbms_alert, plvsubst ... keep what they know in the session
+    "orafce": {"*": ANYTHING},  # dbms_output, dbms_alert, plvsubst ... keep their state in the session
     "pg_trgm": {"set_limit": int(Effect.CODE)},
     "pg_variables": {"*": ANYTHING},
     "pgtap": {"*": ANYTHING},  # temporary tables, and SQL from strings
@@ -46,12 +46,12 @@ LEAVING: dict[str, dict[str, int]] = {
 }
 
 
-# By the functions' names alone: an extension that was made a moment ago is in no catalog yet
+# By function name alone: an extension created a moment ago is in no catalog yet
 BY_NAME = {name: effects for functions in LEAVING.values() for name, effects in functions.items() if name != "*"}
 
 
 def left_by(extension: str, function: str) -> int | None:
-    """Give what a function of an extension may leave in the session, as effects; None: that is not known."""
+    """Return what a function of an extension may leave in the session, as effects; None if unknown."""
     leaving = LEAVING.get(extension, {})
     if function in leaving or "*" in leaving:
         return leaving.get(function, leaving.get("*"))

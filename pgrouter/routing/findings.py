@@ -1,4 +1,4 @@
-"""What a walk over a parse tree finds, and what can only be said of it when everything was seen."""
+"""What a walk over a parse tree finds, and the conclusions that have to wait until all of it has been seen."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Findings:
-    """What one walk has found: objections to a replica, names, effects. Local to one classification."""
+    """What one walk has found: reasons against a replica, names, effects. Local to one classification."""
 
     __slots__ = (
         "aliases", "blamed", "catalog", "cause", "creates", "ctes", "custom", "derived", "doubts", "effects",
@@ -27,53 +27,53 @@ class Findings:
 
     def __init__(self, catalog: Catalog, variables: Variables | None = None) -> None:
         self.catalog = catalog
-        self.variables = variables or {}  # of a function's body
-        self.blamed: list[Why] = []  # what the catalog says of names
+        self.variables = variables or {}  # variables of a function's body
+        self.blamed: list[Why] = []  # the catalog's reasons for names
         self.objections: list[tuple[int, str, str, bool]] = []  # position, reason, cause, overridable
         self.functions: dict[str, None] = {}
         self.relations: dict[str, None] = {}
-        self.aliases: set[str] = set()  # of relations
+        self.aliases: set[str] = set()  # aliases of relations
         self.ctes: set[str] = set()
-        self.strangers: list[tuple[Node, str]] = []  # relations that the catalog does not have, maybe CTEs
-        self.derived = False  # there are columns that are not a relation's own
-        self.doubts: list[tuple[Node, str, list[Overload], list[Node]]] = []  # what calls of a name may mean
+        self.strangers: list[tuple[Node, str]] = []  # relations that are not in the catalog; may be CTEs
+        self.derived = False  # there are columns that belong to no relation
+        self.doubts: list[tuple[Node, str, list[Overload], list[Node]]] = []  # calls, and the overloads they may mean
         self.settings: list[Setting] = []
-        self.custom: dict[str, None] = {}  # custom settings of which it speaks
+        self.custom: dict[str, None] = {}  # custom settings that it mentions
         self.effects = 0
-        self.states: list[State] = []  # what the catalog says of names besides
-        self.cause = ""  # of CODE or OTHER_STATE among them
-        self.creates = False  # DDL: its names may be new
+        self.states: list[State] = []  # the catalog's effects for names
+        self.cause = ""  # of CODE or OTHER_STATE in `effects`
+        self.creates = False  # DDL: its names may not exist yet
         self.locks = False
         self.literal_sensitive = False
 
     def object(self, node: Node | list[Node], reason: str, cause: str, *, overridable: bool = False) -> None:
-        """Note why the primary is needed; a node without a place stands for the beginning, none for no place at all."""
+        """Record why the primary is needed; a node without a location means the start, no node means no position."""
         location = node.get("location", 0) if isinstance(node, dict) and node else -1
         self.objections.append((location, reason, cause, overridable))
 
     def object_to(self, node: Node, why: Why, written: str) -> None:
-        """Note that the catalog says why the primary is needed for a name."""
+        """Record that a name needs the primary according to the catalog."""
         self.blamed.append(why)
         self.object(node, Reason.CATALOG, f"{written} ({why})", overridable=True)
 
     def leave(self, effects: int, cause: str) -> None:
-        """Note what it may leave in the session, and through what."""
+        """Record what the statement may leave in the session, and the cause."""
         self.effects |= effects
         if effects & STATE and not self.cause:
             self.cause = cause
 
     def touch(self, state: State | None) -> None:
-        """Note what using a name may leave in the session, by the catalog; None: nothing."""
+        """Record what using a name may leave in the session, according to the catalog; None: nothing."""
         if state is not None and state != NO_STATE:
             self.states.append(state)
             self.leave(state.effects, state.cause)
 
     def unknown(self, name: str) -> None:
-        """Note that nobody knows what code a name stands for."""
+        """Record that it is unknown what code a name stands for."""
         self.leave(int(Effect.CODE), name)
 
     def forget(self) -> None:
-        """Note that none of it runs now."""
+        """Drop the effects: nothing of it runs now."""
         self.effects, self.cause, self.states, self.settings = 0, "", [], []
 
     def is_known_to_leave(self) -> bool:
@@ -81,13 +81,13 @@ class Findings:
         return any(state.effects & STATE for state in self.states)
 
     def finish(self) -> None:
-        """Say what can only be said when everything was seen."""
+        """Draw the conclusions that need everything to have been seen."""
         for node, name in self.strangers:
             if name not in self.ctes:
                 self.object(node, Reason.UNKNOWN_RELATION, name, overridable=True)
                 if not self.creates:
                     self.unknown(name)
-        if self.locks:  # policies for updates are asked
+        if self.locks:  # row locks evaluate the policies for updates
             for name in self.relations:
                 self.touch(self.catalog.writing.get(name))
         columns = self._columns()
@@ -103,7 +103,7 @@ class Findings:
             self.touch(self.catalog.converting)
 
     def _columns(self) -> Variables | None:
-        """Give the types of all columns and variables by name; None when of some nothing is known."""
+        """Return the types of all columns and variables by name, None if some are unknown."""
         if self.derived or self.ctes or not self.doubts or not self.relations.keys() <= self.catalog.columns.keys():
             return None
         rows = self.aliases | {relation.rpartition(".")[2] for relation in self.relations}
@@ -111,12 +111,12 @@ class Findings:
             return None  # a variable of the same name
         types = {name: set(known) for name, known in self.variables.items()}
         for row in rows:
-            types[row] = {None}  # may be the whole row
+            types[row] = {None}  # may mean the whole row
         for relation in self.relations:
             for name, number in self.catalog.columns[relation].items():
                 types.setdefault(name, set()).add(number)
         return types
 
     def first(self) -> tuple[int, str, str, bool]:
-        """Give the objection to tell: one that no hint can move before the others, then the first in the text."""
+        """Return the objection to report: preferably one that no hint can override, then the first in the text."""
         return min(self.objections, key=lambda found: (found[3], found[0]))

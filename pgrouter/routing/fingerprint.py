@@ -2,22 +2,23 @@
 """A statement's key: its text without literals, comments, white space and the case of unquoted words.
 
 One pass over the bytes by the rules of PostgreSQL's lexer (src/backend/parser/scan.l of version 18), without a parse.
-Two statements with the same key have the same tokens but for the contents of their literals, so they have one
-classification (`Statement.literal_sensitive` names the exceptions). The key is the normalized text itself, not a hash
+Two statements with the same key have the same tokens except for the contents of their literals, so they have the same
+class (`Statement.literal_sensitive` marks the exceptions). The key is the normalized text itself, not a hash
 of it: there are no collisions.
 
 How a key is written, so that different token lists never look alike:
 
-- words are folded to lower case and parted by one space; quoted identifiers stay as they are;
-- an operator keeps its distance (`- -` is not `--`), everything else is put together;
+- words are folded to lower case and separated by one space; quoted identifiers stay as they are;
+- adjacent operators stay apart (`- -` is not `--`), everything else is joined without spaces;
 - a string of any kind is `'` (B', X' and N' for those), an integer that fits into four bytes 0, another number 9;
-- equal constants that follow each other directly inside `IN (...)` are one;
-- a hint in a leading comment is a first byte 1 (primary) or 2 (replica).
+- equal constants that directly follow each other inside `IN (...)` are written once;
+- a hint in a leading comment becomes a first byte 1 (primary) or 2 (replica).
 
-What is rare or malformed (U& strings and names, 0x1f, 1_000, octal and Unicode escapes, an unclosed quote, a byte that
-SQL does not know) is not normalized at all: the key is then a zero byte and the whole text.
+Text that is rare or malformed (U& strings and names, 0x1f, 1_000, octal and Unicode escapes, an unclosed quote, a byte
+that SQL does not allow) is not normalized at all: the key is then a zero byte and the whole text.
 
-The same file runs compiled (with fingerprint.pxd) and as plain Python. It never reads at or behind `end`; any bytes do.
+The same file runs compiled (with fingerprint.pxd) and as plain Python. It accepts any bytes and never reads at or
+beyond `end`.
 """
 # ruff: noqa: FBT001 (C has no keyword arguments)
 
@@ -42,7 +43,7 @@ if not cython.compiled:  # compiled, they are constants: see the .pxd files
     )
 
 _SCRATCH_BYTES = 4096
-_SCRATCH_KEPT_BYTES = 65536  # a scratch grown beyond this by one huge statement is given back
+_SCRATCH_KEPT_BYTES = 65536  # a scratch buffer that one huge statement has grown beyond this is freed
 
 
 def is_compiled() -> bool:
@@ -51,17 +52,17 @@ def is_compiled() -> bool:
 
 
 def fingerprint(buf: bytes, start: int, end: int) -> bytes:
-    """Give the key of the statement in buf[start:end]."""
+    """Return the key of the statement in buf[start:end]."""
     return Fingerprinter().key(buf, start, end)
 
 
 def leading_hint(buf: bytes, start: int, end: int) -> int:
-    """Give the first hint in the comments before the first token, NO_HINT when there is none."""
+    """Return the first hint in the comments before the first token, NO_HINT if there is none."""
     return Fingerprinter().hint(buf, start, end)
 
 
 class Fingerprinter:
-    """Makes keys, one after the other, in a scratch buffer of its own; not to be shared by threads."""
+    """Makes keys, one after the other, in a scratch buffer of its own; not thread-safe."""
 
     def __init__(self) -> None:
         self._scratch = bytearray(_SCRATCH_BYTES)
@@ -69,11 +70,11 @@ class Fingerprinter:
         self._folded = FOLDED
 
     def key(self, buf: bytes, start: int, end: int) -> bytes:
-        """Give the key of the statement in buf[start:end] (see the module)."""
+        """Return the key of the statement in buf[start:end] (see the module)."""
         return self.take() if self.scan(buf, start, end) else self._whole_text(start)
 
     def scan(self, buf: bytes, start: int, end: int) -> bool:
-        """Make the key in the scratch buffer, for `take`, `slot` and `is_key`; False: only `key` can give one."""
+        """Make the key in the scratch buffer, for `take`, `slot` and `is_key`; False: only `key` can make one."""
         self._begin(buf, start, end)
         while self._pos < end:
             if not self._token():
@@ -81,11 +82,11 @@ class Fingerprinter:
         return True
 
     def take(self) -> bytes:
-        """Give the key that `scan` has made."""
+        """Return a copy of the key that `scan` has made."""
         return self._out[: self._n] if cython.compiled else bytes(self._out[: self._n])  # type: ignore[return-value]
 
     def slot(self, size: int) -> int:
-        """Give a number below `size` (a power of two) for the key that `scan` has made, from some of its bytes."""
+        """Return a number below `size` (a power of two) for the key that `scan` has made, from some of its bytes."""
         step = (self._n >> 4) + 1
         h = self._n
         i = 0
@@ -103,7 +104,7 @@ class Fingerprinter:
         return key == self._out[: self._n]
 
     def hint(self, buf: bytes, start: int, end: int) -> int:
-        """Give the hint that `key` would have seen."""
+        """Return the hint that `key` would find."""
         self._begin(buf, start, end)
         while self._pos < end and self._n == 0:
             if not self._token():
@@ -111,7 +112,7 @@ class Fingerprinter:
         return self._hint
 
     def _begin(self, buf: bytes, start: int, end: int) -> None:
-        # Twice: a space may be put between words that touch (a"b"), nothing else grows.
+        # Twice: a space may be inserted between adjacent words (a"b"), nothing else grows.
         need = 2 * (end - start) + 2
         if need > len(self._scratch) or len(self._scratch) > _SCRATCH_KEPT_BYTES:
             self._scratch = bytearray(max(need, _SCRATCH_BYTES))
@@ -133,7 +134,7 @@ class Fingerprinter:
         self._n += 1
 
     def _token(self) -> bool:
-        """Take one token, space or comment; False: not to be normalized."""
+        """Consume one token, space or comment; False: the text cannot be normalized."""
         c = self._buf[self._pos]
         kind = self._class[c]
         if kind == WORD:
@@ -172,7 +173,7 @@ class Fingerprinter:
         if i < self._end and (self._buf[i] == 39 or self._buf[i] == 38) and self._is_prefix(c, i):
             return self._prefixed_string(c)
         self._part_words()
-        buf = self._buf  # locals: a byte written could be a field's for all that a C compiler knows
+        buf = self._buf  # locals: for all the C compiler knows, writing a byte could change a field
         out = self._out
         folded = self._folded
         end = self._end
@@ -190,7 +191,7 @@ class Fingerprinter:
         return True
 
     def _is_prefix(self, c: int, i: int) -> bool:
-        """Whether the letter `c` and the byte at `i` begin a string or name of a special kind."""
+        """Whether the letter `c` and the byte at `i` begin a prefixed string or name."""
         c |= 32
         if self._buf[i] == 39:
             return c == 101 or c == 98 or c == 120 or c == 110  # E B X N
@@ -203,9 +204,9 @@ class Fingerprinter:
         self._pos += 1
         if c == 69:
             return self._string(True, True) and self._constant(39)
-        if not self._string(False, c == 78):  # two quotes are one in N'', and an end and a beginning in B'' and X''
+        if not self._string(False, c == 78):  # two quotes are one in N'', but an end and a beginning in B'' and X''
             return False
-        self._put(c)  # an upper-case letter: no word of a key has one
+        self._put(c)  # an upper-case letter: words in a key have none
         self._in_list = False
         return self._constant(39)
 
@@ -253,7 +254,7 @@ class Fingerprinter:
         if i < self._end and self._class[self._buf[i]] == DIGIT:
             return self._number()
         if i < self._end and self._buf[i] == 46:
-            return False  # `..` is no SQL
+            return False  # `..` is not SQL
         self._sign(46)
         return True
 
@@ -318,7 +319,7 @@ class Fingerprinter:
     # -- literals ---------------------------------------------------------------------------------------------------
 
     def _constant(self, byte: int) -> bool:
-        """Put a literal's placeholder, unless it repeats the one before it in an IN list."""
+        """Append a literal's placeholder, unless it repeats the one before it in an IN list."""
         n = self._n
         if self._in_list and n > 1 and self._out[n - 1] == 44 and self._out[n - 2] == byte:
             self._n = n - 1
@@ -349,11 +350,11 @@ class Fingerprinter:
         return False
 
     def _is_coded(self, c: int) -> bool:
-        """Whether a backslash and `c` begin an octal, hexadecimal or Unicode escape: those can be wrong."""
+        """Whether a backslash and `c` begin an octal, hexadecimal or Unicode escape, which may be invalid."""
         return 48 <= c <= 55 or c == 120 or c == 117 or c == 85
 
     def _continuation(self, i: int) -> int:
-        """Give the quote that goes on with a string: behind white space with a newline, else -1."""
+        """Return the position of the quote that continues a string after white space with a newline, else -1."""
         newline = False
         while i < self._end:
             c = self._buf[i]
@@ -384,7 +385,7 @@ class Fingerprinter:
         return self._dollar_quoted(tag_end + 1 - self._pos) and self._constant(39)
 
     def _dollar_quoted(self, length: int) -> bool:
-        """Skip to behind the second of two equal tags of `length` bytes, dollars included."""
+        """Skip past the second of two equal tags of `length` bytes, dollar signs included."""
         i = self._pos + length
         while i + length <= self._end:
             k = 0
@@ -444,6 +445,6 @@ class Fingerprinter:
         return True
 
     def _is_precision(self) -> bool:
-        """Whether the number is float's precision: the grammar refuses some values."""
+        """Whether the number is the precision of float: the grammar refuses some values."""
         n = self._n
         return n >= 6 and self._out[n - 1] == 40 and self._out[n - 2] == 116 and self._out[n - 6 : n] == b"float("

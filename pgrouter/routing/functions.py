@@ -1,4 +1,4 @@
-"""What a built-in function does: why it needs the primary, and what it leaves. The rules of knowledge.py; pure."""
+"""What a built-in function does: why it needs the primary, and what it leaves, by the tables of `knowledge`. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pgrouter.routing import builtins, knowledge
 from pgrouter.routing.extensions import ANYTHING
 from pgrouter.routing.statement import Effect, Reason
 
-# What the server can be asked for when it was code that left it or took it away
+# What the server can be queried for after code has left it or taken it away
 _ASKED = int(
     Effect.SETTINGS | Effect.TEMP | Effect.LISTEN | Effect.HOLD_CURSOR | Effect.SQL_PREPARE | Effect.ADVISORY_LOCK
     | Effect.DISCARD | Effect.DEALLOCATE | Effect.UNLISTEN | Effect.RELEASES | Effect.CODE
@@ -19,17 +19,17 @@ CODE, TEMP = int(Effect.CODE), int(Effect.TEMP)
 
 
 def in_code(effects: int) -> int:
-    """Give what a statement's effects are where it stands in the body of a function: its caller's."""
+    """Return the effects that a statement has on the caller if it is in the body of a function."""
     if not effects:
         return 0
     spread = effects & _SPREADING
-    if not effects & TEMP:  # of temporary objects no catalog tells
+    if not effects & TEMP:  # no catalog describes temporary objects
         spread |= effects & _DDL
     return spread | CODE if effects & _ASKED else spread
 
 
 def effects_of_builtin(name: str, arguments: int = -1) -> int:
-    """Give what a call of a function of pg_catalog leaves, but for set_config, which hangs on its arguments."""
+    """Return the effects of calling a function of pg_catalog, except set_config, which depends on its arguments."""
     if name in knowledge.LASTING_FUNCTIONS:
         return int(Effect.OTHER_STATE)
     if name in knowledge.SQL_IN_STRING:
@@ -40,7 +40,7 @@ def effects_of_builtin(name: str, arguments: int = -1) -> int:
 
 
 def why_builtin(name: str, arguments: int = -1) -> str:
-    """Give the reason why a function of pg_catalog needs the primary, "" if it does not or is not known at all."""
+    """Return why a function of pg_catalog needs the primary, "" if it does not or is unknown."""
     if name in knowledge.SESSION_FUNCTIONS:
         return Reason.SESSION_FUNCTION
     if name in knowledge.SQL_IN_STRING:
@@ -53,7 +53,7 @@ def why_builtin(name: str, arguments: int = -1) -> str:
 
 
 def is_builtin(name: str) -> bool:
-    """Whether PostgreSQL brings a function of this name."""
+    """Whether PostgreSQL has a built-in function of this name."""
     return (
         name in builtins.STEADY_FUNCTIONS
         or name in builtins.VOLATILE_FUNCTIONS
@@ -66,12 +66,12 @@ def is_builtin(name: str) -> bool:
 
 
 def is_session_setting(name: str) -> bool:
-    """Whether every server of the session answers the same for this setting, once it has the session's settings."""
+    """Whether every server with the session's settings answers the same for this setting."""
     return "." in name or name.lower() in builtins.SESSION_SETTINGS
 
 
 def why_relation(schema: str, name: str) -> str:
-    """Give the reason why one of PostgreSQL's own relations needs the primary, "" if it does not."""
+    """Return why one of PostgreSQL's own relations needs the primary, "" if it does not."""
     if schema not in ("", "pg_catalog"):
         return ""
     if name in knowledge.SERVER_RELATIONS or name.startswith(knowledge.SERVER_RELATION_PREFIXES):
@@ -80,5 +80,5 @@ def why_relation(schema: str, name: str) -> str:
 
 
 def is_system_relation(schema: str, name: str) -> bool:
-    """Whether a relation is one of PostgreSQL's own, as far as its name says so."""
+    """Whether a relation is one of PostgreSQL's own, judged by its name."""
     return schema in ("pg_catalog", "information_schema") or (not schema and name.startswith("pg_"))

@@ -1,7 +1,8 @@
 """Hints in a leading comment: /* pgrouter: primary */, /* pgrouter: replica */, Pgpool's /*NO LOAD BALANCE*/.
 
-A hint to the primary always holds. A hint to a replica moves what is on the primary by caution or by meaning (an
-unknown function, a function or view about the server, SHOW), never what writes: that would only fail, or be lost.
+A hint to the primary always applies. A hint to a replica moves what goes to the primary out of caution or because of
+what it shows (an unknown function, a function or view about the server, SHOW), never what writes: that would fail or be
+lost.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _HINT = re.compile(rb"\s*(?:(no load balance|pgrouter\s*:\s*primary)|pgrouter\s*
 
 
 def in_comment(body: bytes) -> int:
-    """Give the hint in the body of a comment: NO_HINT, TO_PRIMARY or TO_REPLICA."""
+    """Return the hint in the body of a comment: NO_HINT, TO_PRIMARY or TO_REPLICA."""
     found = _HINT.fullmatch(body)
     if found is None:
         return NO_HINT
@@ -26,7 +27,7 @@ def in_comment(body: bytes) -> int:
 
 
 def apply(statement: Statement, hint: int) -> Statement:
-    """Give the statement as its hint wants it."""
+    """Return the statement with its hint applied."""
     if hint == TO_PRIMARY and statement.verdict.reads:
         return replace(statement, target=Target.PRIMARY, reason=Reason.HINT, cause="primary", overridable=False)
     if hint == TO_REPLICA and statement.overridable and statement.target in (Target.PRIMARY, Target.SESSION):

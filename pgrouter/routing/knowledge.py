@@ -1,10 +1,10 @@
-"""What is known of PostgreSQL's statements, functions, views and settings without a look at the catalog.
+"""What is known about PostgreSQL's statements, functions, views and settings without the catalog.
 
 Tables only; `classify` and `tree` read them. What is in none of them is never a read.
 
 Sources: PostgreSQL's gram.y and pg_proc.dat; statements that were run on a primary and on its standby.
 """
-# ruff: noqa: SIM905 (lists of words stay readable as text)
+# ruff: noqa: SIM905 (lists of words are more readable as text)
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pgrouter.routing.statement import Effect, Reason
 
 # -- statements -----------------------------------------------------------------------------------------------------
 
-# Statements that always need the primary: node -> (command word, reason, effects). Statements that are not here have
+# Statements that always need the primary: node -> (command tag, reason, effects). Statements that are not here have
 # a function of their own in `commands`.
 PRIMARY_COMMANDS: dict[str, tuple[str, str, int]] = {
     "InsertStmt": ("INSERT", Reason.WRITE, 0),
@@ -44,7 +44,7 @@ PRIMARY_COMMANDS: dict[str, tuple[str, str, int]] = {
     "CreateRoleStmt": ("CREATE ROLE", Reason.DDL, Effect.DDL),
     "CreatedbStmt": ("CREATE DATABASE", Reason.DDL, Effect.DDL | Effect.DATABASE),
     "DropdbStmt": ("DROP DATABASE", Reason.DDL, Effect.DDL | Effect.DATABASE),
-    "CreateExtensionStmt": ("CREATE EXTENSION", Reason.DDL, Effect.DDL | Effect.REDEFINES | Effect.CODE),  # a script
+    "CreateExtensionStmt": ("CREATE EXTENSION", Reason.DDL, Effect.DDL | Effect.REDEFINES | Effect.CODE),  # runs SQL
     "AlterExtensionStmt": ("ALTER EXTENSION", Reason.DDL, Effect.DDL | Effect.REDEFINES | Effect.CODE),
     "DropStmt": ("DROP", Reason.DDL, Effect.DDL),
     "AlterTableStmt": ("ALTER TABLE", Reason.DDL, Effect.DDL | Effect.REDEFINES),
@@ -57,7 +57,7 @@ PRIMARY_COMMANDS: dict[str, tuple[str, str, int]] = {
     "AlterDatabaseSetStmt": ("ALTER DATABASE SET", Reason.DDL, Effect.DDL | Effect.REDEFINES | Effect.DEFAULTS),
 }
 
-# The rest of DDL: the command word is in the node's name.
+# Other DDL: the command tag follows from the node's name.
 DDL_NODES: frozenset[str] = frozenset(
     """
 AlterCollationStmt AlterDatabaseRefreshCollStmt AlterDatabaseStmt AlterDefaultPrivilegesStmt
@@ -74,21 +74,21 @@ DropUserMappingStmt ImportForeignSchemaStmt ReassignOwnedStmt ReplicaIdentityStm
 """.split()
 )
 
-# DDL whose expressions are kept, not evaluated
+# DDL whose expressions are stored, not evaluated
 DEFINING: frozenset[str] = frozenset(
     """
 ViewStmt CreateFunctionStmt CreateStmt CreatePolicyStmt AlterPolicyStmt RuleStmt CreateTrigStmt CreateDomainStmt
 CreateForeignTableStmt
 """.split()
 )
-# What runs event triggers besides DDL
+# What runs event triggers, apart from DDL
 WITH_EVENTS: frozenset[str] = frozenset({"RefreshMatViewStmt", "SecLabelStmt", "CommentStmt", "ReindexStmt"})
-# What may evaluate all that belongs to a relation: defaults and checks when it is rewritten, an index's expressions
+# May evaluate everything that belongs to a relation: defaults and checks on a rewrite, index expressions
 REWRITING: frozenset[str] = frozenset(
     {"AlterTableStmt", "IndexStmt", "RefreshMatViewStmt", "VacuumStmt", "ClusterStmt", "ReindexStmt"}
 )
 
-# What may stand inside a read: any other node makes the statement one for the primary.
+# Nodes that may occur in a read: any other node sends the statement to the primary.
 READ_NODES: frozenset[str] = frozenset(
     """
 SelectStmt ResTarget ColumnRef String Integer Float Boolean BitString A_Const A_Star A_Expr A_Indirection A_Indices
@@ -113,7 +113,7 @@ SAMPLE_METHODS: frozenset[str] = frozenset({"bernoulli", "system"})
 
 # -- functions ------------------------------------------------------------------------------------------------------
 
-# Volatile, and yet as good on a replica.
+# Volatile, yet safe on a replica.
 SAFE_VOLATILE: frozenset[str] = frozenset(
     """
 clock_timestamp timeofday random random_normal gen_random_uuid uuidv4 uuidv7 pg_sleep pg_sleep_for pg_sleep_until
@@ -122,12 +122,12 @@ pg_get_wait_events array_sample array_shuffle
 """.split()
 )
 
-# Answered from the session's memory or changing it: only the session's own server is right.
+# They read or change state of the session: only the session's own server is right.
 SESSION_FUNCTIONS: dict[str, int] = {
     "currval": Effect.SEQUENCES,
     "lastval": Effect.SEQUENCES,
     "setseed": Effect.OTHER_STATE,
-    "set_config": 0,  # its effect hangs on its third argument
+    "set_config": 0,  # its effect depends on its third argument
     "pg_advisory_lock": Effect.ADVISORY_LOCK,
     "pg_advisory_lock_shared": Effect.ADVISORY_LOCK,
     "pg_try_advisory_lock": Effect.ADVISORY_LOCK,
@@ -150,7 +150,7 @@ SESSION_FUNCTIONS: dict[str, int] = {
     "pg_replication_origin_session_progress": 0,
     "pg_stat_clear_snapshot": 0,
     "pg_stat_force_next_flush": 0,
-    "txid_current": 0,  # STABLE in pg_proc, and refused by a standby
+    "txid_current": 0,  # STABLE in pg_proc, but refused by a standby
     "pg_current_xact_id": 0,
     "txid_current_if_assigned": 0,
     "pg_current_xact_id_if_assigned": 0,
@@ -159,14 +159,14 @@ SESSION_FUNCTIONS: dict[str, int] = {
     "pg_export_snapshot": 0,
 }
 
-# What no query tells of: setseed and the like are above
+# They leave what no query reports; setseed and the like are above
 LASTING_FUNCTIONS: frozenset[str] = frozenset(
     """
 pg_backup_start pg_start_backup pg_create_logical_replication_slot pg_create_physical_replication_slot
 pg_copy_logical_replication_slot pg_copy_physical_replication_slot
 """.split()
 )
-# Replication slots: where they are told to be temporary, by position and by name
+# Replication slots: position and name of the argument that makes them temporary
 SLOT_FUNCTIONS: dict[str, int] = {
     "pg_create_logical_replication_slot": 2,
     "pg_create_physical_replication_slot": 2,
@@ -174,10 +174,10 @@ SLOT_FUNCTIONS: dict[str, int] = {
     "pg_copy_physical_replication_slot": 2,
 }
 
-# Give a session the values that currval and lastval tell
+# They set the values that currval and lastval return in the session
 NEXT_VALUES = frozenset({"nextval", "setval", "pg_catalog.nextval", "pg_catalog.setval"})
 
-# Tell or change something of the server they run on, not of the database. Some prefixes are in SERVER_PREFIXES.
+# They report or change something about the server they run on, not the database. Some prefixes are in SERVER_PREFIXES.
 SERVER_FUNCTIONS: frozenset[str] = frozenset(
     """
 inet_client_addr inet_client_port inet_server_addr inet_server_port pg_available_wal_summaries pg_backend_pid
@@ -200,7 +200,7 @@ pg_xact_commit_timestamp_origin pg_xact_status txid_status
 )
 SERVER_PREFIXES = ("pg_stat_get_", "pg_stat_reset", "pg_control_", "pg_ls_", "pg_read_")
 
-# Run SQL that is handed over as a string or read whatever a view does.
+# They run SQL that is passed as a string, or read whatever a view does.
 SQL_IN_STRING: frozenset[str] = frozenset(
     """
 cursor_to_xml cursor_to_xmlschema database_to_xml database_to_xml_and_xmlschema database_to_xmlschema query_to_xml
@@ -209,15 +209,15 @@ table_to_xml table_to_xml_and_xmlschema table_to_xmlschema ts_stat ts_rewrite
 pg_input_is_valid pg_input_error_info jsonb_populate_record_valid
 """.split()
 )
-# Of these, those that run any SQL that they are handed: the others read what a name says, or make a value of some type
+# Those of them that run any SQL they are passed: the others read a named relation, or make a value of some type
 ANY_SQL_IN_STRING: frozenset[str] = frozenset(
     "query_to_xml query_to_xml_and_xmlschema query_to_xmlschema ts_stat ts_rewrite".split()
 )
-# Of extensions, written in C: what they do does not show in a catalog.
+# From extensions, written in C: the catalog does not show what they do.
 EXTENSION_SQL_IN_STRING: frozenset[str] = frozenset(
     "crosstab crosstab2 crosstab3 crosstab4 crosstabN connectby xpath_table".split()
 )
-RUNS_SQL = "runs SQL from a string"  # what the catalog says of them
+RUNS_SQL = "runs SQL from a string"  # the catalog's reason for them
 EXTENSION_SAFE_VOLATILE: frozenset[str] = frozenset(
     """
 uuid_generate_v1 uuid_generate_v1mc uuid_generate_v4 gen_random_uuid gen_random_bytes gen_salt pgp_sym_encrypt
@@ -235,14 +235,14 @@ pg_locks pg_prepared_statements pg_prepared_xacts pg_replication_origin_status p
 pg_shmem_allocations pg_shmem_allocations_numa
 """.split()
 )
-# What shows the session's own state
+# Relations that show the session's own state
 SESSION_RELATIONS: dict[str, int] = {"pg_prepared_statements": Effect.NAMES}
 SERVER_RELATION_PREFIXES = ("pg_stat_", "pg_statio_")
-# Not in the WAL: a standby has others
+# Not in the WAL: a standby has other values
 SYSTEM_COLUMNS: frozenset[str] = frozenset({"cmin", "cmax"})
 SEQUENCE_RELATIONS: frozenset[str] = frozenset({"pg_sequences"})
 
-# Settings of one transaction: SET of them is SET TRANSACTION.
+# Settings of a transaction: setting them with SET is SET TRANSACTION.
 TRANSACTION_SETTINGS: frozenset[str] = frozenset(
     {"transaction_read_only", "transaction_isolation", "transaction_deferrable"}
 )

@@ -1,6 +1,6 @@
-"""What an expression refers to that PostgreSQL keeps parsed (pg_node_tree): views, policies, defaults, BEGIN ATOMIC.
+"""What stored expressions (pg_node_tree) refer to: those of views, policies, defaults, BEGIN ATOMIC bodies.
 
-Such a tree holds numbers: what it calls and reads is known exactly. It is not parsed here, only searched.
+Such a tree contains OIDs: what it calls and reads is known exactly. It is not parsed here, only searched.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ _OPERATORS = re.compile(r":(?:opno|eqop|sortop) (\d+)|:opnos \(o ([\d ]+)\)")
 _RELATIONS = re.compile(r":relid (\d+).*?:inh (true|false)")  # a RangeTblEntry
 _TYPES = re.compile(r":\w*type(?:Id)? (\d+)")
 _WRITES = re.compile(r":commandType [2-6]|:hasModifyingCTE true|:hasForUpdate true|\{NEXTVALUEEXPR")
-# current_setting(text) and current_setting(text, bool) with a constant: its bytes, behind a header of four
+# current_setting(text) and current_setting(text, bool) with a constant: its bytes, after a header of four
 _SETTINGS = re.compile(r":funcid (?:2077|3294) .*?:location -?\d+(?: :constvalue \d+ \[ ([-\d ]+)\])?")
-# The same of set_config(text, text, bool): what is no constant right behind the call has no bytes
+# The same for set_config(text, text, bool): if no constant directly follows the call, there are no bytes
 _SET = re.compile(r":funcid 2078 [^{}]*(?:\{CONST [^{}]*?:constvalue \d+ \[ ([-\d ]+)\])?")
 
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """Numbers of what a tree refers to; `why` if it needs the primary whatever that is."""
+    """OIDs of the objects in a tree; `why` it needs the primary whatever they are."""
 
     functions: frozenset[int] = frozenset()
     operators: frozenset[int] = frozenset()
     relations: frozenset[int] = frozenset()  # with their children
-    only: frozenset[int] = frozenset()  # relations without theirs
+    only: frozenset[int] = frozenset()  # relations without their children
     types: frozenset[int] = frozenset()
     why: str = ""
-    writes: bool = False  # to some of its relations
-    draws: bool = False  # from the sequence of an identity column
-    settings: frozenset[str] = frozenset()  # custom ones that it reads or sets
-    sets_any: bool = False  # it sets one whose name is computed
+    writes: bool = False  # it writes to some of its relations
+    draws: bool = False  # it draws from the sequence of an identity column
+    settings: frozenset[str] = frozenset()  # custom settings that it reads or sets
+    sets_any: bool = False  # it sets a setting whose name is computed
 
 
 def references(tree: str) -> References:
-    """Read a pg_node_tree."""
+    """Find the references in a pg_node_tree."""
     writes = _WRITES.search(tree) is not None
     operators = [number for one, more in _OPERATORS.findall(tree) for number in (one or more).split()]
     relations = _RELATIONS.findall(tree)
@@ -77,5 +77,5 @@ def _why_settings(tree: str) -> str:
 
 
 def _text(octets: str) -> str:
-    """Give the text of a constant as it is kept: behind a header of four bytes, octets with a sign."""
+    """Return the text of a stored constant: signed bytes after a header of four."""
     return bytes(int(octet) & 255 for octet in octets.split()[4:]).decode("utf-8", "replace")

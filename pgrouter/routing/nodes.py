@@ -1,4 +1,4 @@
-"""A parse tree as libpg_query's JSON has it: what all who read one need."""
+"""A parse tree as libpg_query's JSON: helpers for everything that reads one."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ Node = dict[str, Any]
 
 
 def names(parts: list[Node]) -> list[str]:
-    """Give the strings of a qualified name."""
+    """Return the strings of a qualified name."""
     return [part["String"].get("sval", "") for part in parts if "String" in part]
 
 
 def literal(node: Node) -> str | bool | None:
-    """Give the text of a constant (a string, also behind a cast; a boolean), None for anything else."""
+    """Return the value of a constant (a string, also inside a cast; a boolean), None for anything else."""
     if "TypeCast" in node:
         return literal(node["TypeCast"].get("arg", {}))
     constant = node.get("A_Const")

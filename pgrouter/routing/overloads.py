@@ -1,7 +1,7 @@
-"""Which function or operator of a name an expression may mean, as far as its types show without PostgreSQL's help.
+"""Which function or operator of a given name an expression may mean, as far as its types are known here.
 
-Asked only where one of that name needs the primary and another does not, most often a built-in one. What is not known
-counts as possible: a wrong yes costs a read on a replica, a wrong no would be a write on one.
+Used only if one of that name needs the primary and another, usually a built-in one, does not. What is unknown counts as
+possible: a wrong yes costs a read on a replica, a wrong no would be a write on one.
 
 Source: PostgreSQL's chapter "Type Conversion" and func_select_candidate(), parse_func.c.
 """
@@ -29,7 +29,7 @@ POLYMORPHIC = frozenset({2276, 2249, ANY_ARRAY, 2283, 2776, 3500, 3831, 4537, 45
 def may_mean(
     overload: Overload, kinds: Sequence[int | None], rivals: Iterable[tuple[int, ...]], catalog: Catalog
 ) -> bool:
-    """Whether a call with arguments of these types (None: not known) may mean this one and not a built-in rival."""
+    """Whether a call with arguments of these types (None: unknown) may mean this one and not a built-in rival."""
     takes = overload.takes
     if len(takes) != len(kinds):
         return True  # defaults, VARIADIC
@@ -40,19 +40,19 @@ def may_mean(
     if exact in equals and takes != exact:
         return False  # an exact match ends the search
     if all(kind == UNKNOWN_TYPE for kind in kinds) and any(TEXT_LIKE.issuperset(rival) for rival in equals):
-        return TEXT_LIKE.issuperset(takes)  # strings without a type go to who takes strings
+        return TEXT_LIKE.issuperset(takes)  # untyped strings prefer overloads that take strings
     return all(kind is None or _fits(kind, taken, catalog) for kind, taken in zip(kinds, takes, strict=True))
 
 
 def _exact(overload: Overload, kinds: Sequence[int | None]) -> tuple[int | None, ...]:
-    """Give the types of which an exact match ends the search (binary_oper_exact() in parse_oper.c for operators)."""
+    """Return the types for which an exact match ends the search (binary_oper_exact() in parse_oper.c for operators)."""
     if overload.operator and UNKNOWN_TYPE in kinds:
         return tuple(kinds[-1 - at] if kind == UNKNOWN_TYPE else kind for at, kind in enumerate(kinds))
     return tuple(kinds)
 
 
 def _fits(kind: int, taken: int, catalog: Catalog) -> bool:
-    if kind == UNKNOWN_TYPE:  # beside a known type it may take that one
+    if kind == UNKNOWN_TYPE:  # next to a known type it may become that type
         return True
     if taken in POLYMORPHIC or kind == taken or (kind, taken) in catalog.implicit:
         return True
@@ -60,7 +60,7 @@ def _fits(kind: int, taken: int, catalog: Catalog) -> bool:
 
 
 def kind_of(node: Node, catalog: Catalog, columns: Variables | None) -> int | None:
-    """Give the type of an expression, None where that is not plain to see.
+    """Return the type of an expression, None if it is not obvious.
 
     `columns`: types by name of all columns and variables that a name in this statement can mean; None: there are
     others, too.

@@ -1,4 +1,4 @@
-"""PostgreSQL's own parser, as libpg_query gives it: the only module that calls it. Text -> trees (see nodes.py)."""
+"""PostgreSQL's own parser, from libpg_query: the only module that calls it. Text -> trees (see nodes.py)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _decode = msgspec.json.Decoder().decode
 
 
 def statements(text: str) -> list[Node]:
-    """Give the statements of a text, each as {kind: content}; ParseError when the parser refuses it."""
+    """Return the statements of a text, each as {kind: content}; ParseError if the parser refuses it."""
     return [statement["stmt"] for statement in _decode(parse_sql_json(text))["stmts"]]
 
 
 def plpgsql_functions(definition: str) -> list[dict[str, Any]]:
-    """Give the PL/pgSQL functions in CREATE FUNCTION statements: their variables and actions, SQL in them as text."""
+    """Return the PL/pgSQL functions in CREATE FUNCTION statements: their variables and actions, SQL in them as text."""
     return [function["PLpgSQL_function"] for function in _decode(parse_plpgsql_json(definition))]

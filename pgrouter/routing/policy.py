@@ -1,14 +1,14 @@
-"""Statement and the session's facts -> Route. Pure; asked only when no server is linked.
+"""Statement and the session's facts -> Route. Pure; used only if no server is linked.
 
-The rules are read from top to bottom and the first that applies decides:
+Rules in order; the first that applies decides:
 
-1. the listener's mode, when it is not split, and session pooling, which keeps one server for reads and writes;
+1. the listener's mode, if it is not split, and session pooling, which keeps one server for reads and writes;
 2. the session's own route (`SET pgrouter.route`): `replica` moves only what a hint could move;
-3. what a standby refuses: a session whose transactions are serializable;
+3. what a standby refuses: sessions whose transactions are serializable;
 4. the statement's class.
 
-Nearly every session is PLAIN: for it the class alone decides, and that answer is kept in the statement
-(`Statement.verdict`), so that the data path need not ask again.
+Nearly every session is PLAIN: for it the class alone decides, and that answer is stored in the statement
+(`Statement.verdict`), so that the data path need not call `decide`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pgrouter.routing.statement import Statement, Target, Tx
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ROUTE_SETTING = "pgrouter.route"  # auto, primary or replica; PostgreSQL lets anybody set a name with a dot
+ROUTE_SETTING = "pgrouter.route"  # auto, primary or replica; PostgreSQL accepts any setting whose name has a dot
 _ON = frozenset({"on", "true", "yes", "1", "t", "y"})
 
 
@@ -34,7 +34,7 @@ class Route(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the decision needs to know of a client's session."""
+    """What the decision needs to know about a client's session."""
 
     mode: Literal["split", "primary", "replica"] = "split"  # the listener's
     pinned: bool = False  # session pooling
@@ -47,7 +47,7 @@ PLAIN = Facts()
 
 
 def facts_of(settings: Mapping[str, str], *, mode: str = "split", pinned: bool = False) -> Facts:
-    """Read the facts from a session's settings (names in lower case); a value that makes no sense counts as not set."""
+    """Read the facts from a session's settings (names in lower case); invalid values count as not set."""
     route = settings.get(ROUTE_SETTING, "").lower()
     return Facts(
         mode=mode,
@@ -59,7 +59,7 @@ def facts_of(settings: Mapping[str, str], *, mode: str = "split", pinned: bool =
 
 
 def decide(statement: Statement, facts: Facts) -> Route:
-    """Choose between the primary and the replicas for a statement that begins on no server yet."""
+    """Choose the primary or a replica for a statement of a session without a linked server."""
     if facts.mode != "split":
         return Route(Target.PRIMARY if facts.mode == "primary" else Target.REPLICA, f"{facts.mode} listener")
     if facts.pinned:

@@ -1,7 +1,7 @@
-"""What the statements of a read-only transaction on a replica ask for: to stay, or to be said again elsewhere.
+"""What the statements of a read-only transaction on a replica need: to stay there, or to be replayed on the primary.
 
-BEGIN READ ONLY is no place: a transaction that only reads may be on a replica, and what the rest of it needs decides
-whether it stays there. `needs` judges the next batch as a whole, what is in front of a COMMIT and what is behind it.
+BEGIN READ ONLY does not decide on a server: a read-only transaction may run on a replica, and what its statements need
+decides whether it stays there. `needs` judges the next batch as a whole, both before and after a COMMIT in it.
 Pure; `proxy.move` acts on it.
 """
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 
 
 class Needs(IntFlag):
-    """What a batch needs inside a transaction that a replica has."""
+    """What a batch needs inside a transaction on a replica."""
 
     NOTHING = 0
-    REPEAT = 1  # to be said again, in order, where the transaction begins again
+    REPEAT = 1  # must be replayed, in order, if the transaction restarts on another server
     SNAPSHOT = 2  # it reads: the transaction has a snapshot afterwards
     PRIMARY = 4
-    ENDS = 8  # its first statement ends the transaction: what was read until then binds nobody
-    AFRESH = 16  # behind it there is a transaction that has read nothing: AND CHAIN, or another BEGIN
+    ENDS = 8  # its first statement ends the transaction: the old snapshot no longer matters
+    AFRESH = 16  # after it, a new transaction has read nothing yet: AND CHAIN, or another BEGIN
 
 
 _ENDS = (Tx.COMMIT, Tx.ROLLBACK)
 _BEGINS = (Tx.BEGIN, Tx.BEGIN_READ_ONLY)
-# On a replica none of this may be left, nor what only running it tells
+# None of this may be left on a replica, nor what can only be known by running it
 _STATE = int(
     Effect.TEMP | Effect.LISTEN | Effect.HOLD_CURSOR | Effect.SQL_PREPARE | Effect.ADVISORY_LOCK
     | Effect.OTHER_STATE | Effect.CODE | Effect.CUSTOM
 )  # fmt: skip
-# Statements of the session by their reason; SET and SET CONSTRAINTS are said again, cursors read
+# Session statements by reason; SET and SET CONSTRAINTS are replayed, cursors read
 _OF_SESSION = {
     Reason.SETTING: Needs.REPEAT,
     Reason.SESSION_STATE: Needs.REPEAT,
@@ -64,7 +64,7 @@ def needs(statements: Iterable[Statement], facts: Facts, *, snapshot: bool) -> N
 
 
 def parts_of(statement: Statement) -> tuple[Statement, ...]:
-    """Give the statements of a string; one that a hint has moved is judged as a whole."""
+    """Return the statements of a string; one that a hint has moved counts as a whole."""
     return statement.parts if statement.parts and statement.reason != Reason.HINT else (statement,)
 
 
@@ -76,7 +76,7 @@ def _need(part: Statement, facts: Facts, *, snapshot: bool, ended: bool) -> Need
     if part.target is Target.PRIMARY:
         moved = facts.route == "replica" and part.overridable
         return Needs.SNAPSHOT if moved else Needs.PRIMARY
-    if part.target is Target.ERROR:  # any server says the same
+    if part.target is Target.ERROR:  # every server reports the same error
         return Needs.NOTHING
     if part.reason == Reason.TRANSACTION:
         return _of_control(part, facts, snapshot=snapshot, ended=ended)
@@ -86,7 +86,7 @@ def _need(part: Statement, facts: Facts, *, snapshot: bool, ended: bool) -> Need
 
 
 def _of_control(part: Statement, facts: Facts, *, snapshot: bool, ended: bool) -> Needs:
-    """BEGIN inside a transaction sets its modes; in a transaction that has read any server refuses READ WRITE."""
+    """BEGIN inside a transaction sets its modes; once it has read, any server refuses READ WRITE."""
     if part.tx in (Tx.SET_READ_WRITE, Tx.BEGIN_PRIMARY):
         return Needs.NOTHING if snapshot else Needs.PRIMARY
     if part.tx in _BEGINS and ended:

@@ -1,4 +1,4 @@
-"""What the router knows about a statement: where it may run, why, and what it leaves behind in the session.
+"""What the router knows about a statement: where it may run, why, and what it leaves in the session.
 
 A `Statement` is made once by `classify` and then shared by every statement with the same key (see `fingerprint`), so it
 holds nothing that depends on a literal, unless `literal_sensitive` says that the whole text was the key. The one
@@ -17,11 +17,11 @@ from pgrouter.routing.verdict import Verdict
 
 
 class Target(IntEnum):
-    """Where a statement may run, judged by itself, outside a transaction."""
+    """Where a statement may run, considered alone and outside a transaction."""
 
     PRIMARY = 0
     REPLICA = 1
-    SESSION = 2  # belongs to the session's state: on the linked server, else on the primary
+    SESSION = 2  # concerns the session's state: the linked server, else the primary
     ERROR = 3  # does not parse: the server's own error must come back
 
 
@@ -29,54 +29,54 @@ class Effect(IntFlag):
     """Session state that a statement may leave behind on its server, or take away."""
 
     NONE = 0
-    SETTINGS = 1  # SET, RESET, set_config: `Statement.settings` says which, when it is plain
-    TEMP = 2  # a temporary object, or a search_path that would make the temporary schema
+    SETTINGS = 1  # SET, RESET, set_config: `Statement.settings` has the setting if it is a plain one
+    TEMP = 2  # a temporary object, or a search_path that would create the temporary schema
     LISTEN = 4
     HOLD_CURSOR = 8  # DECLARE ... WITH HOLD outlives its transaction
     SQL_PREPARE = 16  # PREPARE name AS
     ADVISORY_LOCK = 32  # held by the session, not by the transaction
-    DISCARD = 64  # DISCARD ALL takes everything away
+    DISCARD = 64  # DISCARD ALL removes everything
     DEALLOCATE = 128
-    OTHER_STATE = 256  # LOAD, setseed, a SET that cannot be followed, code that may do anything: no query tells of it
+    OTHER_STATE = 256  # LOAD, setseed, a SET that cannot be followed, code that may do anything: no query reports it
     DDL = 512  # catalog facts may be out of date afterwards
-    CODE = 1024  # runs code of the database that may leave what the server can be asked for: all but OTHER_STATE
+    CODE = 1024  # runs code that may leave anything that the server can be queried for: all but OTHER_STATE
     UNLISTEN = 2048
-    INSTEAD = 8192  # EXPLAIN ROUTE, SHOW pgrouter.lsn: the server gets something else in its place
+    INSTEAD = 8192  # EXPLAIN ROUTE, SHOW pgrouter.lsn: the server gets a substitute
     REDEFINES = 4096  # DDL that may change what a known name does
-    SEQUENCES = 32768  # asks what the session has got from sequences: currval, lastval
-    DATABASE = 131072  # wants a database, to drop or copy it, in which there is no session
-    RELEASES = 16384  # may take session state away: unlocks, closes
-    NAMES = 65536  # speaks of prepared statements by name, or looks at all of them
-    CUSTOM = 262144  # runs code that sets a custom setting for its transaction: '' is left where NULL was
-    DRAWS = 524288  # of code: takes values from sequences; no statement has it, see `Statement.draws`
-    DEFAULTS = 1048576  # changes what new sessions begin with
-    MAKES = 2097152  # makes code that may leave what no query tells
-    MAYBE_CODE = 4194304  # writes to a relation of which nobody knows (yet) what code that runs
+    SEQUENCES = 32768  # asks for values the session has drawn from sequences: currval, lastval
+    DATABASE = 131072  # drops or copies a database, which must have no sessions
+    RELEASES = 16384  # may remove session state: unlocks, closes
+    NAMES = 65536  # refers to prepared statements by name, or to all of them
+    CUSTOM = 262144  # runs code that sets a custom setting for its transaction: '' remains where NULL was
+    DRAWS = 524288  # for code only: draws values from sequences; for statements see `Statement.draws`
+    DEFAULTS = 1048576  # changes the defaults of new sessions
+    MAKES = 2097152  # creates code that may leave what no query reports
+    MAYBE_CODE = 4194304  # writes to a relation about which it is unknown (yet) what code that runs
 
 
 class Tx(IntEnum):
-    """What a statement does to the transaction; of several statements in one string, what remains afterwards."""
+    """What a statement does to the transaction; for several statements in one string, the state afterwards."""
 
     NONE = 0
     BEGIN = 1
     BEGIN_READ_ONLY = 2  # may run on a replica with its whole transaction
     COMMIT = 3
     ROLLBACK = 4
-    INSIDE = 5  # SAVEPOINT, RELEASE, ROLLBACK TO, ... AND CHAIN: the transaction goes on
+    INSIDE = 5  # SAVEPOINT, RELEASE, ROLLBACK TO, ... AND CHAIN: still in a transaction
     SET_READ_ONLY = 6  # SET TRANSACTION READ ONLY
     SET_READ_WRITE = 7  # SET TRANSACTION READ WRITE, or an isolation level that a standby refuses
     BEGIN_PRIMARY = 8  # READ WRITE or SERIALIZABLE: a standby refuses it whatever the session's defaults are
-    SET_OTHER = 9  # SET TRANSACTION ISOLATION LEVEL (but SERIALIZABLE), DEFERRABLE
+    SET_OTHER = 9  # SET TRANSACTION ISOLATION LEVEL (except SERIALIZABLE), DEFERRABLE
 
 
 class Reason:
-    """Why a statement goes where it goes: stable words, used as counter labels."""
+    """Why a statement goes where it goes: stable strings, used as counter labels."""
 
     READ = "read"
     EMPTY = "empty"
     EXPLAIN = "explain route"
     POSITION = "position of writes"
-    OWN_WRITE = "newer than the replicas"  # of a read: what its session must see is on none of them
+    OWN_WRITE = "newer than the replicas"  # a read whose session must see a write that no replica has yet
     WRITE = "write"
     DDL = "ddl"
     UTILITY = "utility command"
@@ -120,7 +120,7 @@ class Reason:
 class Setting(Struct, frozen=True, gc=False):
     """A SET or RESET as `set_config(name, value, is_local)` would take it; `value` None is RESET (name "all": all).
 
-    "" also stands for a value that only the server will know: a parameter, an expression.
+    "" also stands for a value that only the server knows: a parameter, an expression.
     """
 
     name: str
@@ -128,39 +128,39 @@ class Setting(Struct, frozen=True, gc=False):
     is_local: bool = False
 
 
-NO_ROLE = Setting("role", None)  # what becomes of the role when the session user is set
+NO_ROLE = Setting("role", None)  # setting the session user resets the role
 
 _REPLICA, _SESSION, _NO_TX, _BEGIN_READ_ONLY = Target.REPLICA, Target.SESSION, Tx.NONE, Tx.BEGIN_READ_ONLY
 _STATELESS = frozenset({Reason.TRANSACTION, Reason.SETTING, Reason.EXPLAIN, Reason.POSITION})
 _NOT_IN_WAL = int(Effect.SETTINGS | Effect.INSTEAD)
-_verdict = cache(Verdict)  # shared: reasons are few
+_verdict = cache(Verdict)  # shared: there are few combinations
 
 
-class Statement(Struct, frozen=True, gc=False):  # gc: a cache of many of them must not make collections long
-    """A classified statement; of several in one string, the whole string."""
+class Statement(Struct, frozen=True, gc=False):  # gc: a cache of many of them must not slow down collections
+    """A classified statement; if a string has several, the whole string."""
 
     target: Target
     reason: str
-    cause: str = ""  # what in the SQL: a function's name, a clause
+    cause: str = ""  # what in the SQL is the reason: a function's name, a clause
     position: int = -1  # byte offset of the cause in the text that was classified; -1: the whole statement
     effects: int = 0  # Effect flags
     tx: Tx = Tx.NONE
-    tag: str = ""  # command word, for logs: SELECT, INSERT, CREATE TABLE
-    literal_sensitive: bool = False  # another literal may change the class: the whole text is the key
-    overridable: bool = False  # on the primary by caution or meaning, not by writing syntax: a hint may move it
-    custom: tuple[str, ...] = ()  # custom settings of which it speaks, as strings or in code that it brings along
+    tag: str = ""  # command tag, for logs: SELECT, INSERT, CREATE TABLE
+    literal_sensitive: bool = False  # another literal may change the class, so the whole text is the key
+    overridable: bool = False  # on the primary out of caution or by meaning, not by writing syntax: a hint may move it
+    custom: tuple[str, ...] = ()  # custom settings that it mentions, as strings or in code that it contains
     through: str = ""  # what leads to CODE or OTHER_STATE: "set_config through set_tenant"
-    draws: bool = False  # it, or code that it runs, may take values from sequences
+    draws: bool = False  # it, or code that it runs, may draw values from sequences
     functions: tuple[str, ...] = ()  # names as written, folded by the parser: "f" or "schema.f"
     relations: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ()
     parts: tuple[Statement, ...] = ()  # the statements of a string with several
-    verdict: Verdict = _verdict(False, True, "", False, True)  # derived, never given: what the data path asks
+    verdict: Verdict = _verdict(False, True, "", False, True)  # derived from the other fields, for the data path
 
     def __post_init__(self) -> None:
         reads = self.target is _REPLICA or (self.target is _SESSION and self.tx is _BEGIN_READ_ONLY)
         quiet = not self.effects and self.tx is _NO_TX
-        # Several in one string have the first one's reason and all their effects
+        # A string with several statements has the first one's reason and the effects of all
         harmless = self.target is _SESSION and self.reason in _STATELESS and not self.effects & ~_NOT_IN_WAL
         writes = not (reads or harmless)
         force_setattr(self, "verdict", _verdict(reads, quiet, self.reason, self.draws, writes))

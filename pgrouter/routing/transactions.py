@@ -11,7 +11,7 @@ from pgrouter.routing.statement import NO_ROLE, Effect, Reason, Setting, Stateme
 if TYPE_CHECKING:
     from pgrouter.routing.nodes import Node
 
-# kind -> (command word, what it does to the transaction); BEGIN and START look at their options besides.
+# kind -> (command tag, what it does to the transaction); for BEGIN and START their options count, too.
 _CONTROL: dict[str, tuple[str, Tx]] = {
     "TRANS_STMT_BEGIN": ("BEGIN", Tx.BEGIN),
     "TRANS_STMT_START": ("START TRANSACTION", Tx.BEGIN),
@@ -32,7 +32,7 @@ _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_$]*")
 
 
 def transaction_statement(node: Node) -> Statement:
-    """BEGIN to COMMIT PREPARED."""
+    """Classify transaction control, from BEGIN to COMMIT PREPARED."""
     kind = node.get("kind", "TRANS_STMT_BEGIN")
     if kind in _TWO_PHASE:
         tag, tx = _TWO_PHASE[kind]
@@ -50,7 +50,7 @@ def transaction_statement(node: Node) -> Statement:
 
 
 def _modes(options: list[Node]) -> Tx:
-    """Say what transaction modes ask for: SET_READ_WRITE if a standby refuses any of them."""
+    """Return what transaction modes ask for: SET_READ_WRITE if a standby refuses any of them."""
     said = [_mode(name, value) for name, value in _options(options)]
     for tx in (Tx.SET_READ_WRITE, Tx.SET_READ_ONLY):
         if tx in said:
@@ -72,7 +72,7 @@ def _options(options: list[Node]) -> list[tuple[str, str | None]]:
 
 
 def _value(node: Node) -> str | None:
-    """Give a constant as SET would store it; None when it is not a plain constant."""
+    """Return a constant as SET would store it; None if it is not a plain constant."""
     constant = node.get("A_Const")
     if constant is None:
         return None
@@ -89,7 +89,7 @@ def _value(node: Node) -> str | None:
 
 
 def set_statement(node: Node) -> Statement:  # noqa: PLR0911 (a kind of SET each)
-    """SET, RESET, SET TRANSACTION, SET SESSION CHARACTERISTICS in all spellings."""
+    """Classify SET, RESET, SET TRANSACTION, SET SESSION CHARACTERISTICS in all spellings."""
     kind = node.get("kind", "VAR_SET_VALUE")
     name = node.get("name", "").lower()
     if kind == "VAR_SET_MULTI":
@@ -104,7 +104,7 @@ def set_statement(node: Node) -> Statement:  # noqa: PLR0911 (a kind of SET each
     texts = [value for value in values if value is not None]
     if name in knowledge.TRANSACTION_SETTINGS:
         return _set_transaction(_mode(name, texts[0]))
-    if name == "seed":  # as setseed(): nothing tells it
+    if name == "seed":  # like setseed(): no query reports it
         return _state(Effect.OTHER_STATE, name)
     return _setting(Setting(name, _joined(name, texts), is_local=bool(node.get("is_local"))), "SET")
 
@@ -137,10 +137,10 @@ def _set_transaction(tx: Tx) -> Statement:
 
 
 def _setting(setting: Setting, tag: str) -> Statement:
-    # A custom one is there afterwards, too, if it was not before
+    # A custom setting that did not exist before exists afterwards, too
     effects = Effect.NONE if setting.is_local and "." not in setting.name else Effect.SETTINGS
     if setting.name == "search_path" and "pg_temp" in (setting.value or ""):
-        effects |= Effect.TEMP  # a look at the path makes the temporary schema, which a standby cannot
+        effects |= Effect.TEMP  # evaluating the path creates the temporary schema, which a standby cannot do
     touched = (setting, NO_ROLE) if setting.name == "session_authorization" else (setting,)
     return _state(effects, setting.name, tag, settings=touched)
 
@@ -152,7 +152,7 @@ def _state(effects: Effect, cause: str, tag: str = "SET", **more: Any) -> Statem
 
 
 def _joined(name: str, values: list[str]) -> str:
-    """Give the list as set_config takes it: names quoted one by one where the setting is a list of names."""
+    """Return the list as set_config takes it: with each name quoted if the setting is a list of names."""
     if name in knowledge.NAME_LIST_SETTINGS:
         values = [value if _PLAIN_NAME.fullmatch(value) else '"' + value.replace('"', '""') + '"' for value in values]
     return ", ".join(values)

@@ -1,9 +1,9 @@
 # cython: annotation_typing=False, boundscheck=True, wraparound=True
-"""One walk over a parse tree that collects what speaks against a replica, and which names were used.
+"""One walk over a parse tree that collects the reasons against a replica and the names used.
 
-The tree is libpg_query's JSON: an object with one capitalized key is a node; a field whose type is fixed holds the
-node's content without its name, so fields that tell a node apart (`funcname`, `relname`) are looked for as well.
-Zeroes and falses are left out of that JSON.
+The tree is libpg_query's JSON: an object with one capitalized key is a node; a field whose type is fixed contains the
+node's content without its name, so nodes are also recognized by their fields (`funcname`, `relname`). Zeros and falses
+are omitted from that JSON.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
 
 def walk(root: Node, found: Findings) -> None:
-    """Look at every node below `root`."""
+    """Visit every node below `root`."""
     stack: list[Any] = [root]
     while stack:
         node = stack.pop()
         if type(node) is list:
-            stack.extend(reversed(node))  # left to right: of two set_config of one name the last one stays
+            stack.extend(reversed(node))  # left to right: of two set_config calls with one name the last one counts
             continue
         for key, value in node.items():
             if type(value) is not dict and type(value) is not list:
@@ -88,7 +88,7 @@ def _function(node: Node, parts: list[Node], found: Findings) -> None:
 
 
 def _configured(path: list[str], arguments: int, written: str, found: Findings) -> None:
-    """Note what a function leaves of which the configuration says that it writes."""
+    """Record what a function leaves that the configuration lists as writing."""
     declared = _declared(path, found)
     overloads = found.catalog.overloads(written, arguments)
     if declared is not None:
@@ -103,7 +103,7 @@ def _configured(path: list[str], arguments: int, written: str, found: Findings) 
 
 
 def _declared(path: list[str], found: Findings) -> int | None:
-    """Give what the configuration says that a function leaves, None for nothing said."""
+    """Return the effects that the configuration declares for a function, None if it declares none."""
     declared = found.catalog.declared
     return declared.get(".".join(path), declared.get(path[-1])) if declared else None
 
@@ -131,7 +131,7 @@ def _unknown_function(node: Node, written: str, found: Findings) -> None:
     declared = _declared(written.split("."), found)
     if declared is not None:
         found.leave(declared, written)
-    elif written.startswith("pg_temp"):  # no catalog has these
+    elif written.startswith("pg_temp"):  # no catalog has these names
         found.leave(ANYTHING, written)
     else:
         found.unknown(written)
@@ -140,18 +140,18 @@ def _unknown_function(node: Node, written: str, found: Findings) -> None:
 
 
 def _set_config(node: Node, found: Findings) -> None:
-    """Follow set_config(name, value, is_local): the session must know what it set."""
+    """Record the setting in set_config(name, value, is_local): the session must know it."""
     found.literal_sensitive = True
     name, value, is_local = ([literal(argument) for argument in node.get("args", ())] + [None] * 3)[:3]
     local = is_local in (True, "t", "true", "on", "1", "yes", "y")
     if isinstance(name, str) and "." in name:
         found.custom[name.lower()] = None
-    if isinstance(name, str) and name.lower() == "seed":  # as setseed(), local or not
+    if isinstance(name, str) and name.lower() == "seed":  # like setseed(), local or not
         found.leave(int(Effect.OTHER_STATE), "seed")
         return
     if local and isinstance(name, str):
         found.settings.append(Setting(name.lower(), value if isinstance(value, str) else "", is_local=True))
-        if "." in name:  # it is there afterwards, too, if it was not before
+        if "." in name:  # if it did not exist before, it exists afterwards, too
             found.effects |= Effect.SETTINGS
     elif local:
         found.effects |= Effect.CUSTOM
@@ -177,17 +177,17 @@ def _current_setting(node: Node, written: str, found: Findings) -> None:
 
 
 def _is_temporary_slot(node: Node, name: str, found: Findings) -> bool:
-    """Whether a replication slot may be one that belongs to the session."""
+    """Whether a replication slot may be temporary, that is, belong to the session."""
     found.literal_sensitive = True
     for at, argument in enumerate(node.get("args", ())):
         named = argument.get("NamedArgExpr")
         if (named["name"] == "temporary") if named else at == knowledge.SLOT_FUNCTIONS[name]:
             return literal(named["arg"] if named else argument) not in (False, "f", "false", "off", "0", "no", "n")
-    return name.startswith("pg_copy")  # without the argument it is as the slot that is copied
+    return name.startswith("pg_copy")  # without the argument it is like the slot that is copied
 
 
 def _embedded(node: Node, name: str, found: Findings) -> bool:
-    """Look at the SQL in a function's arguments as if it stood here; False if it is not there to read."""
+    """Examine SQL in a function's arguments as if it were part of the statement; False if it cannot be read."""
     found.literal_sensitive = True
     queries = embedded.queries(name, node.get("args", []))
     if queries is None:
@@ -195,7 +195,7 @@ def _embedded(node: Node, name: str, found: Findings) -> bool:
     for query in queries:
         inner = type(found)(found.catalog)
         walk(query, inner)
-        found.leave(in_code(inner.effects), inner.cause or name)  # what it sets is not the statement's own
+        found.leave(in_code(inner.effects), inner.cause or name)  # its settings are not the statement's own
         found.states += inner.states
         found.custom |= inner.custom
         found.functions |= inner.functions
@@ -223,7 +223,7 @@ def _expression(_: Node, node: Node, found: Findings) -> None:
 
 
 def _unspoken(node: Node, signs: tuple[str, ...], found: Findings) -> None:
-    """Look at operators that PostgreSQL looks up by name without their being written, for types that do not show."""
+    """Examine operators that PostgreSQL uses although they are not written, on types that are unknown."""
     for sign in signs:
         unsafe = [overload for overload in found.catalog.operators.get(sign, ()) if overload.why]
         if unsafe:
@@ -281,7 +281,7 @@ def _type(_: Node, node: Node | list[Node], found: Findings) -> None:
 
 
 def _written(node: Node) -> str:
-    """Give the name of a relation as it is written."""
+    """Return the name of a relation as written."""
     schema, name = node.get("schemaname", ""), node["relname"]
     if ANY_NAME in (schema, name):
         return ANY_NAME
@@ -311,7 +311,7 @@ def _relation(node: Node, found: Findings) -> None:
 
 
 def _fields(node: Node, fields: list[Node], found: Findings) -> None:
-    """Look at `row.name` and `(row).name`, which may call a function of one row."""
+    """Examine `row.name` and `(row).name`, which may call a function that takes the row."""
     path = names(fields)
     if path and path[-1] in knowledge.SYSTEM_COLUMNS:
         found.object(node, Reason.SERVER_RELATION, path[-1], overridable=True)
@@ -353,12 +353,12 @@ def _writing(node: Node, value: Node, found: Findings) -> None:
 def _sets_default(update: Node) -> bool:
     """Whether an UPDATE asks for defaults: SET a = DEFAULT."""
     values = [target.get("ResTarget", {}).get("val", {}) for target in update.get("targetList", ())]
-    # Of several columns at once it stands further inside
+    # For several columns at once it is nested deeper
     return any("SetToDefault" in value or "MultiAssignRef" in value for value in values)
 
 
 def write(relation: Node, found: Findings, *, inserts: bool) -> None:
-    """Note what a write to a relation leads to."""
+    """Record what a write to a relation runs."""
     if "relname" not in relation:
         return
     written = _written(relation)
@@ -378,12 +378,12 @@ def _truncate(_: Node, value: Node, found: Findings) -> None:
 
 
 def rewrite(relation: Node, found: Findings) -> None:
-    """Note what may be evaluated when a relation is made anew; one without a name is any."""
+    """Record what may be evaluated when a relation is rewritten; one without a name may be any."""
     found.touch(found.catalog.writing.get(_written(relation) if "relname" in relation else ANY_NAME))
 
 
 def fire(found: Findings) -> None:
-    """Note that event triggers run, if there are any."""
+    """Record that event triggers run, if there are any."""
     found.touch(found.catalog.events)
     if not found.catalog.known:
         found.leave(int(Effect.CODE), "event triggers")

@@ -1,11 +1,11 @@
 # cython: annotation_typing=False
-"""How long a text will take to be parsed and judged, told from its bytes before anybody tries. Pure.
+"""How long a text will take to parse and classify, estimated from its bytes beforehand. Pure.
 
-PostgreSQL's parser and the walk over its tree take some microseconds for each token, and for a run of operator
-characters (`++++`, `/*/*/*`, a line of dashes) a time that grows with its square: its lexer takes the whole run, gives
-all but one character back, and begins again. So a weight is the number of tokens and, for each run, the square of its
-length. It is a bound, not an estimate: what looks like tokens in a literal or comment counts as well, since only the
-whole lexer can tell where those end.
+PostgreSQL's parser and the walk over its tree take a few microseconds per token; for a run of operator characters
+(`++++`, `/*/*/*`, a line of dashes) the time grows with the square of its length, because the lexer reads the whole
+run, pushes all but one character back, and starts over. So a weight is the number of tokens plus, for each run, the
+square of its length. It is an upper bound: what looks like tokens in a literal or comment counts as well, since only
+the full lexer can tell where those end.
 
 The same file runs compiled (with weight.pxd) and as plain Python.
 """
@@ -21,11 +21,11 @@ if not cython.compiled:  # compiled, they are constants: see the .pxd files
 
 # A token takes 2 to 5 microseconds, a run of 1000 characters 5 milliseconds.
 RUN_PER_TOKEN = 1000
-BYTES_PER_TOKEN = 256  # those of literals cost as well, if little
+BYTES_PER_TOKEN = 256  # bytes of literals cost as well, if little
 
 
 def weigh(buf: bytes, start: int, end: int, limit: int) -> int:
-    """Give the weight of the text in buf[start:end], in tokens; above `limit` it stops counting."""
+    """Return the weight of the text in buf[start:end], in tokens; counting stops above `limit`."""
     table = CLASS
     weight = (end - start) // BYTES_PER_TOKEN
     run = 0

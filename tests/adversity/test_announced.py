@@ -152,7 +152,7 @@ def test_a_hold_that_nothing_follows_ends(front: Router, keys: Keys, client: psy
     later = held(front, client)
     assert later.result() is None
     assert 0.5 < later.done_s - began_s < 3.5
-    assert front.log_contains(r"primary pg0 -> none \(a switchover from pg0 to pg1 is announced\)")
+    assert front.log_contains(r"primary pg0 -> none \(pg0 leads, but a switchover from pg0 to pg1 is announced\)")
     client.execute("insert into items values (2)")
     keys.set("failover", ANNOUNCED)  # again: written anew, so announced anew
     wait_roles(front, pg0=NOTHING)

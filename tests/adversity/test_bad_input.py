@@ -27,7 +27,6 @@ from support.rawclient import (
 )
 
 if TYPE_CHECKING:
-
     from support.router import Router
 
 pytestmark = [pytest.mark.pg, pytest.mark.usefixtures("bystander")]

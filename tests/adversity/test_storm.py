@@ -184,14 +184,16 @@ class Stormy:
     def vanish(self) -> None:
         """Send a part of something, or all of it, and be gone."""
         word = self.word()
-        talk = self.chance.choice([
-            query("begin") + query(f"insert into storm values ('{word}', 4)"),
-            query("copy storm from stdin") + message(b"d", f"{word}\t1\n".encode()) * 50,
-            b"".join(query(f"select '{word}'") for _ in range(50)),
-            query("select repeat('x', 2000) from generate_series(1, 2000)"),
-            extended(f"select '{word}'")[:-5],
-            query(f"set storm.who = '{word}'") + query("create temp table storm (mine int)"),
-        ])
+        talk = self.chance.choice(
+            [
+                query("begin") + query(f"insert into storm values ('{word}', 4)"),
+                query("copy storm from stdin") + message(b"d", f"{word}\t1\n".encode()) * 50,
+                b"".join(query(f"select '{word}'") for _ in range(50)),
+                query("select repeat('x', 2000) from generate_series(1, 2000)"),
+                extended(f"select '{word}'")[:-5],
+                query(f"set storm.who = '{word}'") + query("create temp table storm (mine int)"),
+            ]
+        )
         self.send(talk[: self.chance.randint(1, len(talk))])
         if self.chance.random() < 0.5:
             time.sleep(self.chance.random() * 0.01)

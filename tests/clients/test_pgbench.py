@@ -96,15 +96,15 @@ def test_a_connection_per_transaction(bench: Router) -> None:
 def test_a_script_of_mixed_transactions(bench: Router, tmp_path: Path) -> None:
     script = tmp_path / "mixed.sql"
     script.write_text(
-            "\\set id random(1, 1000)\n"
-            "select abalance from pgbench_accounts where aid = :id;\n"
-            "begin;\n"
-            "update pgbench_accounts set abalance = abalance where aid = :id;\n"
-            "select abalance from pgbench_accounts where aid = :id;\n"
-            "end;\n"
-            "begin transaction read only;\n"
-            "select count(*) from pgbench_branches;\n"
-            "end;\n"
+        "\\set id random(1, 1000)\n"
+        "select abalance from pgbench_accounts where aid = :id;\n"
+        "begin;\n"
+        "update pgbench_accounts set abalance = abalance where aid = :id;\n"
+        "select abalance from pgbench_accounts where aid = :id;\n"
+        "end;\n"
+        "begin transaction read only;\n"
+        "select count(*) from pgbench_branches;\n"
+        "end;\n"
     )
     assert run(bench, "-M", "prepared", "-f", str(script), "-t", "40") == 320
     assert run(bench, "-f", str(script), "-t", "40") == 320

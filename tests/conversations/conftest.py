@@ -69,9 +69,7 @@ def places() -> Iterator[Places]:
         factory = RouterFactory()
         try:
             listen = [{"host": "127.0.0.1", "port": 0}, {"host": "127.0.0.1", "port": 0, "mode": "primary"}]
-            router = factory(
-                {"listen": listen, "auth": {"type": "trust"}, "cluster": static_cluster(cluster.servers)}
-            )
+            router = factory({"listen": listen, "auth": {"type": "trust"}, "cluster": static_cluster(cluster.servers)})
             yield Places(direct, *(Address("127.0.0.1", port) for port in router.process.ports))
         finally:
             factory.stop_all()

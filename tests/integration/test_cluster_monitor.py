@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from pgrouter.topology import ClusterView
 
+
 class Pollable:
     """Three scripted servers and the monitor that watches them: pg0 is primary, the others stream."""
 

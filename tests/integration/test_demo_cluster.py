@@ -44,13 +44,13 @@ def test_standbys_replay_what_the_primary_writes(streaming: StreamingCluster) ->
 
 @pytest.mark.pg
 def test_heal_restarts_what_was_killed_or_frozen_and_keeps_the_data(streaming: StreamingCluster) -> None:
-    streaming.primary.sql("create table kept (n int)")
+    streaming.primary.sql("create table healed (n int)")
     streaming.standbys[0].kill()
     streaming.standbys[1].freeze()
     streaming.heal()
     streaming.wait_caught_up()
-    assert [s.sql("select count(*) from kept") for s in streaming.standbys] == [[(0,)], [(0,)]]
-    streaming.primary.sql("drop table kept")
+    assert [s.sql("select count(*) from healed") for s in streaming.standbys] == [[(0,)], [(0,)]]
+    streaming.primary.sql("drop table healed")
 
 
 @pytest.mark.pg

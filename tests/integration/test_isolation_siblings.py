@@ -15,7 +15,6 @@ from session_fuzz.sides import DIRECT, ROUTED
 from session_fuzz.story import written
 
 if TYPE_CHECKING:
-
     from session_fuzz.sides import Sides
 
 pytestmark = pytest.mark.pg
@@ -238,7 +237,9 @@ def sides(sides: Sides) -> Sides:
 @pytest.mark.parametrize("what", MADE)
 def test_what_clients_make_runs_for_the_session_that_calls_it(sides: Sides, what: str, pool: int) -> None:
     making, saying, name = (*MADE[what], "app.a")[:3]
-    setter = f"create function fz.setter() returns trigger language plpgsql as $$ begin perform {SETS}; return new; end $$"
+    setter = (
+        f"create function fz.setter() returns trigger language plpgsql as $$ begin perform {SETS}; return new; end $$"
+    )
     text = f"""
         1 {setter}
         1 {making}

@@ -19,7 +19,6 @@ from session_fuzz.story import written
 from support.rawclient import query
 
 if TYPE_CHECKING:
-
     from session_fuzz.sides import Sides
 
 pytestmark = pytest.mark.pg

@@ -54,7 +54,10 @@ def wait_running(streaming: StreamingCluster) -> None:
 @pytest.mark.parametrize("way", ["cancel", "cancel_safe"])
 @pytest.mark.parametrize("inside", [False, True])
 def test_psycopg_cancels_its_query(
-    front: Router, streaming: StreamingCluster, way: str, inside: bool  # noqa: FBT001
+    front: Router,
+    streaming: StreamingCluster,
+    way: str,
+    inside: bool,  # noqa: FBT001
 ) -> None:
     with front.connect() as client:
         if inside:

@@ -74,7 +74,8 @@ def test_functions_and_views_go_where_they_must(client: psycopg.Connection[Any])
 
 @pytest.mark.parametrize("prepare", [False, True])
 def test_what_is_redefined_through_the_router_is_never_read_by_its_old_meaning(
-    client: psycopg.Connection[Any], prepare: bool  # noqa: FBT001
+    client: psycopg.Connection[Any],
+    prepare: bool,  # noqa: FBT001
 ) -> None:
     assert members(client, "select calm()", prepare=prepare) == REPLICAS
     client.execute(
@@ -134,9 +135,7 @@ def test_a_catalog_that_cannot_be_read_costs_functions_not_tables(streaming: Str
 
 def test_a_session_with_a_search_path_of_its_own_sees_other_names(client: psycopg.Connection[Any]) -> None:
     client.execute("create schema hut")
-    client.execute(
-        f"create function hut.calm() returns text volatile language sql as $$ select {MEMBER} $$".encode()
-    )
+    client.execute(f"create function hut.calm() returns text volatile language sql as $$ select {MEMBER} $$".encode())
     until(lambda: members(client, "select calm()", prepare=True) == REPLICAS, 30, "the catalog is known again")
     client.execute("set search_path = hut, public")
     assert members(client, "select calm()", prepare=True) == PRIMARY

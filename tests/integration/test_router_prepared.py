@@ -53,7 +53,9 @@ def stage(cluster: StreamingCluster, router: Router) -> Iterator[Stage]:
         for database in DATABASES:
             stage.admin(
                 database,
-                "drop schema if exists s cascade", "drop schema if exists s2 cascade", "create schema s",
+                "drop schema if exists s cascade",
+                "drop schema if exists s2 cascade",
+                "create schema s",
                 f"alter database {database} set search_path = s",
             )
         yield stage
@@ -173,6 +175,7 @@ def test_what_was_described_stays_under_other_settings(stage: Stage, setting: st
 
 def test_nothing_of_a_batch_is_done_that_ends_in_a_changed_plan(stage: Stage) -> None:
     """What was executed in front of it in its implicit transaction is rolled back."""
+
     def play(database: str) -> list[Any]:
         stage.admin(database, "create table t(a int); create table log(what text); insert into t values (1)")
         client = stage.client(database)
@@ -348,6 +351,7 @@ BATCHES = {
 @pytest.mark.parametrize("batch", BATCHES)
 def test_what_a_batch_does_to_names(stage: Stage, batch: str, known: bool) -> None:  # noqa: FBT001
     """`known`: the server has the text that is new to the client."""
+
     def play(database: str) -> list[Heard]:
         if known:
             for _ in range(2):

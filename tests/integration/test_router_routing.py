@@ -170,9 +170,7 @@ def test_transactions_that_are_read_only_by_default_are_on_a_replica(warm: Where
 
 
 @pytest.mark.parametrize(("listener", "members"), [(1, {"pg0"}), (2, {"pg1", "pg2"})])
-def test_a_listener_for_one_kind(
-    front: Router, streaming: StreamingCluster, listener: int, members: set[str]
-) -> None:
+def test_a_listener_for_one_kind(front: Router, streaming: StreamingCluster, listener: int, members: set[str]) -> None:
     dsn = front.dsn().replace(f"port={front.port}", f"port={front.process.ports[listener]}")
     with psycopg.connect(dsn, autocommit=True) as connection:
         where = Where(connection, streaming)

@@ -157,9 +157,16 @@ DDL = (
 
 # Statements to prepare by name, beside all the others
 PREPARED_MADE = (
-    "select * from fz.made", "select a from fz.made order by a", "select a, b from fz.made", "table fz.made",
-    "insert into fz.made values (5) returning *", "insert into fz.made values (6) returning a",
-    "update fz.made set a = 7 returning *", "select * from fz.myview", "select fz.mine('x')", "select count(*) from fz.made where a = 1",
+    "select * from fz.made",
+    "select a from fz.made order by a",
+    "select a, b from fz.made",
+    "table fz.made",
+    "insert into fz.made values (5) returning *",
+    "insert into fz.made values (6) returning a",
+    "update fz.made set a = 7 returning *",
+    "select * from fz.myview",
+    "select fz.mine('x')",
+    "select count(*) from fz.made where a = 1",
 )
 PREPARED = (
     "select * from fz.t order by id", "select v from t order by id", "select * from tmp1", "select current_setting('app.tenant', true)",

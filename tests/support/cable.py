@@ -1,4 +1,4 @@
-"""A cable between a router and a server that can be cut: what is sent waits, and no end of a connection is told."""
+"""A cable between a router and a server that can be cut: data is held back, and no connection is closed."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Cable:
         self._loop.close()
 
     def cut(self) -> None:
-        """Let nothing through any more."""
+        """Stop forwarding."""
         self._loop.call_soon_threadsafe(self._whole.clear)
 
     def mend(self) -> None:
-        """Let all through again, and what waits."""
+        """Resume forwarding, starting with what was held back."""
         self._loop.call_soon_threadsafe(self._whole.set)
 
     def _in_loop(self, work: object) -> Future[None]:

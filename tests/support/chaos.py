@@ -1,7 +1,7 @@
-"""A client that does short transactions of every kind, tears its connection down now and then, and keeps a ledger.
+"""A client that runs short transactions of every kind, drops its connection now and then, and keeps a ledger.
 
-Each transaction inserts `rows` rows of its own number into the table `chaos`, or none, and the ledger says what must be
-found there in the end: all of them (acknowledged), none (COMMIT was never sent), or either (it was, and nobody heard).
+Each transaction inserts `rows` rows with its own number into the table `chaos`, or none, and the ledger says what must
+be there in the end: all of them (acknowledged), none (COMMIT was never sent), or either (sent, but not acknowledged).
 """
 
 # ruff: noqa: S608  (the SQL is ours)
@@ -46,11 +46,11 @@ LOGIN = startup(user="postgres", database="postgres")
 
 
 class Vanish(Exception):
-    """Here the client goes without a word."""
+    """The client vanishes here, without closing properly."""
 
 
 def bind_numbers(name: str, *numbers: int) -> bytes:
-    """Give a Bind with parameters in text."""
+    """Return a Bind with parameters in text format."""
     body = f"\0{name}\0".encode() + struct.pack("!HH", 0, len(numbers))
     for number in numbers:
         text = str(number).encode()
@@ -59,12 +59,12 @@ def bind_numbers(name: str, *numbers: int) -> bytes:
 
 
 def execute(limit: int) -> bytes:
-    """Give an Execute of the unnamed portal with a limit of rows."""
+    """Return an Execute of the unnamed portal with a limit of rows."""
     return message(b"E", b"\0" + struct.pack("!I", limit))
 
 
 class Chaos:
-    """One client; `program` is its life."""
+    """One client; `program` is everything it does."""
 
     def __init__(self, who: int, seed: int, transactions: int, vanishing: float) -> None:
         self.who = who
@@ -76,13 +76,13 @@ class Chaos:
         self.vanished: Counter[str] = Counter()
         self.number = 0
         self.rows = 0
-        self.fuse = 0  # so many sends until it vanishes; 0: it stays
+        self.fuse = 0  # number of sends until it vanishes; 0: it stays
         self.talker: Talker
         self.setting = ""
         self.prepared = False
 
     def program(self, talker: Talker) -> Program:
-        """Do all transactions, over as many connections as it takes."""
+        """Run all transactions, on as many connections as it takes."""
         self.talker = talker
         names, weights = zip(*ACTIONS.items(), strict=True)
         yield from self.login()
@@ -114,17 +114,17 @@ class Chaos:
         assert said[-1].code == "Z", said
 
     def vanish(self) -> Program:
-        """Go: at once or a little later, with FIN or RST, reading no more."""
+        """Disconnect: at once or a little later, with FIN or RST, without reading any more."""
         self.talker.deafen()
         wait_s = self.dice.choice((0, 0, 0, 0.002, 0.02, 0.2))
         if wait_s:
             yield wait_s
         self.dice.choice((self.talker.close, self.talker.reset))()
 
-    # -- what the actions are made of
+    # -- building blocks of the actions
 
     def say(self, data: bytes, commit: bytes = b"") -> None:
-        """Send; or only a part of it, and vanish. As soon as a byte of `commit` is sent the outcome is open."""
+        """Send, or send only a part and vanish. Once a byte of `commit` is sent, the outcome is unknown."""
         whole = data + commit
         size = len(whole)
         self.fuse -= 1
@@ -132,7 +132,7 @@ class Chaos:
             size = self.dice.choice((size, self.dice.randint(0, size)))
         if size > len(data):
             self.ledger[self.number] = (self.rows, UNKNOWN)
-        if size < len(whole) or self.dice.random() < 0.1:  # and now and then in two pieces, cut anywhere
+        if size < len(whole) or self.dice.random() < 0.1:  # and sometimes in two pieces, split anywhere
             cut = self.dice.randint(0, size)
             self.talker.send(whole[:cut])
             self.talker.send(whole[cut:size])
@@ -142,7 +142,7 @@ class Chaos:
             raise Vanish
 
     def expect(self, said: list[Message], want: str, status: bytes = b"I", state: str = "") -> None:
-        """Hold an answer against what it must be: its letters, and its end."""
+        """Compare an answer with what is expected: its message types and its end."""
         got = (codes(said), said[-1].body, sqlstate(said))
         assert got == (want, status, state), (self.who, self.number, got, said)
 
@@ -198,7 +198,7 @@ class Chaos:
         self.done()
 
     def pipeline_of_implicit_transaction(self) -> Program:
-        """Only the Sync commits."""
+        """A pipeline in which only the Sync commits."""
         one = f"insert into chaos values ({self.who}, {self.number}, 7)"
         self.say((parse(one) + bind() + EXECUTE) * self.rows, SYNC)
         self.expect((yield "Z"), "12C" * self.rows + "Z")
@@ -221,7 +221,7 @@ class Chaos:
         self.done()
 
     def prepared_statement(self) -> Program:
-        """One that all clients share, and one that nobody else has."""
+        """One that all clients use, and one of its own."""
         want = "2C2D" if self.prepared else "112C2D"
         if not self.prepared:
             text = "insert into chaos select $1::int, $2::int, g from generate_series(1, $3::int) g"

@@ -1,12 +1,12 @@
-"""Clients by the thousand in one thread: each is a generator that sends, and yields what it waits for.
+"""Thousands of clients in one thread: each is a generator that sends, and yields what it waits for.
 
     def program(talker):
         talker.send(query("select 1"))
         said = yield "Z"      # all messages up to ReadyForQuery
         yield 0.5             # half a second
 
-A connection that the router ends raises `HungUp` in the generator. Nothing here blocks, so one process drives what a
-thousand threads would.
+A connection that the router closes raises `HungUp` in the generator. Nothing here blocks, so one process replaces a
+thousand threads.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 
 
 class HungUp(Exception):
-    """The router has ended the connection."""
+    """The router has closed the connection."""
 
 
 class Talker:
@@ -47,12 +47,12 @@ class Talker:
         self._out = bytearray()
         self._fd = -1
         self._ended = False
-        self.turn = 0  # what a timer was set in; others are out of date
+        self.turn = 0  # timers set in an earlier turn are out of date
 
     # -- what programs call
 
     def connect(self, receive_buffer: int = 0) -> None:
-        """Begin to connect; what is sent meanwhile waits."""
+        """Start to connect; data sent meanwhile is buffered."""
         self.sock = socket.socket()
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -66,7 +66,7 @@ class Talker:
         self.crowd.watch(self, self._fd)
 
     def send(self, data: bytes) -> None:
-        """Send, or keep what the socket does not take."""
+        """Send, or buffer what the socket does not accept."""
         if self._out:
             self._out += data
             return
@@ -74,7 +74,7 @@ class Talker:
             sent = self.sock.send(data)
         except BlockingIOError:
             sent = 0
-        except OSError:  # reading will find the end
+        except OSError:  # reading will notice the end
             sent = len(data)
         if sent < len(data) and self._fd >= 0:
             self._out += data[sent:]
@@ -86,14 +86,14 @@ class Talker:
             other.sendall(struct.pack("!II", 8 + len(self.key), CANCEL_REQUEST) + self.key)
 
     def close(self) -> None:
-        """Close with FIN, or with RST where unread bytes make the kernel say so."""
+        """Close with FIN, or with RST if there are unread bytes."""
         if self.sock is not None:
             self.deafen()
             self.sock.close()
             self.sock = None
 
     def deafen(self) -> None:
-        """Neither read nor send from now on, so that the router is stopped in what it sends."""
+        """Neither read nor send from now on, so that the router's sending blocks."""
         if self._fd >= 0:
             self.crowd.unwatch(self._fd)
             self._fd = -1
@@ -107,7 +107,7 @@ class Talker:
     # -- what the crowd calls
 
     def on_event(self, mask: int) -> None:
-        """Send what waits, take what has come, and let the program go on if that is what it waits for."""
+        """Send what is buffered, read what has arrived, and resume the program if it waits for that."""
         if mask & WRITE:
             self._flush()
         if mask & ~WRITE and self._fd >= 0:
@@ -135,7 +135,7 @@ class Talker:
             self.crowd.epoll.modify(self._fd, READ)
 
     def offer(self) -> None:
-        """Take messages off what has come, as long as the program waits for them."""
+        """Take messages from what has arrived, as long as the program waits for them."""
         at, end = 0, len(self._in)
         while self.want is not None and end - at >= 5:
             stop = at + 1 + int.from_bytes(self._in[at + 1 : at + 5], "big")
@@ -156,7 +156,7 @@ class Talker:
             self.go_on(HungUp())
 
     def go_on(self, value: list[Message] | HungUp | None) -> None:
-        """Run the program up to its next wait."""
+        """Run the program until it waits again."""
         self.want = None
         self.turn += 1
         try:
@@ -184,17 +184,17 @@ class Crowd:
         self._numbers = count()
 
     def watch(self, talker: Talker, fd: int) -> None:
-        """Hear of a socket's events."""
+        """Start to receive a socket's events."""
         self._talkers[fd] = talker
         self.epoll.register(fd, READ | WRITE)
 
     def unwatch(self, fd: int) -> None:
-        """Hear of them no longer."""
+        """Stop to receive a socket's events."""
         del self._talkers[fd]
         self.epoll.unregister(fd)
 
     def later(self, wait_s: float, talker: Talker) -> None:
-        """Let a program go on after a time."""
+        """Resume a program after a time."""
         heapq.heappush(self._timers, (time.monotonic() + wait_s, next(self._numbers), talker, talker.turn))
 
     def run(self, programs: Iterable[Callable[[Talker], Program]], timeout_s: float) -> None:

@@ -1,4 +1,4 @@
-"""What happens to the leader of a Patroni cluster: each is given the cluster and the member that leads."""
+"""Things that happen to the leader of a Patroni cluster: functions of the cluster and its leader."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def configure(cluster: PatroniCluster, change: dict[str, Any]) -> None:
-    """Change Patroni's dynamic configuration, through whoever answers: one that was just started does not yet."""
+    """Change Patroni's dynamic configuration, through any member that answers: one just started does not yet."""
     alive = [member for member in cluster.members if member.patroni_alive]
     until(lambda: any(_configured(member, change) for member in alive), 20, "a Patroni that takes the configuration")
 
@@ -24,7 +24,7 @@ def _configured(member: Member, change: dict[str, Any]) -> bool:
 
 
 def wait_synchronous(cluster: PatroniCluster) -> None:
-    """Without a synchronous replica Patroni lets nobody lead after the leader, and rightly."""
+    """Wait for a synchronous replica: without one Patroni rightly does not fail over."""
     roles = ("sync_standby", "quorum_standby")
     until(lambda: any(line.role in roles for line in cluster.status()), 30, "a synchronous replica")
 

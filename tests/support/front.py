@@ -1,4 +1,4 @@
-"""A router for the tests of a whole module, and what must be true of every router when its tests are over."""
+"""A router for the tests of a whole module, and what must be true of every router after its tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from support.router import Router, Settings
 
-# What a router never logs, whatever was done to it.
+# What a router must never log, whatever is done to it.
 BUG = re.compile(r"^.*(bug in|Traceback|internal error|never retrieved|was never awaited).*$", re.MULTILINE)
 
 
@@ -37,20 +37,20 @@ def running(settings: Settings, *, users: Mapping[str, str] | None = None) -> It
 
 
 def rss_mb(pid: int) -> float:
-    """Give the resident memory of a process in MiB."""
+    """Return the resident memory of a process in MiB."""
     with open(f"/proc/{pid}/status", encoding="ascii") as status:  # noqa: PTH123
         line = next(line for line in status if line.startswith("VmRSS:"))
     return int(line.split()[1]) / 1024
 
 
 def peak_rss_mb(pid: int) -> float:
-    """Give the largest resident memory that a process ever had since the last `reset_peak`, in MiB."""
+    """Return the largest resident memory that a process ever had since the last `reset_peak`, in MiB."""
     with open(f"/proc/{pid}/status", encoding="ascii") as status:  # noqa: PTH123
         line = next(line for line in status if line.startswith("VmHWM:"))
     return int(line.split()[1]) / 1024
 
 
 def reset_peak(pid: int) -> None:
-    """Let `peak_rss_mb` count from now (proc(5): 5 into clear_refs)."""
+    """Make `peak_rss_mb` count from now on (proc(5): write 5 to clear_refs)."""
     with open(f"/proc/{pid}/clear_refs", "w", encoding="ascii") as clear:  # noqa: PTH123
         clear.write("5")

@@ -1,8 +1,8 @@
 """A recorded history of writes and reads through a router, and what must be true of it whatever happened meanwhile.
 
-Many clients each write rows with numbers of their own and read their newest row back. Every deed is noted with what the
-client was told, and `findings` compares that with what each client saw and with the rows that are there in the end. It
-is a pure function: a history can be made up to see that it finds what it is for.
+Many clients each write rows with their own numbers and read their newest row back. Every deed is recorded with its
+outcome for the client, and `findings` compares that with what each client saw and with the rows that exist in the end.
+It is a pure function: a made-up history can check that it finds what it is meant to find.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 TABLE = """drop table if exists history; create table history (client int, number int);
            create index on history (client, number)"""
 
-# done: the client was told so. unknown: it was told that nobody knows. refused: that it was not done.
+# done: reported as done to the client. unknown: reported as unknown. refused: reported as not done.
 Outcome = Literal["done", "unknown", "refused"]
-NEVER_SENT = {"57P03", "57014", "53300", "25P02"}  # what the router says of its own accord, before anything is sent
+NEVER_SENT = {"57P03", "57014", "53300", "25P02"}  # what the router itself reports before anything is sent
 
 
 class Deed(NamedTuple):
@@ -35,20 +35,20 @@ class Deed(NamedTuple):
 
     client: int
     kind: Literal["write", "read", "read of the primary"]
-    number: int  # written; of a read: the newest of its own that the client saw
+    number: int  # written; for a read: the newest of its own that the client saw
     outcome: Outcome = "done"
 
 
 @dataclass
 class Findings:
-    """What is wrong with a history; the first three are never right, `stale` is where replicas may be behind."""
+    """What is wrong with a history; the first three are always wrong, `stale` is allowed if replicas may lag."""
 
-    lost: set[tuple[int, int]] = field(default_factory=set)  # acknowledged, and not there
-    doubled: set[tuple[int, int]] = field(default_factory=set)  # there more than once
-    undone: set[tuple[int, int]] = field(default_factory=set)  # refused, and there all the same
-    phantoms: set[tuple[int, int]] = field(default_factory=set)  # seen by a read, and not there
-    missed: list[tuple[Deed, int]] = field(default_factory=list)  # a read of the primary without what was written
-    stale: list[tuple[Deed, int]] = field(default_factory=list)  # the same, of any server
+    lost: set[tuple[int, int]] = field(default_factory=set)  # acknowledged, but missing
+    doubled: set[tuple[int, int]] = field(default_factory=set)  # present more than once
+    undone: set[tuple[int, int]] = field(default_factory=set)  # refused, but present
+    phantoms: set[tuple[int, int]] = field(default_factory=set)  # seen by a read, but missing
+    missed: list[tuple[Deed, int]] = field(default_factory=list)  # a read on the primary that lacks what was written
+    stale: list[tuple[Deed, int]] = field(default_factory=list)  # the same on any server
 
     def wrong(self, *, stale_reads: bool) -> bool:
         """Whether anything is wrong; `stale_reads`: reads may be behind unless they ask for the primary."""
@@ -57,10 +57,10 @@ class Findings:
 
 
 def findings(deeds: Iterable[Deed], rows: Sequence[tuple[int, int]]) -> Findings:
-    """Compare what clients were told and saw with the rows (client, number) that are there in the end."""
+    """Compare what clients were told and saw with the rows (client, number) that exist in the end."""
     found = Findings()
     there = Counter(rows)
-    newest: dict[int, int] = {}  # of each client, acknowledged
+    newest: dict[int, int] = {}  # newest acknowledged number of each client
     for deed in deeds:
         mark = (deed.client, deed.number)
         if deed.kind == "write":
@@ -81,12 +81,12 @@ def findings(deeds: Iterable[Deed], rows: Sequence[tuple[int, int]]) -> Findings
 
 
 class History:
-    """Clients at work through a router, each in its own way; a context manager. The table `history` is the caller's."""
+    """Clients at work through a router, each in its own way; a context manager. The table `history` must exist."""
 
     def __init__(
         self, router: Router, clients: int = 16, options: str = "", *, first: int = 0, patience_s: float = 0.0
     ) -> None:
-        """`first` is the number of the first client; `patience_s`: a router that is not there may take as long."""
+        """`first` is the number of the first client; `patience_s` is how long the router may be unreachable."""
         self.deeds: list[Deed] = []
         self.errors: Counter[tuple[str, str | None]] = Counter()
         self.texts: Counter[str] = Counter()
@@ -110,7 +110,7 @@ class History:
             raise self._bugs[0]
 
     def wait_progress(self, writes: int, timeout_s: float = 60) -> None:
-        """Wait until so many more writes have been acknowledged."""
+        """Wait until this many more writes have been acknowledged."""
         goal, deadline = self.counts["write"] + writes, time.monotonic() + timeout_s
         while self.counts["write"] < goal:
             if time.monotonic() > deadline or not self._thread.is_alive():
@@ -189,8 +189,8 @@ class History:
 
     async def _pipeline(self, connection: psycopg.AsyncConnection, client: int, number: int) -> Outcome:
         async with connection.pipeline():
-            # psycopg takes a statement for prepared whose Parse in a pipeline has failed or was skipped, unless it is
-            # to prepare it when it sees it first
+            # psycopg considers a statement prepared although its Parse in a pipeline has failed or was skipped, unless
+            # it is set to prepare it at first use
             await connection.execute("select 1", prepare=False)
             insert = "insert into history (client, number) values (%s, %s)"
             await connection.execute(insert, (client, number), prepare=True)
@@ -200,7 +200,8 @@ class History:
         hint = "/*pgrouter: primary*/ " if kind == "read of the primary" else ""
         try:
             cursor = await connection.execute(
-                f"{hint}select coalesce(max(number), 0) from history where client = %s".encode(), (client,)  # noqa: S608
+                f"{hint}select coalesce(max(number), 0) from history where client = %s".encode(),  # noqa: S608
+                (client,),
             )
             row = await cursor.fetchone()
         except psycopg.Error as error:
@@ -216,9 +217,10 @@ class History:
 
 
 def sqlstate(error: BaseException | None) -> str | None:
-    """Give the SQLSTATE of the first error.
+    """Return the SQLSTATE of the first error.
 
-    At the end of a pipeline psycopg raises others over it, and stays in pipeline mode if the error is that of the Sync.
+    At the end of a pipeline psycopg raises others on top of it, and stays in pipeline mode if the Sync caused the
+    error.
     """
     while error is not None and getattr(error, "sqlstate", None) is None:
         error = error.__context__
@@ -226,7 +228,7 @@ def sqlstate(error: BaseException | None) -> str | None:
 
 
 def fate(error: psycopg.Error) -> Outcome:
-    """Read from an error what the client may believe of what it has sent."""
+    """Return what the client may conclude from an error about what it has sent."""
     lost = "transaction was lost" in (error.diag.message_detail or "")
     unknown = "unknown" in (error.diag.message_detail or "")
     return "refused" if sqlstate(error) in NEVER_SENT or (lost and not unknown) else "unknown"

@@ -1,4 +1,4 @@
-"""A test's own list of host names for a router, which may change while that runs.
+"""A test's own list of host names for a router, which may change while it runs.
 
 All names are looked up with socket.getaddrinfo: the members' for its own connections and for clients', and etcd's.
 """
@@ -14,27 +14,27 @@ from pgrouter.demo.router import PROGRAM
 
 
 class Hosts:
-    """Names and their addresses, in the order in which they are tried; a name without any cannot be looked up."""
+    """Names and their addresses, in the order to be tried; a name without any cannot be resolved."""
 
     def __init__(self, file: Path, **addresses: list[str]) -> None:
         self._file = file
         self.set(**addresses)
 
     def set(self, **addresses: list[str]) -> None:
-        """Let names have these addresses from now on, and no others; in a name `_` stands for a dot."""
+        """Set all names and their addresses from now on; in a name `_` stands for a dot."""
         new = self._file.with_suffix(".new")
         new.write_text(json.dumps({name.replace("_", "."): found for name, found in addresses.items()}))
         new.rename(self._file)
 
     @property
     def program(self) -> str:
-        """The router's program, with this list in the place of the system's."""
+        """The router's program, with this list instead of the system's."""
         here, file = str(Path(__file__).parent.parent), str(self._file)
         return f"import sys; sys.path.append({here!r}); from support.hosts import use; use({file!r}); {PROGRAM}"
 
 
 def use(file: str) -> None:
-    """Look names up in this file."""
+    """Resolve names from this file."""
     system = socket.getaddrinfo
 
     def getaddrinfo(host: Any, port: Any, *more: Any, **named: Any) -> Any:

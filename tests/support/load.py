@@ -1,4 +1,4 @@
-"""Clients that read and write through a router while something happens to its servers, and count what they hear."""
+"""Clients that read and write through a router while something happens to its servers, and count the outcomes."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ WRITES, READS, NOTHING = (True, False), (False, True), (False, False)
 
 
 def roles(router: Router) -> dict[str, tuple[bool, bool]]:
-    """Give what each member is used for: WRITES, READS or NOTHING."""
+    """Return what each member is used for: WRITES, READS or NOTHING."""
     return {row["name"]: (row["writable"], row["readable"]) for row in router.admin("SHOW CLUSTER")}
 
 
 def primary(router: Router) -> str | None:
-    """Name the member that gets writes."""
+    """Return the member that gets writes."""
     return next((row["name"] for row in router.admin("SHOW CLUSTER") if row["writable"]), None)
 
 
 def wait_roles(router: Router, **wanted: tuple[bool, bool]) -> None:
-    """Wait until the router uses these members so."""
+    """Wait until the router uses these members as given."""
     try:
         until(lambda: wanted.items() <= roles(router).items(), 30, f"the router sees {wanted}")
     except TimeoutError as error:
@@ -43,10 +43,10 @@ def wait_roles(router: Router, **wanted: tuple[bool, bool]) -> None:
 
 
 class Load:
-    """Writers and readers, a connection each; a context manager. The table `written` is the caller's to make.
+    """Writers and readers, one connection each; a context manager. The caller creates the table `written`.
 
-    `errors` counts by (kind, SQLSTATE); `lost` counts connections that did not survive; `acknowledged` holds each
-    write that a client was told has happened; `longest_s` is the longest time from one success of a client to its next.
+    `errors` counts by (kind, SQLSTATE); `lost` counts connections that did not survive; `acknowledged` contains every
+    acknowledged write; `longest_s` is the longest time between two successes of a client.
     """
 
     def __init__(self, router: Router, *, writers: int = 3, readers: int = 3, options: str = "") -> None:
@@ -56,7 +56,7 @@ class Load:
         self.done: Counter[str] = Counter()
         self.acknowledged: set[tuple[int, int]] = set()
         self.longest_s = {"write": 0.0, "read": 0.0}
-        self.moments: list[float] = []  # at which writes were acknowledged
+        self.moments: list[float] = []  # when writes were acknowledged
         self._router = router
         self._options = f"'{options}'"  # of the connections
         self._stop = threading.Event()
@@ -109,13 +109,13 @@ class Load:
                 self.acknowledged.add((writer, number))
 
     def longest_pause(self, since_s: float) -> tuple[float, float]:
-        """Give the moments between which nobody's write was acknowledged for the longest time."""
+        """Return begin and end of the longest time in which no write was acknowledged."""
         with self._lock:
             moments = sorted(moment for moment in self.moments if moment > since_s)
         return max(pairwise(moments), key=lambda pair: pair[1] - pair[0])
 
     def wait_progress(self, count: int = 20, timeout_s: float = 40) -> None:
-        """Wait until writers and readers have each had so many more successes."""
+        """Wait until writers and readers have each had this many more successes."""
         with self._lock:
             wanted = {kind: self.done[kind] + count for kind in ("write", "read")}
         deadline = time.monotonic() + timeout_s
@@ -125,7 +125,7 @@ class Load:
             time.sleep(0.02)
 
     def missing(self, rows: list[tuple[Any, ...]]) -> set[tuple[int, int]]:
-        """Give the acknowledged writes that are not in the table."""
+        """Return the acknowledged writes that are missing from the table."""
         return self.acknowledged - {(row[0], row[1]) for row in rows}
 
     def __repr__(self) -> str:

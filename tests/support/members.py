@@ -1,4 +1,4 @@
-"""Clients of the members themselves, past any router: what the cluster can do by itself."""
+"""Clients of the members themselves, bypassing any router: what the cluster can do by itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Writers:
-    """A client at every member that writes whenever it may, and the moments at which each accepted a write."""
+    """A client of every member that writes whenever possible, and the times at which each accepted a write."""
 
     def __init__(self, cluster: PatroniCluster) -> None:
         self.accepted: dict[str, list[float]] = {member.name: [] for member in cluster.members}
@@ -35,7 +35,7 @@ class Writers:
         return next(accepted_s for accepted_s in self.accepted[name] if accepted_s > moment_s)
 
     def pause(self, old: str, new: str, since_s: float) -> tuple[float, float]:
-        """Give the moments of the last write that the old leader took and of the first that the new one did."""
+        """Return the times of the last write that the old leader accepted and of the first that the new one did."""
         first_s = self.first_after(new, since_s)
         return max(moment_s for moment_s in self.accepted[old] if moment_s < first_s), first_s
 

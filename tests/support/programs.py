@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def program(name: str) -> str:
-    """Find psql or pgbench: beside the server's programs, or on the path; no such program is a skip with that word."""
+    """Find psql or pgbench: beside the server's programs, or on the path; skip the test if there is none."""
     beside = find_postgres().program(name)
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:

@@ -1,10 +1,11 @@
-"""A pytest plugin that runs the hot rooms' Python source although they are compiled.
+"""A pytest plugin that runs the Python source of the compiled modules.
 
     PGROUTER_PURE=1 python -m pytest -p tests.support.pure tests/unit/net ...
 
-The compiled module and its source lie side by side under one name, and Python prefers the compiled one. A finder in
-front of all others gives the source of every module of pgrouter instead. Classes of compiled modules cannot be mixed
-with those of uncompiled ones (a compiled class knows its bases by their layout), so it is all or nothing, for a whole
+The compiled module and its source are side by side under one name, and Python prefers the compiled one. A finder in
+front of all others returns the source of every module of pgrouter instead. Classes of compiled modules cannot be mixed
+with those of uncompiled ones (a compiled class depends on the layout of its bases), so it is all or nothing, for a
+whole
 process: PGROUTER_PURE=1 in the environment.
 """
 
@@ -25,12 +26,12 @@ PURE = os.environ.get("PGROUTER_PURE", "") not in ("", "0")
 
 
 class SourceFinder:
-    """Finds the .py of a module whose neighbour is compiled."""
+    """Finds the .py file of a compiled module."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Give the source's spec; None for what is not a compiled module of pgrouter."""
+        """Return the spec of the source; None if it is not a compiled module of pgrouter."""
         if not name.startswith("pgrouter."):
             return None
         spec = PathFinder.find_spec(name, path, target)
@@ -41,7 +42,7 @@ class SourceFinder:
 
 
 def install() -> None:
-    """Prefer sources from now on; RuntimeError when it is too late."""
+    """Prefer sources from now on; RuntimeError if it is too late."""
     early = [name for name in sys.modules if name.startswith("pgrouter.")]
     if early:
         raise RuntimeError(f"PGROUTER_PURE: already imported: {', '.join(sorted(early))}")

@@ -1,4 +1,4 @@
-"""A client made of bytes, for what no driver would send: half messages, garbage, a connection that is torn down."""
+"""A raw protocol client, for what no driver would send: partial messages, garbage, connection resets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CANCEL_REQUEST = 80877102
 
 
 class Message(NamedTuple):
-    """One message of the router."""
+    """One message from the router."""
 
     code: str
     body: bytes
@@ -25,7 +25,7 @@ class Message(NamedTuple):
 
     @property
     def values(self) -> list[str | None]:
-        """The columns of a DataRow in text."""
+        """The columns of a DataRow in text format."""
         found: list[str | None] = []
         at = 2
         for _ in range(struct.unpack_from("!H", self.body)[0]):
@@ -42,24 +42,24 @@ def message(code: bytes, body: bytes = b"") -> bytes:
 
 
 def startup(protocol: int = PROTOCOL_3_0, **parameters: str) -> bytes:
-    """Give a startup packet."""
+    """Return a startup packet."""
     words = b"".join(f"{name}\0{value}\0".encode() for name, value in parameters.items())
     body = struct.pack("!I", protocol) + words + b"\0"
     return struct.pack("!I", len(body) + 4) + body
 
 
 def query(sql: str) -> bytes:
-    """Give a simple Query."""
+    """Return a simple Query."""
     return message(b"Q", sql.encode() + b"\0")
 
 
 def parse(sql: str, name: str = "") -> bytes:
-    """Give a Parse without parameter types."""
+    """Return a Parse without parameter types."""
     return message(b"P", f"{name}\0{sql}\0".encode() + b"\0\0")
 
 
 def bind(name: str = "", portal: str = "") -> bytes:
-    """Give a Bind without parameters, all results in text."""
+    """Return a Bind without parameters, all results in text format."""
     return message(b"B", f"{portal}\0{name}\0".encode() + b"\0\0\0\0\0\0")
 
 
@@ -72,7 +72,7 @@ COPY_DONE = message(b"c")
 
 
 def extended(sql: str) -> bytes:
-    """Give a statement in the extended protocol, with its Sync."""
+    """Return the messages of a statement in the extended protocol, with Sync."""
     return parse(sql) + bind() + DESCRIBE + EXECUTE + SYNC
 
 
@@ -99,7 +99,7 @@ class RawClient:
         self.close()
 
     def login(self, **parameters: str) -> list[Message]:
-        """Log in (the router trusts us) as postgres; gives what it said."""
+        """Log in (with trust authentication) as postgres; return the messages received."""
         self.send(startup(**({"user": "postgres", "database": "postgres"} | parameters)))
         said = self.until_ready()
         self.key = next((m.body for m in said if m.code == "K"), b"")
@@ -110,12 +110,12 @@ class RawClient:
         self.sock.sendall(data)
 
     def ask(self, sql: str) -> list[Message]:
-        """Send a simple query and give the whole answer."""
+        """Send a simple query and return the whole answer."""
         self.send(query(sql))
         return self.until_ready()
 
     def receive(self) -> Message | None:
-        """Give the next message; None when the router has closed."""
+        """Return the next message; None if the router has closed the connection."""
         while len(self._kept) < 5 or len(self._kept) < 1 + struct.unpack_from("!I", self._kept, 1)[0]:
             try:
                 data = self.sock.recv(1 << 16)
@@ -129,7 +129,7 @@ class RawClient:
         return Message(code, body)
 
     def until(self, codes: str) -> list[Message]:
-        """Give all messages up to one of these codes, or to the end of the connection."""
+        """Return all messages up to one of these codes, or to the end of the connection."""
         said: list[Message] = []
         while (got := self.receive()) is not None:
             said.append(got)
@@ -138,15 +138,15 @@ class RawClient:
         return said
 
     def until_ready(self) -> list[Message]:
-        """Give all messages up to ReadyForQuery, or to the end of the connection."""
+        """Return all messages up to ReadyForQuery, or to the end of the connection."""
         return self.until("Z")
 
     def until_closed(self) -> list[Message]:
-        """Give all messages up to the end of the connection."""
+        """Return all messages up to the end of the connection."""
         return self.until("")
 
     def cancel(self, key: bytes | None = None) -> None:
-        """Send a CancelRequest for our key (or another) and wait until the router closes that connection."""
+        """Send a CancelRequest for our key (or another one) and wait until the router closes that connection."""
         with socket.create_connection(self.sock.getpeername(), timeout=10) as other:
             body = struct.pack("!I", CANCEL_REQUEST) + (self.key if key is None else key)
             other.sendall(struct.pack("!I", len(body) + 4) + body)
@@ -159,11 +159,11 @@ class RawClient:
         self.sock.close()
 
     def close(self) -> None:
-        """Close it, without a word."""
+        """Close it without Terminate."""
         self.sock.close()
 
     def closed_within(self, timeout_s: float) -> bool:
-        """Tell whether the router ends the connection in this time."""
+        """Whether the router closes the connection within this time."""
         deadline = time.monotonic() + timeout_s
         while (left := deadline - time.monotonic()) > 0:
             self.sock.settimeout(left)
@@ -178,15 +178,15 @@ class RawClient:
 
 
 def codes(said: list[Message]) -> str:
-    """Give the types of messages as one word, rows and notices of one kind in a row as one letter each."""
+    """Return the types of messages as one string."""
     return "".join(m.code for m in said)
 
 
 def sqlstate(said: list[Message]) -> str:
-    """Give the SQLSTATE of the first error, empty when there is none."""
+    """Return the SQLSTATE of the first error, empty if there is none."""
     return next((m.fields["C"] for m in said if m.code == "E"), "")
 
 
 def values(said: list[Message]) -> list[list[str | None]]:
-    """Give the rows."""
+    """Return the rows."""
     return [m.values for m in said if m.code == "D"]

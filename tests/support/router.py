@@ -1,4 +1,4 @@
-"""A router under test: `pgrouter run` with settings from a dict, and what tests ask of it."""
+"""A router under test: `pgrouter run` with settings from a dict, and what tests need from it."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ MONITOR: Settings = {"user": template.MONITOR, "password": template.MONITOR, "da
 
 
 def static_cluster(servers: Sequence[Server]) -> Settings:
-    """Give the `cluster` section for servers without Patroni."""
+    """Return the `cluster` section for servers without Patroni."""
     members = [{"name": server.name, "host": "127.0.0.1", "port": server.port} for server in servers]
     return {"source": "static", "members": members, "monitor": MONITOR}
 
 
 def etcd_cluster(etcd: EtcdCluster, scope: str = "demo") -> Settings:
-    """Give the `cluster` section for Patroni's keys in an etcd."""
+    """Return the `cluster` section for Patroni's keys in an etcd."""
     return {"source": "etcd", "etcd": {"endpoints": list(etcd.endpoints), "scope": scope}, "monitor": MONITOR}
 
 
 def patroni_cluster(cluster: PatroniCluster) -> Settings:
-    """Give the `cluster` section for a cluster under Patroni."""
+    """Return the `cluster` section for a cluster under Patroni."""
     return etcd_cluster(cluster.etcd, cluster.options.scope)
 
 
 def rest_cluster(cluster: PatroniCluster) -> Settings:
-    """Give the `cluster` section for the same, asked over Patroni's REST API: one member's is enough to begin with."""
+    """Return the `cluster` section for the same through Patroni's REST API: one member's URL is enough to start."""
     urls = [f"http://127.0.0.1:{cluster.members[0].rest_port}"]
     return {"source": "patroni", "patroni": {"urls": urls}, "monitor": MONITOR}
 
 
 class Router:
-    """A router on a free port; where settings say nothing, SCRAM with the user postgres, who may use the console."""
+    """A router on a free port; by default with SCRAM and the user postgres, who may use the console."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Router:
         self.write_settings()
 
     def write_settings(self) -> None:
-        """Write the file of settings; after a change in `settings`, `process.reload()` makes the router read it."""
+        """Write the configuration file; after a change in `settings`, `process.reload()` makes the router read it."""
         self.process.config.write_text(yaml.safe_dump(self.settings))
         self.process.config.chmod(0o600)
 
@@ -92,30 +92,30 @@ class Router:
         self.process.start()
 
     def stop(self) -> None:
-        """Let it drain and end."""
+        """Make it drain and end."""
         self.process.stop()
 
     def dsn(self, dbname: str = "postgres", user: str = USER, password: str = PASSWORD, **more: str | int) -> str:
-        """Give libpq's connection string."""
+        """Return libpq's connection string."""
         return " ".join([conninfo(self.port, dbname, user, password), *(f"{k}={v}" for k, v in more.items())])
 
     def connect(self, dbname: str = "postgres", **more: Any) -> psycopg.Connection[Any]:
-        """Open a connection in autocommit; the caller closes it."""
+        """Open a connection in autocommit mode; the caller closes it."""
         return psycopg.connect(self.dsn(dbname, **({"connect_timeout": 30} | more)), autocommit=True)
 
     def admin(self, command: str) -> list[dict[str, Any]]:
-        """Run a console command and give its rows by column name."""
+        """Run a console command and return its rows by column name."""
         with psycopg.connect(self.dsn("pgrouter"), autocommit=True, connect_timeout=30) as connection:
             cursor = connection.cursor(row_factory=dict_row)
             cursor.execute(command.encode(), prepare=False)
             return cursor.fetchall() if cursor.description else []
 
     def log_text(self) -> str:
-        """Give all that it has logged."""
+        """Return all that it has logged."""
         return self.process.log.read_text()
 
     def log_contains(self, pattern: str) -> bool:
-        """Tell whether a line of the log matches a regular expression."""
+        """Whether a line of the log matches a regular expression."""
         return re.search(pattern, self.log_text(), re.MULTILINE) is not None
 
 
@@ -127,10 +127,8 @@ class RouterFactory:
         self._started: list[Router] = []
         self._count = 0
 
-    def __call__(
-        self, settings: Settings, *, users: Mapping[str, str] | None = None, program: str = PROGRAM
-    ) -> Router:
-        """Start a router with these settings; what they leave out: a free port, SCRAM, the user postgres."""
+    def __call__(self, settings: Settings, *, users: Mapping[str, str] | None = None, program: str = PROGRAM) -> Router:
+        """Start a router with these settings; defaults: a free port, SCRAM, the user postgres."""
         self._count += 1
         router = Router(settings, users=users, number=self._count, workdir=self._workdir, program=program)
         self._started.append(router)
@@ -150,7 +148,7 @@ class RouterFactory:
 
 @contextmanager
 def trusting(servers: Sequence[Server], mode: str, size: int, log: Path) -> Iterator[int]:
-    """Give the port of a router in front of the servers that trusts everybody; what it logs is in `log` afterwards."""
+    """Yield the port of a router in front of the servers with trust authentication; its log is copied to `log`."""
     factory = RouterFactory()
     started = None
     try:

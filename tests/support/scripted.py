@@ -1,4 +1,4 @@
-"""A scripted PostgreSQL: says what a test wants, as far as a monitor asks."""
+"""A scripted PostgreSQL: answers as a test wants, as far as a monitor's queries go."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ def message(kind: bytes, body: bytes) -> bytes:
 
 
 class ScriptedServer:
-    """Answers like a PostgreSQL that says what the test wants, as far as a monitor asks."""
+    """Answers like a PostgreSQL in the state that the test wants, as far as a monitor's queries go."""
 
     def __init__(self) -> None:
         self.recovering, self.timeline, self.system_id, self.streaming = True, 1, "7", True
         self.defaults, self.started = "d", ""
         self.password_is_wrong = False
-        self.answers = asyncio.Event()  # cleared: questions are read and never answered
+        self.answers = asyncio.Event()  # cleared: queries are read and never answered
         self.answers.set()
         self.greeting = b""  # instead of an answer to the startup packet
-        self.hangs_up_s: float | None = None  # after a question that gets no answer; once
-        self.in_pieces = False  # an answer comes byte by byte
+        self.hangs_up_s: float | None = None  # after a query that gets no answer; once
+        self.in_pieces = False  # answers are sent byte by byte
         self.reads = asyncio.Event()  # cleared: nothing is read
         self.reads.set()
         self.logins = self.questions = self.cancels = self.ends = 0
@@ -53,7 +53,7 @@ class ScriptedServer:
             writer.close()
 
     def say(self, *messages: bytes) -> None:
-        """Send what nobody has asked for, to all that are connected."""
+        """Send unsolicited messages to all that are connected."""
         for writer in list(self._clients):
             writer.write(b"".join(messages))
 
@@ -106,7 +106,7 @@ class ScriptedServer:
                 return
             if kind != b"Q":
                 continue
-            if b"set_config" in question:  # a part of the login
+            if b"set_config" in question:  # part of the login
                 writer.write(_row([""]))
                 continue
             self.questions += 1

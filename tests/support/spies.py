@@ -1,4 +1,4 @@
-"""Objects of a database's owner, named like all that the router's own questions name; who runs one is logged."""
+"""Objects of a database's owner, with the names used in the router's own queries; their callers are logged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OPERATORS = sorted({*re.findall(r"OPERATOR\(pg_catalog\.([^\s)]+)\)", QUESTIONS)
 RELATIONS = sorted(set(re.findall(r"(?:FROM|JOIN|,) pg_catalog\.(\w+)(?!\w|\()", QUESTIONS)))
 TYPES = ("text", "oid", "regtype", "regclass", "regnamespace", "int8", "bit")
 
-# One spy for each signature that PostgreSQL's own has; only what plpgsql cannot take is taken as something else.
+# One spy for each signature of the built-in function; only types that plpgsql cannot take are replaced.
 PLANT = """
 create function public.spy(what text) returns bool language plpgsql as $$ begin
     raise log 'SPY % %', current_user, what; return true; end $$;
@@ -69,16 +69,14 @@ end $do$
 
 
 def planting() -> str:
-    """Give the statements that plant all spies in `public`, to be run by who owns the database."""
+    """Return the statements that create all spies in `public`, to be run by the owner of the database."""
     plant = PLANT
     for kind, names in (("functions", FUNCTIONS), ("operators", OPERATORS), ("relations", RELATIONS)):
         plant = plant.replace(f"{{{kind}}}", f"'{{{','.join(names)}}}'")
-    domains = [
-        f'create domain public."{name}" as pg_catalog."{name}" check (public.spy(\'{name}\'))' for name in TYPES
-    ]
+    domains = [f'create domain public."{name}" as pg_catalog."{name}" check (public.spy(\'{name}\'))' for name in TYPES]
     return ";".join([plant, *domains, "grant select on all tables in schema public to public"])
 
 
 def seen(log: Path, user: str) -> list[str]:
-    """Name what was run by a user, as a server's log has it."""
+    """Return the spies run by a user, according to a server's log."""
     return re.findall(rf"SPY {user} (.*)", log.read_text(errors="replace"))

@@ -1,4 +1,4 @@
-"""Stories that are played twice, on a direct connection and through the router, and must be the same."""
+"""Stories that are run twice, on a direct connection and through the router, with the same result."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def execute(portal: str) -> bytes:
 
 
 def bind(name: str = "", portal: str = "", *given: bytes, binary: bool = False) -> bytes:
-    """Give a Bind with these values; they and the results in binary, or in text."""
+    """Return a Bind with these values; they and the results in binary or text format."""
     body = f"{portal}\0{name}\0".encode() + struct.pack("!HHH", 1, binary, len(given))
     body += b"".join(struct.pack("!i", len(value)) + value for value in given)
     return message(b"B", body + struct.pack("!HH", 1, binary))
 
 
 class Heard(NamedTuple):
-    """What can be compared of an answer: a Describe that is refused may have told of parameters, or not."""
+    """The comparable part of an answer: a refused Describe may or may not have reported parameters."""
 
     codes: str
     rows: list[bytes]
@@ -59,7 +59,7 @@ def heard(said: list[Message]) -> Heard:
 
 
 def names(columns: bytes) -> Iterator[bytes]:
-    """Give each column's name and length of its type."""
+    """Yield each column's name and the length of its type."""
     at = 2
     for _ in range(struct.unpack_from("!H", columns)[0]):
         end = columns.index(0, at) + 1
@@ -68,14 +68,14 @@ def names(columns: bytes) -> Iterator[bytes]:
 
 
 class Stage:
-    """The same story in front of PostgreSQL and of the router."""
+    """Runs the same story on PostgreSQL and on the router."""
 
     def __init__(self, cluster: StreamingCluster, router: Router, stack: ExitStack) -> None:
         self.cluster, self.router, self.stack = cluster, router, stack
         self.ports = {"direct": cluster.primary.port, "routed": router.port}
 
     def both(self, play: Callable[[str], Any]) -> None:
-        """Play it directly and through the router, and compare what `play` gives."""
+        """Run it directly and through the router, and compare what `play` returns."""
         direct = play("direct")
         routed = play("routed")
         assert routed == direct
@@ -86,20 +86,20 @@ class Stage:
         return client
 
     def admin(self, database: str, *texts: str) -> None:
-        """Do something another way than through the router."""
+        """Do something bypassing the router."""
         for text in texts:
             self.cluster.primary.sql(text, dbname=database)
         self.cluster.wait_caught_up()
 
     def occupied(self, database: str) -> RawClient:
-        """Have the next client get another server connection, where there are several."""
+        """Occupy a server connection, so that the next client gets another one if there are several."""
         client = self.client(database)
         if self.router.several:
             client.ask("begin; select txid_current()")
         return client
 
     def elsewhere(self, database: str, client: RawClient, data: bytes) -> list[Heard]:
-        """Send it twice: on the server connection that was used last, and on another."""
+        """Send it twice: on the last used server connection, and on another one."""
         answers = [asked(client, data)]
         with RawClient(self.ports[database]) as other:
             other.login(database=database)

@@ -1,7 +1,7 @@
-"""Frontend messages in any order, legal and not, and what is said to them: "target: as direct".
+"""Frontend messages in any order, legal and not, and the answers: "target: as direct".
 
-`Torturer(seed).conversation()` makes a list of pieces, `answers` plays it and gives what came in a form that two
-servers can be compared by: PostgreSQL itself is the specification. `shrink` finds the pieces that matter.
+`Torturer(seed).conversation()` creates a list of pieces, `answers` sends it and returns what came back in a form in
+which two servers can be compared: PostgreSQL itself is the specification. `shrink` finds the pieces that matter.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ SIMPLE = [
     "begin; savepoint a; select 1/0; rollback to a; select 4; commit", "set session authorization default",
     "analyze c",
 ]  # fmt: skip
-# With how many parameters
+# With the number of parameters
 EXTENDED = [
     ("select 1", 0), ("select $1::int", 1), ("select $1::int + $2::int", 2), ("select a, b from c order by a", 0),
     ("select a from c where a > $1 order by a", 1), ("insert into w values ($1, $2)", 2),
@@ -73,19 +73,19 @@ TRANSACTION = [b"begin", b"commit", b"rollback", b"savepoint", b"end;"]
 
 
 class Piece(NamedTuple):
-    """A message, or what stands in its place, and its name for people."""
+    """A message, or what is sent in its place, and its name for people."""
 
     name: str
     data: bytes
 
 
 def strings(*words: str | bytes) -> bytes:
-    """Give strings as they are in messages."""
+    """Return strings as encoded in messages."""
     return b"".join((word.encode() if isinstance(word, str) else word) + b"\0" for word in words)
 
 
 def without_late_syncs(pieces: list[Piece]) -> list[Piece]:
-    """Leave out a Sync among the data of a COPY: if that fails, nobody can know whether it was read before."""
+    """Drop a Sync among the data of a COPY: if that fails, it is unknown whether it was read before."""
     kept: list[Piece] = []
     copying = False
     for piece in pieces:
@@ -97,7 +97,7 @@ def without_late_syncs(pieces: list[Piece]) -> list[Piece]:
 
 
 def query_piece(sql: str | bytes) -> Piece:
-    """Give a simple Query."""
+    """Return a simple Query."""
     return Piece(f"Query({sql!r})", message(b"Q", strings(sql)))
 
 
@@ -106,12 +106,12 @@ FLUSH = Piece("Flush", message(b"H"))
 COPY_DONE = Piece("CopyDone", message(b"c"))
 COPY_FAIL = Piece("CopyFail", message(b"f", b"never mind\0"))
 TERMINATE = Piece("Terminate", message(b"X"))
-# Whatever state the session is in, it comes to its end; the second time in case the first was eaten by a COPY.
+# Ends the session whatever its state; twice, in case the first one was consumed by a COPY.
 TAIL = [COPY_FAIL, SYNC, query_piece("rollback"), SYNC, query_piece(f"select '{END}'")] * 2
 
 
 class Torturer:
-    """Makes conversations from a seed."""
+    """Creates conversations from a seed."""
 
     def __init__(self, seed: str, *, illegal: float = 0.02) -> None:
         self.dice = random.Random(seed)  # noqa: S311  (a test's dice)
@@ -119,7 +119,7 @@ class Torturer:
         self.parameters: dict[str, int] = {}
 
     def conversation(self) -> list[Piece]:
-        """Give a conversation, without its tail."""
+        """Return a conversation, without its tail."""
         self.parameters = {}
         pieces: list[Piece] = []
         for _ in range(self.dice.randint(1, 8)):
@@ -129,14 +129,14 @@ class Torturer:
         return without_late_syncs(pieces)
 
     def phrase(self) -> list[Piece]:
-        """Give some messages that belong together."""
+        """Return some messages that belong together."""
         kind = self.dice.choices(
             (self.simple, self.extended, self.copy, self.anything), (5, 6, 1, 3)
         )[0]  # fmt: skip
         return kind()
 
     def disturb(self, pieces: list[Piece]) -> None:
-        """Leave out, repeat, exchange or spoil a message."""
+        """Drop, repeat, swap or corrupt a message."""
         if not pieces:
             return
         at, other = self.dice.randrange(len(pieces)), self.dice.randrange(len(pieces))
@@ -188,7 +188,7 @@ class Torturer:
         return begin + data + [self.dice.choice((COPY_DONE, COPY_DONE, COPY_DONE, COPY_FAIL))] + after
 
     def anything(self) -> list[Piece]:
-        """One message of any kind, with no regard to what was before."""
+        """One message of any kind, regardless of what was before."""
         name, portal = self.dice.choice(("", "s1", "s2", "no")), self.dice.choice(("", "p1", "no"))
         makers = [
             lambda: SYNC, lambda: FLUSH, lambda: COPY_DONE, lambda: COPY_FAIL, self.copy_data, self.function,
@@ -250,10 +250,10 @@ class Torturer:
     # -- what no driver sends
 
     def spoilt(self, piece: Piece) -> Piece:
-        """Give a message that PostgreSQL refuses, in one way or another."""
+        """Return a message that PostgreSQL refuses, in one way or another."""
         data, dice = piece.data, self.dice
         how = dice.choice(("cut", "more", "body", "code", "short", "huge", "letter"))
-        if how == "cut":  # a proper frame with too little in it
+        if how == "cut":  # a valid frame with too short a body
             data = message(data[:1], data[5 : 5 + dice.randint(0, max(0, len(data) - 6))])
         elif how == "more":
             data = message(data[:1], data[5:] + dice.choice((b"\0", b"x", b"\0\0\0\0\1", b"more\0")))
@@ -271,7 +271,7 @@ class Torturer:
         return Piece(f"{how} {piece.name}: {data!r}", data)
 
 
-# What decides over names, and what is about them
+# Statements that decide what a name means, and those executed by name
 NAMING = [
     "select 1", "select 2", "select 1", "select 2", "select 1/0", "selekt", "deallocate all", "deallocate s1",
     "discard all", "begin", "commit", "rollback", "execute s1", "select * from nowhere", "set work_mem = '9MB'",
@@ -284,10 +284,10 @@ NAMED = [
 
 
 class NameTorturer(Torturer):
-    """Makes pipelines that define, use and take away a few names in any order, errors between them."""
+    """Creates pipelines that define, use and drop a few names in any order, with errors in between."""
 
     def conversation(self) -> list[Piece]:
-        """Give a conversation, without its tail; what is not ended by a Sync is not gone on with in a Query."""
+        """Return a conversation, without its tail; a Query never follows messages without a Sync."""
         pieces: list[Piece] = []
         for _ in range(self.dice.randint(3, 16)):
             name, portal = self.dice.choice(("", "s1", "s2")), self.dice.choice(("", "", "p1"))
@@ -319,7 +319,7 @@ class NameTorturer(Torturer):
 def answers(
     port: int, database: str, pieces: Sequence[Piece], cuts: random.Random | None, quiet_s: float = QUIET_S
 ) -> list[str]:
-    """Play a conversation with its tail, cut anywhere, and give what was said, but for what cannot be equal."""
+    """Send a conversation and its tail, split anywhere, and return the answers without what cannot be equal."""
     data = b"".join(piece.data for piece in [*pieces, *TAIL])
     with RawClient(port) as client:
         client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -334,7 +334,7 @@ def answers(
 
 
 def parts(data: bytes, cuts: random.Random | None) -> list[bytes]:
-    """Cut data at random, or not at all."""
+    """Split data at random, or not at all."""
     if cuts is None:
         return [data]
     at = sorted(cuts.randrange(len(data)) for _ in range(cuts.choice((0, 1, 3, 8))))
@@ -342,7 +342,7 @@ def parts(data: bytes, cuts: random.Random | None) -> list[bytes]:
 
 
 def receive(sock: socket.socket, got: bytearray, quiet_s: float) -> tuple[bytes, str]:
-    """Receive up to the end of the tail, the end of the connection, or silence; that ends with our own end."""
+    """Receive up to the end of the tail, the end of the connection, or silence, after which we close our side."""
     last = END.encode()
     ended = False
     while True:
@@ -366,7 +366,7 @@ def receive(sock: socket.socket, got: bytearray, quiet_s: float) -> tuple[bytes,
 
 
 def normal(heard: tuple[bytes, str]) -> list[str]:
-    """Write down messages, without process ids and OIDs of tables."""
+    """Format messages, without process ids and OIDs of tables."""
     data, end = heard
     said = []
     at = 0
@@ -378,16 +378,16 @@ def normal(heard: tuple[bytes, str]) -> list[str]:
 
 
 def written(code: str, body: bytes) -> str:
-    """Write down one message."""
+    """Format one message."""
     if code in "EN":
         fields = {chr(part[0]): part[1:].decode("utf-8", "replace") for part in body.split(b"\0") if part}
         if fields.get("S") == "FATAL":
             return f"{code} FATAL {fields['C']}"
-        if fields.get("C") == "25006":  # a standby says it in other words
+        if fields.get("C") == "25006":  # a standby uses another text
             return f"{code} {fields['S']} {fields['C']}"
-        if fields.get("C") == "25P02":  # maybe of what was put in front of the client's message
+        if fields.get("C") == "25P02":  # maybe for what was inserted before the client's message
             fields = {key: fields[key] for key in fields.keys() - {"L", "R"}}
-        if fields.get("R") == "CopyGetData":  # what is put in front of the client's message is refused in its place
+        if fields.get("R") == "CopyGetData":  # what was inserted before the client's message is refused instead
             fields.pop("M")
         return f"{code} " + " ".join(f"{key}={value!r}" for key, value in fields.items())
     if code == "A":
@@ -398,7 +398,7 @@ def written(code: str, body: bytes) -> str:
 
 
 def columns(body: bytes) -> bytes:
-    """Give a RowDescription without the OIDs of tables."""
+    """Return a RowDescription without the OIDs of tables."""
     out, at = body[:2], 2
     for _ in range(struct.unpack_from("!H", body)[0]):
         end = body.index(0, at) + 1
@@ -408,10 +408,11 @@ def columns(body: bytes) -> bytes:
 
 
 def agree(direct: list[str], routed: list[str]) -> bool:
-    """Whether a router says what PostgreSQL says; where that hangs up, it must, and may be earlier with its words.
+    """Whether a router answers like PostgreSQL; if that hangs up, the router must, but it may send its messages
+    earlier.
 
-    What is no message of COPY ends the connection during COPY, if the server gets to see it: a Parse or Close that the
-    router answers by itself does not. And only PostgreSQL waits for a message of a gigabyte whatever its type is.
+    A message that does not belong to COPY ends the connection during COPY, if the server sees it: a Parse or Close that
+    the router answers by itself does not. And only PostgreSQL waits for a message of a gigabyte whatever its type is.
     """
     if direct == routed:
         return True
@@ -424,7 +425,7 @@ def agree(direct: list[str], routed: list[str]) -> bool:
 
 
 def shrink(pieces: list[Piece], differs: Callable[[list[Piece]], bool]) -> list[Piece]:
-    """Leave out what is not needed for the difference."""
+    """Remove the pieces that are not needed for the difference."""
     size = len(pieces)
     while size:
         at = 0

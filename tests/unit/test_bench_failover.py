@@ -188,9 +188,7 @@ def result() -> report.Result:
     rows = {OBSERVER: rows_of(servers), "pgbouncer": rows_of(bad[:50]), "pgrouter": rows_of(good)}
     rows["<odd> & name"] = rows_of(good)
     afterwards = {"helped": ["pgbouncer"], "hung": {"pgrouter": 2}}
-    events = [
-        report.event_as_json(event, WINDOW, ("pg0", "pg1"), outcomes, rows) | afterwards for event in EVENTS[:2]
-    ]
+    events = [report.event_as_json(event, WINDOW, ("pg0", "pg1"), outcomes, rows) | afterwards for event in EVENTS[:2]]
     about: dict[str, Any] = {
         "when": "2026-01-02T03:04+00:00", "machine": "2 cores", "postgresql": "17", "patroni": "4", "members": 3,
         "clients": 8, "ttl": 30, "loop_wait": 10, "retry_timeout": 10, "load": 0.1, "whole": True,

@@ -1,4 +1,4 @@
-"""The tests of the hot rooms, once more, on their Python source."""
+"""The tests of the compiled modules, once more, on their Python source."""
 
 from __future__ import annotations
 

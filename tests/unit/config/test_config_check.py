@@ -53,9 +53,7 @@ def test_a_users_file_is_checked_too(config: Path, capsys: pytest.CaptureFixture
 def test_run_tells_a_wrong_file_in_the_same_words(config: Path) -> None:
     config.write_text(GOOD + "pool: {size: x}\n")
     command = [sys.executable, "-m", "pgrouter.cli.main", "run", "--config", str(config)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=30, check=False
-    )
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stdout) == (1, f"{config}: pool.size: expected int, got str\n")
 
 
@@ -75,9 +73,7 @@ def test_version_enters_no_room_above_the_ground_floors() -> None:
         "print([name for name in sys.modules if name.startswith(('pgrouter.app', 'pgrouter.auth', 'pgrouter.proxy',"
         "'pgrouter.cluster', 'pgrouter.config', 'pgrouter.routing', 'psycopg', 'etcd3gw', 'asyncio'))])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
 
 

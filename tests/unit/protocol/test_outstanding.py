@@ -83,12 +83,15 @@ def test_each_cell(kind: int, action: int) -> None:
         owed = owing((kind, action), SYNC)
         meaning = next((m for m, listed in ANSWERS[kind].items() if code in listed), None)
         given = owed.answer(code), kinds(owed)
-        assert given == {
-            None: (OUT_OF_SYNC, [kind, SYNC]),
-            PART: (action, [kind, SYNC]),
-            ENDS: (action, [SYNC]),
-            ABORTS: (FORWARD, [SYNC]),
-        }[meaning], f"{NAMES[kind]} {chr(code)!r}"
+        assert (
+            given
+            == {
+                None: (OUT_OF_SYNC, [kind, SYNC]),
+                PART: (action, [kind, SYNC]),
+                ENDS: (action, [SYNC]),
+                ABORTS: (FORWARD, [SYNC]),
+            }[meaning]
+        ), f"{NAMES[kind]} {chr(code)!r}"
 
 
 def test_a_copy_done_never_has_an_answer() -> None:

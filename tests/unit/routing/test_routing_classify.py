@@ -81,7 +81,7 @@ PRIMARY = [
     ("commit prepared 'x'", Reason.TRANSACTION),
     ("select nextval('s')", Reason.WRITING_FUNCTION),
     ("select U&\"\\006Eextval\"('s')", Reason.WRITING_FUNCTION),
-    ('select "nextval"(\'s\')', Reason.WRITING_FUNCTION),
+    ("select \"nextval\"('s')", Reason.WRITING_FUNCTION),
     ("select pg_catalog /* */ . nextval('s')", Reason.WRITING_FUNCTION),
     ("select lo_create(0)", Reason.WRITING_FUNCTION),
     ("select pg_notify('a', 'b')", Reason.WRITING_FUNCTION),

@@ -81,7 +81,7 @@ APART = [
 
 WHOLE = [
     "select U&'d\\0061t'",
-    'select U&"d!0061t" uescape \'!\'',
+    "select U&\"d!0061t\" uescape '!'",
     "select 0x1f",
     "select 1_000",
     "select 1a",

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 names = st.sampled_from(
     [
-        "timezone", "search_path", "my.own", "application_name", "work_mem", 'odd"name', "a.b.c", "role",
+        "timezone",
+        "search_path",
+        "my.own",
+        "application_name",
+        "work_mem",
+        'odd"name',
+        "a.b.c",
+        "role",
         "session_authorization",
     ]
 )

@@ -1,4 +1,4 @@
-"""The plan of the house (docs/architecture.md) is held to the code."""
+"""docs/architecture.md and the code agree."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_imports_go_down_only() -> None:
+def test_packages_import_from_lower_layers_only() -> None:
     program = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
-def test_the_plan_names_every_room() -> None:
-    plan = (ROOT / "docs" / "architecture.md").read_text()
-    drawn = set(re.findall(r"^  (\w+)(?:/|\.py) ", plan, re.MULTILINE))
+def test_the_architecture_lists_every_package() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    listed = set(re.findall(r"^  (\w+)(?:/|\.py) ", text, re.MULTILINE))
     entries = (ROOT / "pgrouter").iterdir()
-    rooms = {path.stem for path in entries if path.suffix == ".py" or (path / "__init__.py").exists()}
-    assert drawn == rooms
+    packages = {path.stem for path in entries if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert listed == packages
 
 
 def test_every_compiled_module_is_built() -> None:
-    hot = set(re.findall(r'"(pgrouter/[\w/]+)\.py"', (ROOT / "setup.py").read_text()))
+    compiled = set(re.findall(r'"(pgrouter/[\w/]+)\.py"', (ROOT / "setup.py").read_text()))
     texts = {path: path.read_text() for path in ROOT.glob("pgrouter/**/*.pxd")}
     constants = {path for path, text in texts.items() if "\ncdef enum:\n" in text and "cdef class" not in text}
     names = {str(path.relative_to(ROOT).with_suffix("")) for path in texts.keys() - constants}
-    assert hot == names - {"pgrouter/net/libc"}  # declarations of the C library, no module
+    assert compiled == names - {"pgrouter/net/libc"}  # declarations of the C library, not a module
