@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pgrouter", description="One address in front of a PostgreSQL cluster.")
-    parser.add_argument("--version", action="store_true", help="print versions and whether the compiled modules are compiled")
+    parser.add_argument("--version", action="store_true", help="print versions and whether it is compiled")
     wanted = next((word for word in words if not word.startswith("-")), "")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required="--version" not in words)
     for name, summary in COMMANDS.items():
