@@ -105,6 +105,7 @@ class Sides:
     steps: int = 0
     waits: int = 0
     known_seen: dict[str, int] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)  # databases in which objects may have changed since their beginning
     connections: dict[str, Connection] = field(default_factory=dict)  # of an administrator, by database
 
     # -- one story
@@ -136,9 +137,16 @@ class Sides:
 
     def prepare(self, story: Story) -> None:
         """Bring both databases to their beginning."""
-        for database in (DIRECT, ROUTED[story.pool]):
-            self.sql(database, (RESET if story.ddl else "") + ROWS)
+        routed = ROUTED[story.pool]
+        seen = True
+        for database in (DIRECT, routed):
+            again = story.ddl or database in self.changed  # by a story before, maybe one of another pool
+            self.sql(database, (RESET if again else "") + ROWS)
+            self.changed.discard(database)
+            seen = seen and not (again and database == routed)
         if story.ddl:
+            self.changed |= {DIRECT, routed}
+        if not seen:
             self.cluster.wait_caught_up()
             time.sleep(SEEN_S)
 
