@@ -25,6 +25,8 @@ from support.rawclient import (
 )
 from support.router import static_cluster
 
+from pgrouter.demo.processes import until
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -92,7 +94,7 @@ def test_state_that_could_not_be_discarded_stays_with_its_client(front: Router, 
 def test_a_discard_ends_the_pin(front: Router, one: RawClient, other: RawClient) -> None:
     one.ask("listen somewhere")
     assert not sqlstate(one.ask("discard all"))
-    assert not [row for row in front.admin("SHOW CLIENTS") if row["pin"]]
+    until(lambda: not any(row["pin"] for row in front.admin("SHOW CLIENTS")), 2, "nobody is pinned")
     assert values(other.ask("select 1")) == [["1"]]
 
 

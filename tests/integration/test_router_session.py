@@ -62,6 +62,11 @@ def pin(front: Router, client: Client) -> str:
     return str(next(row["pin"] for row in front.admin("SHOW CLIENTS") if row["port"] == port))
 
 
+def wait_pin(front: Router, client: Client, words: str) -> None:
+    """Wait until a client is pinned for this reason, "" for none: after a transaction its server is asked first."""
+    until(lambda: pin(front, client) == words, 2, f"pinned: {words or 'no'}")
+
+
 # -- what is prepared
 
 
@@ -276,8 +281,8 @@ def test_temporary_tables(front: Router, clients: Callable[..., Client]) -> None
         with pytest.raises(psycopg.errors.UndefinedTable):
             b.execute("select * from scratch")
     assert one(a, "select count(*) from scratch") == 5
-    assert pin(front, a) == "temporary object"
-    assert pin(front, b) == ""
+    wait_pin(front, a, "temporary object")
+    wait_pin(front, b, "")
 
 
 def test_discard_all_lets_go_of_the_server(front: Router, clients: Callable[..., Client]) -> None:
@@ -285,7 +290,7 @@ def test_discard_all_lets_go_of_the_server(front: Router, clients: Callable[...,
     a.execute("create temp table scratch (a int)")
     assert pin(front, a)
     a.execute("discard all")
-    assert pin(front, a) == ""
+    wait_pin(front, a, "")
     with pytest.raises(psycopg.errors.UndefinedTable):
         a.execute("/*pgrouter: primary*/ select * from scratch")
 
@@ -293,7 +298,7 @@ def test_discard_all_lets_go_of_the_server(front: Router, clients: Callable[...,
 def test_listen_and_notify(front: Router, clients: Callable[..., Client]) -> None:
     listener, speaker = clients(), clients()
     listener.execute("listen news")
-    assert pin(front, listener) == "LISTEN"
+    wait_pin(front, listener, "LISTEN")
     speaker.execute("notify news, 'one'")
     with speaker.transaction():
         speaker.execute("select pg_notify('news', 'two')")
@@ -315,7 +320,7 @@ def test_advisory_locks_are_held_and_given_up(front: Router, streaming: Streamin
         assert one(a, "select pg_try_advisory_lock(7)") is True
         for _ in range(5):
             assert one(b, "select pg_try_advisory_lock(7)") is False
-        assert pin(front, a) == "advisory lock"
+        wait_pin(front, a, "advisory lock")
         assert one(a, "select pg_advisory_unlock(7)") is True
         assert one(b, "select pg_try_advisory_lock(7)") is True
     until(lambda: streaming.primary.sql(held)[0][0] == 0, 30, "advisory locks given up with their clients")
@@ -324,7 +329,7 @@ def test_advisory_locks_are_held_and_given_up(front: Router, streaming: Streamin
 def test_cursors_with_hold(front: Router, clients: Callable[..., Client]) -> None:
     a, b = clients(), clients()
     a.execute("declare c cursor with hold for select generate_series(1, 100)")
-    assert pin(front, a) == "WITH HOLD cursor"
+    wait_pin(front, a, "WITH HOLD cursor")
     b.execute("select 1")
     assert a.execute("fetch 2 from c").fetchall() == [(1,), (2,)]
     with pytest.raises(psycopg.errors.InvalidCursorName):
@@ -335,7 +340,7 @@ def test_cursors_with_hold(front: Router, clients: Callable[..., Client]) -> Non
 def test_prepare_in_sql(front: Router, clients: Callable[..., Client]) -> None:
     a, b = clients(), clients()
     a.execute("prepare plus (int) as select $1 + 1")
-    assert pin(front, a) == "PREPARE"
+    wait_pin(front, a, "PREPARE")
     for i in range(5):
         assert one(a, f"execute plus ({i})") == i + 1
         with pytest.raises(psycopg.errors.InvalidSqlStatementName):
@@ -374,11 +379,11 @@ def test_a_pin_ends_with_what_it_is_for(
     a = clients()
     a.execute(takes.encode())
     a.execute("set work_mem = '7MB'")
-    assert pin(front, a) == words
+    wait_pin(front, a, words)
     with pytest.raises(psycopg.errors.DivisionByZero):
         a.execute("select 1 / 0")
     a.execute(gives.encode())
-    assert pin(front, a) == ""
+    wait_pin(front, a, "")
     assert setting(a, "work_mem") == "7MB"
 
 
@@ -388,11 +393,11 @@ def test_a_pin_stays_as_long_as_anything_is_left(front: Router, clients: Callabl
     a.execute("create temp table mine (a int); create temp table yours (a int)")
     a.execute("select pg_advisory_unlock(5)")
     a.execute("drop table mine")
-    assert pin(front, a) == "temporary object"
+    wait_pin(front, a, "temporary object")
     a.execute("drop table yours")
-    assert pin(front, a) == "advisory lock"
+    wait_pin(front, a, "advisory lock")
     a.execute("select pg_advisory_unlock(5)")
-    assert pin(front, a) == ""
+    wait_pin(front, a, "")
 
 
 @pytest.mark.parametrize("statements", [
@@ -408,7 +413,7 @@ def test_what_is_gone_by_the_end_of_its_transaction_pins_nobody(
     a = clients()
     for statement in statements:
         a.execute(statement.encode())
-    assert pin(front, a) == ""
+    wait_pin(front, a, "")
     assert one(a, "select 1") == 1
 
 
