@@ -175,7 +175,7 @@ def test_one_of_two_routers_sees_the_change_late(
             told.wait_progress(50)
             new = primary(early)
             assert new not in (None, old.name)
-            time.sleep(1)
+            time.sleep(1)  # so long the late router must not write, whoever leads
             hear_again()
             untold.wait_progress(50)
             assert primary(late) == new

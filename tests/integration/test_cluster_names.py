@@ -108,7 +108,7 @@ def test_a_name_that_cannot_be_looked_up(router: RouterFactory, table: Streaming
     for server in table.servers:
         server.sql("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'pgrouter'")
     until(lambda: works(front) == {server.port for server in table.standbys}, 10, "both are read from")
-    time.sleep(1)
+    time.sleep(1)  # several rounds of probes, none of which may take anybody down
     assert roles(front) == {"pg0": WRITES, "pg1": READS, "pg2": READS}
     said = [line for line in front.log_text().splitlines() if "probe of" in line]
     assert len(said) == 1, said

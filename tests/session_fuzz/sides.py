@@ -138,15 +138,14 @@ class Sides:
     def prepare(self, story: Story) -> None:
         """Bring both databases to their beginning."""
         routed = ROUTED[story.pool]
-        seen = True
-        for database in (DIRECT, routed):
-            again = story.ddl or database in self.changed  # by a story before, maybe one of another pool
-            self.sql(database, (RESET if again else "") + ROWS)
-            self.changed.discard(database)
-            seen = seen and not (again and database == routed)
+        both = {DIRECT, routed}
+        again = both if story.ddl else both & self.changed  # by a story before, maybe one of another pool
+        for database in sorted(both):
+            self.sql(database, (RESET if database in again else "") + ROWS)
+        self.changed -= both
         if story.ddl:
-            self.changed |= {DIRECT, routed}
-        if not seen:
+            self.changed |= both
+        if routed in again:
             self.cluster.wait_caught_up()
             time.sleep(SEEN_S)
 
