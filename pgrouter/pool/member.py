@@ -173,7 +173,7 @@ class MemberPool:
             server.lose(NoServer("the server is a standby now"))
             return
         self.admitted()
-        server.profile = self.group.pools.profiles.empty
+        server.session.profile = self.group.pools.profiles.empty
         self.move(server, ACTIVE)
         self.group.welcome(server)
         self.group.give(server)
@@ -220,11 +220,7 @@ class MemberPool:
             self.move(server, ACTIVE)
             self.group.give(server)
             return
-        server.dirty = False
-        server.sequence_owner = None
-        server.profile = self.group.pools.profiles.empty
-        server.prepared.clear()
-        server.sql_names = ()
+        server.session.reset(self.group.pools.profiles.empty)
         self.move(server, ACTIVE)
         self.group.give(server)
 

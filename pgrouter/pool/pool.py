@@ -279,7 +279,7 @@ class Pool:
         pool: MemberPool = server.owner
         other: ServerConnection
         for other in reversed(pool.idle):
-            if other.custom is None or other.custom <= custom:
+            if other.session.custom is None or other.session.custom <= custom:
                 pool.move(other, ACTIVE)
                 self.give(server)
                 return other
@@ -329,7 +329,7 @@ class Pool:
         if server.close_when_idle or server.outstanding.uncertain or now - server.created_at > self.lifetime_s:
             pool.close(server, "doomed" if server.close_when_idle else "server_lifetime")
             self.grow()
-        elif server.dirty:
+        elif server.session.dirty:
             pool.reset(server)
         else:
             waiter = self.claimant(server) if self.claims else None

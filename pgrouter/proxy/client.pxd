@@ -11,7 +11,7 @@ from pgrouter.protocol.codes cimport (
     BIND, COPY, ENDS_BATCH, EXECUTE, FLUSH, FUNCTION_CALL, IDLE, LAST, MAX_SMALL_MESSAGE, PARSE, QUERY, SYNC,
     UNKNOWN
 )
-from pgrouter.server.states cimport WAITING
+from pgrouter.server.states cimport ON_LOSS, ON_REFUSAL, WAITING
 
 cdef int LATER, PART
 cdef Py_ssize_t MUCH

@@ -48,7 +48,7 @@ if not cython.compiled:  # compiled, they are constants: see the .pxd files
         SYNC,
         UNKNOWN,
     )
-    from pgrouter.server.states import WAITING
+    from pgrouter.server.states import ON_LOSS, ON_REFUSAL, WAITING
 
 log = logging.getLogger("pgrouter.client")
 
@@ -323,7 +323,7 @@ class ClientConnection(Link):
             self.waiting = True
             self.group.wait(self, self.batch.reads and not self.stale)
             return 0
-        if server.custom is not None:
+        if server.session.custom is not None:
             server = self.unacquainted(server)
         if server is not None:
             self.link(server)
@@ -340,7 +340,7 @@ class ClientConnection(Link):
 
         If the batch sets all of these, any server will do.
         """
-        strange = server.custom - self.profile.custom
+        strange = server.session.custom - self.profile.custom
         touched = self.batch.touched
         if not strange or self.pin is not None or (touched is not None and touched.covers(strange)):
             return server
@@ -368,7 +368,7 @@ class ClientConnection(Link):
         """Whether the sequence values that this server remembers are ours."""
         if server is None or server.closed:
             return False
-        return self.has_drawn(server) or (self.group.sequences and server.sequence_owner is self)
+        return self.has_drawn(server) or (self.group.sequences and server.session.sequence_owner is self)
 
     def on_served(self, server: ServerConnection | None) -> int:
         """Called when a server is free for us: send it what waits."""
@@ -388,7 +388,7 @@ class ClientConnection(Link):
             if self.server is None:
                 return 0
         else:
-            if server.custom is not None:
+            if server.session.custom is not None:
                 server = self.unacquainted(server)
                 if server is None:
                     self.waiting = True
@@ -484,7 +484,7 @@ class ClientConnection(Link):
         if self.retry is not None:
             self.retry.failed(sqlstate)
         elif self.responder is None and (
-            self.replay_bytes > 0 or (self.replay_bytes == 0 and self.server.held == WAITING)
+            self.server.replay.size > 0 or (self.server.replay.size == 0 and self.server.held == WAITING)
         ):
             self.retry = retry.refused(self, self.server, sqlstate, routine)
             if self.retry is not None:
@@ -507,7 +507,7 @@ class ClientConnection(Link):
     def on_waiting(self) -> int:
         """Resume forwarding: the server cannot answer until it gets this."""
         if self.buffered:
-            if self.server is not None and self.server.changed is not None:
+            if self.server is not None and self.server.session.changed is not None:
                 retry.renew_changed(self, bytes(self.partial[:MAX_BATCH]))
             self.resume()
             return self.process_partial()
@@ -523,7 +523,7 @@ class ClientConnection(Link):
         if self.server.held == WAITING:
             self.retry = retry.changed(self, self.server)
             return self.retry is not None
-        self.server.changed = None
+        self.server.session.changed = None
         self.statements.part(shared, known)
         return False
 
@@ -619,7 +619,7 @@ class ClientConnection(Link):
             self.pin = None
             self.batch.settled()
             return self.take_up()
-        if self.replay_bytes > 0 and self.retry_on_loss and self.pin is None:
+        if server.replay.size > 0 and server.replay.why & ON_LOSS and self.pin is None:
             self.retry = retry.lost(self, server, error)
             return self.run_again()
         self.retry = None
@@ -663,7 +663,7 @@ class ClientConnection(Link):
                 self.pause()
             return pos
         self.can_move = False
-        self.replay_bytes = -1
+        server.replay.discard()
         size: cython.Py_ssize_t = at - pos
         whole: cython.bint = at <= end
         if not whole:
@@ -678,9 +678,7 @@ class ClientConnection(Link):
         if course != move.STAYS:
             return pos
         if self.can_move:
-            self.replay_bytes = 0
-            self.retry_on_refusal = True
-            self.retry_on_loss = False
+            server.replay.begin(ON_REFUSAL)
         return self.stay(buf, pos, at, size)
 
     def is_long(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.bint:
@@ -773,7 +771,6 @@ class ClientConnection(Link):
 
     def run_again(self) -> int:
         """Start the current batch again, as `retry` describes: none of its answers has been passed on."""
-        self.replay_bytes = -1
         self.transaction = None
         self.can_move = False
         self.stays = 0

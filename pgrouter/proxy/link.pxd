@@ -1,10 +1,10 @@
-from pgrouter.net cimport libc
 from pgrouter.net.send_buffer cimport SendBuffer
 from pgrouter.net.poller cimport Poller
 from pgrouter.protocol.framing cimport frontend_kind, impossible
 from pgrouter.proxy.batch cimport Batch
 from pgrouter.proxy.requester cimport Requester
 from pgrouter.server.connection cimport ServerConnection
+from pgrouter.server.states cimport ON_LOSS, ON_REFUSAL
 from pgrouter.protocol.codes cimport (
     BIND, CLOSE, COPY, COPY_DATA, FAILED_TRANSACTION, FLUSH, FUNCTION_CALL, IDLE, IN_TRANSACTION, PARSE, QUERY, SYNC, TERMINATE, UNKNOWN
 )

@@ -41,6 +41,7 @@ if not cython.compiled:  # compiled, they are constants: see the .pxd files
     from pgrouter.protocol.requests import FORWARD
     from pgrouter.protocol.requests import FUNCTION as R_FUNCTION
     from pgrouter.protocol.requests import QUERY as R_QUERY
+    from pgrouter.server.states import ON_LOSS, ON_REFUSAL
 
 # A batch is kept whole up to this size; a larger one goes to the primary and streams.
 MAX_BATCH = 1024 * 1024
@@ -74,20 +75,29 @@ class Link(Requester):
             self.on_replica = False
         # Only a batch routed to a replica, and running on one, cannot have changed anything; a batch that only reads is
         # assumed not to have on the primary either, if that is lost. One retry only: the batch may be the cause.
-        self.retry_on_refusal = self.on_replica and self.retry is None and server.owner is not self.group.writer
-        self.retry_on_loss = self.retry_on_refusal or (self.retry is None and self.batch.repeatable)
+        why: cython.int = 0
+        if self.retry is None:
+            if self.on_replica and server.owner is not self.group.writer:
+                why = ON_LOSS | ON_REFUSAL
+            elif self.batch.repeatable:
+                why = ON_LOSS
         # A prepared statement may turn out to have an old plan, on any server, before anything has been executed.
-        self.replay_bytes = 0 if self.retry_on_loss or (self.retry is None and self.statements.prepares()) else -1
-        self.owns_sequences = self.group.sequences or server.sequence_owner is None
-        ours: cython.bint = server.sequence_owner is self and server is self.last_write_server  # not an older one
+        if why or (self.retry is None and self.statements.prepares()):
+            server.replay.begin(why)
+        elif server.replay.size >= 0:
+            server.replay.discard()
+        self.owns_sequences = self.group.sequences or server.session.sequence_owner is None
+        ours: cython.bint = (
+            server.session.sequence_owner is self and server is self.last_write_server
+        )  # not an older one
         self.must_discard_sequences = (
-            self.owns_sequences and server.sequence_owner is not None and not ours and not self.on_replica
+            self.owns_sequences and server.session.sequence_owner is not None and not ours and not self.on_replica
         )
         self.open_batch = False
         self.asked = False
         server.peer = self
-        if server.stands_for is not None:
-            server.stands_for = None
+        if server.session.stands_for is not None:
+            server.session.stands_for = None
         server.xacts += 1
         server.linked_at = self.poller.now
         return 0
@@ -104,8 +114,8 @@ class Link(Requester):
             self.forget_portals(server)
         if not self.on_replica:
             self.last_write_server = server
-            server.sequence_owner = self
-            server.sequences_used = self.batch.draws
+            server.session.sequence_owner = self
+            server.session.sequences_used = self.batch.draws
             if self.batch.writes:
                 self.note_write()
         self.group.give(server)
@@ -136,7 +146,7 @@ class Link(Requester):
                 self.statements.at_rest()
                 if server.status == IDLE:
                     server.xact_at = server.asked_at
-        if server.profile is not self.profile and not self.apply_profile(out):
+        if server.session.profile is not self.profile and not self.apply_profile(out):
             self.examined = max(0, self.examined - pos)  # what waits will be at offset 0
             self.registry.sync.apply(self, server)
             return pos
@@ -202,29 +212,19 @@ class Link(Requester):
             server.at_sync = False  # until ReadyForQuery: an open batch may be an open (implicit) transaction
         if out.length() and server.send_gathered(out) == 1:
             self.pause()  # until the server has drained
-        if self.replay_bytes >= 0:
+        if server.replay.size >= 0:
             self.remember(buf, start, pos)
-        if server.outstanding.fakes and (self.replay_bytes < 0 or self.open_batch):
+        if server.outstanding.fakes and (server.replay.size < 0 or self.open_batch):
             server.flush_fakes()
         return pos
 
     def remember(self, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
         """Keep what was sent, in case another server has to get it; not if the transaction may do more than read."""
         server: ServerConnection = self.server
-        size: cython.Py_ssize_t = self.replay_bytes + end - start
+        size: cython.Py_ssize_t = server.replay.size + end - start
         if (self.batch.begins and not self.batch.repeatable) or self.body_left or size > MAX_AGAIN:
-            self.replay_bytes = -1
-            return 0
-        if size > server.room:
-            before: bytearray = server.batch
-            server.make_room(max(size, 2 * len(before)))
-            server.batch[: len(before)] = before
-        if cython.compiled:
-            libc.memcpy(server.copy + self.replay_bytes, buf + start, end - start)
-        else:
-            server.batch[self.replay_bytes : size] = buf[start:end]
-        self.replay_bytes = size
-        return 0
+            return server.replay.discard()
+        return server.replay.record(buf, start, end)
 
     def look_at(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:
         """Account for what one frame may leave behind. Returns LATER if its class is not known yet, else 0."""
@@ -233,7 +233,8 @@ class Link(Requester):
             return LATER
         if self.server.status == FAILED_TRANSACTION and not self.server.executed and not self.batch.goes_on():
             self.batch.effects = effects  # it will be refused, whatever it does
-        self.retry_on_loss = self.retry_on_loss and (self.retry_on_refusal or self.batch.repeatable)
+        if self.server.replay.why == ON_LOSS and not self.batch.repeatable:
+            self.server.replay.why = 0
         self.resets = self.batch.resets
         self.discards = self.batch.discards
         return 0
@@ -292,7 +293,7 @@ class Link(Requester):
         self.asked = True
         if code == QUERY or code == FUNCTION_CALL:
             if code == QUERY:
-                server.unnamed = None
+                server.session.unnamed = None
                 server.outstanding.push(R_QUERY, FORWARD, self.statements.define_unnamed(None))
             else:
                 server.outstanding.push(R_FUNCTION, FORWARD)

@@ -235,11 +235,11 @@ class Login(Responder):
             else:
                 self.client.link(server)
                 server.captured = []
-                change = transition(server.profile, self.client.profile)
+                change = transition(server.session.profile, self.client.profile)
                 sql = (CALM, timers(self.client.profile), change, spelled(self._reportable()))
                 server.inject(messages.query("; ".join(filter(None, sql))))
-                server.meet(self.client.profile.custom)
-                server.profile = None
+                server.session.meet(self.client.profile.custom)
+                server.session.profile = None
         except RouterError as error:
             self._fail(error)
 
@@ -269,7 +269,7 @@ class Login(Responder):
         profile = self.client.profile
         refusal = next((body for code, body in collected if code == codes.ERROR_RESPONSE), None)
         if refusal is None:
-            server.profile = profile
+            server.session.profile = profile
             reported = dict(profile.values)
             reported.update(
                 messages.read_parameter_status(body) for code, body in collected if code == codes.PARAMETER_STATUS
@@ -280,7 +280,7 @@ class Login(Responder):
                 reported.update(zip(names, messages.read_data_row(rows.pop()), strict=True))
             profile.reported = tuple(reported.items())
         else:
-            server.dirty = True
+            server.session.dirty = True
         behind = server.owner is not self.client.group.writer
         self.client.unlink()
         if refusal is None:

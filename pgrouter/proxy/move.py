@@ -157,7 +157,7 @@ class Move(Retry):
             server.outstanding.push(R_REFUSED_QUERY, SKIP, NOT_REPEATABLE)
             out.add_bytes(messages.query(INSTEAD[NOT_REPEATABLE]))
         if said:
-            server.unnamed = None
+            server.session.unnamed = None
             client.batch.begun()
 
 

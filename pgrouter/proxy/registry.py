@@ -244,7 +244,7 @@ class Registry:
     def _reset(client: ClientConnection) -> dict[str, str]:
         startup = {name.lower(): value for name, value in client.startup_profile.reported or ()}
         touched = client.batch.touched
-        if client.batch.effects & Effect.DISCARD and (client.server is None or client.server.discarded):
+        if client.batch.effects & Effect.DISCARD and (client.server is None or client.server.session.discarded):
             return startup
         if touched is None:
             return {}
@@ -300,7 +300,7 @@ class Registry:
 
     def let_go(self, client: ClientConnection, server: ServerConnection) -> None:
         """Release a replica that has refused the client's batch: it is free once it has answered the rest."""
-        server.dirty = server.dirty or bool(client.batch.effects)
+        server.session.dirty = server.session.dirty or bool(client.batch.effects)
         self._introduce(client, server)
         if not server.closed:
             self._free(server)
@@ -314,8 +314,8 @@ class Registry:
         if client.group is not None:
             client.group.forget(client)
         client.statements.forget()
-        if client.last_write_server is not None and client.last_write_server.sequence_owner is client:
-            client.last_write_server.sequence_owner = _GONE
+        if client.last_write_server is not None and client.last_write_server.session.sequence_owner is client:
+            client.last_write_server.session.sequence_owner = _GONE
         if server is not None:
             self._take_back(client, server)
         if known and self.tells and client.info is not None:
@@ -324,9 +324,9 @@ class Registry:
     def _take_back(self, client: ClientConnection, server: ServerConnection) -> None:
         client.server = None
         server.peer = None
-        server.changed = None
+        server.session.changed = None
         if client.batch.effects or client.pin is not None:
-            server.dirty = True
+            server.session.dirty = True
         if client.leftovers & Effect.TEMP:  # the next client would have its temporary schema, though empty
             server.close_when_idle = True
         self._introduce(client, server)
@@ -348,7 +348,7 @@ class Registry:
         names = {name for name in touched.all_names() if "." in name} if touched is not None else set()
         if effects & (Effect.CODE | Effect.CUSTOM):
             names |= self.databases.get(client.group.database).custom
-        server.meet(frozenset(names))
+        server.session.meet(frozenset(names))
 
     @staticmethod
     def _free(server: ServerConnection) -> None:

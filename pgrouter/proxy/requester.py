@@ -99,7 +99,7 @@ class Requester(Peer):
         if code == QUERY:
             server.queries += 1
             server.executed = True
-            server.unnamed = None  # a simple Query ends the unnamed statement
+            server.session.unnamed = None  # a simple Query ends the unnamed statement
             outstanding.push(R_QUERY, FORWARD, self.statements.define_unnamed(None))
         elif code == SYNC:
             if outstanding.has_events:  # after an error: nothing of the batch has been executed
@@ -163,8 +163,8 @@ class Requester(Peer):
         self.batch.defers = False
         self.portals = {}
         self.deallocating = None
-        if server.sql_names:  # the statements that it got to deallocate are still there
-            server.dirty = True
+        if server.session.sql_names:  # the statements that it got to deallocate are still there
+            server.session.dirty = True
         return 0
 
     def request_unusual(
@@ -224,19 +224,21 @@ class Requester(Peer):
 
     def has_drawn(self, server: ServerConnection) -> cython.bint:
         """Whether we were the last to write to this server and took sequence values: none are another client's."""
-        return server.sequence_owner is self and server is self.last_write_server and server.sequences_used
+        return (
+            server.session.sequence_owner is self and server is self.last_write_server and server.session.sequences_used
+        )
 
     def refuse(self, code: cython.int, refusal: cython.int, unnamed: cython.bint, out: SendBuffer) -> int:
         """Make the server fail in place of a statement that is refused."""
         server: ServerConnection = self.server
         if code == QUERY:
             server.queries += 1
-            server.unnamed = None
+            server.session.unnamed = None
             server.outstanding.push(R_REFUSED_QUERY, FORWARD, refusal)
             out.add_bytes(messages.query(INSTEAD[refusal]))
             return 0
         if unnamed:  # as after any failed Parse
-            server.unnamed = None
+            server.session.unnamed = None
             self.statements.forget_unnamed()
         server.outstanding.push(R_REFUSED, FORWARD, refusal)
         out.add_bytes(messages.message(PARSE, (b"" if unnamed else b"pgrouter") + b"\0" + INSTEAD[refusal] + b"\0\0\0"))
@@ -248,7 +250,7 @@ class Requester(Peer):
         if code == PARSE:
             return self.statements.parse(server, message, 0, len(message), out, True)
         server.queries += 1
-        server.unnamed = None
+        server.session.unnamed = None
         server.outstanding.push(R_QUERY, FORWARD)
         out.add_bytes(message)
         return 0
@@ -256,16 +258,16 @@ class Requester(Peer):
     def apply_profile(self, out: SendBuffer) -> cython.bint:
         """Send the difference between the server's settings and the session's first; False if it may be refused."""
         server: ServerConnection = self.server
-        if server.stands_for is self.profile:
+        if server.session.stands_for is self.profile:
             return True
-        if not (server.profile.certain and self.profile.certain):
+        if not (server.session.profile.certain and self.profile.certain):
             return False
-        change = _change(server.profile, self.profile)
-        server.profile = self.profile
-        server.meet(self.profile.custom)
+        change = _change(server.session.profile, self.profile)
+        server.session.profile = self.profile
+        server.session.meet(self.profile.custom)
         if change:
             server.outstanding.push(R_QUERY, SKIP)
-            server.unnamed = None
+            server.session.unnamed = None
             out.add_bytes(change)
         return True
 
@@ -274,7 +276,7 @@ class Requester(Peer):
         server: ServerConnection = self.server
         self.must_discard_sequences = False
         server.outstanding.push(R_QUERY, SKIP)
-        server.unnamed = None
+        server.session.unnamed = None
         out.add_bytes(_DISCARD_SEQUENCES)
         return 0
 

@@ -3,7 +3,7 @@
 A batch is retried if a replica refused it because it is a replica, if its server was lost although it only reads, or
 if a server refused it because its plan of a prepared statement is older than the last DDL.
 
-A link keeps the bytes of a batch that reads (`Peer.replay_bytes` of them, in `ServerConnection.batch`) until the first
+A link keeps the bytes of a batch that reads (see `server.replay`) until the first
 byte of the answer goes to the client; inside a transaction nothing is kept. As long as they are kept, the client has
 got no answer and nothing has been changed, as a standby cannot write, and on the primary a batch classified as a read
 is trusted to be one: the batch can be taken back and started again. What the client gets in the end is the second
@@ -16,6 +16,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from pgrouter.protocol.codes import BIND, DESCRIBE, EXECUTE, PARSE, QUERY, SYNC
+from pgrouter.server.states import ON_REFUSAL
 from pgrouter.session.refusals import OLD_PLAN_ROUTINE
 
 if TYPE_CHECKING:
@@ -120,15 +121,15 @@ class Retry:
 def refused(client: ClientConnection, server: ServerConnection, sqlstate: str, routine: str) -> Retry | None:
     """Return the retry after an error; None: the client gets the error."""
     if routine == OLD_PLAN_ROUTINE:  # 0A000 "cached plan must not change result type"; the message may be translated
-        name = only_prepared(_kept(client, server))
+        name = only_prepared(server.replay.contents())
         if name:
             client.statements.renew(name)
             client.registry.log(client, logging.DEBUG, f"prepared anew: its plan on {server!r} was too old")
-            return client.moved(_kept(client, server)) or Retry(_kept(client, server), REPLANNED)
-    if not client.retry_on_refusal or (sqlstate not in STANDBY and sqlstate not in BEHIND):
+            return client.moved(server.replay.contents()) or Retry(server.replay.contents(), REPLANNED)
+    if not server.replay.why & ON_REFUSAL or (sqlstate not in STANDBY and sqlstate not in BEHIND):
         return None
     client.registry.log(client, logging.DEBUG, f"runs again on the primary: {sqlstate} from {server!r}")
-    again = client.moved(_kept(client, server)) or Retry(_kept(client, server), REFUSED)
+    again = client.moved(server.replay.contents()) or Retry(server.replay.contents(), REFUSED)
     again.reason = REFUSED
     if sqlstate in STANDBY and not again.inside:  # in which the transaction may be refused: SERIALIZABLE
         again.sqlstate = sqlstate
@@ -141,10 +142,11 @@ def changed(client: ClientConnection, server: ServerConnection) -> Retry | None:
 
     A replica may replay the DDL later than the primary or the client has seen it.
     """
-    if not client.retry_on_refusal or client.replay_bytes < 0 or client.batch.begins or client.responder is not None:
+    replay = server.replay
+    if not replay.why & ON_REFUSAL or replay.size < 0 or client.batch.begins or client.responder is not None:
         return None
     client.registry.log(client, logging.DEBUG, f"runs again on the primary: another description by {server!r}")
-    again = client.moved(_kept(client, server)) or Retry(_kept(client, server), REFUSED)
+    again = client.moved(server.replay.contents()) or Retry(server.replay.contents(), REFUSED)
     again.reason = REFUSED
     return again
 
@@ -155,12 +157,12 @@ def renew_changed(client: ClientConnection, rest: bytes) -> None:
     `rest` follows what was sent of the batch, none of which has been executed.
     """
     server = client.server
-    if client.replay_bytes < 0 or client.retry is not None or client.responder is not None or rest[:1] == b"P":
+    if server.replay.size < 0 or client.retry is not None or client.responder is not None or rest[:1] == b"P":
         return
-    batch = _kept(client, server) + rest
+    batch = server.replay.contents() + rest
     name = only_prepared(_first_of(batch))
-    if name and client.statements.named.get(name) is server.changed:
-        server.changed = None
+    if name and client.statements.named.get(name) is server.session.changed:
+        server.session.changed = None
         client.statements.renew(name)
         client.registry.log(client, logging.DEBUG, "prepared anew: it has other columns now")
 
@@ -168,11 +170,7 @@ def renew_changed(client: ClientConnection, rest: bytes) -> None:
 def lost(client: ClientConnection, server: ServerConnection, error: RouterError) -> Retry:
     """Return the retry after the loss of a server that ran a read."""
     client.registry.log(client, logging.DEBUG, f"runs again on another server: lost {server!r}: {error.message}")
-    return Retry(_kept(client, server), LOST, server.owner)
-
-
-def _kept(client: ClientConnection, server: ServerConnection) -> bytes:
-    return bytes(server.batch[: client.replay_bytes])
+    return Retry(server.replay.contents(), LOST, server.owner)
 
 
 def only_statement(batch: bytes, statements: ClientStatements) -> tuple[bytes | None, set[bytes]]:

@@ -15,7 +15,7 @@ from pgrouter.protocol import codes, messages, requests
 from pgrouter.proxy.retry import REFUSED, Retry, first_batch, only_statement
 from pgrouter.proxy.sql_names import forget_shared
 from pgrouter.routing.statement import Effect, Target, Tx
-from pgrouter.server.states import ASKING
+from pgrouter.server.states import ASKING, ON_REFUSAL
 from pgrouter.session import leftovers, settings_readback
 from pgrouter.session.readback import Readback
 from pgrouter.session.settings import assignments, is_certain, transition
@@ -70,11 +70,11 @@ class SessionSync:
     def _ways(self, client: ClientConnection, server: ServerConnection) -> Iterator[tuple[Profile, str]]:
         """Yield profiles to try, each with the SQL that leads there."""
         profile = client.profile
-        yield profile, transition(server.profile, profile)
-        yield profile, transition(server.profile, profile, acting_first=True)
+        yield profile, transition(server.session.profile, profile)
+        yield profile, transition(server.session.profile, profile, acting_first=True)
         if _only_sets(client):  # maybe of what cannot be restored: that must always be possible
             certain = self.registry.profiles.of({name: value for name, value in profile.values if is_certain(name)})
-            yield certain, transition(server.profile, certain)
+            yield certain, transition(server.session.profile, certain)
 
     def _try(self, server: ServerConnection, ways: Iterator[tuple[Profile, str]]) -> bool:
         way = next(ways, None)
@@ -100,8 +100,8 @@ class SessionSync:
     def _applied(self, client: ClientConnection, server: ServerConnection, answer: Applied) -> None:
         refusal = next((body for code, body in answer if code == codes.ERROR_RESPONSE), None)
         if refusal is None:
-            server.profile, server.stands_for = answer.profile, client.profile
-            server.meet(answer.profile.custom)
+            server.session.profile, server.session.stands_for = answer.profile, client.profile
+            server.session.meet(answer.profile.custom)
         elif messages.read_error(refusal)["C"] == CANCELED and answer.tries < TRIES:
             answer.tries += 1
             answer.clear()
@@ -114,7 +114,7 @@ class SessionSync:
         client.take_up()
 
     def _refused(self, client: ClientConnection, server: ServerConnection, fields: dict[str, str]) -> None:
-        late = client.retry_on_refusal  # a replica, which may not have yet what a setting names
+        late = bool(server.replay.why & ON_REFUSAL)  # a replica, which may not have yet what a setting names
         client.batch.taken_back()
         client.unlink()
         if late:
@@ -145,7 +145,7 @@ class SessionSync:
         sql = assignments(values)
         if sql:
             server.outstanding.push(requests.QUERY, requests.SKIP)
-            server.unnamed = None
+            server.session.unnamed = None
             out.add_bytes(messages.query(sql))
 
     # -- after a transaction
@@ -156,14 +156,14 @@ class SessionSync:
         effects = batch.effects
         batch.effects = 0
         names = set()
-        if server.discarded:  # not only sent: it is refused inside a transaction
+        if server.session.discarded:  # not only sent: it is refused inside a transaction
             names = client.profile.custom - client.startup_profile.custom  # which still exist, empty
             touched = batch.touched  # what was set after it
             self._discarded(client, server)
             batch.touched = touched
         if effects & Effect.DEALLOCATE:
             forget_shared(server)
-            server.dirty = True
+            server.session.dirty = True
         self._spread(client, effects)
         if effects & Effect.MAKES and effects & Effect.CODE:  # and it may have run
             effects |= Effect.OTHER_STATE
@@ -206,8 +206,8 @@ class SessionSync:
         return names
 
     def _discarded(self, client: ClientConnection, server: ServerConnection) -> None:
-        server.discarded = False
-        server.profile = self.registry.profiles.empty
+        server.session.discarded = False
+        server.session.profile = self.registry.profiles.empty
         client.profile = client.startup_profile
         self.keep(client, server, 0)
         client.settled()
@@ -257,12 +257,12 @@ class SessionSync:
         client_values, server_values = settings_readback.follow(
             touched,
             readings,
-            (dict(client.profile.values), dict(server.profile.values)),
+            (dict(client.profile.values), dict(server.session.profile.values)),
             dict(client.startup_profile.values),
         )
         client.profile = profiles.of(client_values)
-        server.profile = profiles.of(server_values)
-        server.meet(server.profile.custom)
+        server.session.profile = profiles.of(server_values)
+        server.session.meet(server.session.profile.custom)
         self.registry.learn(client)
 
     def hush(self, client: ClientConnection, name: str, value: str) -> None:

@@ -67,7 +67,7 @@ def present(client: ClientConnection, statement: Statement, out: SendBuffer, sim
         out.add_bytes(_close_shared(server))
     if statement.tag == "DEALLOCATE":
         _give(client, names, out, stays=False)
-        server.sql_names = frozenset(server.sql_names).union(names)  # until it is executed
+        server.session.sql_names = frozenset(server.session.sql_names).union(names)  # until it is executed
     else:
         _give(client, names, out, stays=True)
     client.statements.by_own_name = not simple and statement.tag not in BY_NAME  # pg_prepared_statements shows it, too
@@ -91,8 +91,8 @@ def _give(client: ClientConnection, names: list[bytes], out: SendBuffer, *, stay
         server.outstanding.push(R_PARSE, SKIP, _NO_SHARED)
         out.add_bytes(messages.message(PARSE, name + b"\0" + client.prepared[name].body))
     if stays and names:
-        server.sql_names = frozenset(server.sql_names).union(names)
-        server.dirty = True
+        server.session.sql_names = frozenset(server.session.sql_names).union(names)
+        server.session.dirty = True
 
 
 def forget_shared(server: ServerConnection) -> None:
@@ -105,10 +105,10 @@ def forget_shared(server: ServerConnection) -> None:
 def _close_presented(client: ClientConnection, statement: Statement) -> bytes:
     """Close what the server has under names that the client has closed since: its Close is not forwarded."""
     server = client.server
-    closed = frozenset(server.sql_names).difference(client.prepared)
+    closed = frozenset(server.session.sql_names).difference(client.prepared)
     if statement.tag in BY_NAME and statement.cause:
         closed &= {statement.cause.encode()}
-    server.sql_names = frozenset(server.sql_names) - closed
+    server.session.sql_names = frozenset(server.session.sql_names) - closed
     for _ in closed:
         server.outstanding.push(R_CLOSE, SKIP)
     return b"".join(messages.message(CLOSE, b"S" + name + b"\0") for name in closed)
@@ -116,9 +116,9 @@ def _close_presented(client: ClientConnection, statement: Statement) -> bytes:
 
 def _close_shared(server: ServerConnection) -> bytes:
     out = []
-    for shared in server.prepared.values():
-        server.evicted[shared.ident] = shared
+    for shared in server.session.prepared.values():
+        server.session.evicted[shared.ident] = shared
         server.outstanding.push(R_CLOSE, SKIP, shared.ident)
         out.append(shared.close())
-    server.prepared = {}
+    server.session.prepared = {}
     return b"".join(out)

@@ -108,7 +108,7 @@ class Deadlines:
             mark.cancelled_at = now
             self.registry.pools.cancel(client.server)
         elif now - mark.cancelled_at > CANCEL_ANSWER_S:
-            client.replay_bytes = -1  # it would take as long on another server
+            client.server.replay.discard()  # it would take as long on another server
             client.server.lose(
                 ServerLost(
                     "canceling statement due to query timeout", sqlstate="57014",

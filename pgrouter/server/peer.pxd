@@ -7,11 +7,8 @@ from pgrouter.server.connection cimport ServerConnection
 
 cdef class Peer(Stream):
     cdef public ServerConnection server
-    cdef public Py_ssize_t replay_bytes
     cdef public bint resets
     cdef public bint discards
-    cdef public bint retry_on_refusal
-    cdef public bint retry_on_loss
     cdef readonly bint mid_frame
 
     cpdef int close_cut(self) except -1

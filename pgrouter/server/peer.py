@@ -24,9 +24,6 @@ class Peer(Stream):
         self.server = None
         self.resets = False  # it has sent a RESET: `before_ready` must be called
         self.discards = False  # it has sent a DEALLOCATE or a DISCARD ALL: their CommandComplete matters
-        self.replay_bytes = -1  # bytes in `server.batch` that can be retried; -1: none, or the answer has started
-        self.retry_on_refusal = False  # retry them also if the server refuses them, since it is a replica
-        self.retry_on_loss = False  # retry them on any other server if this one is lost, since they only read
         self.mid_frame = False  # the bytes from its server ended within a message: the next ones must be its rest
 
     def send_bytes(self, data: bytes) -> int:

@@ -10,3 +10,5 @@ cdef enum:
     PASSES = 0
     ASKING = 1
     WAITING = 2
+    ON_LOSS = 1
+    ON_REFUSAL = 2

@@ -80,7 +80,7 @@ class PoolManager(RuleBasedStateMachine):
         """A client is done."""
         client = self.working()[which % len(self.working())]
         server = client.held
-        server.dirty = server.dirty or dirty
+        server.session.dirty = server.session.dirty or dirty
         queues = (self.group.waiting_writes, self.group.waiting_reads)
         before = [[entry[0] for entry in queue] for queue in queues]
         self.world.served.clear()

@@ -117,7 +117,7 @@ def _server(scene: Scene, group: Pool, server: ServerConnection) -> Row:
         _pid(server),
         "",
         info.application_name if info is not None else "",
-        len(server.prepared),
+        len(server.session.prepared),
         server.connection_id,
         member.name,
     )

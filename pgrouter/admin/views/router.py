@@ -59,8 +59,8 @@ def prepared(scene: Scene) -> Iterator[Row | None]:
                 yield None
     for group in list(scene.app.pools.groups.values()):
         for server in list(group.servers()):
-            held.update((shared.ident, shared) for shared in server.prepared.values())
-            servers.update(shared.ident for shared in server.prepared.values())
+            held.update((shared.ident, shared) for shared in server.session.prepared.values())
+            servers.update(shared.ident for shared in server.session.prepared.values())
         yield None
     for ident in sorted(held):
         shared = held[ident]

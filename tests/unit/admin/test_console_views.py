@@ -73,7 +73,7 @@ def crowd(desk: Desk) -> None:
     idler.pin = "LISTEN"
     shared = desk.registry.databases.get("app").shared.take(b"select $1\0\0\0", None)
     idler.prepared[b"s"] = shared
-    linked.prepared[shared.ident] = shared
+    linked.session.prepared[shared.ident] = shared
     desk.registry.routes.add("read", True, 3)
     desk.wait(1.5)
 
