@@ -274,7 +274,7 @@ class MemberPool:
         if self.fenced_at > before:
             return
         for server in list(self.servers):
-            if server.peer is not None and server.peer.buffered and server.at_rest():
+            if server.peer is not None and server.peer.stream.buffered and server.at_rest():
                 server.peer.on_refused(error)
 
     def cut(self, error: RouterError) -> None:

@@ -3,11 +3,13 @@ cimport cython
 from pgrouter.net.poller cimport Poller
 from pgrouter.pool.member cimport MemberPool
 from pgrouter.pool.balancer cimport ReadBalancer, LastWrite
+from pgrouter.pool.demand cimport Demand
+from pgrouter.pool.kinds cimport AGAIN, FRESH, OTHER_READ, OWN, READ, WRITE
 from pgrouter.server.connection cimport ServerConnection
 from pgrouter.server.peer cimport Peer
 from pgrouter.server.states cimport ACTIVE, IDLE_STATE, RESETTING
 
-cdef int NOTHING_ELSE, READ, WRITE
+cdef int NOTHING_ELSE
 
 @cython.final
 cdef class Pool:
@@ -39,16 +41,13 @@ cdef class Pool:
     cdef public long long wait_us
     cdef readonly object departed
 
-    cpdef ServerConnection take(self, bint reads)
-    cdef ServerConnection take_again(self, ServerConnection wrote)
-    cdef ServerConnection claim(self, Peer peer, ServerConnection server)
+    cpdef ServerConnection take(self, Demand demand, Peer peer)
+    cpdef ServerConnection idle(self, bint reads)
     cpdef bint needs_primary(self, double wrote_s, long long lsn) except -1
-    cpdef ServerConnection take_fresh(self, double wrote_s, long long lsn)
     cpdef give(self, ServerConnection server)
     cdef tuple claimant(self, ServerConnection server)
     cdef tuple next_waiter(self, MemberPool pool)
     cdef object _queue_of(self, MemberPool pool)
-    cpdef int wait(self, Peer peer, bint reads) except -1
     cpdef int enqueue(self, Peer peer, bint reads) except -1
     cpdef bint learns(self) except -1
     cpdef bint has_room(self, bint reads) except -1

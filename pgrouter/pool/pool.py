@@ -16,6 +16,7 @@ import cython
 
 from pgrouter.errors import NoServer, RouterError, ServerLost, WaitTimeout
 from pgrouter.pool.balancer import ReadBalancer
+from pgrouter.pool.demand import Demand
 from pgrouter.pool.member import MemberPool, Totals
 from pgrouter.pool.read_order import rotation
 from pgrouter.server.connection import ServerConnection
@@ -23,6 +24,7 @@ from pgrouter.session.consistency import NOWHERE
 from pgrouter.session.timeouts import limited
 
 if not cython.compiled:  # compiled, they are constants: see the .pxd files
+    from pgrouter.pool.kinds import AGAIN, FRESH, OTHER_READ, OWN, READ, WRITE
     from pgrouter.server.states import ACTIVE, IDLE_STATE, RESETTING
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("pgrouter.pool")
 
 # What may replace the connection of a claim if that is lost: nothing, or any other for a read or a write
-NOTHING_ELSE, READ, WRITE = range(3)
+NOTHING_ELSE = -1  # else READ or WRITE
 
 HOPELESS_S = 1.0  # how long a client waits if no member was ever found: the configuration needs to be checked
 OUTDATED_S = 1.0  # how long a login waits for the new session defaults after a change of them
@@ -194,8 +196,40 @@ class Pool:
 
     # -- taking
 
-    def take(self, reads: cython.bint) -> ServerConnection | None:
-        """Return an idle connection, now ACTIVE, or None: then the caller waits (`wait`).
+    def take(self, demand: Demand, peer: Peer) -> ServerConnection | None:
+        """Return an idle connection that meets the demand, now ACTIVE; None: the client is queued.
+
+        Then `on_served` follows, or `on_refused` if it takes too long.
+        """
+        kind: cython.int = demand.kind
+        server: ServerConnection = None
+        if kind == READ or kind == WRITE:
+            server = self.idle(kind == READ)
+        elif kind == FRESH:
+            server = self.readers.take_fresh(demand.must_see_s, demand.must_see_lsn, self.poller.now)
+            if server is None and self.writer is not None:
+                server = self.writer.take()
+        elif kind == AGAIN or kind == OWN:
+            server = demand.server
+            if server.state == IDLE_STATE and server.owner is self.writer:
+                self.writer.move(server, ACTIVE)
+            elif kind == OWN:
+                self.claims.append((peer, self.poller.now, server, NOTHING_ELSE))
+                return None
+            else:
+                server = self.idle(False)
+        elif kind == OTHER_READ:
+            server = self.readers.take_other(demand.avoid, demand.must_see_s, demand.must_see_lsn)
+        elif self.writer is not demand.avoid:
+            server = self.idle(False)
+        if server is None:
+            self.enqueue(peer, demand.reads)
+            if self.has_room(demand.reads):
+                self.grow()
+        return server
+
+    def idle(self, reads: cython.bint) -> ServerConnection | None:
+        """Return any idle connection for a read or a write, now ACTIVE, if there is one.
 
         Reads go to the replicas in turn; one that has no idle connection is passed over this time, and dialled. In a
         standby cluster everything does: PostgreSQL refuses what it cannot do there (25006).
@@ -217,29 +251,8 @@ class Pool:
         self.pools.sample()
         return True
 
-    def take_fresh(self, wrote_s: cython.double, lsn: cython.longlong) -> ServerConnection | None:
-        """Return an idle connection for such a read; None: it has to wait for the primary."""
-        server: ServerConnection = self.readers.take_fresh(wrote_s, lsn, self.poller.now)
-        if server is None and self.writer is not None:
-            server = self.writer.take()
-        return server
-
-    def take_again(self, wrote: ServerConnection) -> ServerConnection | None:
-        """Return the connection that a client last wrote to, if it is idle, else any for a write, as `take` does."""
-        if wrote.state == IDLE_STATE and wrote.owner is self.writer:
-            wrote.owner.move(wrote, ACTIVE)
-            return wrote
-        return self.take(False)
-
-    def wait(self, peer: Peer, reads: cython.bint) -> int:
-        """Queue a client until a connection is idle: `on_served`, or `on_refused` if it takes too long."""
-        self.enqueue(peer, reads)
-        if self.has_room(reads):
-            self.grow()
-        return 0
-
     def enqueue(self, peer: Peer, reads: cython.bint) -> int:
-        """Put a client at the end of a queue, without dialling for it."""
+        """Put a client at the end of a queue."""
         reads = reads or self.standby
         queue = self.waiting_reads if reads else self.waiting_writes
         queue.append((peer, self.poller.now))
@@ -262,14 +275,6 @@ class Pool:
         if self.writer is None:
             return self.has_room(True)
         return self.writer.pending > 0 or self.writer.can_dial(self.poller.now)
-
-    def claim(self, peer: Peer, server: ServerConnection) -> ServerConnection | None:
-        """Return this particular connection, now ACTIVE, if it is idle; else queue for it, as `wait` does."""
-        if server.state == IDLE_STATE and server.owner is self.writer:
-            server.owner.move(server, ACTIVE)
-            return server
-        self.claims.append((peer, self.poller.now, server, NOTHING_ELSE))
-        return None
 
     def exchange(self, server: ServerConnection, custom: object, peer: Peer, reads: cython.bint):
         """Exchange a connection for an idle one on which no other custom settings were set; None: wait for `on_served`.
@@ -447,11 +452,12 @@ class Pool:
         for claim in [claim for claim in self.claims if claim[2].closed or now - claim[1] > wait_s]:
             self.claims.remove(claim)
             if claim[2].closed and claim[3] != NOTHING_ELSE:
-                server = self.take(claim[3] == READ)
+                server = self.idle(claim[3] == READ)
                 if server is not None:
                     claim[0].on_served(server)
                 else:
-                    self.wait(claim[0], claim[3] == READ)
+                    self.enqueue(claim[0], claim[3] == READ)
+                    self.grow()
             else:
                 claim[0].on_refused(self._too_long(self.waiting_writes, wait_s))
         if self.waiting_writes or self.waiting_reads or self.waiting_logins:

@@ -1,4 +1,5 @@
 from pgrouter.auth.client cimport ClientIdentity
+from pgrouter.pool.demand cimport Demand
 from pgrouter.protocol.framing cimport copied, length_at
 from pgrouter.proxy.startup_template cimport StartupTemplate
 from pgrouter.proxy.client cimport ClientConnection

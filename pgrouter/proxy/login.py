@@ -26,6 +26,7 @@ from pgrouter.errors import (
     RouterError,
     TooManyClients,
 )
+from pgrouter.pool.demand import Demand
 from pgrouter.protocol import codes, messages
 from pgrouter.protocol.framing import copied, length_at
 from pgrouter.protocol.messages import AUTHENTICATION_OK, READY_IDLE
@@ -219,10 +220,10 @@ class Login(Responder):
             application.group = self.registry.group(application.database, application.user, identity)
         elif identity.credential is not None:
             application.group.credential = identity.credential  # the newest, as in `PoolManager.group`
-        client.group = application.group
+        client.session.pool = application.group
         client.follow(application.profile, application.profile)
-        if client.group.parameters is None or (client.group.outdated and client.group.learns()):
-            client.group.wait_login(client)
+        if client.session.pool.parameters is None or (client.session.pool.outdated and client.session.pool.learns()):
+            client.session.pool.wait_login(client.peer)
         else:
             self.settle()
         return 0
@@ -233,12 +234,12 @@ class Login(Responder):
             if server is None:
                 self.settle()
             else:
-                self.client.link(server)
+                self.client.link.begin(server)
                 server.captured = []
-                change = transition(server.session.profile, self.client.profile)
-                sql = (CALM, timers(self.client.profile), change, spelled(self._reportable()))
+                change = transition(server.session.profile, self.client.session.profile)
+                sql = (CALM, timers(self.client.session.profile), change, spelled(self._reportable()))
                 server.inject(messages.query("; ".join(filter(None, sql))))
-                server.session.meet(self.client.profile.custom)
+                server.session.meet(self.client.session.profile.custom)
                 server.session.profile = None
         except RouterError as error:
             self._fail(error)
@@ -252,21 +253,19 @@ class Login(Responder):
         client: ClientConnection = self.client
         if client.closed:
             return 0
-        if not self.registry.databases.may_begin(client.group.database, client.poller.now, self.settle):
+        if not self.registry.databases.may_begin(client.session.pool.database, client.poller.now, self.settle):
             return 0
-        if self.client.profile.reported is not None:
+        if self.client.session.profile.reported is not None:
             return self.welcome()
-        server = self.client.group.take(not self.by_primary)
-        if server is None:
-            self.client.group.wait(self.client, not self.by_primary)
-        else:
+        server = self.client.session.pool.take(Demand(not self.by_primary), self.client.peer)
+        if server is not None:
             self.served(server)
         return 0
 
     def ready(self, server: ServerConnection) -> None:
         """Called when the settings were applied or refused."""
         collected, server.captured = server.captured, None
-        profile = self.client.profile
+        profile = self.client.session.profile
         refusal = next((body for code, body in collected if code == codes.ERROR_RESPONSE), None)
         if refusal is None:
             server.session.profile = profile
@@ -281,11 +280,11 @@ class Login(Responder):
             profile.reported = tuple(reported.items())
         else:
             server.session.dirty = True
-        behind = server.owner is not self.client.group.writer
-        self.client.unlink()
+        behind = server.owner is not self.client.session.pool.writer
+        self.client.link.release()
         if refusal is None:
             self.welcome()
-        elif behind and not self.by_primary and self.client.group.writer is not None and not self.client.closed:
+        elif behind and not self.by_primary and self.client.session.pool.writer is not None and not self.client.closed:
             self.by_primary = True  # which may already have what a setting names
             self.settle()
         elif not self.client.closed:
@@ -308,7 +307,7 @@ class Login(Responder):
         return client.process_partial() if client.buffered else 0
 
     def _parameters(self) -> bytes:
-        parameters = dict(self.client.group.parameters)
+        parameters = dict(self.client.session.pool.parameters)
         parameters.update(self._reported(parameters))
         if self.client.mode == "replica" and "in_hot_standby" in parameters:  # for libpq's target_session_attrs
             parameters["in_hot_standby"] = "on"
@@ -323,8 +322,8 @@ class Login(Responder):
         return 0
 
     def _reportable(self) -> list[str]:
-        known = {name.lower() for name, _ in self.client.group.parameters}
-        names = [name for name, _ in self.client.profile.values]
+        known = {name.lower() for name, _ in self.client.session.pool.parameters}
+        names = [name for name, _ in self.client.session.profile.values]
         if "role" in names or "session_authorization" in names:
             names.append(IS_SUPERUSER)
         return [name for name in names if name in known]
@@ -333,5 +332,7 @@ class Login(Responder):
         # PostgreSQL reports only some settings, spelled its own way (DateStyle); the packet may spell them differently.
         spelling = {name.lower(): name for name in known}
         return [
-            (spelling[name.lower()], value) for name, value in self.client.profile.reported if name.lower() in spelling
+            (spelling[name.lower()], value)
+            for name, value in self.client.session.profile.reported
+            if name.lower() in spelling
         ]

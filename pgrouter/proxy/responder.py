@@ -122,7 +122,7 @@ class FailedTransactionResponder(Responder):
         if answer is LEFT:
             self.leaves = True
             if self.limbo.failed:
-                self.client.retry = move.of_lost()
+                self.client.link.retry = move.of_lost()
         elif answer:
             self.client.send_bytes(answer)
         if self.limbo.over:
@@ -147,7 +147,7 @@ class FailedTransactionResponder(Responder):
         return bool(statement.parts) or _chains(statement)
 
     def _class_of(self, code: int, body: bytes) -> Statement | None:
-        statements = self.client.statements
+        statements = self.client.session.statements
         first, _, rest = body.partition(b"\0")
         if code == codes.BIND:
             return statements.class_named(rest.partition(b"\0")[0])
@@ -158,8 +158,8 @@ class FailedTransactionResponder(Responder):
 
     def define(self, body: bytes) -> bool:
         """Apply a Parse that is answered here; False if there is a statement of that name already."""
-        return self.client.statements.define(body, self.client.profile.meaning)
+        return self.client.session.statements.define(body, self.client.session.profile.meaning)
 
     def close(self, body: bytes) -> None:
         """Apply a Close that is answered here."""
-        self.client.statements.close(body)
+        self.client.session.statements.close(body)

@@ -6,8 +6,6 @@ from pgrouter.protocol.framing cimport copied
 from pgrouter.protocol.outstanding cimport Outstanding
 from pgrouter.server.outbound cimport OutboundConnection
 
-cdef class ServerConnection(OutboundConnection)  # declared here, because Peer needs it
-
 from pgrouter.server.peer cimport Peer
 from pgrouter.server.replay cimport ReplayBuffer
 from pgrouter.server.session cimport ServerSession
@@ -19,7 +17,7 @@ from pgrouter.protocol.codes cimport (
 from pgrouter.protocol.requests cimport (
     CHECK, CHECK_UNNAMED, CLOSE, FAKE, FORWARD, LATER, PARSE, PARSE_NAMED, QUERY, SKIP, SYNC
 )
-from pgrouter.server.states cimport ASKING, ON_LOSS, PASSES, RESETTING, WAITING
+from pgrouter.server.states cimport ASKING, DISCARDS, ON_LOSS, PASSES, RESETS, RESETTING, WAITING
 
 cdef Py_ssize_t WHOLE
 

@@ -56,7 +56,7 @@ if not cython.compiled:  # compiled, they are constants: see the .pxd files
         SKIP,
         SYNC,
     )
-    from pgrouter.server.states import ASKING, ON_LOSS, PASSES, RESETTING, WAITING
+    from pgrouter.server.states import ASKING, DISCARDS, ON_LOSS, PASSES, RESETS, RESETTING, WAITING
 
 if TYPE_CHECKING:
     from pgrouter.errors import RouterError
@@ -194,7 +194,7 @@ class ServerConnection(OutboundConnection):
         if code == READY_FOR_QUERY:
             self.status = buf[pos + 5]
             action = self.outstanding.answer(code)
-            if action == FORWARD and self.peer is not None and self.peer.resets:
+            if action == FORWARD and self.peer is not None and self.peer.watches & RESETS:
                 out.add_bytes(self.peer.before_ready())
             if self.outstanding.count == 0:
                 self.at_sync = True
@@ -230,7 +230,7 @@ class ServerConnection(OutboundConnection):
                 out.add_bytes(self.peer.on_notification(copied(buf, pos, stop)))
                 return FAKE
             return action
-        if code == COMMAND_COMPLETE and self.peer is not None and self.peer.discards:
+        if code == COMMAND_COMPLETE and self.peer is not None and self.peer.watches & DISCARDS:
             if copied(buf, pos + 5, stop) == DISCARDED:
                 self.session.discarded = True
                 self.session.dirty = (
@@ -303,7 +303,6 @@ class ServerConnection(OutboundConnection):
         self.replay.discard()
         self.xact_s += self.poller.now - self.linked_at
         self.detached_peer = self.peer
-        self.peer.server = None
         self.peer = None
         return 0
 
@@ -329,7 +328,7 @@ class ServerConnection(OutboundConnection):
             if out.length():
                 self.replay.discard()
                 self.peer.mid_frame = self.body_left > 0 and self.body_forward
-                self.peer.send_gathered(out)
+                self.peer.stream.send_gathered(out)
         return self.lose(ServerLost(why, sqlstate=sqlstate))
 
     def fakes(self, out: SendBuffer) -> int:
@@ -358,7 +357,7 @@ class ServerConnection(OutboundConnection):
                 if self.replay.size >= 0:
                     self.replay.discard()
                 peer.mid_frame = self.body_left > 0 and self.body_forward
-                if peer.send_gathered(out) == 1:
+                if peer.stream.send_gathered(out) == 1:
                     self.pause()  # until the peer has drained
         if self.outstanding.has_events:
             self.apply_events(self.outstanding.take_events())
@@ -456,7 +455,7 @@ class ServerConnection(OutboundConnection):
     def on_drained(self) -> int:
         """The server accepts bytes again: resume reading from its client."""
         if self.peer is not None:
-            self.peer.resume()
+            self.peer.stream.resume()
         return 0
 
     def lose(self, error: RouterError) -> int:

@@ -12,3 +12,5 @@ cdef enum:
     WAITING = 2
     ON_LOSS = 1
     ON_REFUSAL = 2
+    RESETS = 1
+    DISCARDS = 2

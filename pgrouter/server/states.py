@@ -15,3 +15,7 @@ ON_REFUSAL = 2  # the server refuses it: it is a replica
 
 # PgBouncer's names, as in its SHOW SERVERS and SHOW POOLS
 STATE_NAMES = ("new", "login", "idle", "active", "tested", "closed")
+
+# What a client has sent that concerns the answers of its server, as bits of `Peer.watches`
+RESETS = 1  # a RESET, or DISCARD ALL: `Peer.before_ready` is called before ReadyForQuery
+DISCARDS = 2  # a DEALLOCATE or DISCARD ALL: `Peer.on_deallocated` is called when it has been executed

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pgrouter.admin.context import Scene
     from pgrouter.admin.result import Row
     from pgrouter.pool.pool import Pool
+    from pgrouter.proxy.batch import Batch
     from pgrouter.proxy.client import ClientConnection
     from pgrouter.server.connection import ServerConnection
 
@@ -32,13 +33,13 @@ def clients(scene: Scene) -> Iterator[Row]:
     unproved = [client for number, client in registry.logging_in.items() if number not in registry.clients]
     for client in [*registry.clients.values(), *unproved]:
         if not client.closed:  # since the first row
-            yield _client(scene, client, since.get(id(client)))
+            yield _client(scene, client, since.get(id(client.peer)))
 
 
 def _client(scene: Scene, client: ClientConnection, since: float | None) -> Row:
     info = client.info
     wait, wait_us = split_us(scene.now - since) if since is not None else (0, 0)
-    server = client.server
+    server = client.link.server
     asked = server.linked_at if server is not None else since
     return (
         "C",
@@ -59,12 +60,16 @@ def _client(scene: Scene, client: ClientConnection, since: float | None) -> Row:
         _pid(server) if server is not None else None,
         "",
         info.application_name if info else "",
-        len(client.prepared),
+        len(client.session.statements.named),
         client.client_id,
-        client.pin or "",
-        scene.time(client.pinned_at) if client.pin else None,
-        f"{'replica' if client.batch.reads else 'primary'}: {client.batch.reason}" if client.batch.reason else "",
+        client.session.pin or "",
+        scene.time(client.session.pinned_at) if client.session.pin else None,
+        _route(client.link.batch),
     )
+
+
+def _route(batch: Batch) -> str:
+    return f"{'replica' if batch.reads else 'primary'}: {batch.reason}" if batch.reason else ""
 
 
 def client_state(scene: Scene, client: ClientConnection) -> str:
@@ -73,11 +78,11 @@ def client_state(scene: Scene, client: ClientConnection) -> str:
         return "login"
     if client.waiting:
         return "waiting"
-    return "active" if client.server is not None or client is scene.client else "idle"
+    return "active" if client.link.server is not None or client is scene.client else "idle"
 
 
 def waiting_since(groups: Iterable[Pool]) -> dict[int, float]:
-    """Return since when each client has been waiting, by the identity of the client."""
+    """Return since when each client has been waiting, by the identity of its peer."""
     return {
         id(peer): since
         for group in groups
@@ -95,7 +100,7 @@ def servers(scene: Scene) -> Iterator[Row]:
 
 
 def _server(scene: Scene, group: Pool, server: ServerConnection) -> Row:
-    client = server.peer
+    client = server.peer.client if server.peer is not None else None
     info = client.info if client is not None else None
     member = server.owner.member
     return (

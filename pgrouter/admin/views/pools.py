@@ -38,8 +38,8 @@ def pools(scene: Scene) -> Iterator[Row]:
     """Yield a row per database and user; maxwait is how long the oldest waiting client has waited."""
     linked: Counter[int] = Counter()
     for client in scene.app.registry.clients.values():
-        if client.group is not None and not client.waiting:
-            linked[id(client.group)] += 1
+        if client.session.pool is not None and not client.waiting:
+            linked[id(client.session.pool)] += 1
     for _, group in sorted(scene.app.pools.groups.items()):
         yield _pool(scene, group, linked[id(group)])
 

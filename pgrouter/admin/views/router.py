@@ -53,7 +53,7 @@ def prepared(scene: Scene) -> Iterator[Row | None]:
     held: dict[int, SharedStatement] = {}
     servers: Counter[int] = Counter()
     for client in list(scene.app.registry.clients.values()):
-        for number, shared in enumerate(list(client.prepared.values())):
+        for number, shared in enumerate(list(client.session.statements.named.values())):
             held[shared.ident] = shared
             if number % MANY == 0:
                 yield None

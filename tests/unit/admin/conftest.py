@@ -109,7 +109,7 @@ class Desk:
         client = ClientConnection(self.poller, self.registry, "split")
         client.info = ClientInfo(user, database, "192.0.2.7", 40000, "psql")
         if not console:
-            client.group = self.pools.group(database, user, None)
+            client.session.pool = self.pools.group(database, user, None)
         self.registry.admit(client)
         return client
 

@@ -62,17 +62,17 @@ def crowd(desk: Desk) -> None:
     desk.client("boss", "pgrouter", console=True)
     desk.client("half", console=True)  # admitted, but its pools are not known yet
     reader, waiter, idler = desk.client(), desk.client(), desk.client("bob")
-    group = reader.group
+    group = reader.session.pool
     for state in (DIALLING, LOGGING_IN, IDLE_STATE, RESETTING, ACTIVE):
         desk.server(group, "pg2", state)
     linked = desk.server(group, "pg2", ACTIVE)
-    reader.link(linked)
-    reader.batch.reads, reader.batch.reason = True, "read"
+    reader.link.begin(linked)
+    reader.link.batch.send_to(True, "read")
     waiter.waiting = True
-    group.enqueue(waiter, False)
-    idler.pin = "LISTEN"
+    group.enqueue(waiter.peer, False)
+    idler.session.pin = "LISTEN"
     shared = desk.registry.databases.get("app").shared.take(b"select $1\0\0\0", None)
-    idler.prepared[b"s"] = shared
+    idler.session.statements.named[b"s"] = shared
     linked.session.prepared[shared.ident] = shared
     desk.registry.routes.add("read", True, 3)
     desk.wait(1.5)
@@ -125,7 +125,7 @@ def test_cluster_says_what_a_member_hides(desk: Desk) -> None:
 
 def test_cluster_sums_a_member_over_its_pools(desk: Desk) -> None:
     for user in ("alice", "bob"):
-        group = desk.client(user).group
+        group = desk.client(user).session.pool
         server = desk.server(group, "pg2", IDLE_STATE)
         server.xacts, server.queries = 2, 5
         desk.server(group, "pg2", DIALLING)
@@ -135,7 +135,7 @@ def test_cluster_sums_a_member_over_its_pools(desk: Desk) -> None:
 
 
 def test_totals_of_a_member_survive_its_connections(desk: Desk) -> None:
-    group = desk.client().group
+    group = desk.client().session.pool
     server = desk.server(group, "pg1", IDLE_STATE)
     server.xacts, server.queries = 2, 5
     server.owner.move(server, CLOSED)
@@ -157,7 +157,7 @@ def test_pools_count_clients_and_servers_by_state(desk: Desk) -> None:
 def test_a_client_whose_login_waits_is_waiting_not_active(desk: Desk) -> None:
     client = desk.client()
     desk.registry.logging_in[client.client_id] = client
-    client.group.waiting_logins.append((client, desk.poller.now))
+    client.session.pool.waiting_logins.append((client.peer, desk.poller.now))
     (pool,) = show(desk, "POOLS")
     assert (pool["cl_active"], pool["cl_waiting"]) == (0, 1)
 
@@ -197,7 +197,7 @@ def test_servers_say_whom_they_serve(desk: Desk) -> None:
 
 
 def test_a_server_kept_for_a_cancel_request_is_being_canceled(desk: Desk) -> None:
-    server = desk.server(desk.client().group, "pg1", ACTIVE)
+    server = desk.server(desk.client().session.pool, "pg1", ACTIVE)
     server.cancels = 1
     assert show(desk, "SERVERS")[0]["state"] == "being_canceled"
     assert show(desk, "POOLS")[0]["sv_being_canceled"] == 1
