@@ -37,6 +37,7 @@ COMPILED = [
     "pgrouter/pool/member.py",
     "pgrouter/pool/demand.py",
     "pgrouter/pool/balancer.py",
+    "pgrouter/pool/waiting.py",
     "pgrouter/pool/pool.py",
     "pgrouter/proxy/unnamed.py",
     "pgrouter/proxy/names.py",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pgrouter.auth.server import server_login
 from pgrouter.config.settings import Reads
 from pgrouter.errors import ServerLost
+from pgrouter.pool import janitor
 from pgrouter.pool.balancer import LastWrite
 from pgrouter.pool.pool import Pool
 from pgrouter.pool.resolver import Resolver
@@ -209,9 +210,9 @@ class PoolManager:
         now = self.poller.update_clock()
         for group in list(self.groups.values()):
             try:
-                group.tick(now)
+                janitor.tick(group, now)
                 if ticks % SWEEP_TICKS == 0:
-                    group.sweep(now)
+                    janitor.sweep(group, now)
             except Exception:  # a bug in one pool must not stop the timeouts of all
                 log.exception("bug in the janitor of %s", group)
         for tick in self.each_tick:

@@ -5,11 +5,11 @@ from pgrouter.pool.member cimport MemberPool
 from pgrouter.pool.balancer cimport ReadBalancer, LastWrite
 from pgrouter.pool.demand cimport Demand
 from pgrouter.pool.kinds cimport AGAIN, FRESH, OTHER_READ, OWN, READ, WRITE
+from pgrouter.pool.waiting cimport WaitingClients
 from pgrouter.server.connection cimport ServerConnection
 from pgrouter.server.peer cimport Peer
-from pgrouter.server.states cimport ACTIVE, IDLE_STATE, RESETTING
+from pgrouter.server.states cimport ACTIVE, IDLE_STATE
 
-cdef int NOTHING_ELSE
 
 @cython.final
 cdef class Pool:
@@ -19,11 +19,9 @@ cdef class Pool:
     cdef double lifetime_s
     cdef readonly bint standby
     cdef public bint sequences
-    cdef bint queued
     cdef readonly bint draining
     cdef bint falls_back
     cdef readonly LastWrite writes
-    cdef readonly list claims
     cdef readonly bint outdated
     cdef readonly object pools
     cdef readonly object settings
@@ -33,9 +31,7 @@ cdef class Pool:
     cdef public object credential
     cdef readonly dict members
     cdef MemberPool last_writer
-    cdef readonly object waiting_writes
-    cdef readonly object waiting_reads
-    cdef readonly object waiting_logins
+    cdef readonly WaitingClients waiting
     cdef readonly object parameters
     cdef dict of_cluster
     cdef public long long wait_us
@@ -45,7 +41,6 @@ cdef class Pool:
     cpdef ServerConnection idle(self, bint reads)
     cpdef bint needs_primary(self, double wrote_s, long long lsn) except -1
     cpdef give(self, ServerConnection server)
-    cdef tuple claimant(self, ServerConnection server)
     cdef tuple next_waiter(self, MemberPool pool)
     cdef object _queue_of(self, MemberPool pool)
     cpdef int enqueue(self, Peer peer, bint reads) except -1

@@ -86,7 +86,7 @@ def waiting_since(groups: Iterable[Pool]) -> dict[int, float]:
     return {
         id(peer): since
         for group in groups
-        for queue in (group.waiting_logins, group.waiting_reads, group.waiting_writes)
+        for queue in (group.waiting.logins, group.waiting.reads, group.waiting.writes)
         for peer, since in queue
     }
 

@@ -45,13 +45,13 @@ def pools(scene: Scene) -> Iterator[Row]:
 
 
 def _pool(scene: Scene, group: Pool, cl_active: int) -> Row:
-    queues = (group.waiting_logins, group.waiting_reads, group.waiting_writes)
+    queues = (group.waiting.logins, group.waiting.reads, group.waiting.writes)
     states = Counter(server_state(server) for server in group.servers())
     oldest = min((queue[0][1] for queue in queues if queue), default=scene.now)
     return (
         group.database,
         group.user,
-        cl_active - len(group.waiting_logins),
+        cl_active - len(group.waiting.logins),
         sum(len(queue) for queue in queues),
         0,
         0,

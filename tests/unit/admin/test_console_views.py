@@ -157,7 +157,7 @@ def test_pools_count_clients_and_servers_by_state(desk: Desk) -> None:
 def test_a_client_whose_login_waits_is_waiting_not_active(desk: Desk) -> None:
     client = desk.client()
     desk.registry.logging_in[client.client_id] = client
-    client.session.pool.waiting_logins.append((client.peer, desk.poller.now))
+    client.session.pool.waiting.logins.append((client.peer, desk.poller.now))
     (pool,) = show(desk, "POOLS")
     assert (pool["cl_active"], pool["cl_waiting"]) == (0, 1)
 

@@ -10,6 +10,7 @@ from pgrouter.config.settings import PoolSettings, Reads
 from pgrouter.errors import ServerLost
 from pgrouter.net.loop import Loop
 from pgrouter.net.stream import Stream
+from pgrouter.pool import janitor
 from pgrouter.pool.balancer import LastWrite
 from pgrouter.pool.demand import Demand
 from pgrouter.pool.pool import Pool
@@ -163,8 +164,8 @@ class World:
     def advance(self, seconds: float) -> None:
         """Let time pass, and the janitor look."""
         self.now += seconds
-        self.group.sweep(self.poller.update_clock())
-        self.group.tick(self.now)
+        janitor.sweep(self.group, self.poller.update_clock())
+        janitor.tick(self.group, self.now)
         self.dialled = [server for server in self.dialled if not server.closed]
 
     def servers(self) -> list[ServerConnection]:
