@@ -6,6 +6,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from pgrouter.errors import NoServer, RouterError, ServerLost, WaitTimeout
+from pgrouter.pool.demand import Demand
 from pgrouter.pool.kinds import READ
 from pgrouter.pool.waiting import NOTHING_ELSE
 from pgrouter.server.states import RESETTING
@@ -53,12 +54,9 @@ def _end_claims(pool: Pool, now: float, wait_s: float) -> None:
         if not connection.closed or instead == NOTHING_ELSE:
             peer.on_refused(_too_long(pool, pool.waiting.writes, wait_s))
             continue
-        server = pool.idle(instead == READ)
+        server = pool.take(Demand(instead == READ), peer)
         if server is not None:
             peer.on_served(server)
-        else:
-            pool.enqueue(peer, instead == READ)
-            pool.grow()
 
 
 def sweep(pool: Pool, now: float) -> None:

@@ -4,7 +4,7 @@ from pgrouter.net.poller cimport Poller
 from pgrouter.pool.member cimport MemberPool
 from pgrouter.pool.balancer cimport ReadBalancer, LastWrite
 from pgrouter.pool.demand cimport Demand
-from pgrouter.pool.kinds cimport AGAIN, FRESH, OTHER_READ, OWN, READ, WRITE
+from pgrouter.pool.kinds cimport AGAIN, FRESH, OTHER_READ, OTHER_WRITE, OWN, READ, WRITE
 from pgrouter.pool.waiting cimport WaitingClients
 from pgrouter.server.connection cimport ServerConnection
 from pgrouter.server.peer cimport Peer
@@ -38,12 +38,11 @@ cdef class Pool:
     cdef readonly object departed
 
     cpdef ServerConnection take(self, Demand demand, Peer peer)
-    cpdef ServerConnection idle(self, bint reads)
+    cdef ServerConnection take_certain(self, Demand demand)
     cpdef bint needs_primary(self, double wrote_s, long long lsn) except -1
     cpdef give(self, ServerConnection server)
     cdef tuple next_waiter(self, MemberPool pool)
     cdef object _queue_of(self, MemberPool pool)
-    cpdef int enqueue(self, Peer peer, bint reads) except -1
     cpdef bint learns(self) except -1
     cpdef bint has_room(self, bint reads) except -1
     cdef ServerConnection exchange(self, ServerConnection server, object custom, Peer peer, bint reads)

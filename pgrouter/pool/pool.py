@@ -24,7 +24,7 @@ from pgrouter.session.consistency import NOWHERE
 from pgrouter.session.timeouts import limited
 
 if not cython.compiled:  # compiled, they are constants: see the .pxd files
-    from pgrouter.pool.kinds import AGAIN, FRESH, OTHER_READ, OWN, READ, WRITE
+    from pgrouter.pool.kinds import AGAIN, FRESH, OTHER_READ, OTHER_WRITE, OWN, READ, WRITE
     from pgrouter.server.states import ACTIVE, IDLE_STATE
 
 if TYPE_CHECKING:
@@ -189,50 +189,46 @@ class Pool:
     def take(self, demand: Demand, peer: Peer) -> ServerConnection | None:
         """Return an idle connection that meets the demand, now ACTIVE; None: the client is queued.
 
-        Then `on_served` follows, or `on_refused` if it takes too long.
+        Then `on_served` follows, or `on_refused` if it takes too long. Reads go to the replicas in turn; one that has
+        no idle connection is passed over this time, and dialled. In a standby cluster everything does: PostgreSQL
+        refuses what it cannot do there (25006).
         """
         kind: cython.int = demand.kind
+        reads: cython.bint
         server: ServerConnection = None
-        if kind == READ or kind == WRITE:
-            server = self.idle(kind == READ)
-        elif kind == FRESH:
-            server = self.readers.take_fresh(demand.must_see_s, demand.must_see_lsn, self.poller.now)
-            if server is None and self.writer is not None:
-                server = self.writer.take()
-        elif kind == AGAIN or kind == OWN:
-            server = demand.server
-            if server.state == IDLE_STATE and server.owner is self.writer:
-                self.writer.move(server, ACTIVE)
-            elif kind == OWN:
-                self.waiting.claims.append((peer, self.poller.now, server, NOTHING_ELSE))
+        if kind > READ:
+            server = self.take_certain(demand)
+            if server is None and kind == OWN:
+                self.waiting.claims.append((peer, self.poller.now, demand.server, NOTHING_ELSE))
                 return None
-            else:
-                server = self.idle(False)
-        elif kind == OTHER_READ:
-            server = self.readers.take_other(demand.avoid, demand.must_see_s, demand.must_see_lsn)
-        elif self.writer is not demand.avoid:
-            server = self.idle(False)
+        if kind <= READ or (
+            server is None and (kind == AGAIN or (kind == OTHER_WRITE and self.writer is not demand.avoid))
+        ):
+            reads = kind == READ or self.standby
+            if reads and self.readers.pools:
+                server = self.readers.take(self.poller.now)
+            if server is None and self.writer is not None and (not reads or self.no_reader()):
+                server = self.writer.take()
         if server is None:
-            self.enqueue(peer, demand.reads)
+            self.waiting.add(peer, self.poller.now, demand.reads or self.standby)
             if self.has_room(demand.reads):
                 self.grow()
         return server
 
-    def idle(self, reads: cython.bint) -> ServerConnection | None:
-        """Return any idle connection for a read or a write, now ACTIVE, if there is one.
-
-        Reads go to the replicas in turn; one that has no idle connection is passed over this time, and dialled. In a
-        standby cluster everything does: PostgreSQL refuses what it cannot do there (25006).
-        """
-        reads = reads or self.standby
+    def take_certain(self, demand: Demand) -> ServerConnection | None:
+        """Return an idle connection that meets a demand of the other kinds; None: there is none that is preferred."""
         server: ServerConnection = None
-        if reads and self.readers.pools:
-            server = self.readers.take(self.poller.now)
-            if server is not None:
-                return server
-        if self.writer is None or (reads and not self.no_reader()):
-            return None
-        return self.writer.take()
+        if demand.kind == FRESH:
+            server = self.readers.take_fresh(demand.must_see_s, demand.must_see_lsn, self.poller.now)
+            if server is None and self.writer is not None:
+                server = self.writer.take()
+        elif demand.kind == OTHER_READ:
+            server = self.readers.take_other(demand.avoid, demand.must_see_s, demand.must_see_lsn)
+        elif demand.kind == AGAIN or demand.kind == OWN:
+            if demand.server.state == IDLE_STATE and demand.server.owner is self.writer:
+                server = demand.server
+                self.writer.move(server, ACTIVE)
+        return server
 
     def needs_primary(self, wrote_s: cython.double, lsn: cython.longlong) -> cython.bint:
         """Whether no replica is known to have the writes, up to this time and WAL position, that a read must see."""
@@ -240,10 +236,6 @@ class Pool:
             return False
         self.pools.sample()
         return True
-
-    def enqueue(self, peer: Peer, reads: cython.bint) -> int:
-        """Put a client at the end of a queue."""
-        return self.waiting.add(peer, self.poller.now, reads or self.standby)
 
     def has_room(self, reads: cython.bint) -> cython.bint:
         """Whether a connection could be dialled for a read or a write; true also if it cannot be decided here."""

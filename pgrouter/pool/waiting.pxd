@@ -12,7 +12,7 @@ cdef class WaitingClients:
     cdef readonly list claims
     cdef bint queued
 
-    cdef int add(self, Peer peer, double now, bint reads) except -1
+    cpdef int add(self, Peer peer, double now, bint reads) except -1
     cdef bint is_queued(self) except -1
     cdef tuple claimant(self, ServerConnection server, bint of_writer)
     cdef int forget(self, Peer peer) except -1

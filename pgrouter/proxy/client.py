@@ -22,12 +22,12 @@ from pgrouter.net.stream import Stream
 from pgrouter.protocol import messages
 from pgrouter.protocol.framing import after_frames, copied
 from pgrouter.proxy import move
-from pgrouter.proxy.batch import Batch
 from pgrouter.proxy.dispatcher import Dispatcher
 from pgrouter.proxy.link import AHEAD, Link, bad_frame
 from pgrouter.proxy.replica import ReplicaTransaction
 from pgrouter.proxy.scanner import BatchScanner
 from pgrouter.proxy.session import Session
+from pgrouter.routing.statement import Effect
 from pgrouter.server.connection import ServerConnection
 from pgrouter.session.refusals import NO_SEQUENCES, REFUSALS
 
@@ -53,7 +53,9 @@ if not cython.compiled:  # compiled, they are constants: see the .pxd files
         TERMINATED,
         UNCLASSIFIED,
     )
+    from pgrouter.server.states import DISCARDS
 
+SEQUENCES = int(Effect.SEQUENCES)
 MUCH = 4096  # bytes that may hold so many messages that other clients should have a turn in between
 PART = 32  # messages that are processed at once
 
@@ -72,6 +74,7 @@ class ClientConnection(Stream):
         self.link = Link(self, self.peer, registry, self.session)
         self.scanner = BatchScanner(self.link.batch)
         self.dispatcher = Dispatcher(self.link, registry.routes)
+        self.replica = None  # the transaction on a replica, if one is open
         self.responder = None
         self.waiting = False  # a batch waits for a server
         self.client_id = next(_ids)
@@ -83,10 +86,14 @@ class ClientConnection(Stream):
     def __repr__(self) -> str:
         return f"C-{self.client_id} {self.info or ''}"
 
-    def state(self) -> cython.int:
-        """Return where the next bytes go, see `proxy.client_states`."""
-        server: ServerConnection = self.link.server
-        if server is None:
+    @property
+    def state(self) -> int:
+        """Where the next bytes go, see `proxy.client_states`."""
+        return self.where()
+
+    def where(self) -> cython.int:
+        """Return the state. Without locals, as in all that each batch passes: each would cost a reference."""
+        if self.link.server is None:
             if self.pending is not None:
                 return CONGESTED
             if self.link.body_left:
@@ -96,7 +103,9 @@ class ClientConnection(Stream):
             return WAITING if self.waiting else IDLE
         if self.responder is not None:
             return RESPONDING
-        if server.held or (server.fenced and self.link.body_left == 0 and server.at_rest()):
+        if self.link.server.held or (
+            self.link.server.fenced and self.link.body_left == 0 and self.link.server.at_rest()
+        ):
             return BLOCKED
         return LINKED
 
@@ -122,26 +131,23 @@ class ClientConnection(Stream):
         """Process bytes by the client's state; `parted`: more has been received. Returns how far it got."""
         used: cython.Py_ssize_t
         state: cython.int
-        link: Link = self.link
-        replica: ReplicaTransaction
         while pos < end and not self.closed:
-            state = self.state()
+            state = self.where()
             if state == LINKED:
-                replica = link.replica
-                if replica is not None and replica.is_open():
-                    used = replica.go_on(buf, pos, end)
-                    if link.server is None:
+                if self.replica is not None and self.replica.is_open():
+                    used = self.replica.go_on(buf, pos, end)
+                    if self.link.server is None:
                         pos = used
                         continue
                 else:
                     # parted: it may be a whole long batch that has just been linked
-                    pos = link.forward(buf, pos, self.part(buf, pos, pos, end) if parted else end)
-                    if link.server is not None:
+                    pos = self.link.forward(buf, pos, self.part(buf, pos, pos, end) if parted else end)
+                    if self.link.server is not None:
                         return pos
                     continue
             elif state == IDLE:
                 used = self.begin(buf, pos, end)
-                if link.server is not None or self.responder is not None:
+                if self.link.server is not None or self.responder is not None:
                     continue
             elif state == RESPONDING:
                 used = self.converse(buf, pos, end)
@@ -192,19 +198,23 @@ class ClientConnection(Stream):
 
     def wants_more(self) -> cython.bint:
         """Whether a part of a batch has been examined, and the rest is to come."""
-        replica: ReplicaTransaction = self.link.replica
-        return self.scanner.scanned != 0 or (replica is not None and replica.scanned != 0)
+        return self.scanner.scanned != 0 or (self.replica is not None and self.replica.scanned != 0)
 
     def begin(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Find the end of the batch that begins at pos, and a server for it.
 
         Returns pos if a server was linked or is waited for, or if more bytes are needed; more if it was answered here.
         """
-        scanner: BatchScanner = self.scanner
-        outcome: cython.int = scanner.scan(buf, pos, end)
+        outcome: cython.int = self.scanner.scan(buf, pos, end)
         if outcome == READY:
-            self.dispatch(buf, pos, scanner.at)
-        elif outcome == MORE:
+            self.dispatch(buf, pos, self.scanner.at)
+            return pos
+        return self.unready(outcome, buf, pos, end)
+
+    def unready(self, outcome: cython.int, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Do what the scanner has found instead of a batch that needs a server; returns the new position."""
+        scanner: BatchScanner = self.scanner
+        if outcome == MORE:
             self.need = scanner.need
         elif outcome == EMPTY:
             self.link.idle_at = self.poller.now
@@ -228,28 +238,19 @@ class ClientConnection(Stream):
 
     def dispatch(self, buf, pos: cython.Py_ssize_t, at: cython.Py_ssize_t) -> int:
         """Find a server for the batch buf[pos:at]."""
-        link: Link = self.link
-        batch: Batch = link.batch
         self.dispatcher.choose()
-        if batch.sent & BEGINS and batch.may_use_replica():
-            link.replica = ReplicaTransaction(link, move.begun(link, copied(buf, pos, at)))
-        link.examined = at
-        self.take_server()
-        if link.server is None:
-            link.examined -= pos  # what waits will be at offset 0
-        return 0
-
-    def take_server(self) -> int:
-        """Link a free server, or wait for one."""
-        if self.dispatcher.lacks_own_server():
+        if self.link.batch.sent & BEGINS and self.link.batch.may_use_replica():
+            self.replica = ReplicaTransaction(self.link, move.begun(self.link, copied(buf, pos, at)))
+        self.link.examined = at
+        if self.link.batch.effects & SEQUENCES and self.dispatcher.lacks_own_server():
             self.session.pool.sequences = True
             self.registry.refuse(self, REFUSALS[NO_SEQUENCES])
-            return 0
-        server: ServerConnection = self.dispatcher.take()
-        if server is not None:
-            self.link.begin(server)
         else:
+            server: ServerConnection = self.dispatcher.take()
+            if server is not None:
+                return self.link.begin(server)
             self.waiting = True
+        self.link.examined -= pos  # what waits will be at offset 0
         return 0
 
     def refuse(self, refusal: cython.int, unnamed: cython.bint, pos: cython.Py_ssize_t) -> cython.Py_ssize_t:
@@ -280,30 +281,34 @@ class ClientConnection(Stream):
 
     def answered(self) -> int:
         """Called when nothing is outstanding: end the link unless a transaction, a pin or half a message holds it."""
-        link: Link = self.link
-        server: ServerConnection = link.server
-        link.requester.sent &= ~ASKED
-        if link.retry is not None:
-            link.retry.answered(self)
-            link.retry = None
-        link.batch.answered()
-        if server.status != NO_TRANSACTION:
-            if link.on_replica and server.owner is not self.session.pool.writer:
-                if link.replica is None:  # it began without a record of its statements
-                    link.replica = ReplicaTransaction(link, move.Transaction(None))
-                else:
-                    link.replica.answered(server)
-        elif link.body_left == 0:
-            link.replica = None
-            if link.batch.effects:
-                self.registry.sync.sync_session(self, server)
-                if server.outstanding.count:
+        self.link.requester.sent &= ~ASKED
+        if self.link.retry is not None:
+            self.link.retry.answered(self)
+            self.link.retry = None
+        self.link.batch.sent = 0
+        self.peer.watches &= ~DISCARDS
+        if self.link.server.status != NO_TRANSACTION:
+            self.inside_transaction(self.link.server)
+        elif self.link.body_left == 0:
+            self.replica = None
+            if self.link.batch.effects:
+                self.registry.sync.sync_session(self, self.link.server)
+                if self.link.server.outstanding.count:
                     return 0  # session state is being read back
             if self.session.pin is None:
-                link.release()
+                self.link.release()
             if self.session.pool.draining:
                 return self.registry.dismiss(self)
         return self.proceed()
+
+    def inside_transaction(self, server: ServerConnection) -> int:
+        """Called when a batch has been answered, and a transaction is open."""
+        if self.link.on_replica and server.owner is not self.session.pool.writer:
+            if self.replica is None:  # it began without a record of its statements
+                self.replica = ReplicaTransaction(self.link, move.Transaction(None))
+            else:
+                self.replica.answered(server)
+        return 0
 
     def end_link(self) -> int:
         """Release the server once nothing more is asked of it, unless a transaction or session state holds it."""
@@ -323,7 +328,7 @@ class ClientConnection(Stream):
     def run_again(self) -> int:
         """Start the current batch again, as `link.retry` describes: none of its answers has been passed on."""
         link: Link = self.link
-        link.replica = None
+        self.replica = None
         if link.retry.inside:
             link.batch.moved()
         else:

@@ -76,15 +76,13 @@ class ClientPeer(Peer):
 
     def on_ready(self) -> int:
         """Called when nothing is outstanding."""
-        client: ClientConnection = self.client
-        server: ServerConnection = client.link.server
-        if client.responder is not None:
-            client.responder.ready(server)
+        if self.client.responder is not None:
+            self.client.responder.ready(self.client.link.server)
             return 0
-        if server.captured is not None and server.status == IDLE:
-            client.registry.sync.heard(client, server)
+        if self.client.link.server.captured is not None and self.client.link.server.status == IDLE:
+            self.client.registry.sync.heard(self.client, self.client.link.server)
             return 0
-        return client.answered()
+        return self.client.answered()
 
     def on_waiting(self) -> int:
         """Resume forwarding: the server cannot answer until it gets this."""

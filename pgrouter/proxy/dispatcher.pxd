@@ -9,7 +9,11 @@ from pgrouter.proxy.link cimport Link
 from pgrouter.proxy.session cimport Session
 from pgrouter.server.connection cimport ServerConnection
 from pgrouter.pool.kinds cimport AGAIN, FRESH, OTHER_READ, OTHER_WRITE, OWN, READ, WRITE
+from pgrouter.proxy.flags cimport SPLIT
 from pgrouter.routing.flags cimport READS
+
+cdef int SEQUENCES, SESSION
+cdef str OWN_WRITE
 
 @cython.final
 cdef class Dispatcher:
@@ -22,6 +26,8 @@ cdef class Dispatcher:
     cdef int choose(self) except -1
     cdef int choose_retry(self) except -1
     cdef ServerConnection take(self)
+    cdef int claim(self) except -1
+    cdef int see(self) except -1
     cdef ServerConnection take_fresh(self)
     cdef bint lacks_own_server(self) except -1
     cdef bint goes_on(self) noexcept

@@ -9,16 +9,17 @@ from pgrouter.pool.member import MemberPool
 from pgrouter.pool.pool import Pool
 from pgrouter.proxy.batch import Batch, RouteCounts
 from pgrouter.proxy.link import Link
-from pgrouter.proxy.session import Session
-from pgrouter.routing.statement import Reason
+from pgrouter.routing.statement import Effect, Reason
 from pgrouter.server.connection import ServerConnection
 from pgrouter.session.consistency import SESSION
 
 if not cython.compiled:  # compiled, they are constants: see the .pxd files
     from pgrouter.pool.kinds import AGAIN, FRESH, OTHER_READ, OTHER_WRITE, OWN, READ, WRITE
+    from pgrouter.proxy.flags import SPLIT
     from pgrouter.routing.flags import READS
 
 OWN_WRITE = Reason.OWN_WRITE
+SEQUENCES = int(Effect.SEQUENCES)
 
 
 class Dispatcher:
@@ -33,23 +34,24 @@ class Dispatcher:
 
     def choose(self) -> int:
         """Decide whether a replica may get the batch, and which; count it."""
-        batch: Batch = self.batch
-        pool: Pool = self.session.pool
-        demand: Demand = self.demand
         if self.link.retry is not None:
             return self.choose_retry()
-        demand.reads = batch.decided & READS
-        demand.kind = READ if demand.reads else WRITE
-        if demand.reads and not pool.standby and batch.may_use_replica():  # a standby cluster has no writes
-            session: Session = self.session
-            must_see_s: cython.double = session.wrote_s if session.consistency == SESSION else session.must_see_s()
-            if not pool.readers.all_fresh(must_see_s, session.must_see_lsn):
-                demand.kind = FRESH
-                demand.reads = False
-                if pool.needs_primary(must_see_s, session.must_see_lsn):
-                    self.routes.add(OWN_WRITE, False)
-                    return 0
-        return self.routes.add(batch.reason, demand.reads or demand.kind == FRESH)
+        if self.batch.decided & READS == 0:
+            self.demand.kind = WRITE
+            self.demand.reads = False
+            return self.routes.add(self.batch.reason, False)
+        self.demand.kind = READ
+        self.demand.reads = True
+        if self.batch.traits & SPLIT and not self.session.pool.standby:  # a standby cluster has no writes
+            must_see_s: cython.double = (
+                self.session.wrote_s if self.session.consistency == SESSION else self.session.must_see_s()
+            )
+            if not self.session.pool.readers.all_fresh(must_see_s, self.session.must_see_lsn):
+                self.demand.kind = FRESH
+                self.demand.reads = False
+                if self.session.pool.needs_primary(must_see_s, self.session.must_see_lsn):
+                    return self.routes.add(OWN_WRITE, False)
+        return self.routes.add(self.batch.reason, True)
 
     def choose_retry(self) -> int:
         """Decide where the retry of a batch goes."""
@@ -66,27 +68,34 @@ class Dispatcher:
 
     def take(self) -> ServerConnection | None:
         """Return a free server; None: the client waits for one."""
-        session: Session = self.session
-        demand: Demand = self.demand
-        pool: Pool = session.pool
-        own: cython.bint = False
-        if self.batch.needs_own_server():
-            own = not self.goes_on()
-            pool.sequences = True
-        if own:
-            demand.kind = OWN
-            demand.server = session.last_write_server
-        elif demand.kind == WRITE:
-            if pool.sequences and session.last_write_server is not None:
-                demand.kind = AGAIN
-                demand.server = session.last_write_server
-        elif demand.kind != READ:
-            demand.must_see_s = session.must_see_s()
-            demand.must_see_lsn = session.must_see_lsn
-        server: ServerConnection = pool.take(demand, self.link.peer)
+        if self.batch.effects & SEQUENCES:
+            self.claim()
+        elif self.demand.kind == WRITE:
+            if self.session.pool.sequences and self.session.last_write_server is not None:
+                self.demand.kind = AGAIN
+                self.demand.server = self.session.last_write_server
+        elif self.demand.kind != READ:
+            self.see()
+        server: ServerConnection = self.session.pool.take(self.demand, self.link.peer)
         if server is not None and server.session.custom is not None:
             return self.unacquainted(server)
         return server
+
+    def claim(self) -> int:
+        """Demand the server whose sequence values are ours."""
+        own: cython.bint = not self.goes_on()
+        self.session.pool.sequences = True
+        if own:
+            self.demand.kind = OWN
+            self.demand.server = self.session.last_write_server
+            return 0
+        return self.see()
+
+    def see(self) -> int:
+        """Demand what the session must see."""
+        self.demand.must_see_s = self.session.must_see_s()
+        self.demand.must_see_lsn = self.session.must_see_lsn
+        return 0
 
     def take_fresh(self) -> ServerConnection | None:
         """Do the same in place of a server that has not replayed what the batch must see."""
@@ -96,12 +105,12 @@ class Dispatcher:
         return self.take()
 
     def lacks_own_server(self) -> cython.bint:
-        """Whether the batch asks for sequence values that no server can know: only one of our own writes leaves some.
+        """Whether the batch, which asks for sequence values, cannot have them: only one of our own writes leaves some.
 
         When a client of the pool asks for the first time, its last write must have taken a value: servers discard them
         before they write for another client only from then on.
         """
-        if not self.batch.needs_own_server() or self.session.owns_sequences(self.session.last_write_server):
+        if self.session.owns_sequences(self.session.last_write_server):
             return False
         return not self.goes_on()
 

@@ -2,7 +2,6 @@ cimport cython
 
 from pgrouter.net.send_buffer cimport SendBuffer
 from pgrouter.net.stream cimport Stream
-from pgrouter.pool.member cimport MemberPool
 from pgrouter.protocol.framing cimport frontend_kind, impossible
 from pgrouter.proxy.batch cimport Batch
 from pgrouter.proxy.requester cimport Requester
@@ -14,8 +13,8 @@ from pgrouter.protocol.codes cimport (
     BIND, CLOSE, COPY, COPY_DATA, FAILED_TRANSACTION, FLUSH, FUNCTION_CALL, IDLE, IN_TRANSACTION, PARSE, QUERY, SYNC, TERMINATE, UNKNOWN
 )
 from pgrouter.protocol.requests cimport FORWARD, FUNCTION as R_FUNCTION, QUERY as R_QUERY
-from pgrouter.proxy.flags cimport ASKED, BEGINS, ENDS, HAS_STARTUP, OPEN, REPEATABLE, TO_DISCARD
-from pgrouter.routing.flags cimport DRAWS, WRITES
+from pgrouter.proxy.flags cimport ASKED, BEGINS, ENDS, HAS_STARTUP, OPEN, REPEATABLE, SPLIT, TO_DISCARD
+from pgrouter.routing.flags cimport DRAWS, READS, WRITES
 from pgrouter.server.states cimport ON_LOSS, ON_REFUSAL, RESETS
 
 cdef int LATER
@@ -29,7 +28,6 @@ cdef class Link:
     cdef readonly Session session
     cdef readonly Batch batch
     cdef readonly Requester requester
-    cdef public object replica
     cdef public object retry
     cdef public Py_ssize_t body_left
     cdef public Py_ssize_t examined

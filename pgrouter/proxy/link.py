@@ -12,7 +12,6 @@ import cython
 from pgrouter.errors import ProtocolViolation, RouterError
 from pgrouter.net.send_buffer import SendBuffer
 from pgrouter.net.stream import Stream
-from pgrouter.pool.member import MemberPool
 from pgrouter.protocol.framing import frontend_kind, impossible
 from pgrouter.proxy.batch import Batch
 from pgrouter.proxy.requester import Requester
@@ -42,8 +41,8 @@ if not cython.compiled:  # compiled, they are constants: see the .pxd files
     from pgrouter.protocol.requests import FORWARD
     from pgrouter.protocol.requests import FUNCTION as R_FUNCTION
     from pgrouter.protocol.requests import QUERY as R_QUERY
-    from pgrouter.proxy.flags import ASKED, BEGINS, ENDS, HAS_STARTUP, OPEN, REPEATABLE, TO_DISCARD
-    from pgrouter.routing.flags import DRAWS, WRITES
+    from pgrouter.proxy.flags import ASKED, BEGINS, ENDS, HAS_STARTUP, OPEN, REPEATABLE, SPLIT, TO_DISCARD
+    from pgrouter.routing.flags import DRAWS, READS, WRITES
     from pgrouter.server.states import ON_LOSS, ON_REFUSAL, RESETS
 
 # A batch is kept whole up to this size; a larger one goes to the primary and streams.
@@ -67,7 +66,6 @@ class Link:
         self.batch = Batch(session.statements, peer)
         self.requester = Requester(registry, session, self.batch)
         self.server = None
-        self.replica = None  # the transaction on a replica, see `proxy.replica`
         self.retry = None  # the retry of the current batch, see `proxy.retry`
         self.on_replica = False  # linked to a replica, while other statements may have to go to the primary
         self.body_left = 0  # bytes still to come of a streamed frame
@@ -77,24 +75,23 @@ class Link:
 
     def begin(self, server: ServerConnection) -> int:
         """Link this server until the transaction ends."""
-        writer: MemberPool = self.session.pool.writer
-        batch: Batch = self.batch
         self.server = server
-        self.on_replica = batch.may_use_replica()
-        if batch.sent & BEGINS and server.owner is writer:  # later it may do more than read
-            self.on_replica = False
+        primary: cython.bint = server.owner is self.session.pool.writer
+        self.on_replica = self.batch.decided & READS and self.batch.traits & SPLIT and not (
+            primary and self.batch.sent & BEGINS  # later it may do more than read
+        )  # fmt: skip
         # Only a batch routed to a replica, and running on one, cannot have changed anything; a batch that only reads is
         # assumed not to have on the primary either, if that is lost. One retry only: the batch may be the cause.
-        why: cython.int = 0
         if self.retry is None:
-            if self.on_replica and server.owner is not writer:
-                why = ON_LOSS | ON_REFUSAL
-            elif batch.decided & REPEATABLE:
-                why = ON_LOSS
-        # A prepared statement may turn out to have an old plan, on any server, before anything has been executed.
-        if why or (self.retry is None and self.session.statements.prepares()):
-            server.replay.begin(why)
-        elif server.replay.size >= 0:
+            if self.on_replica and not primary:
+                server.replay.begin(ON_LOSS | ON_REFUSAL)
+            elif self.batch.decided & REPEATABLE:
+                server.replay.begin(ON_LOSS)
+            elif self.session.statements.prepares():
+                server.replay.begin(0)  # a plan may turn out to be too old, before anything has been executed
+            else:
+                server.replay.discard()
+        else:
             server.replay.discard()
         self.requester.begin(server, self.on_replica)
         server.peer = self.peer
@@ -107,22 +104,20 @@ class Link:
     def release(self) -> int:
         """Release a server that is at a sync point with nothing outstanding."""
         server: ServerConnection = self.server
-        session: Session = self.session
-        batch: Batch = self.batch
         self.server = None
         server.peer = None
         self.idle_at = self.client.poller.now
         server.xact_s += self.idle_at - server.linked_at
-        batch.effects = 0
-        if batch.defers:
+        self.batch.effects = 0
+        if self.batch.defers:
             self.requester.deferred.forget(server)
         if not self.on_replica:
-            session.last_write_server = server
-            server.session.sequence_owner = session
-            server.session.sequences_used = batch.decided & DRAWS
-            if batch.decided & WRITES:
+            self.session.last_write_server = server
+            server.session.sequence_owner = self.session
+            server.session.sequences_used = self.batch.decided & DRAWS
+            if self.batch.decided & WRITES:
                 self.note_write()
-        session.pool.give(server)
+        self.session.pool.give(server)
         return 0
 
     def note_write(self) -> int:

@@ -90,7 +90,7 @@ class ReplicaTransaction:
         """Forward what may go to the replica, `size` bytes or TO_ITS_END: what has to wait is not checked again."""
         stop: cython.Py_ssize_t = end if size < 0 else min(end, pos + size)
         used: cython.Py_ssize_t = self.link.forward(buf, pos, stop)
-        if self.link.server is None or self.link.replica is not self:
+        if self.link.server is None or cython.cast(object, self.link.client).replica is not self:
             self.stays = 0
         else:
             self.stays = size if size < 0 else size - (used - pos)
@@ -155,7 +155,7 @@ class ReplicaTransaction:
         """Release the replica: the transaction begins again as `retry` describes."""
         link: Link = self.link
         server = link.detach()
-        link.replica = None
+        cython.cast(object, link.client).replica = None
         link.retry = retry
         link.batch.moved()
         link.registry.let_go(link.client, server)

@@ -135,7 +135,7 @@ def refused(client: ClientConnection, server: ServerConnection, sqlstate: str, r
 
 def _moved_or(client: ClientConnection, retry: Retry) -> Retry:
     """Return the move of the open transaction to the primary, if it can move, else `retry`."""
-    replica = client.link.replica
+    replica = client.replica
     return (replica.refused(retry.batch) if replica is not None else None) or retry
 
 

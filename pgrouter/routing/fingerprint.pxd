@@ -44,7 +44,7 @@ cdef class Fingerprinter:
 
     cdef inline void _part_words(self) noexcept
     @cython.locals(buf="const unsigned char *", out="unsigned char *", folded="const unsigned char *",
-                   end=Py_ssize_t, i=Py_ssize_t, n=Py_ssize_t)
+                   end=Py_ssize_t, i=Py_ssize_t, shift=Py_ssize_t)
     cdef inline bint _word(self, int c) except -1
     cdef inline bint _is_prefix(self, int c, Py_ssize_t i) noexcept
     cdef bint _prefixed_string(self, int c) noexcept

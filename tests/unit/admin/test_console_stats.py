@@ -41,7 +41,7 @@ def test_totals_are_per_database(desk: Desk) -> None:
 def test_waiting_is_counted_with_the_group(desk: Desk) -> None:
     client = desk.client()
     client.waiting = True
-    client.session.pool.enqueue(client.peer, False)
+    client.session.pool.waiting.add(client.peer, desk.poller.now, False)
     desk.wait(0.0015)
     client.session.pool.give(desk.server(client.session.pool, "pg1", ACTIVE))
     assert desk.sampler.totals()["app"].wait_time == pytest.approx(1500, abs=1)

@@ -69,7 +69,7 @@ def crowd(desk: Desk) -> None:
     reader.link.begin(linked)
     reader.link.batch.send_to(True, "read")
     waiter.waiting = True
-    group.enqueue(waiter.peer, False)
+    group.waiting.add(waiter.peer, desk.poller.now, False)
     idler.session.pin = "LISTEN"
     shared = desk.registry.databases.get("app").shared.take(b"select $1\0\0\0", None)
     idler.session.statements.named[b"s"] = shared
