@@ -1,1 +1,1 @@
-"""Sockets: one epoll set pumped by the event loop, streams with backpressure. Knows bytes, not PostgreSQL."""
+"""Sockets: dialled, accepted, in one epoll set in which the event loop waits, with backpressure; bytes, not PostgreSQL."""
