@@ -21,6 +21,7 @@ COMPILED = [
     "pgrouter/net/send_buffer.py",
     "pgrouter/net/poller.py",
     "pgrouter/net/stream.py",
+    "pgrouter/net/acceptor.py",
     "pgrouter/protocol/framing.py",
     "pgrouter/protocol/outstanding.py",
     "pgrouter/routing/fingerprint.py",

@@ -1,1 +1,1 @@
-"""Sockets: dialled, accepted, in one epoll set in which the event loop waits, with backpressure; bytes, not PostgreSQL."""
+"""Sockets: one epoll set in which the event loop waits; dialled and accepted, with backpressure. Knows bytes only."""
