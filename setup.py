@@ -21,6 +21,8 @@ COMPILED = [
     "pgrouter/net/send_buffer.py",
     "pgrouter/net/poller.py",
     "pgrouter/net/stream.py",
+    "pgrouter/net/bytes_stream.py",
+    "pgrouter/net/sealed.py",
     "pgrouter/net/acceptor.py",
     "pgrouter/protocol/framing.py",
     "pgrouter/protocol/outstanding.py",

@@ -5,15 +5,12 @@ Its owner is called each time: `move` when it is connected, `server_ready` when 
 
 from __future__ import annotations
 
-import os
-import socket
 from itertools import count
 
 import cython
 
 from pgrouter.auth.secret import Derivation
 from pgrouter.errors import RouterError, ServerLost
-from pgrouter.net import sockopt
 from pgrouter.net.poller import Poller
 from pgrouter.net.stream import Stream
 from pgrouter.protocol.framing import copied, length_at
@@ -41,35 +38,17 @@ class OutboundConnection(Stream):
         self.created_at = poller.now
         self.connection_id = next(_ids)
 
-    # -- dialling and login
-
-    def dial(self, family: int, address, socket_options=()) -> int:
-        """Start connecting; `on_connected` or `lose` follows. `socket_options`: see `net.sockopt`."""
-        sock = None
-        try:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            sock.setblocking(False)
-            sockopt.apply(sock, socket_options)
-            sock.connect(address)
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            if sock is not None:
-                sock.close()
-            return self.lose(ServerLost(f"could not connect to server: {error.strerror or error}"))
-        self.attach(sock, 5)  # EPOLLIN | EPOLLOUT
-        return 0
+    # -- login
 
     def on_connected(self) -> int:
-        """The socket is connected, or has failed to connect."""
-        if self.state != DIALLING:
-            return 0
-        problem = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if problem:
-            return self.lose(ServerLost(f"could not connect to server: {os.strerror(problem)}"))
+        """Start the login."""
         self.owner.move(self, LOGGING_IN)
         self.send_bytes(next(self.login))
         return 0
+
+    def on_unreachable(self, why: str) -> int:
+        """Called when the server cannot be reached."""
+        return self.lose(ServerLost(f"could not connect to server: {why}"))
 
     def login_data(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Feed whole messages to the login conversation; return how far it got."""
