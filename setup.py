@@ -15,9 +15,9 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 COMPILED = [
-    "pgrouter/auth/wire.py",
     "pgrouter/auth/scram.py",
     "pgrouter/auth/client.py",
+    "pgrouter/auth/conversation.py",
     "pgrouter/net/send_buffer.py",
     "pgrouter/net/poller.py",
     "pgrouter/net/stream.py",
@@ -50,6 +50,7 @@ COMPILED = [
     "pgrouter/proxy/registry.py",
     "pgrouter/proxy/responder.py",
     "pgrouter/proxy/login.py",
+    "pgrouter/proxy/login_responder.py",
     "pgrouter/proxy/listener.py",
 ]
 BUILD = os.environ.get("PGROUTER_BUILD", "auto")

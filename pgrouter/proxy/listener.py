@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pgrouter.net.acceptor import Acceptor
 from pgrouter.net.poller import Poller
 from pgrouter.proxy.client import ClientConnection
-from pgrouter.proxy.login import Login
+from pgrouter.proxy.login_responder import LoginResponder
 from pgrouter.proxy.registry import Registry
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Listener:
         """Start the login of a client."""
         client: ClientConnection = ClientConnection(self.poller, self.registry, self.mode)
         client.address = address
-        client.responder = Login(client)
+        client.responder = LoginResponder(client)
         client.attach(sock, READ)
         return self.registry.arrived(client)
 
