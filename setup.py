@@ -15,12 +15,15 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 COMPILED = [
-    "pgrouter/auth/wire.py",
     "pgrouter/auth/scram.py",
     "pgrouter/auth/client.py",
+    "pgrouter/auth/conversation.py",
     "pgrouter/net/send_buffer.py",
     "pgrouter/net/poller.py",
     "pgrouter/net/stream.py",
+    "pgrouter/net/bytes_stream.py",
+    "pgrouter/net/sealed.py",
+    "pgrouter/net/acceptor.py",
     "pgrouter/protocol/framing.py",
     "pgrouter/protocol/outstanding.py",
     "pgrouter/routing/fingerprint.py",
@@ -57,6 +60,7 @@ COMPILED = [
     "pgrouter/proxy/registry.py",
     "pgrouter/proxy/responder.py",
     "pgrouter/proxy/login.py",
+    "pgrouter/proxy/login_responder.py",
     "pgrouter/proxy/listener.py",
 ]
 BUILD = os.environ.get("PGROUTER_BUILD", "auto")

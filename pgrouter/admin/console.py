@@ -41,7 +41,6 @@ class Console(Responder):
         self._may_command = may_command
         self._dialogue = Dialogue(self._execute)
         self._answer: Iterator[bytes] | None = None  # the rest of the answer to the current message
-        self._queued = client.sent  # bytes ever given to the stream
 
     @classmethod
     def open(cls, app: App, client: ClientConnection) -> None:
@@ -74,7 +73,7 @@ class Console(Responder):
 
     def go_on(self) -> None:
         """Continue the current answer until other clients are due or this one is too slow to take it."""
-        while self._answer is not None and self._queued <= self.client.sent and not self.client.closed:
+        while self._answer is not None and not self.client.unsent() and not self.client.closed:
             if self.client.poller.late():
                 self.client.put_off()
                 break
@@ -88,9 +87,8 @@ class Console(Responder):
             self._send(bytes(out))
 
     def _send(self, data: bytes) -> None:
-        if data and not self.client.closed:
-            self._queued += len(data)
-            self.client.send_bytes(data)
+        if data and not self.client.closed and self.client.send_bytes(data) < 0:
+            self._answer = None  # nobody reads the rest of it
 
     # -- commands
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from pgrouter.auth.server import server_login
 from pgrouter.config.settings import Reads
 from pgrouter.errors import ServerLost
+from pgrouter.net.resolver import Resolver
 from pgrouter.pool import janitor
 from pgrouter.pool.balancer import LastWrite
 from pgrouter.pool.pool import Pool
-from pgrouter.pool.resolver import Resolver
 from pgrouter.protocol.messages import cancel_request
 from pgrouter.server.cancel import CancelConnection
 from pgrouter.session.settings import SESSION_TIMERS, Profiles

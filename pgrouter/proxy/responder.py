@@ -50,7 +50,7 @@ class Responder:
         while self.client.responder is self and not self.client.closed and end - used >= 5:
             code = data[used]
             length = length_at(data, used + 1)
-            if self.client.put_aside or self.client.congested():  # by the previous message
+            if self.client.put_aside or self.client.unsent():  # by the previous message
                 break
             too_long: cython.bint = length > self.longest
             impossible: cython.bint = length < 4 or length > MAX_MESSAGE or not self.knows(code)

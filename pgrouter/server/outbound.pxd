@@ -1,5 +1,5 @@
+from pgrouter.auth.conversation cimport Conversation
 from pgrouter.net.stream cimport Stream
-from pgrouter.protocol.framing cimport copied, length_at
 from pgrouter.server.states cimport DIALLING, LOGGING_IN
 
 cdef class OutboundConnection(Stream):
@@ -8,9 +8,10 @@ cdef class OutboundConnection(Stream):
     cdef public double created_at
     cdef public object hello
     cdef public object last_error
-    cdef public object login
+    cdef public Conversation login
     cdef readonly object owner
     cdef public int state
 
     cdef Py_ssize_t login_data(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
+    cdef int continue_login(self, object answer) except -1
     cpdef int lose(self, object error) except -1

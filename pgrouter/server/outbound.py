@@ -5,18 +5,15 @@ Its owner is called each time: `move` when it is connected, `server_ready` when 
 
 from __future__ import annotations
 
-import os
-import socket
 from itertools import count
 
 import cython
 
+from pgrouter.auth.conversation import Conversation
 from pgrouter.auth.secret import Derivation
 from pgrouter.errors import RouterError, ServerLost
-from pgrouter.net import sockopt
 from pgrouter.net.poller import Poller
 from pgrouter.net.stream import Stream
-from pgrouter.protocol.framing import copied, length_at
 from pgrouter.server.states import STATE_NAMES
 
 if not cython.compiled:  # compiled, they are constants: see the .pxd files
@@ -29,90 +26,71 @@ _ids = count(1)
 
 
 class OutboundConnection(Stream):
-    """A stream on which a login conversation comes first: `on_connected` starts it, `login_data` feeds it."""
+    """A stream on which a login comes first: `on_connected` starts it, `login_data` feeds it."""
 
     def __init__(self, poller: Poller, owner, login) -> None:
         Stream.__init__(self, poller)
         self.owner = owner  # a MemberPool: its callbacks are called
-        self.login = login  # the login conversation, a generator; None once it is over
+        self.login = Conversation(login, WHOLE)  # of `auth.server.server_login`; None once it is over
         self.state = DIALLING
         self.hello = None  # what the server reported at login
         self.last_error = None  # fields of the FATAL before the connection closed
         self.created_at = poller.now
         self.connection_id = next(_ids)
 
-    # -- dialling and login
-
-    def dial(self, family: int, address, socket_options=()) -> int:
-        """Start connecting; `on_connected` or `lose` follows. `socket_options`: see `net.sockopt`."""
-        sock = None
-        try:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            sock.setblocking(False)
-            sockopt.apply(sock, socket_options)
-            sock.connect(address)
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            if sock is not None:
-                sock.close()
-            return self.lose(ServerLost(f"could not connect to server: {error.strerror or error}"))
-        self.attach(sock, 5)  # EPOLLIN | EPOLLOUT
-        return 0
+    # -- login
 
     def on_connected(self) -> int:
-        """The socket is connected, or has failed to connect."""
-        if self.state != DIALLING:
-            return 0
-        problem = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if problem:
-            return self.lose(ServerLost(f"could not connect to server: {os.strerror(problem)}"))
+        """Start the login."""
         self.owner.move(self, LOGGING_IN)
-        self.send_bytes(next(self.login))
-        return 0
+        return self.continue_login(None)
+
+    def on_unreachable(self, why: str) -> int:
+        """Called when the server cannot be reached."""
+        return self.lose(ServerLost(f"could not connect to server: {why}"))
 
     def login_data(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Feed whole messages to the login conversation; return how far it got."""
-        length: cython.Py_ssize_t
-        while end - pos >= 5 and self.login is not None and not self.put_aside:
-            length = length_at(buf, pos + 1)
-            if length < 4 or length > WHOLE:
+        """Feed whole messages to the login; return how far it got."""
+        size: cython.Py_ssize_t
+        while self.login is not None and self.login.reads:
+            size = self.login.size_at(buf, pos, end)
+            if size < 0:
                 self.lose(ServerLost("the server does not speak PostgreSQL's protocol", sqlstate="08P01"))
                 return end
-            if end - pos < length + 1:
+            if size == 0 or size > end - pos:
                 return pos
             if self.poller.late():  # thousands may come at once, from hundreds of servers
                 self.put_off()
                 return pos
-            self.tell_login((buf[pos], copied(buf, pos + 5, pos + 1 + length)))
+            self.continue_login(self.login.read(buf, pos, size))
             if self.closed:
                 return end
-            pos += length + 1
+            pos += size
         return pos
 
-    def tell_login(self, said) -> int:
-        """Pass a message, or derived keys, to the login conversation; send what it yields."""
+    def continue_login(self, answer) -> int:
+        """Continue the login with what it asked for: a message, or derived keys."""
         try:
-            answer = self.login.send(said)
-        except StopIteration as over:
-            self.login = None
-            self.hello = over.value
-            self.owner.server_ready(self)
+            request = self.login.resume(answer)
         except RouterError as error:
-            self.lose(error)
-        else:
-            if isinstance(answer, Derivation):
-                self.put_aside = True
-                self.pause()
-                self.poller.aside(answer.run, self.derived)
-            elif answer:
-                self.send_bytes(answer)
+            return self.lose(error)
+        out: bytes = self.login.sends()
+        if out:
+            self.send_bytes(out)
+        if request is None:
+            self.hello = self.login.result
+            self.login = None
+            self.owner.server_ready(self)
+        elif isinstance(request, Derivation):
+            self.put_aside = True
+            self.pause()
+            self.poller.aside(request.run, self.derived)
         return 0
 
     def derived(self, keys) -> None:
         """Continue the login with the keys that the thread has derived."""
         if not self.closed:
-            self.tell_login(keys)
+            self.continue_login(keys)
             self.turn()
 
     # -- the end

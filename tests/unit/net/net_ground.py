@@ -7,7 +7,7 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING
 
-from pgrouter.net.stream import PlainStream
+from pgrouter.net.bytes_stream import BytesStream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 READ, WRITE = 1, 4  # EPOLLIN, EPOLLOUT
 
 
-class Recorder(PlainStream):
+class Recorder(BytesStream):
     """Keeps what it is told; uses all bytes unless `use` says how many."""
 
     def __init__(self, poller: Poller, use: Callable[[bytes], int] = len) -> None:
-        PlainStream.__init__(self, poller)
+        BytesStream.__init__(self, poller)
         self.use = use
         self.chunks: list[bytes] = []
         self.ends: list[str] = []
@@ -87,7 +87,7 @@ class Ground:
         self.bugs: list[Exception] = []
         self.poller = asyncio.get_running_loop().poller
         self.poller.on_bug = lambda _stream, error: self.bugs.append(error)
-        self._open: list[PlainStream | socket.socket] = []
+        self._open: list[BytesStream | socket.socket] = []
 
     def pair(self, kind: type[Recorder] = Recorder, **more: object) -> tuple[Recorder, socket.socket]:
         """Give a stream and the other end of its socket, which blocks no longer than a moment."""
