@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pgrouter.app")
 
+LOOK_S = 1.0  # how long clients wait, after the process was stopped, for a look at who leads; writes wait longer
 SWITCH_S = 0.0005  # how long the loop waits for a computing thread (one that judges a catalog); Python's default: 5 ms
 
 
@@ -80,6 +81,7 @@ class App:
         """Discover the cluster, then listen."""
         self.listeners = [Listener(self.poller, self.registry, address) for address in addresses(self.settings.listen)]
         await self.monitor.start()
+        self.poller.on_stall = self._stalled
         self.pools.apply(self.monitor.view)
         self.pools.start()
         for listener in self.listeners:
@@ -176,6 +178,10 @@ class App:
 
     def _marks(self, marks: Mapping[str, ReplayPoint]) -> None:
         self.pools.freshen(marks)
+
+    def _stalled(self, gap_s: float) -> None:
+        self.poller.loop.call_later(LOOK_S, self.poller.resume)
+        self.monitor.look_again(gap_s, self.poller.resume)
 
     def _bug(self, stream: object, error: Exception) -> None:
         leave = getattr(stream, "leave", None)

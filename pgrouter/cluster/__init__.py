@@ -12,6 +12,8 @@ probes (one task per member) ───────► Probe ────┴─�
 | `merge`        | both together -> `ClusterView`; the invariant of at most one writable member | no  |
 | `readable`     | which members may be read from: part of merge                               | no  |
 | `refusal`      | what a failed login says about its server                                   | no  |
+| `stall`        | what follows when the router's own process was stopped                      | no  |
+| `pace`         | how often a member is probed                                                | no  |
 | `view_diff`    | two views -> a description of their difference                              | no  |
 | `static`       | source: configured members, the leader elected by their own reports         | no  |
 | `etcd`         | source: Patroni's keys, watched in one daemon thread                        | yes |

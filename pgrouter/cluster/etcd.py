@@ -176,6 +176,7 @@ class _Watcher(threading.Thread):
         self._unread = 0  # consecutive attempts that read nothing
         self._lost = 0  # consecutive attempts whose watch did not last
         self._last = Snapshot()
+        self._read_s = 0.0  # when the keys were last asked for
         self._reign = 0  # revision of the leader key of self._last
         self._announced = 0  # the same for the failover key
         self._open = False  # etcd has reported that authentication is off
@@ -264,6 +265,7 @@ class _Watcher(threading.Thread):
             log.warning("etcd %s: reachable again", client.base_url)
         self._unread = 0
         self._told.clear()
+        self._read_s = asked_s
         self._tell(asked_s)
         create: dict[str, Any] = {"create_request": {**self._keys.range, "start_revision": self._keys.revision + 1}}
         with client.session.post(
@@ -342,6 +344,7 @@ class _Watcher(threading.Thread):
         self._last = replace(
             snapshot,
             heard_s=heard_s,
+            read_s=self._read_s,
             leader_since_s=self._last.leader_since_s if goes_on or snapshot.leader is None else self._clock(),
             switchover_since_s=self._last.switchover_since_s if known else self._clock(),
         )

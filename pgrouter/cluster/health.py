@@ -39,6 +39,7 @@ class Probe(Struct, frozen=True, kw_only=True, gc=False):
 
     word: ServerReport | None = None  # None: it has never answered
     failures: int = 0  # consecutive, since the last report
+    failed_s: float = 0.0  # when the last of these was asked for
     silences: int = 0  # the last of these, without any sign of life, not even a refusal
     error: str = ""  # of the last failure, one line
     refused: bool = False  # the last failure was an answer: PostgreSQL runs there but refuses the router's role
@@ -85,6 +86,11 @@ class Probe(Struct, frozen=True, kw_only=True, gc=False):
         return max(asked_s, self.vouched_s)
 
     @property
+    def asked_s(self) -> float:
+        """Return when the last query began, whether it was answered or failed."""
+        return max(self.failed_s, self.word.asked_s if self.word else 0.0)
+
+    @property
     def streams(self) -> bool:
         """Whether it streams; short interruptions are ignored."""
         return self.streamed_timeline > 0 and self.unstreamed < UNSTREAMED_AFTER
@@ -111,10 +117,17 @@ class Probe(Struct, frozen=True, kw_only=True, gc=False):
             streamed_timeline=self.streamed_timeline,
         )
 
-    def failed(
-        self, error: str, *, silent: bool = False, refused: bool = False, stands: bool = False, vouched_s: float = 0.0
+    def failed(  # noqa: PLR0913  (facts about one failure)
+        self,
+        error: str,
+        *,
+        asked_s: float = 0.0,
+        silent: bool = False,
+        refused: bool = False,
+        stands: bool = False,
+        vouched_s: float = 0.0,
     ) -> Probe:
-        """Add a failure; `silent`: there was no answer of any kind; `refused`: PostgreSQL itself refused the login.
+        """Add a failure of a query that began at `asked_s`; `silent`: there was no answer of any kind; `refused`: PostgreSQL itself refused the login.
 
         `stands`: it has not restarted since its last report. Either it refuses for another reason than starting up or
         shutting down, or the router's open connections prove it, at `vouched_s`.
@@ -122,6 +135,7 @@ class Probe(Struct, frozen=True, kw_only=True, gc=False):
         return replace(
             self,
             failures=self.failures + 1,
+            failed_s=asked_s,
             silences=self.silences + 1 if silent else 0,
             error=error,
             refused=refused,

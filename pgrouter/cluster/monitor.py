@@ -24,14 +24,15 @@ from msgspec.structs import replace
 
 from pgrouter.clock import monotonic, wall
 from pgrouter.cluster.alarms import second_primaries, twins
-from pgrouter.cluster.etcd import EtcdSource
 from pgrouter.cluster.freshness import Freshness
 from pgrouter.cluster.health import SILENT_AFTER, Probe
 from pgrouter.cluster.merge import Lag, merge
 from pgrouter.cluster.names import follow, is_name
-from pgrouter.cluster.patroni import PatroniSource
+from pgrouter.cluster.pace import ALERT_FOR_S, STATIC_S, pace_s
 from pgrouter.cluster.probe import Prober
 from pgrouter.cluster.refusal import Refusal
+from pgrouter.cluster.source import source_of
+from pgrouter.cluster.stall import Stall
 from pgrouter.cluster.static import StaticSource
 from pgrouter.cluster.switchover import NONE, handover
 from pgrouter.config.settings import Reads
@@ -49,10 +50,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pgrouter.cluster")
 
-AWAITED_S = 0.05  # between two probes of a leader whose own report is missing
-STATIC_S = 0.5  # between two probes of static members at most: a promotion must be noticed within a second
-ALERT_S = 0.1  # between two probes while something is going on
-ALERT_FOR_S = 3.0  # after the last change
 SAMPLE_S = 0.05  # between two requested samples of WAL positions
 START_S = 3.0  # start() waits this long for a complete first view
 
@@ -82,6 +79,9 @@ class Monitor:
         self._names: asyncio.Task[None] | None = None
         self._received: dict[str, int] = {}  # by each member's open connections at its last failure
         self._handover = NONE
+        self._stall: Stall | None = None  # not over yet
+        self._awake_s = 0.0  # the end of the last one
+        self._on_looked: Callable[[], None] = lambda: None
         self._reads = Reads()
         self._freshness = Freshness()
         self._marks: dict[str, ReplayPoint] = {}
@@ -172,6 +172,18 @@ class Monitor:
         self._update()
         self._hurry_all()
 
+    def look_again(self, stalled_s: float, then: Callable[[], None]) -> None:
+        """Hold writes until it is known afresh who leads, then call `then`: the process was stopped for so long."""
+        if not self._running:
+            then()
+            return
+        log.warning("cluster: the router stood still for %.1f s; writes are held until it has looked", stalled_s)
+        self._awake_s, self._on_looked = self._clock(), then
+        self._stall = Stall(stalled_s, self._awake_s)
+        self._source.refresh()
+        self._hurry_all()
+        self._update()
+
     def suspect(self, name: str) -> None:
         """Probe a member at once: another part of the router has had trouble with it."""
         self._freshness.distrust(name, self._clock())
@@ -201,7 +213,7 @@ class Monitor:
         snapshot = self._source.current(self._view, self._probes)
         if snapshot is None:
             return
-        snapshot = self._with_handover(snapshot)
+        snapshot = self._after_stall(self._with_handover(snapshot))
         self._follow_marks()
         lag = Lag(most_bytes=self._reads.max_lag_bytes, most_s=self._reads.max_lag_s, marks=self._marks)
         before, self._view = self._view, merge(self._view, snapshot, self._probes, lag)
@@ -235,6 +247,17 @@ class Monitor:
         now = self._handover = handover(snapshot, self._clock(), wall(), limit_s, self._handover)
         self._wake_at(now.until_s)
         return replace(snapshot, handover=now.reason) if now.reason else snapshot
+
+    def _after_stall(self, snapshot: Snapshot) -> Snapshot:
+        """Add the current consequences of a stall: what was known or said before it proves nothing."""
+        if self._stall is not None:
+            probes = [self._probes.get(name, Probe()) for name in self._probers]
+            if not self._stall.is_over(snapshot, probes, self._clock()):
+                return replace(snapshot, handover=self._stall.reason)
+            log.info("cluster: looked again %.3f s after standing still", self._clock() - self._awake_s)
+            self._stall = None
+            self._on_looked()
+        return replace(snapshot, leader_since_s=max(snapshot.leader_since_s, self._awake_s))
 
     def _wake_at(self, moment_s: float | None) -> None:
         if moment_s == self._wakes_s:
@@ -369,29 +392,5 @@ class Monitor:
         self._alarms = now
 
 
-def pace_s(interval_s: float, *, failures: int, awaited: bool, alert: bool, silent: bool = False) -> float:
-    """Return the pause before the next probe of a member."""
-    if awaited:
-        return min(AWAITED_S, interval_s)
-    if silent:  # the timeout was pause enough: reads wait for this
-        return 0.0
-    if failures:
-        return min(ALERT_S * 2.0 ** min(failures - 1, 16), interval_s)
-    return min(ALERT_S, interval_s) if alert else interval_s
-
-
 def _roles(view: ClusterView) -> tuple[object, ...]:
     return view.leader, view.primary, view.readers, view.paused, len(view.members)
-
-
-def source_of(settings: Cluster, clock: Clock = monotonic) -> Source:
-    """Build the source that the settings ask for."""
-    if settings.source == "etcd":
-        if settings.etcd is None:
-            raise ValueError("cluster.etcd is missing")
-        return EtcdSource(settings.etcd, clock)
-    if settings.source == "patroni":
-        if settings.patroni is None:
-            raise ValueError("cluster.patroni is missing")
-        return PatroniSource(settings.patroni, clock)
-    return StaticSource(settings.members)

@@ -169,9 +169,10 @@ def _moments(
     heard_s = asked_s[enough] if len(asked_s) > enough else 0.0
     same = previous is not None and previous.leader == leader
     if previous is None:
-        return {"heard_s": heard_s, "leader_since_s": now_s if leader else 0.0}
+        return {"heard_s": heard_s, "read_s": heard_s, "leader_since_s": now_s if leader else 0.0}
     return {
         "heard_s": max(heard_s, previous.heard_s) if same else heard_s,
+        "read_s": heard_s,
         "leader_since_s": previous.leader_since_s if same or leader is None else now_s,
     }
 

@@ -272,6 +272,7 @@ class Prober:
         self._conclude(
             self._probe.failed(
                 text,
+                asked_s=self._asked_s,
                 silent=silent and not vouched_s,
                 refused=refused is not Refusal.NONE,
                 stands=lives or vouched_s > 0,

@@ -65,7 +65,8 @@ def elect(members: tuple[DcsMember, ...], previous: ClusterView, probes: Mapping
             trouble = "; ".join(_refused(words, previous)) or trouble
     # Here the servers' reports stand in for the DCS: it is as current as they are.
     heard_s = max((word.answered_s for word in words.values() if word), default=0.0)
-    return Snapshot(members=members, leased=False, leader=leader, trouble=trouble, heard_s=heard_s)
+    read_s = min((probes[member.name].asked_s if member.name in probes else 0.0 for member in members), default=0.0)
+    return Snapshot(members=members, leased=False, leader=leader, trouble=trouble, heard_s=heard_s, read_s=read_s)
 
 
 def _may_lead(word: ServerReport, previous: ClusterView) -> bool:
