@@ -127,8 +127,9 @@ class Probe(Struct, frozen=True, kw_only=True, gc=False):
         stands: bool = False,
         vouched_s: float = 0.0,
     ) -> Probe:
-        """Add a failure of a query that began at `asked_s`; `silent`: there was no answer of any kind; `refused`: PostgreSQL itself refused the login.
+        """Add the failure of a query that began at `asked_s`.
 
+        `silent`: there was no answer of any kind. `refused`: PostgreSQL itself refused the login.
         `stands`: it has not restarted since its last report. Either it refuses for another reason than starting up or
         shutting down, or the router's open connections prove it, at `vouched_s`.
         """
