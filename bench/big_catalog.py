@@ -15,8 +15,8 @@ import threading
 import time
 from typing import Self
 
-from pgrouter.cluster.catalog import DIGEST, QUESTION
 from pgrouter.config.settings import Routing
+from pgrouter.control.catalog_reader import DIGEST, QUESTION
 from pgrouter.demo.streaming import StreamingCluster
 from pgrouter.routing.catalog import configured
 from pgrouter.routing.catalog_build import Judged

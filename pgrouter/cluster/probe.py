@@ -12,16 +12,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import psycopg
 
 from pgrouter.clock import monotonic
-from pgrouter.cluster import login
 from pgrouter.cluster.health import Probe, ServerReport
 from pgrouter.cluster.names import look_up
-from pgrouter.cluster.query import ProbeError, conversation, one_line
 from pgrouter.cluster.refusal import Refusal, plain, refusal
+from pgrouter.libpq import login
+from pgrouter.libpq.query import QueryError, conversation, one_line
 from pgrouter.lsn import end_of_record
 from pgrouter.topology import Role
 
@@ -68,7 +68,7 @@ LEAST_PAUSE_S = 0.01  # a thousand clients that suspect a member do not cause a 
 # strerror() of a host that is not there (any more); everything else is an answer from something
 SILENCE = ("timed out", "timeout expired", "No route to host", "Network is unreachable", "Host is down")
 RETRY_S = 0.05  # after a failure, so that one hiccup does not count as two failures
-EXPECTED = (psycopg.Error, ProbeError, OSError, ValueError)  # what a server can cause; everything else is our own bug
+EXPECTED = (psycopg.Error, QueryError, OSError, ValueError)  # what a server can cause; everything else is our own bug
 
 
 class State(Enum):
@@ -80,24 +80,32 @@ class State(Enum):
     ASKING = 3  # -> PAUSING with a report or a failure; -> DIALING if the failed connection was not fresh
 
 
+class Watcher(Protocol):
+    """Who wants to know about one member; called in the event loop."""
+
+    def on_probe(self, probe: Probe) -> None:
+        """Called with what is known after each outcome."""
+
+    def on_address(self, address: str) -> None:
+        """Called with the address of each new connection."""
+
+    def pace_s(self) -> float:
+        """Return the pause before the next probe."""
+
+    def vouch(self, refusal: Refusal, *, silent: bool) -> float:
+        """Return when open connections last proved that the server has not been restarted, after a failure; or 0."""
+
+
 class Prober:
-    """Probes one member repeatedly; `on_probe` receives its state after each outcome, in the event loop."""
+    """Probes one member repeatedly, for a watcher."""
 
     question = QUESTION
 
     def __init__(
-        self,
-        address: tuple[str, int],
-        settings: MonitorSettings,
-        on_probe: Callable[[Probe], None],
-        pace_s: Callable[[], float],
-        clock: Clock = monotonic,
+        self, address: tuple[str, int], settings: MonitorSettings, watcher: Watcher, clock: Clock = monotonic
     ) -> None:
         self.address = address
-        self.on_address: Callable[[str], None] = lambda _: None  # called with the address of a new connection
-        # Returns the time at which open connections prove that the server has not been restarted, or 0.
-        self.vouch: Callable[[Refusal, bool], float] = lambda _refusal, _silent: 0.0
-        self._settings, self._on_probe, self._pace_s, self._clock = settings, on_probe, pace_s, clock
+        self._settings, self._watcher, self._clock = settings, watcher, clock
         self._probe = Probe()
         self._state = State.STOPPED
         self._loop: asyncio.AbstractEventLoop
@@ -185,7 +193,7 @@ class Prober:
         else:
             self._fresh, self._connection, self._fd = True, connection, fd
             self._last_address = self.connected_to
-            self.on_address(self.connected_to)
+            self._watcher.on_address(self.connected_to)
             self._loop.add_reader(fd, self._readable)
             self._ask()
 
@@ -249,7 +257,7 @@ class Prober:
     def _hear(self, row: list[str | None]) -> None:
         try:
             word = read_row(row, self._asked_s, self._clock())
-        except ProbeError as error:
+        except QueryError as error:
             self._fail(error)
         else:
             self._conclude(self._probe.answered(word))
@@ -267,7 +275,7 @@ class Prober:
             silent = refused is Refusal.NONE and any(words in text for words in SILENCE)
         if not isinstance(error, EXPECTED):
             log.error("probe of %s:%d: a bug", *self.address, exc_info=error)
-        vouched_s = self.vouch(refused, silent)
+        vouched_s = self._watcher.vouch(refused, silent=silent)
         lives = refused not in (Refusal.NONE, Refusal.TRANSITION)
         self._conclude(
             self._probe.failed(
@@ -284,13 +292,15 @@ class Prober:
         """Report the outcome and pause: until hurry(), the interval or an unsolicited message, but at least briefly."""
         self._probe = probe
         try:
-            self._on_probe(probe)
+            self._watcher.on_probe(probe)
         except Exception:  # a consumer's bug must not blind the router
             log.exception("probe of %s:%d: a consumer failed", *self.address)
         now_s = self._loop.time()
         self._state = State.PAUSING
         self._least_s = now_s + (RETRY_S if probe.failures else LEAST_PAUSE_S)
-        self._wake_at(self._least_s if self._hurried else max(self._least_s, now_s + self._pace_s()), self._begin)
+        self._wake_at(
+            self._least_s if self._hurried else max(self._least_s, now_s + self._watcher.pace_s()), self._begin
+        )
 
     def _hang_up(self) -> None:
         connection, self._connection = self._connection, None
@@ -329,7 +339,7 @@ async def connect(address: tuple[str, int], settings: MonitorSettings, hostaddr:
 def read_row(row: list[str | None], asked_s: float, answered_s: float) -> ServerReport:
     """Convert the answer to QUESTION into a report.
 
-    Raises ProbeError if it makes no sense: something other than PostgreSQL answers.
+    Raises QueryError if it makes no sense: something other than PostgreSQL answers.
     """
     try:
         recovering, system_id, timeline, lsn, received_lsn, streaming, defaults, sees_all, started = row
@@ -347,4 +357,4 @@ def read_row(row: list[str | None], asked_s: float, answered_s: float) -> Server
             answered_s=answered_s,
         )
     except (KeyError, ValueError) as error:
-        raise ProbeError(f"it gave an answer that makes no sense: {row!r}") from error
+        raise QueryError(f"it gave an answer that makes no sense: {row!r}") from error

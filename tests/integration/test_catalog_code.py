@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgrouter.cluster.catalog import DIGEST, QUESTION
 from pgrouter.config.settings import Routing
+from pgrouter.control.catalog_reader import DIGEST, QUESTION
 from pgrouter.routing.catalog import Catalog, configured, pending
 from pgrouter.routing.catalog_build import Judged
 from pgrouter.routing.catalog_facts import read_facts

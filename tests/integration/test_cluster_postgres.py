@@ -17,6 +17,7 @@ import pytest
 
 from pgrouter.cluster.monitor import Monitor
 from pgrouter.config.settings import Cluster, Etcd, MemberAddress, MonitorSettings
+from pgrouter.planes import ClusterSubscriber
 from pgrouter.topology import Role
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.pg
 
 
-class Eye:
+class Eye(ClusterSubscriber):
     """A monitor and the moments of its views."""
 
     def __init__(self) -> None:
@@ -38,7 +39,7 @@ class Eye:
         self.changed = asyncio.Event()
         self.monitor: Monitor
 
-    def take(self, view: ClusterView) -> None:
+    def apply(self, view: ClusterView) -> None:
         self.views.append((time.monotonic(), view))
         self.changed.set()
 
@@ -54,8 +55,8 @@ class Eye:
 @contextlib.asynccontextmanager
 async def watching(settings: Cluster) -> AsyncIterator[Eye]:
     eye = Eye()
-    eye.monitor = Monitor(settings, eye.take)
-    await eye.monitor.start()
+    eye.monitor = Monitor(settings)
+    await eye.monitor.start(eye)
     try:
         yield eye
     finally:

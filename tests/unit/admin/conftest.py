@@ -18,7 +18,6 @@ from pgrouter.pool.manager import PoolManager
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.databases import Databases
 from pgrouter.proxy.registry import ClientInfo, Registry
-from pgrouter.routing.catalog import UNKNOWN
 from pgrouter.server.connection import ServerConnection
 from pgrouter.server.states import ACTIVE, IDLE_STATE
 from pgrouter.topology import ClusterView, Member, Role
@@ -151,7 +150,7 @@ def desk() -> Iterator[Desk]:
         )
     )
     pools = PoolManager(poller, settings.pool, VIEW)
-    registry = Registry(settings, pools, Databases(settings.routing, UNKNOWN), UserStore.empty(), lambda _client: None)
+    registry = Registry(settings, pools, Databases(settings.routing), UserStore.empty(), lambda _client: None)
     desk = Desk(poller, pools, registry, Sampler(pools, poller.now), seconds)
     yield desk
     for plug in desk.plugs:

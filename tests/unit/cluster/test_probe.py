@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pgrouter.cluster.probe import ProbeError, one_line, read_row
+from pgrouter.cluster.probe import read_row
+from pgrouter.libpq.query import QueryError, one_line
 from pgrouter.topology import Role
 
 
@@ -36,7 +37,7 @@ def test_a_replica_without_a_receiver_has_replayed_nothing_yet() -> None:
     ],
 )
 def test_nonsense(row: list[str | None]) -> None:
-    with pytest.raises(ProbeError, match="makes no sense"):
+    with pytest.raises(QueryError, match="makes no sense"):
         read_row(row, 1.0, 2.0)
 
 

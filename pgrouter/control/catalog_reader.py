@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import psycopg
 from psycopg.pq import Escaping
 
-from pgrouter.cluster import login
-from pgrouter.cluster.query import ProbeError, ask, one_line
 from pgrouter.errors import RouterError
+from pgrouter.libpq import login
+from pgrouter.libpq.query import QueryError, ask, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pgrouter.config.settings import MonitorSettings
 
-_SQL = files("pgrouter.cluster")
+_SQL = files("pgrouter.control")
 QUESTION = _SQL.joinpath("catalog.sql").read_text()
 DIGEST = _SQL.joinpath("catalog_digest.sql").read_text()
 SIGN = _SQL.joinpath("catalog_sign.sql").read_text()
@@ -73,7 +73,7 @@ class Reader:
                     return Reading(digest, None, sign)
                 await _tell_defaults(connection, conninfo)
                 return Reading(digest, await _answer(connection, QUESTION), sign)
-        except (psycopg.Error, ProbeError, OSError) as error:  # TimeoutError is an OSError
+        except (psycopg.Error, QueryError, OSError) as error:  # TimeoutError is an OSError
             self.close()
             detail = one_line(str(error)) or f"no answer within {LIMIT_S:g} s"
             raise RouterError("the catalog could not be read", detail=detail) from error
@@ -85,7 +85,7 @@ class Reader:
         try:
             async with asyncio.timeout(LIMIT_S):
                 return await _answer(self._connection, SIGN)
-        except (psycopg.Error, ProbeError, OSError) as error:
+        except (psycopg.Error, QueryError, OSError) as error:
             self.close()
             raise RouterError("the catalog could not be read", detail=one_line(str(error))) from error
 
