@@ -94,7 +94,7 @@ class Body:
         self._pos += max(0, size)
 
 
-class Dialogue:
+class ConsoleProtocol:
     """One client's session with the console. `execute` runs a command and yields its rows; None: not ready yet."""
 
     def __init__(self, execute: Callable[[Command], Iterable[Row | None]]) -> None:

@@ -2,7 +2,7 @@
 
 ```
 source (etcd watch | static list) ──► Snapshot ─┐
-probes (one task per member) ───────► Probe ────┴─► merge() ──► ClusterView ──► Monitor.on_view
+probes (one task per member) ───────► Probe ────┴─► merge() ──► ClusterView ──► ClusterSubscriber
 ```
 
 | module         | what it holds                                                               | IO  |
@@ -16,10 +16,13 @@ probes (one task per member) ───────► Probe ────┴─�
 | `pace`         | how often a member is probed                                                | no  |
 | `view_diff`    | two views -> a description of their difference                              | no  |
 | `static`       | source: configured members, the leader elected by their own reports         | no  |
+| `case`         | the inputs of a merge, and the decision about writes: part of merge         | no  |
+| `etcd_keys`    | the keys of one cluster, from etcd's messages                               | no  |
 | `etcd`         | source: Patroni's keys, watched in one daemon thread                        | yes |
 | `probe`        | one kept connection and one query per member                                | yes |
 | `tls`          | the one builder of TLS contexts                                              | no  |
 | `names`        | host names of members, looked up periodically                               | yes |
 | `alarms`       | servers that report to be primary without leading                           | no  |
+| `member_watch` | one member: its prober, and what open connections prove when that fails     | yes |
 | `monitor`      | runs all of them, publishes and logs each change                            | yes |
 """

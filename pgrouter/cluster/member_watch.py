@@ -66,8 +66,8 @@ class MemberWatch:
             log.warning("cluster: probe of %s failed: %s", self.name, probe.error)
         elif before.lost and not probe.failures:
             log.info("cluster: %s answers again", self.name)
-        if probe.word is not None:
-            self._compare(before.word, probe.word)
+        if probe.report is not None:
+            self._compare(before.report, probe.report)
         self._owner.heard(self.name, before, probe)
 
     def on_address(self, address: str) -> None:
@@ -90,8 +90,8 @@ class MemberWatch:
         role = self._settings
         if refusal in (Refusal.FULL, Refusal.LIMIT):
             self._owner.subscriber.make_room(self.name, role.user, role.database, same=refusal is Refusal.LIMIT)
-        word = self._probe.word
-        received = self._owner.subscriber.received(self.name, word.asked_s) if word is not None else None
+        report = self._probe.report
+        received = self._owner.subscriber.received(self.name, report.asked_s) if report is not None else None
         if received is None or not (silent or refusal is not Refusal.NONE):
             return 0.0
         before = received if self._received is None else self._received

@@ -23,17 +23,18 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from pgrouter.clock import monotonic, wall
-from pgrouter.cluster.alarms import second_primaries, twins
+from pgrouter.cluster.alarms import same_server, second_primaries
+from pgrouter.cluster.case import Lag
 from pgrouter.cluster.freshness import Freshness
 from pgrouter.cluster.health import SILENT_AFTER, Probe
 from pgrouter.cluster.member_watch import MemberWatch
-from pgrouter.cluster.merge import Lag, merge
+from pgrouter.cluster.merge import merge
 from pgrouter.cluster.names import follow
 from pgrouter.cluster.pace import ALERT_FOR_S, STATIC_S, pace_s
 from pgrouter.cluster.source import source_of
 from pgrouter.cluster.stall import Stall
 from pgrouter.cluster.static import StaticSource
-from pgrouter.cluster.switchover import NONE, handover
+from pgrouter.cluster.switchover import NONE, hold
 from pgrouter.config.settings import Reads
 from pgrouter.topology import ClusterView
 
@@ -66,7 +67,7 @@ class Monitor:
         self._settings, self._clock = settings, clock
         self.subscriber: ClusterSubscriber
         self._names: asyncio.Task[None] | None = None
-        self._handover = NONE
+        self._hold = NONE
         self._stall: Stall | None = None  # not over yet
         self._awake_s = 0.0  # the end of the last one
         self._on_looked: Callable[[], None] = lambda: None
@@ -202,7 +203,7 @@ class Monitor:
         snapshot = self._source.current(self._view, self._probes)
         if snapshot is None:
             return
-        snapshot = self._after_stall(self._with_handover(snapshot))
+        snapshot = self._after_stall(self._with_hold(snapshot))
         self._follow_marks()
         lag = Lag(most_bytes=self._reads.max_lag_bytes, most_s=self._reads.max_lag_s, marks=self._marks)
         before, self._view = self._view, merge(self._view, snapshot, self._probes, lag)
@@ -230,19 +231,19 @@ class Monitor:
             self._marks = marks
             self.subscriber.freshen(marks)
 
-    def _with_handover(self, snapshot: Snapshot) -> Snapshot:
+    def _with_hold(self, snapshot: Snapshot) -> Snapshot:
         """Add the current consequences of an announced switchover, and schedule an update for when they change."""
         limit_s = self._settings.switchover_timeout_s
-        now = self._handover = handover(snapshot, self._clock(), wall(), limit_s, self._handover)
+        now = self._hold = hold(snapshot, self._clock(), wall(), limit_s, self._hold)
         self._wake_at(now.until_s)
-        return replace(snapshot, handover=now.reason) if now.reason else snapshot
+        return replace(snapshot, hold=now.reason) if now.reason else snapshot
 
     def _after_stall(self, snapshot: Snapshot) -> Snapshot:
         """Add the current consequences of a stall: what was known or said before it proves nothing."""
         if self._stall is not None:
             probes = [self._probes.get(name, Probe()) for name in self._watches]
             if not self._stall.is_over(snapshot, probes, self._clock()):
-                return replace(snapshot, handover=self._stall.reason)
+                return replace(snapshot, hold=self._stall.reason)
             log.info("cluster: looked again %.3f s after standing still", self._clock() - self._awake_s)
             self._stall = None
             self._on_looked()
@@ -324,7 +325,7 @@ class Monitor:
 
     def _alarm(self, leader: str | None, since_s: float) -> None:
         """Log an alarm, once each, for servers that report to be primary although another one has been named since."""
-        now = frozenset(second_primaries(self._probes, leader, since_s)) - twins(self._view, self._probes, leader)
+        now = frozenset(second_primaries(self._probes, leader, since_s)) - same_server(self._view, self._probes, leader)
         for name in sorted(now - self._alarms):
             log.error("cluster: ALARM: %s says it is primary while %s leads; it gets nothing", name, leader)
         for name in sorted(self._alarms - now):

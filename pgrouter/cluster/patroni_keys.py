@@ -90,7 +90,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, gc=False):
     switchover_since_s: float = 0.0  # when this `switchover` was first seen
     reachable: bool = True
     trouble: str = ""  # why it is not reachable, or why no leader is named
-    handover: str = ""  # why writes are held although there is a leader, see `cluster.switchover`; set by the monitor
+    hold: str = ""  # why writes are held although there is a leader, see `cluster.switchover`; set by the monitor
 
 
 def decode(keys: Mapping[str, str]) -> Snapshot:

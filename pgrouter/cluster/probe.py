@@ -21,7 +21,7 @@ from pgrouter.cluster.health import Probe, ServerReport
 from pgrouter.cluster.names import look_up
 from pgrouter.cluster.refusal import Refusal, plain, refusal
 from pgrouter.libpq import login
-from pgrouter.libpq.query import QueryError, conversation, one_line
+from pgrouter.libpq.query import QueryError, exchange, one_line
 from pgrouter.lsn import end_of_record
 from pgrouter.topology import Role
 
@@ -41,7 +41,7 @@ log = logging.getLogger("pgrouter.cluster")
 # The last three columns: a digest of the defaults of new sessions (rows for roles and databases, and the load time of
 # postgresql.conf); whether the role may see the receiver's columns; when the server was started. Names are qualified
 # as in catalog.sql.
-QUESTION = b"""
+QUERY = b"""
 SELECT recovering,
   (SELECT system_identifier FROM pg_catalog.pg_control_system()),
   CASE WHEN recovering
@@ -99,7 +99,7 @@ class Watcher(Protocol):
 class Prober:
     """Probes one member repeatedly, for a watcher."""
 
-    question = QUESTION
+    query = QUERY
 
     def __init__(
         self, address: tuple[str, int], settings: MonitorSettings, watcher: Watcher, clock: Clock = monotonic
@@ -121,7 +121,7 @@ class Prober:
         self._connection: psycopg.AsyncConnection | None = None
         self._fd = -1  # its socket, which stays registered with the loop as long as it is open
         self._writing = False  # part of the query waits for room in the socket
-        self._talk: Generator[bool, None, list[str | None]]
+        self._exchange: Generator[bool, None, list[str | None]]
 
     def start(self) -> None:
         """Start probing, at once."""
@@ -217,7 +217,7 @@ class Prober:
     def _ask(self) -> None:
         self._state = State.ASKING
         self._wake_at(self._until_s, self._time_is_up)
-        self._talk = conversation(self._connection.pgconn, self.question)
+        self._exchange = exchange(self._connection.pgconn, self.query)
         self._go_on()
 
     def _readable(self) -> None:
@@ -237,7 +237,7 @@ class Prober:
     def _go_on(self) -> None:
         self._wait_for_room(writing=False)  # first: a socket closed by libpq can be unregistered, but not modified
         try:
-            self._wait_for_room(writing=next(self._talk))
+            self._wait_for_room(writing=next(self._exchange))
         except StopIteration as end:
             self._hear(end.value)
         except Exception as error:  # noqa: BLE001 (the same)
@@ -256,11 +256,11 @@ class Prober:
 
     def _hear(self, row: list[str | None]) -> None:
         try:
-            word = read_row(row, self._asked_s, self._clock())
+            report = read_row(row, self._asked_s, self._clock())
         except QueryError as error:
             self._fail(error)
         else:
-            self._conclude(self._probe.answered(word))
+            self._conclude(self._probe.answered(report))
 
     def _time_is_up(self) -> None:
         self._fail(TimeoutError())
@@ -337,7 +337,7 @@ async def connect(address: tuple[str, int], settings: MonitorSettings, hostaddr:
 
 
 def read_row(row: list[str | None], asked_s: float, answered_s: float) -> ServerReport:
-    """Convert the answer to QUESTION into a report.
+    """Convert the answer to QUERY into a report.
 
     Raises QueryError if it makes no sense: something other than PostgreSQL answers.
     """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pgrouter.config.settings import MonitorSettings
 
 _SQL = files("pgrouter.control")
-QUESTION = _SQL.joinpath("catalog.sql").read_text()
+QUERY = _SQL.joinpath("catalog.sql").read_text()
 DIGEST = _SQL.joinpath("catalog_digest.sql").read_text()
 SIGN = _SQL.joinpath("catalog_sign.sql").read_text()
 DEFAULTS = ("search_path", "idle_session_timeout")
@@ -72,7 +72,7 @@ class Reader:
                 if digest == known:
                     return Reading(digest, None, sign)
                 await _tell_defaults(connection, conninfo)
-                return Reading(digest, await _answer(connection, QUESTION), sign)
+                return Reading(digest, await _answer(connection, QUERY), sign)
         except (psycopg.Error, QueryError, OSError) as error:  # TimeoutError is an OSError
             self.close()
             detail = one_line(str(error)) or f"no answer within {LIMIT_S:g} s"
@@ -117,6 +117,6 @@ async def _tell_defaults(connection: psycopg.AsyncConnection, conninfo: str) -> 
         await _answer(connection, f"SELECT pg_catalog.set_config('pgrouter.default_{name}', {literal}, false)")
 
 
-async def _answer(connection: psycopg.AsyncConnection, question: str) -> str:
-    row = await ask(connection.pgconn, question.encode())
+async def _answer(connection: psycopg.AsyncConnection, query: str) -> str:
+    row = await ask(connection.pgconn, query.encode())
     return row[0] or "empty"

@@ -19,14 +19,14 @@ class QueryError(Exception):
     """The server returned no usable answer; the text says why, in one line."""
 
 
-def conversation(connection: pq.abc.PGconn, question: bytes) -> Generator[bool, None, list[str | None]]:
+def exchange(connection: pq.abc.PGconn, query: bytes) -> Generator[bool, None, list[str | None]]:
     """Send one query and return its only row, as text; the connection is non-blocking from then on.
 
     Yields to wait for the socket: continue when it is readable or, if the value is true, writable.
     Raises psycopg.Error or OSError if the connection is lost, QueryError if the server does not return one row.
     """
     connection.nonblocking = 1
-    connection.send_query(question)
+    connection.send_query(query)
     row: list[str | None] | None = None
     while True:
         writing = connection.flush() != 0
@@ -43,12 +43,12 @@ def conversation(connection: pq.abc.PGconn, question: bytes) -> Generator[bool, 
     return row
 
 
-async def ask(connection: pq.abc.PGconn, question: bytes) -> list[str | None]:
+async def ask(connection: pq.abc.PGconn, query: bytes) -> list[str | None]:
     """Run one query and return its row; if this is canceled, the caller must close the connection."""
-    talk = conversation(connection, question)
+    exchanging = exchange(connection, query)
     while True:
         try:
-            writing = next(talk)
+            writing = next(exchanging)
         except StopIteration as end:
             return end.value
         await _ready(connection.socket, writing=writing)

@@ -100,7 +100,7 @@ def test_what_servers_say_of_themselves(streaming: StreamingCluster) -> None:
     async def story() -> None:
         async with watching(static(streaming)) as eye:
             await eye.until(state("pg0", "pg1", "pg2"))
-            primary, replica = (eye.monitor.probes[name].word for name in ("pg0", "pg1"))
+            primary, replica = (eye.monitor.probes[name].report for name in ("pg0", "pg1"))
             system_id = await sql(streaming.primary, "SELECT system_identifier FROM pg_control_system()")
             assert primary.system_id == replica.system_id == str(system_id)
             assert (primary.role, primary.timeline) == (Role.PRIMARY, 1)
@@ -130,7 +130,7 @@ def test_crash_promotion_and_the_return_of_the_old_primary(streaming: StreamingC
             await asyncio.to_thread(other.stop)
             await asyncio.to_thread(streaming.follow, other, heir)
             await eye.until(state(heir.name, other.name))
-            assert eye.monitor.probes[other.name].word.timeline == 2
+            assert eye.monitor.probes[other.name].report.timeline == 2
 
             await asyncio.to_thread(streaming.primary.start)  # it has not been told, and says that it is primary
             await eye.until(lambda view: view.member("pg0").role is Role.PRIMARY)

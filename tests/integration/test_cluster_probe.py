@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.scripted import FATAL, ScriptedServer, message
 
-from pgrouter.cluster.probe import LEAST_PAUSE_S, QUESTION, Prober, State
+from pgrouter.cluster.probe import LEAST_PAUSE_S, QUERY, Prober, State
 from pgrouter.config.settings import MonitorSettings
 
 if TYPE_CHECKING:
@@ -159,10 +159,10 @@ def test_a_fresh_connection_that_dies_in_a_question_is_a_failure(run: Run) -> No
             world.server.hangs_up_s = 0.0
             world.prober.start()
             first = await world.outcome(1)
-            assert (first.failures, first.silences, first.word) == (1, 0, None)
+            assert (first.failures, first.silences, first.report) == (1, 0, None)
             assert "closed the connection" in first.error
             second = await world.outcome(2)
-            assert (second.failures, second.word is None) == (0, False)
+            assert (second.failures, second.report is None) == (0, False)
             assert world.outcomes[1][0] - world.outcomes[0][0] > 0.09
 
     run(story())
@@ -270,7 +270,7 @@ def test_an_answer_that_comes_byte_by_byte(run: Run) -> None:
             for number in range(2, 12):
                 world.prober.hurry()
                 probe = await world.outcome(number)
-                assert (probe.failures, probe.word.timeline, probe.streams) == (0, 1, True)
+                assert (probe.failures, probe.report.timeline, probe.streams) == (0, 1, True)
             assert len(world.outcomes) == world.server.questions == 11
 
     run(story())
@@ -368,7 +368,7 @@ async def asking_with_the_way_full(world: Asked) -> None:
     world.server.reads.clear()
     world.prober.hurry()  # this one gets the server to where it waits before it reads the next
     await world.outcome(2)
-    world.prober.question = QUESTION + b"--" + b"x" * 16_000_000
+    world.prober.query = QUERY + b"--" + b"x" * 16_000_000
     world.prober.hurry()
     await world.until(lambda: world.prober._writing)
     await asyncio.sleep(0.1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgrouter.admin.context import Scene
+from pgrouter.admin.context import Context
 from pgrouter.admin.stats import Sampler
 from pgrouter.auth.users import UserStore
 from pgrouter.config.settings import Cluster, MemberAddress, MonitorSettings, Settings
@@ -99,9 +99,9 @@ class Desk:
         self.seconds[0] += seconds
         self.poller.update_clock()
 
-    def scene(self, client: ClientConnection | None = None) -> Scene:
+    def context(self, client: ClientConnection | None = None) -> Context:
         """Look at it now."""
-        return Scene(self, client, self.poller.now, WALL)
+        return Context(self, client, self.poller.now, WALL)
 
     def client(self, user: str = "alice", database: str = "app", *, console: bool = False) -> ClientConnection:
         """Log a client in."""

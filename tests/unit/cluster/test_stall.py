@@ -45,7 +45,7 @@ def test_the_leader_has_to_report_again() -> None:
     probes = {"pg0": said(90.0), "pg1": said(90.0, Role.REPLICA)}
     view = merge(ClusterView(), snapshot, probes)
     assert view.primary == "pg0"
-    view = merge(view, replace(snapshot, handover=STALL.reason), probes)
+    view = merge(view, replace(snapshot, hold=STALL.reason), probes)
     assert view.primary is None
     assert (
         view.no_primary == "pg0 leads, but the router itself stood still for 12.0 s and has not heard since who leads"

@@ -32,8 +32,8 @@ class _Wrong(Exception):
     """A value has been added to the list of problems."""
 
 
-class Converter:
-    """One conversion: the base of relative paths, and the problems so far."""
+class Decoder:
+    """One file: the base of relative paths, and the problems so far."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -112,16 +112,16 @@ class Converter:
         return _Wrong()
 
 
-def convert(kind: type[Section], data: object, directory: Path) -> tuple[Section | None, Problems]:
+def decode(kind: type[Section], data: object, directory: Path) -> tuple[Section | None, Problems]:
     """Build a struct from plain data, or list everything that is wrong with it as `path.to.key: what is wrong`.
 
     Relative paths are relative to `directory`.
     """
-    converter = Converter(directory)
+    decoder = Decoder(directory)
     try:
-        return converter.section(kind, data), []
+        return decoder.section(kind, data), []
     except _Wrong:
-        return None, converter.problems
+        return None, decoder.problems
 
 
 def _join(path: str, key: object) -> str:
