@@ -75,7 +75,7 @@ class ControlPlane(Protocol):
 
 
 class ClusterSubscriber(Protocol):
-    """Acts on who leads: `pool.manager`. Whoever is not interested in something inherits a method that does nothing."""
+    """Acts on who leads: `pool.manager`."""
 
     def apply(self, view: ClusterView) -> None:
         """Apply a new view."""
@@ -89,15 +89,37 @@ class ClusterSubscriber(Protocol):
     def found(self, host: str, port: int, address: str) -> None:
         """The monitor has reached a host name at this address."""
 
-    def received(self, name: str, before_s: float) -> int | None:  # noqa: ARG002
+    def received(self, name: str, before_s: float) -> int | None:
         """Return the bytes received over connections to a member opened before that time; None: none is open."""
-        return None
 
     def make_room(self, name: str, user: str, database: str, *, same: bool) -> None:
         """Close a free connection to a member, so that the router's own role can connect.
 
         Preferably one of that role or to that database; `same`: only such a one.
         """
+
+
+class NoSubscriber:
+    """Has no connections, and does nothing: for tools that only look who leads."""
+
+    def apply(self, view: ClusterView) -> None:
+        """Do nothing."""
+
+    def freshen(self, marks: Mapping[str, ReplayPoint]) -> None:
+        """Do nothing."""
+
+    def defaults_changed(self, name: str) -> None:
+        """Do nothing."""
+
+    def found(self, host: str, port: int, address: str) -> None:
+        """Do nothing."""
+
+    def received(self, name: str, before_s: float) -> int | None:  # noqa: ARG002  (the interface's)
+        """Return None: no connection is open."""
+        return None
+
+    def make_room(self, name: str, user: str, database: str, *, same: bool) -> None:
+        """Do nothing."""
 
 
 class CatalogSubscriber(Protocol):

@@ -18,7 +18,7 @@ from pgrouter.cluster.monitor import Monitor
 from pgrouter.config.load import load
 from pgrouter.control.catalog_reader import Reader, conninfo
 from pgrouter.errors import ConfigError, RouterError
-from pgrouter.planes import ClusterSubscriber
+from pgrouter.planes import NoSubscriber
 from pgrouter.routing.catalog import UNKNOWN, Catalog, configured
 from pgrouter.routing.catalog_build import Judged
 from pgrouter.routing.catalog_facts import read_facts
@@ -68,7 +68,7 @@ def catalog_for(args: argparse.Namespace) -> Catalog | None:
 async def _read(settings: Settings, database: str, user: str) -> Catalog:
     """Read the catalog from whichever member is the primary."""
     monitor = Monitor(settings.cluster)
-    await monitor.start(_Nobody())
+    await monitor.start(NoSubscriber())
     members = [(member.host, member.port) for member in monitor.view.members]
     await monitor.stop()
     address = conninfo(members, database, settings.cluster.monitor)
@@ -76,10 +76,6 @@ async def _read(settings: Settings, database: str, user: str) -> Catalog:
     reading = await reader.read(address)
     reader.close()
     return Judged(read_facts(reading.document or ""), configured(settings.routing)).catalog(user)
-
-
-class _Nobody(ClusterSubscriber):
-    """Has no connections."""
 
 
 def answer_all(lines: TextIO, out: TextIO, catalog: Catalog) -> None:

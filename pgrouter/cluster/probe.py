@@ -217,8 +217,12 @@ class Prober:
     def _ask(self) -> None:
         self._state = State.ASKING
         self._wake_at(self._until_s, self._time_is_up)
-        self._exchange = exchange(self._connection.pgconn, self.query)
+        self._exchange = exchange(self._opened().pgconn, self.query)
         self._go_on()
+
+    def _opened(self) -> psycopg.AsyncConnection:
+        assert self._connection is not None  # noqa: S101  (its states: it is asking, or its socket is registered)
+        return self._connection
 
     def _readable(self) -> None:
         if self._state is State.ASKING:
@@ -229,7 +233,7 @@ class Prober:
     def _take_what_nobody_asked_for(self) -> None:
         """Probe at once: a server that shuts down says so, and the connection to one that dies breaks."""
         try:
-            self._connection.pgconn.consume_input()  # otherwise the socket stays readable
+            self._opened().pgconn.consume_input()  # otherwise the socket stays readable
         except psycopg.Error:
             self._hang_up()
         self.hurry()

@@ -10,11 +10,14 @@ import contextlib
 import difflib
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
 from pgrouter.config.types import DURATION, Secret, duration_s
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Problems = list[str]
 Section = TypeVar("Section", bound=msgspec.Struct)
@@ -67,7 +70,7 @@ class Decoder:
             if data is None:
                 return None
             kind = next(part for part in get_args(kind) if part is not NoneType)
-        if _is_section(kind):
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             return self.section(kind, data, path)
         if get_origin(kind) is tuple:
             return self._list(get_args(kind)[0], data, path)
@@ -75,7 +78,7 @@ class Decoder:
             return self._choice(get_args(kind), data, path)
         return self._scalar(kind, data, path)
 
-    def _list(self, kind: object, data: object, path: str) -> tuple:
+    def _list(self, kind: object, data: object, path: str) -> tuple[object, ...]:
         if not isinstance(data, list):
             raise self._wrong(path, f"expected a list, got {_name(data)}")
         items = []
@@ -128,7 +131,7 @@ def _join(path: str, key: object) -> str:
     return f"{path}.{key}" if path else str(key)
 
 
-def _hint(key: object, known: object) -> str:
+def _hint(key: object, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(key), known, n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
@@ -137,14 +140,11 @@ def _name(data: object) -> str:
     return YAML_NAMES.get(type(data), type(data).__name__)
 
 
-def _is_section(kind: object) -> bool:
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
-
-
 def _is_duration(kind: object) -> bool:
     if get_origin(kind) is not Annotated:
         return False
-    return any((meta.extra_json_schema or {}).get("format") == DURATION for meta in kind.__metadata__)
+    schemas = (meta.extra_json_schema or {} for meta in get_args(kind)[1:])
+    return any(schema.get("format") == DURATION for schema in schemas)
 
 
 def _words(error: msgspec.ValidationError, data: object) -> str:

@@ -29,7 +29,7 @@ class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     """A part of the file: immutable, and an unknown key is an error."""
 
 
-class Listen(_Section, kw_only=True):
+class Listen(_Section, frozen=True, kw_only=True):
     """One address that clients connect to."""
 
     host: Name = "127.0.0.1"
@@ -37,7 +37,7 @@ class Listen(_Section, kw_only=True):
     mode: Literal["split", "primary", "replica"] = "split"  # split: each statement by its class
 
 
-class MemberAddress(_Section, kw_only=True):
+class MemberAddress(_Section, frozen=True, kw_only=True):
     """One PostgreSQL server of a static cluster."""
 
     name: Name
@@ -45,7 +45,7 @@ class MemberAddress(_Section, kw_only=True):
     port: Port = 5432
 
 
-class MonitorSettings(_Section, kw_only=True):
+class MonitorSettings(_Section, frozen=True, kw_only=True):
     """How the router itself logs in to the members, for probes and the catalog."""
 
     user: Name = "postgres"
@@ -55,7 +55,7 @@ class MonitorSettings(_Section, kw_only=True):
     timeout_s: Seconds = 3.0  # connect and answer of one probe
 
 
-class Tls(_Section, kw_only=True):
+class Tls(_Section, frozen=True, kw_only=True):
     """Certificates towards etcd, or Patroni's REST API."""
 
     ca: Path | None = None
@@ -63,7 +63,7 @@ class Tls(_Section, kw_only=True):
     key: Path | None = None
 
 
-class Etcd(_Section, kw_only=True):
+class Etcd(_Section, frozen=True, kw_only=True):
     """Where Patroni keeps the cluster's keys: /<namespace>/<scope>/."""
 
     endpoints: tuple[str, ...]  # host:port, http://host:port or https://host:port
@@ -77,7 +77,7 @@ class Etcd(_Section, kw_only=True):
     idle_s: Seconds = 5.0  # after this much silence on a watch everything is read again
 
 
-class Patroni(_Section, kw_only=True):
+class Patroni(_Section, frozen=True, kw_only=True):
     """Patroni's REST API, polled on every member: for a DCS other than etcd, or one out of reach."""
 
     urls: tuple[str, ...]  # host:port, http://host:port or https://host:port of some members; they name the others
@@ -89,7 +89,7 @@ class Patroni(_Section, kw_only=True):
     request_timeout_s: Seconds = 2.0  # for the whole answer
 
 
-class Cluster(_Section, kw_only=True):
+class Cluster(_Section, frozen=True, kw_only=True):
     """Who the members are and who says which of them leads; sections of other sources are ignored."""
 
     source: Literal["static", "etcd", "patroni"]
@@ -101,7 +101,7 @@ class Cluster(_Section, kw_only=True):
     forget_on_reload: bool = False  # each reload forgets the cluster's system identifier and timeline
 
 
-class Tcp(_Section, kw_only=True):
+class Tcp(_Section, frozen=True, kw_only=True):
     """When a peer that has vanished silently is given up, on the sockets of clients and of servers."""
 
     keepalive: bool = True  # probe idle peers
@@ -111,14 +111,14 @@ class Tcp(_Section, kw_only=True):
     user_timeout_s: Seconds = 0.0  # for unacknowledged data; 0: the kernel's own
 
 
-class Auth(_Section, kw_only=True):
+class Auth(_Section, frozen=True, kw_only=True):
     """How clients prove who they are, and the passwords with which the router logs in to servers."""
 
     type: Literal["trust", "password", "md5", "scram-sha-256"] = "scram-sha-256"
     users_file: Path | None = None  # PgBouncer's userlist.txt; only type trust works without
 
 
-class PoolOverride(_Section, kw_only=True):
+class PoolOverride(_Section, frozen=True, kw_only=True):
     """What is different for a database, a user, or a user in a database; None: the general setting."""
 
     database: Name = "*"  # any
@@ -136,7 +136,7 @@ class PoolOverride(_Section, kw_only=True):
         return self.database in ("*", database) and self.user in ("*", user)
 
 
-class PoolSettings(_Section, kw_only=True):
+class PoolSettings(_Section, frozen=True, kw_only=True):
     """Server connections: a pool per member, database and user."""
 
     mode: PoolMode = "transaction"
@@ -174,7 +174,7 @@ class PoolSettings(_Section, kw_only=True):
 _OVERRIDDEN = tuple(name for name in PoolOverride.__struct_fields__ if name not in ("database", "user"))
 
 
-class Routing(_Section, kw_only=True):
+class Routing(_Section, frozen=True, kw_only=True):
     """Which statements go where."""
 
     # Which writes a read must see: the session's own, none, or all that this router has acknowledged
@@ -189,7 +189,7 @@ class Routing(_Section, kw_only=True):
     max_parsed_bytes: CountOrNone = 1024 * 1024  # longer statements are not parsed: they go to the primary
 
 
-class ReaderSettings(_Section, kw_only=True):
+class ReaderSettings(_Section, frozen=True, kw_only=True):
     """One member's share of the reads, unless its tags in Patroni define it."""
 
     name: Name
@@ -198,7 +198,7 @@ class ReaderSettings(_Section, kw_only=True):
     zone: str | None = None
 
 
-class Reads(_Section, kw_only=True):
+class Reads(_Section, frozen=True, kw_only=True):
     """Which members share the reads, and how."""
 
     balance: Literal["round_robin", "least_active", "weighted"] = "round_robin"
@@ -209,7 +209,7 @@ class Reads(_Section, kw_only=True):
     members: tuple[ReaderSettings, ...] = ()
 
 
-class Admin(_Section, kw_only=True):
+class Admin(_Section, frozen=True, kw_only=True):
     """The console: the database names that open it, and who may use it."""
 
     databases: tuple[Name, ...] = ("pgrouter", "pgbouncer")
@@ -217,14 +217,14 @@ class Admin(_Section, kw_only=True):
     stats_users: tuple[Name, ...] = ()  # SHOW only
 
 
-class Log(_Section, kw_only=True):
+class Log(_Section, frozen=True, kw_only=True):
     """What is written to stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     connections: bool = True  # a line per login and logout
 
 
-class Settings(_Section, kw_only=True):
+class Settings(_Section, frozen=True, kw_only=True):
     """The whole file."""
 
     listen: tuple[Listen, ...] = (Listen(),)

@@ -50,7 +50,8 @@ async def ask(connection: pq.abc.PGconn, query: bytes) -> list[str | None]:
         try:
             writing = next(exchanging)
         except StopIteration as end:
-            return end.value
+            row: list[str | None] = end.value
+            return row
         await _ready(connection.socket, writing=writing)
 
 

@@ -115,7 +115,7 @@ class DataPlane:
 
     def in_use(self, database: str) -> bool:
         """Whether a database has clients."""
-        return self.registry.has_clients(database)
+        return bool(self.registry.has_clients(database))
 
     # -- events
 

@@ -14,7 +14,7 @@ from support.scripted import ScriptedServer
 from pgrouter.cluster.monitor import Monitor
 from pgrouter.cluster.patroni_keys import DcsMember, Snapshot
 from pgrouter.config.settings import Cluster, MemberAddress, MonitorSettings
-from pgrouter.planes import ClusterSubscriber
+from pgrouter.planes import NoSubscriber
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pgrouter.topology import ClusterView
 
 
-class World(ClusterSubscriber):
+class World(NoSubscriber):
     """Three scripted servers and the monitor that watches them: pg0 is primary, the others stream."""
 
     def __init__(self) -> None:
@@ -54,10 +54,6 @@ class World(ClusterSubscriber):
                 self.changed.clear()
                 await self.changed.wait()
         return time.monotonic() - start_s
-
-
-class Nobody(ClusterSubscriber):
-    pass
 
 
 @contextlib.asynccontextmanager
@@ -180,7 +176,7 @@ def test_a_leader_that_has_moved_is_nobody_before_it_has_spoken(run: Run) -> Non
             source = Told(DcsMember(name="pg0", host="127.0.0.1", port=old.port))
             settings = Cluster(source="static", monitor=MonitorSettings(timeout_s=20))
             monitor = Monitor(settings, source=source)
-            await monitor.start(Nobody())
+            await monitor.start(NoSubscriber())
             assert monitor.view.primary == "pg0"
             source.members = (DcsMember(name="pg0", host="127.0.0.1", port=new.port),)
             source.on_change()
@@ -205,7 +201,7 @@ def test_a_primary_that_goes_by_another_name_is_no_second_primary(run: Run, capl
             world.servers[0].started = "1700000000000001"
             source = Told(old)
             monitor = Monitor(Cluster(source="static"), source=source)
-            await monitor.start(Nobody())
+            await monitor.start(NoSubscriber())
             assert monitor.view.primary == "pg0"
             source.members, source.leader = (old, new), "pgA"
             source.on_change()

@@ -11,7 +11,7 @@ from support.members import Writers
 
 from pgrouter.cluster.monitor import Monitor
 from pgrouter.config.settings import Cluster, Etcd, MonitorSettings, Patroni
-from pgrouter.planes import ClusterSubscriber
+from pgrouter.planes import NoSubscriber
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ def failing_over(patroni: PatroniCluster) -> Iterator[PatroniCluster]:
     member.api("/config", {"primary_start_timeout": None}, "PATCH")
 
 
-class Eye(ClusterSubscriber):
+class Eye(NoSubscriber):
     """Every view and its moment."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from pgrouter.cluster.monitor import Monitor
 from pgrouter.config.settings import Cluster, Etcd, MemberAddress, MonitorSettings
-from pgrouter.planes import ClusterSubscriber
+from pgrouter.planes import NoSubscriber
 from pgrouter.topology import Role
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.pg
 
 
-class Eye(ClusterSubscriber):
+class Eye(NoSubscriber):
     """A monitor and the moments of its views."""
 
     def __init__(self) -> None:
