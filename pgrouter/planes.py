@@ -84,10 +84,10 @@ class ClusterSubscriber(Protocol):
         """Apply how far the replicas have replayed."""
 
     def defaults_changed(self, name: str) -> None:
-        """A member's defaults of new sessions have changed."""
+        """Called when a member's defaults of new sessions have changed."""
 
     def found(self, host: str, port: int, address: str) -> None:
-        """The monitor has reached a host name at this address."""
+        """Called when the monitor has reached a host name at this address."""
 
     def received(self, name: str, before_s: float) -> int | None:
         """Return the bytes received over connections to a member opened before that time; None: none is open."""
@@ -132,7 +132,7 @@ class CatalogSubscriber(Protocol):
         """
 
     def watched(self, database: str, *, sign: bool) -> None:
-        """A catalog has been checked; `sign`: there may have been DDL."""
+        """Called when a catalog has been checked; `sign`: there may have been DDL."""
 
     def in_use(self, database: str) -> bool:
         """Whether a database has clients."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from pgrouter.cluster.monitor import Monitor
 from pgrouter.config.load import load
-from pgrouter.control.catalog_reader import Reader, conninfo
+from pgrouter.control.catalog_reader import CatalogReader, conninfo
 from pgrouter.errors import ConfigError, RouterError
 from pgrouter.planes import NoSubscriber
 from pgrouter.routing.catalog import UNKNOWN, Catalog, configured
@@ -72,7 +72,7 @@ async def _read(settings: Settings, database: str, user: str) -> Catalog:
     members = [(member.host, member.port) for member in monitor.view.members]
     await monitor.stop()
     address = conninfo(members, database, settings.cluster.monitor)
-    reader = Reader()
+    reader = CatalogReader()
     reading = await reader.read(address)
     reader.close()
     return Judged(read_facts(reading.document or ""), configured(settings.routing)).catalog(user)

@@ -71,7 +71,7 @@ class MemberWatch:
         self._owner.heard(self.name, before, probe)
 
     def on_address(self, address: str) -> None:
-        """Tell where a host name was reached: clients' connections must go to the server that the monitor watches."""
+        """Report where a host name was reached: clients' connections must go to the server that the monitor watches."""
         host, port = self.prober.address
         if is_name(host):
             self._owner.subscriber.found(host, port, address)

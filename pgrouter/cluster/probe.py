@@ -228,9 +228,9 @@ class Prober:
         if self._state is State.ASKING:
             self._go_on()
         else:
-            self._take_what_nobody_asked_for()
+            self._on_unsolicited()
 
-    def _take_what_nobody_asked_for(self) -> None:
+    def _on_unsolicited(self) -> None:
         """Probe at once: a server that shuts down says so, and the connection to one that dies breaks."""
         try:
             self._opened().pgconn.consume_input()  # otherwise the socket stays readable
@@ -243,7 +243,7 @@ class Prober:
         try:
             self._wait_for_room(writing=next(self._exchange))
         except StopIteration as end:
-            self._hear(end.value)
+            self._on_row(end.value)
         except Exception as error:  # noqa: BLE001 (the same)
             if self._fresh:
                 self._fail(error)
@@ -258,7 +258,7 @@ class Prober:
             self._loop.remove_writer(self._fd)
         self._writing = writing
 
-    def _hear(self, row: list[str | None]) -> None:
+    def _on_row(self, row: list[str | None]) -> None:
         try:
             report = read_row(row, self._asked_s, self._clock())
         except QueryError as error:

@@ -52,7 +52,7 @@ class Reading(NamedTuple):
     sign: str  # as of before the reading
 
 
-class Reader:
+class CatalogReader:
     """Reads one database's catalog over a connection that stays open: logging in costs more than the query."""
 
     def __init__(self) -> None:

@@ -57,7 +57,7 @@ class Catalogs:
         self._known: set[str] = set()  # databases whose published catalog is still valid
 
     def start(self, subscriber: CatalogSubscriber) -> None:
-        """Tell this one from now on; nothing is read before a database is in use."""
+        """Report to this subscriber from now on; nothing is read before a database is in use."""
         self._subscriber = subscriber
 
     def use(self, database: str) -> None:
@@ -101,7 +101,7 @@ class Catalogs:
 
     async def _follow(self, database: str) -> None:
         loop = asyncio.get_running_loop()
-        reader = catalog_reader.Reader()
+        reader = catalog_reader.CatalogReader()
         digest = sign = ""
         failures = 0
         try:
@@ -133,7 +133,7 @@ class Catalogs:
     def _is_due(self, database: str) -> bool:
         return database in self._changed or database in self._suspected
 
-    async def _read(self, database: str, reader: catalog_reader.Reader, known: str) -> tuple[str, str]:
+    async def _read(self, database: str, reader: catalog_reader.CatalogReader, known: str) -> tuple[str, str]:
         """Read and publish the catalog unless its digest is known; return the digest, and the sign from before."""
         view = self._cluster.view
         source = view.primary or (view.leader if view.standby else None)  # a standby cluster's leader has a copy
@@ -162,7 +162,7 @@ class Catalogs:
             self._subscriber.adopt(database, always(self._configured), None)
 
     async def _watch(
-        self, database: str, reader: catalog_reader.Reader, sign: str, failures: int, took_s: float
+        self, database: str, reader: catalog_reader.CatalogReader, sign: str, failures: int, took_s: float
     ) -> None:
         """Wait until the next reading is due: after the interval, later after failures, or when there is a sign."""
         loop = asyncio.get_running_loop()

@@ -110,7 +110,7 @@ class DataPlane:
         self.registry.adopt(database, catalog, idle_timeout)
 
     def watched(self, database: str, *, sign: bool) -> None:
-        """A catalog has been checked; `sign`: there may have been DDL."""
+        """Called when a catalog has been checked; `sign`: there may have been DDL."""
         self.registry.databases.watched(database, self.poller.now, sign=sign)
 
     def in_use(self, database: str) -> bool:

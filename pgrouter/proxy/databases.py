@@ -152,7 +152,7 @@ class Databases:
             else:
                 self._logins.append((since, database, then))
 
-    def changed(self, name: str, redefined: bool, *, lasting: bool = False) -> None:  # noqa: FBT001  (a callback's)
+    def changed(self, name: str, redefined: bool, *, lasting: bool = False) -> None:  # noqa: FBT001
         """Stop sharing parsed texts and request the catalog; `redefined`: the meaning of a known name may have changed.
 
         `lasting`: there is code that may leave what no query finds. Sharing stops at once, not after the catalog has
