@@ -47,12 +47,15 @@ def insert(number: int) -> str:
     return f"insert into history values (0, {number})"  # noqa: S608
 
 
+@pytest.mark.parametrize("source", [patroni_cluster, pytest.param(rest_cluster, marks=pytest.mark.slow)])
 @pytest.mark.cluster
-def test_nothing_is_sent_to_the_old_leader_after_an_election(router: RouterFactory, patroni: PatroniCluster) -> None:
+def test_nothing_is_sent_to_the_old_leader_after_an_election(
+    router: RouterFactory, patroni: PatroniCluster, source: Callable[[PatroniCluster], Settings]
+) -> None:
     """Its Patroni dies, its PostgreSQL goes on taking writes, and replication is asynchronous."""
     old = patroni.require_leader()
     old.sql(TABLE)
-    front = router(settings(patroni_cluster(patroni)))
+    front = router(settings(source(patroni)))
     with ExitStack() as stack:
         clients = [stack.enter_context(RawClient(front.port)) for _ in range(6)]
         for client in clients:
@@ -74,6 +77,28 @@ def test_nothing_is_sent_to_the_old_leader_after_an_election(router: RouterFacto
         assert patroni.require_leader().sql("select number from history order by 1") == [(10,), (11,), (12,)]
         assert primary(front) == patroni.require_leader().name
         assert old.sql("select count(*) from history where number >= 10") == [(0,)]
+
+
+@pytest.mark.pg
+def test_nothing_is_sent_to_the_old_primary_after_a_promotion(
+    router: RouterFactory, streaming: StreamingCluster
+) -> None:
+    """Nobody but the servers themselves says who leads, and two of them say that they do."""
+    old, new = streaming.servers[:2]
+    old.sql(TABLE)
+    streaming.wait_caught_up()
+    front = router(settings(static_cluster(streaming.servers)))
+    with RawClient(front.port) as client:
+        client.login()
+        client.ask(insert(1))
+        streaming.wait_caught_up()
+        with stopped(front):
+            client.send(query(insert(2)))
+            new.promote()
+            time.sleep(1.2)
+        assert "C" in [message.code for message in client.until_ready()]
+    assert old.sql("select number from history") == [(1,)]
+    assert new.sql("select number from history order by 1") == [(1,), (2,)]
 
 
 @pytest.mark.slow
