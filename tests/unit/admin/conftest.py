@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgrouter.admin.context import Scene
+from pgrouter.admin.context import Context
 from pgrouter.admin.stats import Sampler
 from pgrouter.auth.users import UserStore
 from pgrouter.config.settings import Cluster, MemberAddress, MonitorSettings, Settings
@@ -18,7 +18,6 @@ from pgrouter.pool.manager import PoolManager
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.databases import Databases
 from pgrouter.proxy.registry import ClientInfo, Registry
-from pgrouter.routing.catalog import UNKNOWN
 from pgrouter.server.connection import ServerConnection
 from pgrouter.server.states import ACTIVE, IDLE_STATE
 from pgrouter.topology import ClusterView, Member, Role
@@ -100,9 +99,9 @@ class Desk:
         self.seconds[0] += seconds
         self.poller.update_clock()
 
-    def scene(self, client: ClientConnection | None = None) -> Scene:
+    def context(self, client: ClientConnection | None = None) -> Context:
         """Look at it now."""
-        return Scene(self, client, self.poller.now, WALL)
+        return Context(self, client, self.poller.now, WALL)
 
     def client(self, user: str = "alice", database: str = "app", *, console: bool = False) -> ClientConnection:
         """Log a client in."""
@@ -151,7 +150,7 @@ def desk() -> Iterator[Desk]:
         )
     )
     pools = PoolManager(poller, settings.pool, VIEW)
-    registry = Registry(settings, pools, Databases(settings.routing, UNKNOWN), UserStore.empty(), lambda _client: None)
+    registry = Registry(settings, pools, Databases(settings.routing), UserStore.empty(), lambda _client: None)
     desk = Desk(poller, pools, registry, Sampler(pools, poller.now), seconds)
     yield desk
     for plug in desk.plugs:

@@ -53,7 +53,7 @@ PGBOUNCER = {
 def show(desk: Desk, view: str, client: ClientConnection | None = None) -> list[dict[str, Value]]:
     """Give the rows of a view by column."""
     names = [column.name for column in VIEWS[view].columns]
-    return [dict(zip(names, row, strict=True)) for row in VIEWS[view].rows(desk.scene(client)) if row is not None]
+    return [dict(zip(names, row, strict=True)) for row in VIEWS[view].rows(desk.context(client)) if row is not None]
 
 
 def crowd(desk: Desk) -> None:
@@ -93,7 +93,7 @@ def test_every_view_gives_rows_of_its_columns(desk: Desk, view: str, *, binary: 
     columns = VIEWS[view].columns
     formats = (int(binary),) * len(columns)
     assert row_description(columns, formats).count(b"\0") > len(columns)
-    rows = [data_row(encoders(columns, formats), row) for row in VIEWS[view].rows(desk.scene()) if row is not None]
+    rows = [data_row(encoders(columns, formats), row) for row in VIEWS[view].rows(desk.context()) if row is not None]
     assert rows or not full
     assert all(row[5:7] == len(columns).to_bytes(2, "big") for row in rows)
 
@@ -119,7 +119,7 @@ def test_cluster_says_in_each_row_who_is_followed(desk: Desk) -> None:
 
 
 def test_cluster_says_what_a_member_hides(desk: Desk) -> None:
-    desk.monitor.probes["pg2"] = Probe(word=ServerReport(role=Role.REPLICA, system_id="7", timeline=1, unseen="much"))
+    desk.monitor.probes["pg2"] = Probe(report=ServerReport(role=Role.REPLICA, system_id="7", timeline=1, unseen="much"))
     assert [row["unseen"] for row in show(desk, "CLUSTER")] == ["", "much", ""]
 
 
@@ -278,7 +278,7 @@ def test_a_thousand_clients_do_not_hold_up_the_others(desk: Desk) -> None:
     for name, view in VIEWS.items():
         encode = encoders(view.columns)
         begun = time.process_time()
-        for row in view.rows(desk.scene()):
+        for row in view.rows(desk.context()):
             if row is not None:
                 data_row(encode, row)
         taken_s[name] = time.process_time() - begun

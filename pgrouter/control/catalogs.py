@@ -3,7 +3,7 @@
 A catalog is read when a client first uses the database, after a statement that changes it has passed through the
 router, and when its digest has changed, for changes made elsewhere. The digest is queried every second if that is
 cheap, else every `routing.catalog_interval`, and when there is a sign of changes, which is checked twice a second
-(catalog_sign.sql). While all of this works the database is watched, which is reported (`on_watch`), as is each sign.
+(catalog_sign.sql). While all of this works the database is watched, which is reported (`watched`), as is each sign.
 """
 
 from __future__ import annotations
@@ -15,18 +15,16 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from pgrouter.cluster import catalog
+from pgrouter.control import catalog_reader
 from pgrouter.errors import RouterError
 from pgrouter.routing.catalog import always, configured, pending
 from pgrouter.routing.catalog_build import Judged
 from pgrouter.routing.catalog_facts import read_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pgrouter.config.settings import Settings
-    from pgrouter.routing.catalog import ByRole, Catalog
-    from pgrouter.topology import ClusterView
+    from pgrouter.planes import CatalogSubscriber, ClusterService
+    from pgrouter.routing.catalog import Catalog
 
 log = logging.getLogger("pgrouter.catalog")
 
@@ -40,24 +38,16 @@ LAST_RETRY_S = 30.0
 
 
 class Catalogs:
-    """Reads the catalogs of the databases in use; `on_catalog` receives each new one, in the event loop.
+    """Reads the catalogs of the databases in use; the subscriber gets each new one, in the event loop.
 
-    With it comes a function that returns the idle_session_timeout a role's sessions begin with; None: unchanged.
-
-    A database without clients (`in_use`) is left alone until it has one again.
+    A database without clients is left alone until it has one again.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        on_catalog: Callable[[str, ByRole, Callable[[str], str] | None], None],
-        view: Callable[[], ClusterView],
-        in_use: Callable[[str], bool],
-        on_watch: Callable[[str, bool], None] = lambda _name, _sign: None,
-    ) -> None:
+    def __init__(self, settings: Settings, cluster: ClusterService) -> None:
         self._settings, self._interval_s = settings.cluster.monitor, settings.routing.catalog_interval_s
-        self._on_catalog, self._view, self._in_use, self._on_watch = on_catalog, view, in_use, on_watch
-        self.configured = configured(settings.routing)
+        self._cluster = cluster
+        self._configured = configured(settings.routing)
+        self._subscriber: CatalogSubscriber
         self._woken: dict[str, asyncio.Event] = {}
         self._changed: set[str] = set()  # databases to be read again whatever their digest is
         self._suspected: set[str] = set()  # databases whose digest is to be queried soon
@@ -65,6 +55,10 @@ class Catalogs:
         self._redefinitions: Counter[str] = Counter()  # a reading during which one arrives must be discarded
         self._left: set[str] = set()  # databases that must have no sessions for a moment
         self._known: set[str] = set()  # databases whose published catalog is still valid
+
+    def start(self, subscriber: CatalogSubscriber) -> None:
+        """Report to this subscriber from now on; nothing is read before a database is in use."""
+        self._subscriber = subscriber
 
     def use(self, database: str) -> None:
         """Start to follow the catalog of a database, or continue: it is in use."""
@@ -76,13 +70,13 @@ class Catalogs:
                 self._follow(database), name=f"catalog of {database}"
             )
 
-    def changed(self, database: str, redefined: bool) -> None:  # noqa: FBT001  (a callback)
+    def changed(self, database: str, *, redefined: bool) -> None:
         """Read it again, now; `redefined`: the known catalog may be wrong, so it counts as unknown until then."""
         if database in self._woken:
             if redefined:
                 self._redefinitions[database] += 1
                 self._known.discard(database)
-                self._on_catalog(database, always(pending(self.configured)), None)
+                self._subscriber.adopt(database, always(pending(self._configured)), None)
             self._changed.add(database)
             self._woken[database].set()
 
@@ -95,7 +89,7 @@ class Catalogs:
     def close_unused_databases(self) -> None:
         """Close connections to databases without clients, for a moment."""
         for database, woken in self._woken.items():
-            if not self._in_use(database):
+            if not self._subscriber.in_use(database):
                 self._left.add(database)
                 woken.set()
 
@@ -107,7 +101,7 @@ class Catalogs:
 
     async def _follow(self, database: str) -> None:
         loop = asyncio.get_running_loop()
-        reader = catalog.Reader()
+        reader = catalog_reader.CatalogReader()
         digest = sign = ""
         failures = 0
         try:
@@ -119,7 +113,7 @@ class Catalogs:
                 try:
                     digest, sign = await self._read(database, reader, known)
                     failures = 0
-                    self._on_watch(database, False)
+                    self._subscriber.watched(database, sign=False)
                 except RouterError as error:
                     failures += 1
                     self._unreadable(database, error)
@@ -129,7 +123,7 @@ class Catalogs:
                 took_s = loop.time() - began_s
                 await asyncio.sleep(LEAST_PAUSE_S)
                 await self._watch(database, reader, sign, failures, took_s)
-                while database in self._left or not (self._is_due(database) or self._in_use(database)):
+                while database in self._left or not (self._is_due(database) or self._subscriber.in_use(database)):
                     self._left.discard(database)
                     reader.close()  # or the database could not be dropped
                     await self._sleep(database, DIGEST_PAUSE_S)
@@ -139,22 +133,24 @@ class Catalogs:
     def _is_due(self, database: str) -> bool:
         return database in self._changed or database in self._suspected
 
-    async def _read(self, database: str, reader: catalog.Reader, known: str) -> tuple[str, str]:
+    async def _read(self, database: str, reader: catalog_reader.CatalogReader, known: str) -> tuple[str, str]:
         """Read and publish the catalog unless its digest is known; return the digest, and the sign from before."""
-        view = self._view()
+        view = self._cluster.view
         source = view.primary or (view.leader if view.standby else None)  # a standby cluster's leader has a copy
         member = view.member(source) if source else None
         if member is None:
             raise RouterError("the catalog could not be read", detail="there is no primary")
         redefinitions = self._redefinitions[database]
-        address = catalog.conninfo([(member.host, member.port)], database, self._settings, writable=not view.standby)
+        address = catalog_reader.conninfo(
+            [(member.host, member.port)], database, self._settings, writable=not view.standby
+        )
         reading = await reader.read(address, known)
         if reading.document is not None:
-            judged = await asyncio.to_thread(_judge, reading.document, self.configured)
+            judged = await asyncio.to_thread(_judge, reading.document, self._configured)
             if self._redefinitions[database] != redefinitions:
                 return "", ""  # it is already out of date
             self._known.add(database)
-            self._on_catalog(database, judged.catalog, judged.idle_timeout)
+            self._subscriber.adopt(database, judged.catalog, judged.idle_timeout)
             log.info("catalog of %s: %s", database, judged.size)
         return reading.digest, reading.sign
 
@@ -163,14 +159,16 @@ class Catalogs:
         if database not in self._known:
             self._known.add(database)
             log.warning("catalog of %s: %s: %s", database, error.message, error.detail)
-            self._on_catalog(database, always(self.configured), None)
+            self._subscriber.adopt(database, always(self._configured), None)
 
-    async def _watch(self, database: str, reader: catalog.Reader, sign: str, failures: int, took_s: float) -> None:
+    async def _watch(
+        self, database: str, reader: catalog_reader.CatalogReader, sign: str, failures: int, took_s: float
+    ) -> None:
         """Wait until the next reading is due: after the interval, later after failures, or when there is a sign."""
         loop = asyncio.get_running_loop()
         soon_s = loop.time() + took_s * PAUSE_PER_SIGN
         due_s = loop.time() + self._pause_s(failures, took_s)
-        while database not in self._changed and database not in self._left and self._in_use(database):
+        while database not in self._changed and database not in self._left and self._subscriber.in_use(database):
             if database in self._suspected:
                 due_s = min(due_s, soon_s)
             left_s = due_s - loop.time()
@@ -186,9 +184,9 @@ class Catalogs:
             if seen != sign:  # the digest shows whether it matters
                 sign = seen
                 due_s = min(due_s, soon_s)
-                self._on_watch(database, True)
+                self._subscriber.watched(database, sign=True)
             else:
-                self._on_watch(database, False)
+                self._subscriber.watched(database, sign=False)
 
     def _pause_s(self, failures: int, took_s: float) -> float:
         if failures:

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 
-class ProbeError(Exception):
+class QueryError(Exception):
     """The server returned no usable answer; the text says why, in one line."""
 
 
-def conversation(connection: pq.abc.PGconn, question: bytes) -> Generator[bool, None, list[str | None]]:
+def exchange(connection: pq.abc.PGconn, query: bytes) -> Generator[bool, None, list[str | None]]:
     """Send one query and return its only row, as text; the connection is non-blocking from then on.
 
     Yields to wait for the socket: continue when it is readable or, if the value is true, writable.
-    Raises psycopg.Error or OSError if the connection is lost, ProbeError if the server does not return one row.
+    Raises psycopg.Error or OSError if the connection is lost, QueryError if the server does not return one row.
     """
     connection.nonblocking = 1
-    connection.send_query(question)
+    connection.send_query(query)
     row: list[str | None] | None = None
     while True:
         writing = connection.flush() != 0
@@ -39,18 +39,19 @@ def conversation(connection: pq.abc.PGconn, question: bytes) -> Generator[bool, 
         yield writing
         connection.consume_input()
     if row is None:
-        raise ProbeError("the server gave no answer")
+        raise QueryError("the server gave no answer")
     return row
 
 
-async def ask(connection: pq.abc.PGconn, question: bytes) -> list[str | None]:
+async def ask(connection: pq.abc.PGconn, query: bytes) -> list[str | None]:
     """Run one query and return its row; if this is canceled, the caller must close the connection."""
-    talk = conversation(connection, question)
+    exchanging = exchange(connection, query)
     while True:
         try:
-            writing = next(talk)
+            writing = next(exchanging)
         except StopIteration as end:
-            return end.value
+            row: list[str | None] = end.value
+            return row
         await _ready(connection.socket, writing=writing)
 
 
@@ -71,7 +72,7 @@ async def _ready(fd: int, *, writing: bool) -> None:
 
 def _only_row(result: pq.abc.PGresult) -> list[str | None]:
     if result.status != pq.ExecStatus.TUPLES_OK or result.ntuples != 1:
-        raise ProbeError(one_line(result.get_error_message()) or "the server gave no row")
+        raise QueryError(one_line(result.get_error_message()) or "the server gave no row")
     values = (result.get_value(0, column) for column in range(result.nfields))
     return [None if value is None else bytes(value).decode("utf-8", "replace") for value in values]
 

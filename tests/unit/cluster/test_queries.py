@@ -8,9 +8,9 @@ import pytest
 from pglast import ast, parse_sql
 from pglast.enums import A_Expr_Kind
 
-from pgrouter.cluster.catalog import DIGEST
-from pgrouter.cluster.catalog import QUESTION as CATALOG
-from pgrouter.cluster.probe import QUESTION as PROBE
+from pgrouter.cluster.probe import QUERY as PROBE
+from pgrouter.control.catalog_reader import DIGEST
+from pgrouter.control.catalog_reader import QUERY as CATALOG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

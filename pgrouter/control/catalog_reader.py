@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import psycopg
 from psycopg.pq import Escaping
 
-from pgrouter.cluster import login
-from pgrouter.cluster.query import ProbeError, ask, one_line
 from pgrouter.errors import RouterError
+from pgrouter.libpq import login
+from pgrouter.libpq.query import QueryError, ask, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pgrouter.config.settings import MonitorSettings
 
-_SQL = files("pgrouter.cluster")
-QUESTION = _SQL.joinpath("catalog.sql").read_text()
+_SQL = files("pgrouter.control")
+QUERY = _SQL.joinpath("catalog.sql").read_text()
 DIGEST = _SQL.joinpath("catalog_digest.sql").read_text()
 SIGN = _SQL.joinpath("catalog_sign.sql").read_text()
 DEFAULTS = ("search_path", "idle_session_timeout")
@@ -52,7 +52,7 @@ class Reading(NamedTuple):
     sign: str  # as of before the reading
 
 
-class Reader:
+class CatalogReader:
     """Reads one database's catalog over a connection that stays open: logging in costs more than the query."""
 
     def __init__(self) -> None:
@@ -72,8 +72,8 @@ class Reader:
                 if digest == known:
                     return Reading(digest, None, sign)
                 await _tell_defaults(connection, conninfo)
-                return Reading(digest, await _answer(connection, QUESTION), sign)
-        except (psycopg.Error, ProbeError, OSError) as error:  # TimeoutError is an OSError
+                return Reading(digest, await _answer(connection, QUERY), sign)
+        except (psycopg.Error, QueryError, OSError) as error:  # TimeoutError is an OSError
             self.close()
             detail = one_line(str(error)) or f"no answer within {LIMIT_S:g} s"
             raise RouterError("the catalog could not be read", detail=detail) from error
@@ -85,7 +85,7 @@ class Reader:
         try:
             async with asyncio.timeout(LIMIT_S):
                 return await _answer(self._connection, SIGN)
-        except (psycopg.Error, ProbeError, OSError) as error:
+        except (psycopg.Error, QueryError, OSError) as error:
             self.close()
             raise RouterError("the catalog could not be read", detail=one_line(str(error))) from error
 
@@ -117,6 +117,6 @@ async def _tell_defaults(connection: psycopg.AsyncConnection, conninfo: str) -> 
         await _answer(connection, f"SELECT pg_catalog.set_config('pgrouter.default_{name}', {literal}, false)")
 
 
-async def _answer(connection: psycopg.AsyncConnection, question: str) -> str:
-    row = await ask(connection.pgconn, question.encode())
+async def _answer(connection: psycopg.AsyncConnection, query: str) -> str:
+    row = await ask(connection.pgconn, query.encode())
     return row[0] or "empty"

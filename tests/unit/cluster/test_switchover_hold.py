@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from pgrouter.cluster.patroni_keys import Snapshot, decode
-from pgrouter.cluster.switchover import DECIDES_S, LOOK_AGAIN_S, NONE, handover, unix_time
+from pgrouter.cluster.switchover import DECIDES_S, LOOK_AGAIN_S, NONE, hold, unix_time
 
 NOW_S, WALL_S, LIMIT_S = 500.0, 1_789_997_600.0, 10.0  # the wall shows 2026-09-21T13:33:20 UTC
 
@@ -38,20 +38,20 @@ def snapshot(
     ],
 )
 def test_what_is_announced(value: str, leader: str | None, reason: str) -> None:
-    assert handover(snapshot(value, leader), NOW_S, WALL_S, LIMIT_S).reason == reason
+    assert hold(snapshot(value, leader), NOW_S, WALL_S, LIMIT_S).reason == reason
 
 
 @pytest.mark.parametrize(("age_s", "held"), [(DECIDES_S, True), (9.9, True), (10.0, False), (1e6, False)])
 def test_a_hold_has_an_end(age_s: float, *, held: bool) -> None:
     told = snapshot('{"leader":"pg2"}', since_s=NOW_S - age_s)
-    found = handover(told, NOW_S, WALL_S, LIMIT_S)
+    found = hold(told, NOW_S, WALL_S, LIMIT_S)
     assert bool(found.reason) == held
     assert found.until_s == (NOW_S - age_s + LIMIT_S if held else None)
 
 
 def test_nothing_is_held_while_patroni_makes_up_its_mind() -> None:
     told = snapshot('{"leader":"pg2"}', since_s=NOW_S - 0.1)
-    assert handover(told, NOW_S, WALL_S, LIMIT_S)[:2] == ("", NOW_S - 0.1 + DECIDES_S)
+    assert hold(told, NOW_S, WALL_S, LIMIT_S)[:2] == ("", NOW_S - 0.1 + DECIDES_S)
 
 
 @pytest.mark.parametrize("age_s", [0.0, 9.9])
@@ -59,21 +59,21 @@ def test_nothing_is_held_while_patroni_makes_up_its_mind() -> None:
 def test_what_has_begun_holds_at_once(age_s: float, moment: str) -> None:
     announced = f'{{"leader":"pg2","scheduled_at":"{moment}"}}' if moment else '{"leader":"pg2"}'
     told = snapshot(announced, since_s=NOW_S - age_s, member=BEGINS)
-    assert handover(told, NOW_S, WALL_S, LIMIT_S).reason == "a switchover from pg2 is announced"
+    assert hold(told, NOW_S, WALL_S, LIMIT_S).reason == "a switchover from pg2 is announced"
 
 
 @pytest.mark.parametrize(("moment", "wakes_s"), [("2026-09-21T13:33:25Z", 5.0), ("2026-09-23T13:33:20Z", LOOK_AGAIN_S)])
 def test_a_leader_key_without_a_position_holds_nothing_before_the_time(moment: str, wakes_s: float) -> None:
     told = snapshot(f'{{"leader":"pg2","scheduled_at":"{moment}"}}', member=BEGINS)
-    assert handover(told, NOW_S, WALL_S, LIMIT_S)[:2] == ("", NOW_S + wakes_s)
+    assert hold(told, NOW_S, WALL_S, LIMIT_S)[:2] == ("", NOW_S + wakes_s)
 
 
 def test_what_has_begun_without_an_announcement_holds_nothing() -> None:
-    assert handover(snapshot("{}", member=BEGINS), NOW_S, WALL_S, LIMIT_S) == NONE
+    assert hold(snapshot("{}", member=BEGINS), NOW_S, WALL_S, LIMIT_S) == NONE
 
 
 def test_a_limit_of_nothing_holds_nothing() -> None:
-    assert handover(snapshot('{"leader":"pg2"}'), NOW_S, WALL_S, 0.0)[:2] == ("", None)
+    assert hold(snapshot('{"leader":"pg2"}'), NOW_S, WALL_S, 0.0)[:2] == ("", None)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_limit_of_nothing_holds_nothing() -> None:
 )
 def test_a_scheduled_one_does_not_hold_before_its_time(moment: str, *, held: bool, until_s: float | None) -> None:
     told = snapshot(f'{{"leader":"pg2","member":"pg0","scheduled_at":"{moment}"}}', since_s=NOW_S - 9000)
-    found = handover(told, NOW_S, WALL_S, LIMIT_S)
+    found = hold(told, NOW_S, WALL_S, LIMIT_S)
     assert (bool(found.reason), found.until_s) == (held, until_s)
 
 
@@ -107,7 +107,7 @@ def steps(*moments: tuple[float, float, str]) -> list[bool]:
     for after_s, wall_s, announced in moments:
         if announced:
             told = snapshot(announced, since_s=NOW_S + after_s)
-        last = handover(told, NOW_S + after_s, WALL_S + wall_s, LIMIT_S, last)
+        last = hold(told, NOW_S + after_s, WALL_S + wall_s, LIMIT_S, last)
         held.append(bool(last.reason))
     return held
 

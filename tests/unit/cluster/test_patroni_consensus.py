@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pgrouter.cluster.patroni_consensus import UNREACHABLE, Agreement, Voice, agree
+from pgrouter.cluster.patroni_consensus import UNREACHABLE, Agreement, PatroniReport, agree
 from pgrouter.cluster.patroni_keys import DcsConfig, DcsMember, Snapshot
 from pgrouter.cluster.patroni_rest import Answer
 
@@ -17,7 +17,7 @@ TTL_S = 20
 class Room:
     """Patronis that are asked one after the other, half a second for each answer."""
 
-    voices: dict[str, Voice] = field(default_factory=lambda: dict.fromkeys(URLS, Voice()))
+    reports: dict[str, PatroniReport] = field(default_factory=lambda: dict.fromkeys(URLS, PatroniReport()))
     agreed: Agreement | None = None
     now_s: float = 100.0
 
@@ -27,7 +27,7 @@ class Room:
         self.now_s += 0.5
         members = tuple(DcsMember(name=name, host="h", port=1, timeline=timeline) for name in "abc")
         said = Snapshot(members=members, leader=leader, config=DcsConfig(ttl_s=TTL_S), **more)
-        self.voices[url] = self.voices[url].answered(url, Answer(snapshot=said, urls=NAMES), asked_s, self.now_s)
+        self.reports[url] = self.reports[url].answered(url, Answer(snapshot=said, urls=NAMES), asked_s, self.now_s)
         return self._agree()
 
     def all_say(self, leader: str | None, timeline: int = 1) -> Room:
@@ -38,7 +38,7 @@ class Room:
     def fails(self, *names: str) -> Room:
         """Have Patronis not answer, twice."""
         for url in (NAMES[name] for name in names):
-            self.voices[url] = self.voices[url].failed("no").failed("no")
+            self.reports[url] = self.reports[url].failed("no").failed("no")
         return self._agree()
 
     def wait(self, seconds: float) -> Room:
@@ -46,7 +46,7 @@ class Room:
         return self
 
     def _agree(self) -> Room:
-        self.agreed = agree(self.agreed.snapshot if self.agreed else None, self.voices, self.now_s) or self.agreed
+        self.agreed = agree(self.agreed.snapshot if self.agreed else None, self.reports, self.now_s) or self.agreed
         return self
 
     @property
@@ -79,9 +79,9 @@ def test_the_first_choice_waits_for_everybody() -> None:
 
 
 def test_one_url_leads_to_all_and_is_not_believed_before_they_have_spoken() -> None:
-    room = Room({A: Voice()})
+    room = Room({A: PatroniReport()})
     assert room.says("a", "a").leader is None
-    room.voices |= {B: Voice(), C: Voice()}
+    room.reports |= {B: PatroniReport(), C: PatroniReport()}
     assert room.fails("b").leader is None
     assert room.says("c", "a").leader == "a"
 
@@ -154,20 +154,20 @@ def test_the_majority_does_not_overrule_what_one_says_of_itself() -> None:
 
 
 def test_two_that_do_not_agree() -> None:
-    room = Room({A: Voice(), B: Voice()})
+    room = Room({A: PatroniReport(), B: PatroniReport()})
     room.agreed = None
-    voices = {A: Voice(), B: Voice()}
+    reports = {A: PatroniReport(), B: PatroniReport()}
     urls = {"a": A, "b": B}
     for url, name in ((A, "a"), (B, "b")):
         members = (DcsMember(name=name, host="h", port=1, timeline=1),)
         answer = Answer(snapshot=Snapshot(members=members, leader=name), urls=urls)
-        voices[url] = voices[url].answered(url, answer, 1, 2)
-    agreed = agree(None, voices, 3)
+        reports[url] = reports[url].answered(url, answer, 1, 2)
+    agreed = agree(None, reports, 3)
     assert agreed.snapshot.leader is None
     assert agreed.snapshot.trouble == "Patronis disagree who leads: a, b"
     # The same, when one of them was named before: no turn has been heard, so it stays.
     known = Snapshot(leader="a", leader_since_s=1.0)
-    assert agree(known, voices, 3).snapshot.leader == "a"
+    assert agree(known, reports, 3).snapshot.leader == "a"
 
 
 def test_nobody_answers_any_more() -> None:
@@ -183,7 +183,7 @@ def test_nobody_answers_any_more() -> None:
 def test_a_single_failure_is_nothing() -> None:
     room = Room().all_say("a")
     for url in URLS:
-        room.voices[url] = room.voices[url].failed("no")
+        room.reports[url] = room.reports[url].failed("no")
     assert room._agree().snapshot.reachable
 
 
@@ -199,5 +199,5 @@ def test_a_leader_counts_as_confirmed_when_more_than_half_have_said_so_since() -
 def test_the_members_of_the_believed_are_asked() -> None:
     room = Room().all_say("a")
     answer = Answer(snapshot=Snapshot(leader="b"), urls={"b": B, "d": "http://d:8008"})
-    room.voices[B] = room.voices[B].answered(B, answer, room.now_s, room.now_s)
+    room.reports[B] = room.reports[B].answered(B, answer, room.now_s, room.now_s)
     assert room._agree().agreed.urls == {B, "http://d:8008"}

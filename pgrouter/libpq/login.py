@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgrouter.cluster.query import ask
+from pgrouter.libpq.query import ask
 
 if TYPE_CHECKING:
     import psycopg

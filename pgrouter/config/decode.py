@@ -10,11 +10,14 @@ import contextlib
 import difflib
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
 from pgrouter.config.types import DURATION, Secret, duration_s
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Problems = list[str]
 Section = TypeVar("Section", bound=msgspec.Struct)
@@ -32,8 +35,8 @@ class _Wrong(Exception):
     """A value has been added to the list of problems."""
 
 
-class Converter:
-    """One conversion: the base of relative paths, and the problems so far."""
+class Decoder:
+    """One file: the base of relative paths, and the problems so far."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -67,7 +70,7 @@ class Converter:
             if data is None:
                 return None
             kind = next(part for part in get_args(kind) if part is not NoneType)
-        if _is_section(kind):
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             return self.section(kind, data, path)
         if get_origin(kind) is tuple:
             return self._list(get_args(kind)[0], data, path)
@@ -75,7 +78,7 @@ class Converter:
             return self._choice(get_args(kind), data, path)
         return self._scalar(kind, data, path)
 
-    def _list(self, kind: object, data: object, path: str) -> tuple:
+    def _list(self, kind: object, data: object, path: str) -> tuple[object, ...]:
         if not isinstance(data, list):
             raise self._wrong(path, f"expected a list, got {_name(data)}")
         items = []
@@ -112,23 +115,23 @@ class Converter:
         return _Wrong()
 
 
-def convert(kind: type[Section], data: object, directory: Path) -> tuple[Section | None, Problems]:
+def decode(kind: type[Section], data: object, directory: Path) -> tuple[Section | None, Problems]:
     """Build a struct from plain data, or list everything that is wrong with it as `path.to.key: what is wrong`.
 
     Relative paths are relative to `directory`.
     """
-    converter = Converter(directory)
+    decoder = Decoder(directory)
     try:
-        return converter.section(kind, data), []
+        return decoder.section(kind, data), []
     except _Wrong:
-        return None, converter.problems
+        return None, decoder.problems
 
 
 def _join(path: str, key: object) -> str:
     return f"{path}.{key}" if path else str(key)
 
 
-def _hint(key: object, known: object) -> str:
+def _hint(key: object, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(key), known, n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
@@ -137,14 +140,11 @@ def _name(data: object) -> str:
     return YAML_NAMES.get(type(data), type(data).__name__)
 
 
-def _is_section(kind: object) -> bool:
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
-
-
 def _is_duration(kind: object) -> bool:
     if get_origin(kind) is not Annotated:
         return False
-    return any((meta.extra_json_schema or {}).get("format") == DURATION for meta in kind.__metadata__)
+    schemas = (meta.extra_json_schema or {} for meta in get_args(kind)[1:])
+    return any(schema.get("format") == DURATION for schema in schemas)
 
 
 def _words(error: msgspec.ValidationError, data: object) -> str:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgrouter.admin.protocol import MAX_STATEMENTS, Dialogue
+from pgrouter.admin.protocol import MAX_STATEMENTS, ConsoleProtocol
 from pgrouter.errors import RouterError
 from pgrouter.protocol import codes
 
@@ -112,10 +112,10 @@ def run(command: Command) -> Iterable[Row]:
     return ()
 
 
-def talk(*messages: tuple[int, bytes], dialogue: Dialogue | None = None) -> list[str]:
+def talk(*messages: tuple[int, bytes], protocol: ConsoleProtocol | None = None) -> list[str]:
     """Have a conversation."""
-    dialogue = dialogue or Dialogue(run)
-    return words(b"".join(dialogue.on_message(*message) for message in messages))
+    protocol = protocol or ConsoleProtocol(run)
+    return words(b"".join(protocol.on_message(*message) for message in messages))
 
 
 # -- simple protocol
@@ -163,24 +163,24 @@ def test_unnamed_statement_as_libpq_sends_it() -> None:
 
 
 def test_named_statement_as_asyncpg_sends_it() -> None:
-    dialogue = Dialogue(run)
-    assert talk(parse("s1", "show routes"), describe("S", "s1"), FLUSH, SYNC, dialogue=dialogue) == [
+    protocol = ConsoleProtocol(run)
+    assert talk(parse("s1", "show routes"), describe("S", "s1"), FLUSH, SYNC, protocol=protocol) == [
         "parsed",
         "parameters",
         "columns",
         "I",
     ]
     for _ in range(2):
-        assert talk(bind("", "s1", 1), execute(""), SYNC, dialogue=dialogue) == ["bound", "row", "row", "SHOW", "I"]
-    assert talk(close("S", "s1"), SYNC, dialogue=dialogue) == ["closed", "I"]
-    assert talk(bind("", "s1", 1), SYNC, dialogue=dialogue) == ["!26000", "I"]
+        assert talk(bind("", "s1", 1), execute(""), SYNC, protocol=protocol) == ["bound", "row", "row", "SHOW", "I"]
+    assert talk(close("S", "s1"), SYNC, protocol=protocol) == ["closed", "I"]
+    assert talk(bind("", "s1", 1), SYNC, protocol=protocol) == ["!26000", "I"]
 
 
 def test_formats_are_per_column() -> None:
-    dialogue = Dialogue(run)
-    talk(parse("", "show routes"), dialogue=dialogue)
+    protocol = ConsoleProtocol(run)
+    talk(parse("", "show routes"), protocol=protocol)
     out = b"".join(
-        dialogue.on_message(*message) for message in (bind("", "", 0, 1, 1), describe("P", ""), execute(""), SYNC)
+        protocol.on_message(*message) for message in (bind("", "", 0, 1, 1), describe("P", ""), execute(""), SYNC)
     )
     _, described, first, second, *_ = [body for _, body in frames(out)]
     assert described.endswith(struct.pack("!h", 1))
@@ -201,9 +201,9 @@ def test_parameters_are_taken_and_ignored() -> None:
 
 
 def test_declared_parameter_types_are_described() -> None:
-    dialogue = Dialogue(run)
-    dialogue.on_message(*parse("a", "set search_path = x", 23))
-    first, second = frames(dialogue.on_message(*describe("S", "a")))
+    protocol = ConsoleProtocol(run)
+    protocol.on_message(*parse("a", "set search_path = x", 23))
+    first, second = frames(protocol.on_message(*describe("S", "a")))
     assert first == (codes.PARAMETER_DESCRIPTION, struct.pack("!HI", 1, 23))
     assert second[0] == codes.NO_DATA
 
@@ -214,13 +214,13 @@ def test_row_limits_suspend_the_portal() -> None:
 
 
 def test_portals_end_with_their_transaction() -> None:
-    dialogue = Dialogue(run)
-    assert talk(parse("", "show routes"), bind("p", ""), SYNC, execute("p"), SYNC, dialogue=dialogue) == [
+    protocol = ConsoleProtocol(run)
+    assert talk(parse("", "show routes"), bind("p", ""), SYNC, execute("p"), SYNC, protocol=protocol) == [
         *["parsed", "bound", "I"],
         *["!34000", "I"],
     ]
-    assert talk(query("begin"), bind("p", ""), SYNC, dialogue=dialogue) == ["BEGIN", "T", "bound", "T"]
-    assert talk(execute("p"), close("P", "p"), execute("p"), SYNC, dialogue=dialogue) == [
+    assert talk(query("begin"), bind("p", ""), SYNC, protocol=protocol) == ["BEGIN", "T", "bound", "T"]
+    assert talk(execute("p"), close("P", "p"), execute("p"), SYNC, protocol=protocol) == [
         *["row", "row", "SHOW", "closed"],
         *["!34000", "T"],
     ]
@@ -268,29 +268,29 @@ def test_a_value_longer_than_its_message_is_malformed() -> None:
 
 
 def test_deallocate_forgets() -> None:
-    dialogue = Dialogue(run)
-    talk(parse("a", "select 1"), parse("b", "select 1"), parse("C d", "select 1"), SYNC, dialogue=dialogue)
-    assert talk(query("deallocate A"), bind("", "a"), SYNC, dialogue=dialogue) == ["DEALLOCATE", "I", "!26000", "I"]
-    assert talk(bind("", "b"), SYNC, dialogue=dialogue) == ["bound", "I"]
-    assert talk(query("deallocate all"), dialogue=dialogue) == ["DEALLOCATE ALL", "I"]
-    assert talk(bind("", "b"), SYNC, dialogue=dialogue) == ["!26000", "I"]
+    protocol = ConsoleProtocol(run)
+    talk(parse("a", "select 1"), parse("b", "select 1"), parse("C d", "select 1"), SYNC, protocol=protocol)
+    assert talk(query("deallocate A"), bind("", "a"), SYNC, protocol=protocol) == ["DEALLOCATE", "I", "!26000", "I"]
+    assert talk(bind("", "b"), SYNC, protocol=protocol) == ["bound", "I"]
+    assert talk(query("deallocate all"), protocol=protocol) == ["DEALLOCATE ALL", "I"]
+    assert talk(bind("", "b"), SYNC, protocol=protocol) == ["!26000", "I"]
 
 
 def test_statements_are_bounded() -> None:
-    dialogue = Dialogue(run)
+    protocol = ConsoleProtocol(run)
     for number in range(MAX_STATEMENTS):
-        assert talk(parse(f"s{number}", "select 1"), dialogue=dialogue) == ["parsed"]
-    assert talk(parse("s0", "select 1"), parse("one more", "select 1"), SYNC, dialogue=dialogue) == [
+        assert talk(parse(f"s{number}", "select 1"), protocol=protocol) == ["parsed"]
+    assert talk(parse("s0", "select 1"), parse("one more", "select 1"), SYNC, protocol=protocol) == [
         *["parsed", "!53400", "I"]
     ]
 
 
 @given(st.lists(st.tuples(st.sampled_from(b"BCDEHFPQSdcf"), st.binary(max_size=24)), max_size=30))
 def test_whatever_comes_every_sync_point_is_answered_once(messages: list[tuple[int, bytes]]) -> None:
-    dialogue = Dialogue(run)
+    protocol = ConsoleProtocol(run)
     skipping = False
     for code, body in messages:
-        said = words(dialogue.on_message(code, body))
+        said = words(protocol.on_message(code, body))
         skipping = skipping and code != codes.SYNC
         ready = not skipping and code in (codes.SYNC, codes.QUERY, codes.FUNCTION_CALL)
         assert [word in ("I", "T") for word in said].count(True) == ready

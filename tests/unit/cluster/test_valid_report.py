@@ -16,11 +16,11 @@ def primary(timeline: int = 1, asked_s: float = 0.0) -> ServerReport:
 
 def test_one_failure_is_forgiven_and_an_answer_forgives_all() -> None:
     probe = Probe().answered(replica()).failed("x")
-    assert probe.said is not None
+    assert probe.valid_report is not None
     for _ in range(LOST_AFTER - 1):
         probe = probe.failed("x")
     assert probe.lost
-    assert probe.said is None
+    assert probe.valid_report is None
     assert probe.answered(replica()) == Probe().answered(replica())
 
 
