@@ -61,9 +61,10 @@ def run(args: argparse.Namespace) -> int:
     start_logging(settings.log)
     from pgrouter.app import serve  # noqa: PLC0415  (a wrong configuration is reported without importing everything)
     from pgrouter.net.loop import Loop  # noqa: PLC0415
+    from pgrouter.proxy.data_plane import bug  # noqa: PLC0415
 
     log.info("%s", first_words(args.config.absolute(), settings))
-    loop = Loop()
+    loop = Loop(on_bug=bug)
     try:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             code = runner.run(serve(args.config.absolute(), settings, loop))

@@ -57,7 +57,6 @@ class DataPlane:
         )
         self.registry = Registry(settings, self.pools, databases, control.users, open_console)
         self._listeners = [Listener(poller, self.registry, address) for address in addresses(settings.listen)]
-        poller.on_bug = bug
 
     # -- life
 

@@ -107,13 +107,13 @@ def test_a_history_through_a_stall_and_an_election(router: RouterFactory, patron
     old = patroni.require_leader()
     old.sql(TABLE)
     front = router(settings(patroni_cluster(patroni)))
-    with History(front, 8) as history:
-        history.wait_progress(50)
+    with History(front, 32) as history:
+        history.wait_progress(400)
         with stopped(front):
             old.kill_patroni()
             patroni.wait_leader_other_than(old)
             time.sleep(0.5)
-        history.wait_progress(50)
+        history.wait_progress(400)
     rows = patroni.require_leader().sql("select client, number from history")
     found = findings(history.deeds, [(row[0], row[1]) for row in rows])
     print(history, {name: len(what) for name, what in vars(found).items()})  # noqa: T201 - shown by pytest -rP
