@@ -32,7 +32,7 @@ COMPILED = [
     "pgrouter/routing/verdict.py",
     "pgrouter/routing/cache.py",
     "pgrouter/session/prepared.py",
-    "pgrouter/server/outbound.py",
+    "pgrouter/server/login.py",
     "pgrouter/server/replay.py",
     "pgrouter/server/session.py",
     "pgrouter/server/peer.py",

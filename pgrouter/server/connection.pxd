@@ -2,10 +2,10 @@ cimport cython
 
 from pgrouter.net.send_buffer cimport SendBuffer
 from pgrouter.net.poller cimport Poller
+from pgrouter.net.stream cimport Stream
 from pgrouter.protocol.framing cimport copied
 from pgrouter.protocol.outstanding cimport Outstanding
-from pgrouter.server.outbound cimport OutboundConnection
-
+from pgrouter.server.login cimport ServerLogin
 from pgrouter.server.peer cimport Peer
 from pgrouter.server.replay cimport ReplayBuffer
 from pgrouter.server.session cimport ServerSession
@@ -17,12 +17,13 @@ from pgrouter.protocol.codes cimport (
 from pgrouter.protocol.requests cimport (
     CHECK, CHECK_UNNAMED, CLOSE, FAKE, FORWARD, LATER, PARSE, PARSE_NAMED, QUERY, SKIP, SYNC
 )
-from pgrouter.server.states cimport ASKING, DISCARDS, ON_LOSS, PASSES, RESETS, RESETTING, WAITING
+from pgrouter.server.states cimport ASKING, DIALLING, DISCARDS, LOGGING_IN, ON_LOSS, PASSES, RESETS, RESETTING, WAITING
 
 cdef Py_ssize_t WHOLE
 
 @cython.final
-cdef class ServerConnection(OutboundConnection):
+cdef class ServerConnection(Stream):
+    # Fields that every message needs lie together; those for login and close come last.
     cdef readonly Outstanding outstanding
     cdef readonly ServerSession session
     cdef readonly ReplayBuffer replay
@@ -47,16 +48,20 @@ cdef class ServerConnection(OutboundConnection):
     cdef public double query_s
     cdef public unsigned long long xacts
     cdef public unsigned long long queries
-
+    cdef public int state
+    cdef public ServerLogin login
+    cdef readonly object owner
+    cdef readonly object connection_id
+    cdef public double created_at
+    cdef public object hello
+    cdef public object last_error
 
     cdef Py_ssize_t look(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end, SendBuffer out) except -1
     cdef int message(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, SendBuffer out) except -2
     cdef int error(self, bytes body, SendBuffer out) except -2
     cdef bint may_repeat(self) noexcept
     cdef inline bint is_described(self, int code) noexcept
-    cdef int checked_unnamed(self, unsigned int ident, bint done) except -1
     cdef int leave_peer(self) except -1
-    cdef int checked(self, unsigned int ident, bint done) except -1
     cdef int ends(self, dict fields) except -2
     cdef int aside(self, int code) except -2
     cdef int break_off(self, SendBuffer out, str why, str sqlstate) except -1
@@ -67,4 +72,6 @@ cdef class ServerConnection(OutboundConnection):
     cdef int close_batch(self) except -1
     cpdef int sync(self) except -1
     cpdef bint at_rest(self) noexcept
+    cpdef int logged_in(self, object hello) except -1
+    cpdef int lose(self, object error) except -1
     cpdef int inject(self, bytes sql_message) except -1

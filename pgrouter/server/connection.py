@@ -10,6 +10,7 @@ it in an error of our own.
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING
 
 import cython
@@ -17,13 +18,15 @@ import cython
 from pgrouter.errors import ServerLost
 from pgrouter.net.poller import Poller
 from pgrouter.net.send_buffer import SendBuffer
+from pgrouter.net.stream import Stream
 from pgrouter.protocol import messages
 from pgrouter.protocol.framing import copied
 from pgrouter.protocol.outstanding import Outstanding
-from pgrouter.server.outbound import WHOLE, OutboundConnection
+from pgrouter.server.login import WHOLE, ServerLogin
 from pgrouter.server.replay import ReplayBuffer
 from pgrouter.server.session import ServerSession
-from pgrouter.session.prepared import PREFIX, SharedStatement
+from pgrouter.server.states import STATE_NAMES
+from pgrouter.session.prepared import PREFIX
 from pgrouter.session.refusals import ANSWERS
 from pgrouter.session.timeouts import CANCELED
 
@@ -46,21 +49,31 @@ if not cython.compiled:  # compiled, they are constants: see the .pxd files
     from pgrouter.protocol.requests import (
         CHECK,
         CHECK_UNNAMED,
-        CLOSE,
         FAKE,
         FORWARD,
         LATER,
-        PARSE,
         PARSE_NAMED,
         QUERY,
         SKIP,
         SYNC,
     )
-    from pgrouter.server.states import ASKING, DISCARDS, ON_LOSS, PASSES, RESETS, RESETTING, WAITING
+    from pgrouter.server.states import (
+        ASKING,
+        DIALLING,
+        DISCARDS,
+        LOGGING_IN,
+        ON_LOSS,
+        PASSES,
+        RESETS,
+        RESETTING,
+        WAITING,
+    )
 
 if TYPE_CHECKING:
     from pgrouter.errors import RouterError
     from pgrouter.server.peer import Peer
+
+_ids = count(1)
 
 # A notice with one of these ends the server, too: another backend's crash, immediate shutdown (postgres.c quickdie())
 LAST_WORDS = ("57P01", "57P02")
@@ -72,11 +85,21 @@ DEALLOCATED = b"DEALLOCATE"  # with or without ALL
 HIDDEN_PARAMETERS = frozenset({"in_hot_standby"})
 
 
-class ServerConnection(OutboundConnection):
-    """A stream to PostgreSQL with its outstanding answers, its state (settings, prepared statements) and its peer."""
+class ServerConnection(Stream):
+    """A stream to PostgreSQL for its whole life: it connects, logs in, forwards answers, and reports how it was lost.
+
+    Its owner is called each time: `move` when it is connected, `server_ready` when it is logged in, `server_closed`.
+    """
 
     def __init__(self, poller: Poller, owner, login) -> None:
-        OutboundConnection.__init__(self, poller, owner, login)
+        Stream.__init__(self, poller)
+        self.owner = owner  # a MemberPool
+        self.login = ServerLogin(self, login)  # None once it is over
+        self.state = DIALLING
+        self.hello = None  # what the server reported at login
+        self.last_error = None  # fields of the FATAL before the connection closed
+        self.created_at = poller.now
+        self.connection_id = next(_ids)
         self.outstanding = Outstanding()
         self.peer = None
         self.session = ServerSession()
@@ -102,13 +125,34 @@ class ServerConnection(OutboundConnection):
         self.asked_at = 0.0
         self.xact_at = 0.0  # when the current transaction started
 
+    def __repr__(self) -> str:
+        return f"<S-{self.connection_id} {self.owner} {STATE_NAMES[self.state]}>"
+
+    # -- login
+
+    def on_connected(self) -> int:
+        """Start the login."""
+        self.owner.move(self, LOGGING_IN)
+        return self.login.go_on(None)
+
+    def on_unreachable(self, why: str) -> int:
+        """Called when the server cannot be reached."""
+        return self.lose(ServerLost(f"could not connect to server: {why}"))
+
+    def logged_in(self, hello) -> int:
+        """Called when the login is over: the connection joins its pool."""
+        self.hello = hello
+        self.login = None
+        self.owner.server_ready(self)
+        return 0
+
     # -- the data path
 
     def on_data(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Process what the server sent, and forward it with one send."""
         out: SendBuffer = self.poller.to_client
         if self.login is not None:
-            return self.login_data(buf, pos, end)
+            return self.login.feed(buf, pos, end)
         out.reset(buf)
         pos = self.look(buf, pos, end, out)
         if self.closed:
@@ -387,36 +431,10 @@ class ServerConnection(OutboundConnection):
         if self.outstanding.unnamed_lost:
             self.outstanding.unnamed_lost = False
             self.session.unnamed = None
-        for kind, ident, done in events:
-            if kind == CHECK_UNNAMED:
-                self.checked_unnamed(ident, done)
-            elif kind == CHECK:
-                self.checked(ident, done)
-            elif not done and ident:
-                if kind == CLOSE:
-                    self.session.close_failed(ident)
-                elif kind in (PARSE, PARSE_NAMED):
-                    self.session.parse_failed(ident)
+        if self.session.apply_events(events, self, self.peer):
+            self.leave_peer()
         if self.peer is not None:
             self.peer.on_named(events)
-        return 0
-
-    def checked_unnamed(self, ident: cython.uint, done: cython.bint) -> int:
-        """The client's unnamed statement was described, or not, at its request or at ours."""
-        known: bytes = self.session.next_description(done)
-        if self.peer is not None and self.peer.on_unnamed(ident, known):
-            self.leave_peer()
-        return 0
-
-    def checked(self, ident: cython.uint, done: cython.bint) -> int:
-        """Called when a shared statement was described, or not."""
-        known: bytes = self.session.next_description(done)
-        shared: SharedStatement = self.session.compare(ident, known, self)
-        if shared is not None and self.peer is not None:
-            self.session.changed = shared
-            if self.peer.on_changed(shared, known):
-                self.session.changed = None
-                self.leave_peer()
         return 0
 
     def close_batch(self) -> int:
@@ -458,12 +476,22 @@ class ServerConnection(OutboundConnection):
             self.peer.stream.resume()
         return 0
 
+    def on_eof(self, why: str) -> int:
+        """The server closed the connection."""
+        fields = self.last_error
+        if fields is not None:
+            error = ServerLost(fields.get("M", why), sqlstate=fields.get("C", ""), detail=fields.get("D", ""))
+        else:
+            error = ServerLost("server closed the connection unexpectedly", detail=why)
+        return self.lose(error)
+
     def lose(self, error: RouterError) -> int:
         """Close the connection and report this to the pool, then to the peer."""
         peer: Peer = self.peer
         if self.closed:
             return 0
-        OutboundConnection.lose(self, error)
+        self.close()
+        self.owner.server_closed(self, error)
         if peer is not None:
             self.peer = None
             peer.on_server_lost(error)

@@ -1,7 +1,9 @@
 cimport cython
 
+from pgrouter.server.peer cimport Peer
 from pgrouter.session.prepared cimport SharedStatement
 from pgrouter.protocol.codes cimport PARAMETER_DESCRIPTION, ROW_DESCRIPTION
+from pgrouter.protocol.requests cimport CHECK, CHECK_UNNAMED, CLOSE, PARSE, PARSE_NAMED
 
 @cython.final
 cdef class ServerSession:
@@ -24,6 +26,7 @@ cdef class ServerSession:
     cpdef int meet(self, object custom) except -1
     cdef int described(self, int code, bytes body) except -1
     cdef bytes next_description(self, bint done)
-    cdef int parse_failed(self, unsigned int ident) except -1
-    cdef int close_failed(self, unsigned int ident) except -1
+    cdef bint apply_events(self, list events, object server, Peer peer) except -1
+    cdef bint checked_unnamed(self, unsigned int ident, bint done, Peer peer) except -1
+    cdef bint checked(self, unsigned int ident, bint done, object server, Peer peer) except -1
     cdef SharedStatement compare(self, unsigned int ident, bytes known, object server)

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import cython
 
+from pgrouter.server.peer import Peer
 from pgrouter.session.prepared import SharedStatement, description
 
 if not cython.compiled:  # compiled, they are constants: see the .pxd files
     from pgrouter.protocol.codes import PARAMETER_DESCRIPTION, ROW_DESCRIPTION
+    from pgrouter.protocol.requests import CHECK, CHECK_UNNAMED, CLOSE, PARSE, PARSE_NAMED
 
 if TYPE_CHECKING:
     from pgrouter.session.settings import Profile
@@ -70,15 +72,37 @@ class ServerSession:
         """Return the oldest description; None if the statement was not described."""
         return self.descriptions.pop(0) if done else None
 
-    def parse_failed(self, ident: cython.uint) -> int:
-        """Called when the Parse of a shared statement was not executed."""
-        self.prepared.pop(ident, None)
-        return 0
+    def apply_events(self, events: list, server, peer: Peer) -> cython.bint:
+        """Apply the fate of prepared statements (request, statement id, done); whether the peer retries its batch."""
+        left: cython.bint = False
+        for kind, ident, done in events:
+            if kind == CHECK_UNNAMED:
+                left = self.checked_unnamed(ident, done, None if left else peer) or left
+            elif kind == CHECK:
+                left = self.checked(ident, done, server, None if left else peer) or left
+            elif not done and ident:
+                if kind == CLOSE:  # the server has it still
+                    self.prepared[ident] = self.evicted[ident]
+                elif kind in (PARSE, PARSE_NAMED):
+                    self.prepared.pop(ident, None)
+        return left
 
-    def close_failed(self, ident: cython.uint) -> int:
-        """Called when the Close of a shared statement was not executed: the server has it still."""
-        self.prepared[ident] = self.evicted[ident]
-        return 0
+    def checked_unnamed(self, ident: cython.uint, done: cython.bint, peer: Peer) -> cython.bint:
+        """Called when the client's unnamed statement was described, or not, at its request or at ours."""
+        known: bytes = self.next_description(done)
+        return peer is not None and peer.on_unnamed(ident, known)
+
+    def checked(self, ident: cython.uint, done: cython.bint, server, peer: Peer) -> cython.bint:
+        """Called when a shared statement was described, or not."""
+        known: bytes = self.next_description(done)
+        shared: SharedStatement = self.compare(ident, known, server)
+        if shared is None or peer is None:
+            return False
+        self.changed = shared
+        if not peer.on_changed(shared, known):
+            return False
+        self.changed = None
+        return True
 
     def compare(self, ident: cython.uint, known: bytes, server) -> SharedStatement | None:
         """Compare a description of a shared statement, None if there is none, with the first one, of any server.

@@ -16,7 +16,7 @@ from pgrouter.admin.views import VIEWS
 from pgrouter.errors import RouterError
 
 if TYPE_CHECKING:
-    from conftest import Desk
+    from support.desk import Desk
 
 
 @pytest.mark.parametrize(

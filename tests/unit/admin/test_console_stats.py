@@ -12,7 +12,7 @@ from pgrouter.admin.stats import PER, Counters, average
 from pgrouter.server.states import ACTIVE, CLOSED
 
 if TYPE_CHECKING:
-    from conftest import Desk
+    from support.desk import Desk
 
     from pgrouter.pool.pool import Pool
 

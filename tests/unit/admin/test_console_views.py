@@ -16,7 +16,7 @@ from pgrouter.server.states import ACTIVE, CLOSED, DIALLING, IDLE_STATE, LOGGING
 from pgrouter.topology import Role
 
 if TYPE_CHECKING:
-    from conftest import Desk
+    from support.desk import Desk
 
     from pgrouter.admin.result import Value
     from pgrouter.proxy.client import ClientConnection
