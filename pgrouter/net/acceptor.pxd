@@ -1,4 +1,4 @@
-from pgrouter.net cimport libc
+from pgrouter cimport libc
 from pgrouter.net.poller cimport Poller, Pollable
 
 cdef extern from "<unistd.h>" nogil:

@@ -1,6 +1,6 @@
 cimport cython
 
-from pgrouter.net cimport libc
+from pgrouter cimport libc
 from pgrouter.net.send_buffer cimport SendBuffer
 
 cdef double SHARE_S

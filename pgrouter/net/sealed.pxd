@@ -1,4 +1,4 @@
-from pgrouter.net cimport libc
+from pgrouter cimport libc
 from pgrouter.net.poller cimport Pollable
 from pgrouter.net.stream cimport AGAIN, ENDED, FAILED, Stream
 

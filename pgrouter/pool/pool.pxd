@@ -30,7 +30,7 @@ cdef class Pool:
     cdef readonly object user
     cdef public object credential
     cdef readonly dict members
-    cdef MemberPool last_writer
+    cdef readonly MemberPool last_writer
     cdef readonly WaitingClients waiting
     cdef readonly object parameters
     cdef dict of_cluster

@@ -1,7 +1,7 @@
 # Types of fingerprint.py when it is compiled.
 cimport cython
 
-from pgrouter.net cimport libc
+from pgrouter cimport libc
 from pgrouter.routing.characters cimport (
     DIGIT, DOLLAR, DOT, DOUBLE_QUOTE, OPERATOR, PUNCTUATION, QUOTE, SPACE, WORD
 )
