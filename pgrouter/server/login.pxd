@@ -3,7 +3,6 @@ cimport cython
 from pgrouter.auth.conversation cimport Conversation
 from pgrouter.net.stream cimport Stream
 
-cdef Py_ssize_t WHOLE
 
 @cython.final
 cdef class ServerLogin:
