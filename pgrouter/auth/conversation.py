@@ -39,11 +39,7 @@ class Conversation:
         """
         self.reads = 0
         while True:
-            try:
-                request = self.steps.send(answer)
-            except StopIteration as end:
-                self.result = end.value
-                return None
+            request = self.step(answer)
             if type(request) is not bytes:
                 break
             self.out = self.out + request if self.out else request
@@ -51,6 +47,23 @@ class Conversation:
         if type(request) is int:
             self.reads = request
         return request
+
+    def step(self, answer):
+        """Continue the generator up to its next yield, and return that; None: it has returned its result."""
+        if cython.compiled:  # without an exception for its end
+            found: cython.pointer(PyObject) = cython.NULL
+            yielded: cython.bint = PyIter_Send(self.steps, answer, cython.address(found))
+            value = cython.cast(object, found)
+            Py_DECREF(value)
+            if yielded:
+                return value
+            self.result = value
+            return None
+        try:
+            return self.steps.send(answer)
+        except StopIteration as end:
+            self.result = end.value
+            return None
 
     def sends(self) -> bytes:
         """Return what is to be sent by now, once."""

@@ -99,6 +99,7 @@ class Sealed(Pollable):
     def turn(self) -> int:
         """Continue the handshake, however late it is."""
         self.waits = False
+        self.stream.poller.current = self.stream  # whose bug it is if there is one
         return self.read(ENDED) if self.stream.fd >= 0 else 0
 
     def read(self, mask: cython.uint) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pgrouter.net.bytes_stream import BytesStream
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from pgrouter.net.poller import Poller
 
-READ, WRITE = 1, 4  # EPOLLIN, EPOLLOUT
+READ = 1  # EPOLLIN
+
+Kept = TypeVar("Kept", bound="socket.socket | BytesStream")
 
 
 class Recorder(BytesStream):
@@ -27,6 +29,7 @@ class Recorder(BytesStream):
         self.ends: list[str] = []
         self.drained = 0
         self.connects = 0
+        self.unreachable: list[str] = []
 
     @property
     def bytes_used(self) -> bytes:
@@ -43,6 +46,11 @@ class Recorder(BytesStream):
         """Note it."""
         self.connects += 1
         return 0
+
+    def on_unreachable(self, why: str) -> int:
+        """Note it, and close."""
+        self.unreachable.append(why)
+        return self.close()
 
     def on_eof(self, why: str) -> int:
         """Note it, and close."""
@@ -102,11 +110,12 @@ class Ground:
         self._open.append(stream)
         return stream
 
-    def keep(self, sock: socket.socket) -> socket.socket:
-        """Close this socket in the end."""
-        sock.setblocking(False)
-        self._open.append(sock)
-        return sock
+    def keep(self, kept: Kept) -> Kept:
+        """Close this socket or stream in the end."""
+        if isinstance(kept, socket.socket):
+            kept.setblocking(False)
+        self._open.append(kept)
+        return kept
 
     def close(self) -> None:
         """Close everything."""
