@@ -194,6 +194,8 @@ class MemberPool:
                 if not self.cutting:
                     self.doubt()
                 self.group.server_lost(self)
+            else:
+                self.group.wake()  # its place is free, and reads may have to go to the primary
 
     def doubt(self) -> None:
         """Check that all idle connections are alive: what has ended one may have ended all.

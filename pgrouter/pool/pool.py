@@ -380,9 +380,9 @@ class Pool:
         self.outdated = True
 
     def server_lost(self, pool: MemberPool) -> None:
-        """An established connection was lost: the member should be probed."""
+        """An established connection was lost: the member should be probed, and reads may have to go to the primary."""
         self.pools.suspect(pool.member.name)
-        self.grow()
+        self.wake()
 
     def refuse(self, error: RouterError) -> None:
         """Refuse clients that no other member can serve: a single replica may not have a role or a database yet."""

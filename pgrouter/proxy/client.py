@@ -131,11 +131,13 @@ class ClientConnection(Stream):
         """Process bytes by the client's state; `parted`: more has been received. Returns how far it got."""
         used: cython.Py_ssize_t
         state: cython.int
+        replica: ReplicaTransaction
         while pos < end and not self.closed:
             state = self.where()
             if state == LINKED:
                 if self.replica is not None and self.replica.is_open():
-                    used = self.replica.go_on(buf, pos, end)
+                    replica = self.replica  # a reference of its own: it may end, and be forgotten, in this call
+                    used = replica.go_on(buf, pos, end)
                     if self.link.server is None:
                         pos = used
                         continue

@@ -133,7 +133,8 @@ class ServerConnection(Stream):
     def on_connected(self) -> int:
         """Start the login."""
         self.owner.move(self, LOGGING_IN)
-        return self.login.go_on(None)
+        login: ServerLogin = self.login
+        return login.go_on(None)
 
     def on_unreachable(self, why: str) -> int:
         """Called when the server cannot be reached."""
@@ -152,7 +153,8 @@ class ServerConnection(Stream):
         """Process what the server sent, and forward it with one send."""
         out: SendBuffer = self.poller.to_client
         if self.login is not None:
-            return self.login.feed(buf, pos, end)
+            login: ServerLogin = self.login  # a reference of its own: it ends, and is forgotten, in this call
+            return login.feed(buf, pos, end)
         out.reset(buf)
         pos = self.look(buf, pos, end, out)
         if self.closed:

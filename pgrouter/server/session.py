@@ -72,7 +72,7 @@ class ServerSession:
         """Return the oldest description; None if the statement was not described."""
         return self.descriptions.pop(0) if done else None
 
-    def apply_events(self, events: list, server, peer: Peer) -> cython.bint:
+    def apply_events(self, events: list, server, peer: Peer | None) -> cython.bint:
         """Apply the fate of prepared statements (request, statement id, done); whether the peer retries its batch."""
         left: cython.bint = False
         for kind, ident, done in events:
@@ -87,12 +87,12 @@ class ServerSession:
                     self.prepared.pop(ident, None)
         return left
 
-    def checked_unnamed(self, ident: cython.uint, done: cython.bint, peer: Peer) -> cython.bint:
+    def checked_unnamed(self, ident: cython.uint, done: cython.bint, peer: Peer | None) -> cython.bint:
         """Called when the client's unnamed statement was described, or not, at its request or at ours."""
         known: bytes = self.next_description(done)
         return peer is not None and peer.on_unnamed(ident, known)
 
-    def checked(self, ident: cython.uint, done: cython.bint, server, peer: Peer) -> cython.bint:
+    def checked(self, ident: cython.uint, done: cython.bint, server, peer: Peer | None) -> cython.bint:
         """Called when a shared statement was described, or not."""
         known: bytes = self.next_description(done)
         shared: SharedStatement = self.compare(ident, known, server)
@@ -104,7 +104,7 @@ class ServerSession:
         self.changed = None
         return True
 
-    def compare(self, ident: cython.uint, known: bytes, server) -> SharedStatement | None:
+    def compare(self, ident: cython.uint, known: bytes | None, server) -> SharedStatement | None:
         """Compare a description of a shared statement, None if there is none, with the first one, of any server.
 
         Returns the statement if they differ: it does not count as prepared then, and is of no use to others.
