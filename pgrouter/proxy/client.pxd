@@ -65,3 +65,4 @@ cdef class ClientConnection(Stream):
     cpdef int close_cut(self) except -1
     cpdef int violation(self, object error) except -1
     cpdef int leave(self) except -1
+    cdef int dismantle(self) except -1

@@ -34,25 +34,9 @@ from pgrouter.session.refusals import NO_SEQUENCES, REFUSALS
 if not cython.compiled:  # compiled, they are constants: see the .pxd files
     from pgrouter.protocol.codes import IDLE as NO_TRANSACTION
     from pgrouter.protocol.codes import PARSE, SYNC
-    from pgrouter.proxy.client_states import (
-        BLOCKED,
-        CONGESTED,
-        IDLE,
-        LINKED,
-        RESPONDING,
-        SKIPPING,
-        WAITING,
-    )
+    from pgrouter.proxy.client_states import BLOCKED, CONGESTED, IDLE, LINKED, RESPONDING, SKIPPING, WAITING
     from pgrouter.proxy.flags import ASKED, BEGINS
-    from pgrouter.proxy.outcomes import (
-        EMPTY,
-        MORE,
-        READY,
-        REFUSED,
-        STRAY_COPY,
-        TERMINATED,
-        UNCLASSIFIED,
-    )
+    from pgrouter.proxy.outcomes import EMPTY, MORE, READY, REFUSED, STRAY_COPY, TERMINATED, UNCLASSIFIED
     from pgrouter.server.states import DISCARDS
 
 SEQUENCES = int(Effect.SEQUENCES)
@@ -301,7 +285,11 @@ class ClientConnection(Stream):
                 self.link.release()
             if self.session.pool.draining:
                 return self.registry.dismiss(self)
-        return self.proceed()
+        if not self.closed:  # as `proceed`, without the call
+            self.read_on()
+            if self.buffered:
+                self.process_partial()
+        return 0
 
     def inside_transaction(self, server: ServerConnection) -> int:
         """Called when a batch has been answered, and a transaction is open."""
@@ -347,8 +335,10 @@ class ClientConnection(Stream):
         return 0 if self.put_aside else self.turn()
 
     def turn(self) -> int:
-        """Continue what was put off; what a responder has begun comes first."""
+        """Continue what was put off; what a responder has begun comes first. A closed client is dismantled."""
         self.put_aside = False
+        if self.closed:
+            return self.dismantle()
         if self.responder is not None:
             self.responder.go_on()
         if self.put_aside or self.closed:
@@ -373,6 +363,8 @@ class ClientConnection(Stream):
 
     def send_bytes(self, data: bytes) -> int:
         """Send bytes of our own, but never inside a message: a client that has got a part of one is disconnected."""
+        if self.closed:
+            return -1
         if self.peer.mid_frame:
             self.close_cut()
             return -1
@@ -390,11 +382,24 @@ class ClientConnection(Stream):
 
     def leave(self) -> int:
         """Called when the client leaves: close, and have the server cleaned up."""
-        server: ServerConnection = self.link.server
         if self.closed:
             return 0
         self.close()
-        self.registry.left(self, server)
+        self.registry.left(self, self.link.server)
+        self.poller.put_off(self)  # for `dismantle`, when nothing uses its parts any more
+        return 0
+
+    def dismantle(self) -> int:
+        """Forget the parts, which refer to each other: so they are freed now, and not by the cycle collector.
+
+        Called in the round after the end, and when nothing can call a part any more: None has no fields in C.
+        """
+        self.responder = None
+        self.replica = None
+        self.dispatcher = None
+        self.scanner = None
+        self.link = None
+        self.peer = None
         return 0
 
     def on_eof(self, why: str) -> int:
