@@ -29,7 +29,7 @@ help:
 	@echo '                        compared (SUITES="--only psycopg --runs direct pooled"; outputs in .oracle/suites)'
 	@echo 'make build              compile the modules of the data path (a minute): several times faster than the plain Python'
 	@echo '                        that the demo runs otherwise; needs a C compiler'
-	@echo 'make check              ruff and the import rules'
+	@echo 'make check              ruff, the import rules and types'
 	@echo 'make clean              remove everything that was built here, .venv too'
 
 demo:
@@ -80,6 +80,7 @@ check: ready
 	@$(PYTHON_IN_VENV) -m ruff check .
 	@$(PYTHON_IN_VENV) -m ruff format --check --quiet .
 	@.venv/bin/lint-imports
+	@.venv/bin/mypy
 
 clean:
 	rm -rf .venv .oracle build dist *.egg-info .hypothesis .import_linter_cache .ruff_cache .mypy_cache

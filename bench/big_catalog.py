@@ -15,8 +15,8 @@ import threading
 import time
 from typing import Self
 
-from pgrouter.cluster.catalog import DIGEST, QUESTION
 from pgrouter.config.settings import Routing
+from pgrouter.control.catalog_reader import DIGEST, QUERY
 from pgrouter.demo.streaming import StreamingCluster
 from pgrouter.routing.catalog import configured
 from pgrouter.routing.catalog_build import Judged
@@ -101,7 +101,7 @@ def main() -> None:
         at = timed("made", at)
         server.sql(DIGEST)
         at = timed("digest", at)
-        document = server.sql(QUESTION)[0][0]
+        document = server.sql(QUERY)[0][0]
         at = timed(f"read, {len(document) // 1024 // 1024} MiB", at)
         facts = read_facts(document)
         at = timed("decoded", at)

@@ -8,12 +8,15 @@ The packages, bottom layer first (a package imports only from the layers below i
     auth      logins as generators, SCRAM, md5, user stores
     routing   SQL -> Statement -> Route, pure; the only package that imports pglast
     session   session state: settings, prepared statements, leftovers, refusals, timeouts; no IO
+    planes    what the control plane and the data plane ask of each other, and tell
+    libpq     the router's own sessions with servers (psycopg)
     server    one connection to PostgreSQL: dial, log in, forward, reset
     pool      which server connection serves which client; limits; janitor
     cluster   which member leads: sources, probes, pure merge -> ClusterView
-    proxy     the client side: link client and server, cancel, listener
+    control   the control plane: cluster, the databases' catalogs, secrets
+    proxy     the data plane: clients, linked to servers; listeners
     admin     the console
-    app       composition root
+    app       the two planes, joined
     cli demo  commands; a real cluster on loopback
 """
 

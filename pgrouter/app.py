@@ -1,4 +1,4 @@
-"""The composition root: settings in, a running router out; reload, drain, stop."""
+"""The composition root: settings in, a running router out, which is two planes joined; reload, drain, stop."""
 
 from __future__ import annotations
 
@@ -10,35 +10,22 @@ import signal
 import sys
 import time
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-from msgspec.structs import replace
 
 from pgrouter.admin.console import Console
 from pgrouter.admin.stats import Sampler
-from pgrouter.auth.users import UserStore
-from pgrouter.cluster.catalogs import Catalogs
-from pgrouter.cluster.monitor import Monitor
-from pgrouter.cluster.refusal import Refusal
 from pgrouter.config.diff import diff, taken
 from pgrouter.config.load import load
-from pgrouter.errors import ConfigError, RouterError, ShuttingDown
+from pgrouter.control.plane import ControlPlane, users_of
+from pgrouter.errors import ConfigError, RouterError
 from pgrouter.notify import notify
-from pgrouter.pool.manager import PoolManager
-from pgrouter.proxy.databases import Databases
-from pgrouter.proxy.listener import Listener
-from pgrouter.proxy.reader import Reader
-from pgrouter.proxy.registry import Registry
-from pgrouter.proxy.timeouts import Deadlines
+from pgrouter.proxy.data_plane import DataPlane
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
-    from pgrouter.config.settings import Listen, Reads, Settings
+    from pgrouter.config.settings import Settings
     from pgrouter.net.loop import Loop
-    from pgrouter.routing.catalog import ByRole
-    from pgrouter.topology import ClusterView, ReplayPoint
 
 log = logging.getLogger("pgrouter.app")
 
@@ -52,63 +39,29 @@ class App:
         self.config_path = config_path
         self.settings = settings
         self.poller = loop.poller
-        self.poller.on_bug = self._bug
-        self.monitor = Monitor(settings.cluster, self._view, on_marks=self._marks)
-        self.pools = PoolManager(self.poller, settings.pool, self.monitor.view, suspect=self.monitor.suspect)
-        self.pools.sample = self.monitor.sample
-        self.monitor.on_defaults = self.pools.defaults_changed
-        self.monitor.received = self.pools.received
-        self.monitor.make_room = self._make_room
-        self.monitor.on_address = self.pools.found
-        self._share_reads(settings.reads)
-        self.catalogs = Catalogs(settings, self._catalog, lambda: self.monitor.view, self._in_use, self._watched)
-        databases = Databases(settings.routing, self.catalogs.configured, self.catalogs.use, self.catalogs.changed)
-        self.registry = Registry(settings, self.pools, databases, _users(settings), partial(Console.open, self))
-        databases.close_unused_databases = self._close_unused_databases
-        databases.late = self.poller.late
-        databases.reader = self.reader = Reader(self.poller)
-        databases.on_suspicion = self.catalogs.suspect
+        self._control = ControlPlane(settings)
+        self._data = DataPlane(loop.poller, settings, self._control, partial(Console.open, self))
+        # What the console shows.
+        self.monitor = self._control.monitor
+        self.pools = self._data.pools
+        self.registry = self._data.registry
         self.sampler = Sampler(self.pools, self.poller.now)
-        self.pools.each_tick = (Deadlines(self.registry).tick, self.registry.tick, self.sampler.tick)
-        self.listeners: list[Listener] = []
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
 
-    # -- life
-
-    async def start(self) -> None:
-        """Discover the cluster, then listen."""
-        self.listeners = [Listener(self.poller, self.registry, address) for address in addresses(self.settings.listen)]
-        await self.monitor.start()
-        self.pools.apply(self.monitor.view)
-        self.pools.start()
-        for listener in self.listeners:
-            listener.start()
+    async def start(self) -> list[str]:
+        """Discover the cluster, then listen; return the addresses, as HOST:PORT."""
+        await self._control.start(self.pools, self._data)
+        return self._data.start(self.sampler.tick)
 
     async def drain(self) -> None:
         """Stop accepting clients; close each at the end of its transaction, or after pool.drain_timeout."""
-        for listener in self.listeners:
-            listener.close()
-        for client in list(self.registry.logging_in.values()):
-            client.violation(ShuttingDown())
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.settings.pool.drain_timeout_s
-        while loop.time() < deadline and not self._at_once.is_set():
-            self.registry.drain()  # repeated: a transaction may end without a message from its server
-            if not self.registry.clients:
-                break
-            await asyncio.sleep(0.05)
-        for client in list(self.registry.clients.values()):
-            client.violation(ShuttingDown())
+        await self._data.drain(self._at_once)
 
     async def stop(self) -> None:
         """Close everything."""
-        for listener in self.listeners:
-            listener.close()
-        await self.catalogs.stop()
-        self.pools.stop()
-        self.reader.close()
-        await self.monitor.stop()
+        self._data.stop()
+        await self._control.stop()
 
     def request_stop(self) -> None:
         """Start draining (SIGTERM, SIGINT, SHUTDOWN); a second request stops at once."""
@@ -129,7 +82,7 @@ class App:
     def _reload(self) -> str:
         try:
             settings = load(self.config_path)
-            users = _users(settings)
+            users = users_of(settings)
         except ConfigError as error:
             for problem in error.problems:
                 log.error("reload: %s: %s", self.config_path, problem)  # noqa: TRY400  (not a bug)
@@ -137,52 +90,12 @@ class App:
         changes = diff(self.settings, settings)
         for name in changes.restart:
             log.warning("reload: %s has changed, which takes a restart", name)
-        settings = taken(self.settings, settings)
-        self.settings = settings
-        self._share_reads(settings.reads)
-        self.monitor.reload(settings.cluster)
-        self.registry.reload(settings, users)
-        for listener in self.listeners:
-            listener.tune()
+        self.settings = settings = taken(self.settings, settings)
+        self._control.reload(settings, users)
+        self._data.reload(settings, users)
         logging.getLogger("pgrouter").setLevel(settings.log.level.upper())
         log.info("configuration reloaded")
         return "RELOAD"
-
-    # -- events
-
-    def _catalog(self, database: str, catalog: ByRole, idle_timeout: Callable[[str], str] | None) -> None:
-        self.registry.adopt(database, catalog, idle_timeout)
-
-    def _watched(self, database: str, sign: bool) -> None:  # noqa: FBT001  (a callback)
-        self.registry.databases.watched(database, self.poller.now, sign)
-
-    def _in_use(self, database: str) -> bool:
-        return self.registry.has_clients(database)
-
-    def _make_room(self, name: str, refusal: Refusal) -> None:
-        role = self.settings.cluster.monitor
-        self.pools.make_room(name, role.user, role.database, same=refusal is Refusal.LIMIT)
-
-    def _close_unused_databases(self) -> None:
-        self.pools.close_unused_databases(self._in_use)
-        self.catalogs.close_unused_databases()
-
-    def _view(self, view: ClusterView) -> None:
-        self.pools.apply(view)
-
-    def _share_reads(self, reads: Reads) -> None:
-        self.monitor.limit(reads)
-        self.pools.share_reads(reads)
-
-    def _marks(self, marks: Mapping[str, ReplayPoint]) -> None:
-        self.pools.freshen(marks)
-
-    def _bug(self, stream: object, error: Exception) -> None:
-        leave = getattr(stream, "leave", None)
-        if leave is not None:
-            stream.violation(RouterError("internal error", detail=type(error).__name__, severity="FATAL"))
-        elif hasattr(stream, "lose"):
-            stream.lose(RouterError("internal error", detail=type(error).__name__))
 
 
 async def serve(config_path: Path, settings: Settings, loop: Loop) -> int:
@@ -193,12 +106,11 @@ async def serve(config_path: Path, settings: Settings, loop: Loop) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, app.request_stop)
     loop.add_signal_handler(signal.SIGHUP, _reload_by_signal, app)
-    await app.start()
+    addresses = await app.start()
     gc.collect()
     gc.freeze()  # these objects stay: the cycle collector, during which every client waits, need not visit them again
-    for listener in app.listeners:
-        host = f"[{listener.host}]" if ":" in listener.host else listener.host
-        print(f"pgrouter ready: {host}:{listener.port}", flush=True)  # noqa: T201  (scripts wait for this line)
+    for address in addresses:
+        print(f"pgrouter ready: {address}", flush=True)  # noqa: T201  (scripts wait for this line)
     notify("READY=1")
     await app.wait()
     notify("STOPPING=1")
@@ -208,12 +120,6 @@ async def serve(config_path: Path, settings: Settings, loop: Loop) -> int:
     return 0
 
 
-def addresses(listen: Iterable[Listen]) -> list[Listen]:
-    """Return what to listen on, with `*` (as in postgresql.conf) expanded to all addresses, IPv4 and IPv6."""
-    every = ("0.0.0.0", "::") if Path("/proc/net/if_inet6").exists() else ("0.0.0.0",)  # noqa: S104  (asked for)
-    return [replace(one, host=host) for one in listen for host in (every if one.host == "*" else (one.host,))]
-
-
 def _raise_descriptor_limit(max_clients: int) -> None:
     """Raise the soft limit to the hard one: the usual 1024 is too low for the default number of clients."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -221,10 +127,6 @@ def _raise_descriptor_limit(max_clients: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard != resource.RLIM_INFINITY and hard < max_clients + 100:
         log.warning("only %d open files are allowed: fewer than pool.max_clients (%d) will fit", hard, max_clients)
-
-
-def _users(settings: Settings) -> UserStore:
-    return UserStore.load(settings.auth.users_file) if settings.auth.users_file else UserStore.empty()
 
 
 def _reload_by_signal(app: App) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from bench.micro.clock import best_ns
 from pgrouter.config.settings import PoolSettings
 from pgrouter.net.loop import Loop
+from pgrouter.net.stream import Stream
+from pgrouter.pool.demand import Demand
 from pgrouter.pool.pool import Pool
 from pgrouter.server.peer import Peer
 from pgrouter.session.settings import Profiles
@@ -53,10 +55,9 @@ class Ground:
 
     def fill(self, *, reads: bool) -> None:
         """Let a client wait until it has been served once, and give back what it got."""
-        client = Served(self.poller)
-        server = self.group.take(reads)
+        client = Served(Stream(self.poller))
+        server = self.group.take(Demand(reads), client)
         if server is None:
-            self.group.wait(client, reads=reads)
             while self.dialled:
                 fresh = self.dialled.pop()
                 fresh.login = None
@@ -94,6 +95,7 @@ def take_and_give_ns(*, reads: bool) -> float:
         for _ in range(4):
             ground.fill(reads=reads)
         take, give = ground.group.take, ground.group.give
-        return best_ns(lambda: give(take(reads)), 20_000)
+        demand, client = Demand(reads), Served(Stream(ground.poller))
+        return best_ns(lambda: give(take(demand, client)), 20_000)
     finally:
         ground.close()

@@ -19,7 +19,7 @@ from pgrouter.errors import FeatureNotSupported, RouterError, ShuttingDown, Unde
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from pgrouter.admin.context import Scene
+    from pgrouter.admin.context import Context
     from pgrouter.admin.result import Row
 
 _TOKEN = re.compile(
@@ -35,7 +35,7 @@ SHOWN_IN_ERRORS = 60  # characters of an unknown command
 ALL_STATEMENTS = "ALL"
 
 
-def _nothing(_scene: Scene) -> tuple[Row, ...]:
+def _nothing(_context: Context) -> tuple[Row, ...]:
     return ()
 
 
@@ -44,7 +44,7 @@ class Command:
     """One command, ready to run; `columns` None: it returns no rows."""
 
     tag: str
-    run: Callable[[Scene], Iterable[Row | None]] = _nothing
+    run: Callable[[Context], Iterable[Row | None]] = _nothing
     columns: tuple[Column, ...] | None = None
     admin: bool = False  # not for stats users
     status: bytes = b""  # transaction status afterwards; empty: unchanged
@@ -153,7 +153,7 @@ def _select(words: list[str]) -> Command:
     probe = SELECTS.get(" ".join(words[1:]).lower().removeprefix("pg_catalog."))
     if probe is None:
         raise _unknown(words)
-    return Command("SELECT 1", lambda scene: [(probe.value(scene),)], (probe.column,))
+    return Command("SELECT 1", lambda context: [(probe.value(context),)], (probe.column,))
 
 
 def _begin(words: list[str]) -> Command:
@@ -182,18 +182,18 @@ def _reload(words: list[str]) -> Command:
     return Command("RELOAD", run, admin=True)
 
 
-def _run_reload(scene: Scene) -> tuple[Row, ...]:
-    scene.app.reload()
+def _run_reload(context: Context) -> tuple[Row, ...]:
+    context.app.reload()
     return ()
 
 
-def _run_forget(scene: Scene) -> tuple[Row, ...]:
-    scene.app.reload()
-    scene.app.monitor.forget()
+def _run_forget(context: Context) -> tuple[Row, ...]:
+    context.app.reload()
+    context.app.monitor.forget()
     return ()
 
 
-_RELOADS: dict[str, Callable[[Scene], tuple[Row, ...]]] = {"": _run_reload, "FORGET CLUSTER": _run_forget}
+_RELOADS: dict[str, Callable[[Context], tuple[Row, ...]]] = {"": _run_reload, "FORGET CLUSTER": _run_forget}
 
 
 def _shutdown(words: list[str]) -> Command:
@@ -203,8 +203,8 @@ def _shutdown(words: list[str]) -> Command:
     return Command("SHUTDOWN", _run_shutdown, admin=True)
 
 
-def _run_shutdown(scene: Scene) -> tuple[Row, ...]:
-    scene.app.request_stop()
+def _run_shutdown(context: Context) -> tuple[Row, ...]:
+    context.app.request_stop()
     return ()
 
 
@@ -220,8 +220,8 @@ def _kill_client(words: list[str]) -> Command:
             sqlstate="42601",
         )
 
-    def run(scene: Scene) -> tuple[Row, ...]:
-        registry = scene.app.registry
+    def run(context: Context) -> tuple[Row, ...]:
+        registry = context.app.registry
         client = registry.clients.get(int(ident)) or registry.logging_in.get(int(ident))
         if client is None:
             raise UndefinedObject(f"client {ident} does not exist")
@@ -260,7 +260,7 @@ _ACTIONS = {
 }
 
 
-def _help(_scene: Scene) -> Iterator[Row]:
+def _help(_context: Context) -> Iterator[Row]:
     for name, view in _SHOW.items():
         yield f"SHOW {name}", view.about
     yield from _ACTIONS.items()

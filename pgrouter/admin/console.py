@@ -10,9 +10,9 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from pgrouter.admin.context import Scene
+from pgrouter.admin.context import Context
 from pgrouter.admin.driver_queries import PARAMETERS
-from pgrouter.admin.protocol import Dialogue
+from pgrouter.admin.protocol import ConsoleProtocol
 from pgrouter.errors import InvalidAuthorization, RouterError
 from pgrouter.protocol import codes, messages
 from pgrouter.proxy.responder import Responder
@@ -39,9 +39,8 @@ class Console(Responder):
         super().__init__(client)
         self._app = app
         self._may_command = may_command
-        self._dialogue = Dialogue(self._execute)
+        self._protocol = ConsoleProtocol(self._execute)
         self._answer: Iterator[bytes] | None = None  # the rest of the answer to the current message
-        self._queued = client.sent  # bytes ever given to the stream
 
     @classmethod
     def open(cls, app: App, client: ClientConnection) -> None:
@@ -69,12 +68,12 @@ class Console(Responder):
         if code == codes.TERMINATE:
             self.client.leave()
             return
-        self._answer = self._dialogue.answer(code, body)
+        self._answer = self._protocol.answer(code, body)
         self.go_on()
 
     def go_on(self) -> None:
         """Continue the current answer until other clients are due or this one is too slow to take it."""
-        while self._answer is not None and self._queued <= self.client.sent and not self.client.closed:
+        while self._answer is not None and not self.client.unsent() and not self.client.closed:
             if self.client.poller.late():
                 self.client.put_off()
                 break
@@ -88,9 +87,8 @@ class Console(Responder):
             self._send(bytes(out))
 
     def _send(self, data: bytes) -> None:
-        if data and not self.client.closed:
-            self._queued += len(data)
-            self.client.send_bytes(data)
+        if data and not self.client.closed and self.client.send_bytes(data) < 0:
+            self._answer = None  # nobody reads the rest of it
 
     # -- commands
 
@@ -99,7 +97,7 @@ class Console(Responder):
             if not self._may_command:
                 raise RouterError(f"permission denied for {command.tag}", sqlstate="42501")
             self._app.registry.log(self.client, logging.INFO, f"console: {command.tag}")
-        return command.run(Scene(self._app, self.client, self._app.poller.now, time.time()))
+        return command.run(Context(self._app, self.client, self._app.poller.now, time.time()))
 
 
 def allowed(user: str, admin: Admin) -> bool | None:

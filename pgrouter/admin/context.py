@@ -37,7 +37,7 @@ class App(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class Context:
     """The router, the console client that runs the command, and the current time on both clocks."""
 
     app: App

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import pgrouter
 from pgrouter.admin.result import BOOL, INT, TEXT, Column
 from pgrouter.admin.views.router import PGBOUNCER_VERSION, version
+from pgrouter.errors import RouterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pgrouter.admin.context import Scene
+    from pgrouter.admin.context import Context
     from pgrouter.admin.result import Value
+    from pgrouter.proxy.client import ClientConnection
 
 # A number first, as libpq and asyncpg read it; PgBouncer's has the same form.
 SERVER_VERSION = f"{PGBOUNCER_VERSION}/pgrouter {pgrouter.__version__}"
@@ -67,22 +69,28 @@ class Probe(NamedTuple):
     """A SELECT that returns one value."""
 
     column: Column
-    value: Callable[[Scene], Value]
+    value: Callable[[Context], Value]
 
 
-def _user(scene: Scene) -> str:
-    return scene.client.info.user
+def _client(context: Context) -> ClientConnection:
+    if context.client is None:
+        raise RouterError("there is no session")
+    return context.client
+
+
+def _user(context: Context) -> Value:
+    return str(_client(context).info.user)
 
 
 SELECTS = {
     "1": Probe(Column("?column?", INT), lambda _: 1),
-    "version()": Probe(Column("version", TEXT), lambda scene: next(iter(version(scene)))[0]),
-    "current_database()": Probe(Column("current_database", TEXT), lambda scene: scene.client.info.database),
+    "version()": Probe(Column("version", TEXT), lambda context: next(iter(version(context)))[0]),
+    "current_database()": Probe(Column("current_database", TEXT), lambda context: _client(context).info.database),
     "current_schema()": Probe(Column("current_schema", TEXT), lambda _: None),
     "current_user": Probe(Column("current_user", TEXT), _user),
     "session_user": Probe(Column("session_user", TEXT), _user),
     "user": Probe(Column("user", TEXT), _user),
-    "pg_backend_pid()": Probe(Column("pg_backend_pid", INT), lambda scene: scene.client.client_id),
+    "pg_backend_pid()": Probe(Column("pg_backend_pid", INT), lambda context: _client(context).client_id),
     "pg_is_in_recovery()": Probe(Column("pg_is_in_recovery", BOOL), lambda _: False),
     "pg_advisory_unlock_all()": Probe(Column("pg_advisory_unlock_all", TEXT), lambda _: ""),
 }

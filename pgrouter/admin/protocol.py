@@ -74,7 +74,7 @@ class Body:
         except struct.error:
             raise _malformed() from None
         self._pos += struct.calcsize(form)
-        return value
+        return int(value)
 
     def numbers(self, form: str) -> tuple[int, ...]:
         """Read an int16 count and as many numbers, `form` as in struct."""
@@ -94,7 +94,7 @@ class Body:
         self._pos += max(0, size)
 
 
-class Dialogue:
+class ConsoleProtocol:
     """One client's session with the console. `execute` runs a command and yields its rows; None: not ready yet."""
 
     def __init__(self, execute: Callable[[Command], Iterable[Row | None]]) -> None:
@@ -164,8 +164,8 @@ class Dialogue:
         self._status = command.status or self._status
         if command.closes == commands.ALL_STATEMENTS:
             self._statements.clear()
-        else:
-            self._statements.pop(command.closes or None, None)
+        elif command.closes:
+            self._statements.pop(command.closes, None)
         return rows
 
     # -- extended protocol

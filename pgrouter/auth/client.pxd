@@ -3,10 +3,12 @@ cimport cython
 from pgrouter.auth.scram cimport (
     ClientFirst, Proof, ServerFirst, new_nonce, read_client_final, read_client_first, server_final, server_first
 )
-from pgrouter.auth.wire cimport authentication
+from pgrouter.auth.steps cimport READ_MESSAGE
+from pgrouter.protocol.codes cimport (
+    AUTH_CLEARTEXT, AUTH_MD5, AUTH_SASL, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL, PASSWORD
+)
 from pgrouter.protocol.framing cimport copied, end_of_string, length_at
 
-cdef int AUTH_SASL_CONTINUE, AUTH_SASL_FINAL, PASSWORD
 cdef Py_ssize_t INT_BYTES, MAX_SASL_BYTES
 cdef unsigned int ABSENT
 cdef bytes MECHANISM

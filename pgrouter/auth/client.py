@@ -1,7 +1,6 @@
-"""A client's login to the router, as a generator.
+"""The authentication of a client, as a generator (see `auth.conversation`), which returns the client's identity.
 
-It yields what to send to the client and is sent the client's next message, `(type, body)`; it returns the client's
-identity. AuthenticationOk is not part of it: the proxy sends that, after `ClientIdentity.final`, once it has a server.
+AuthenticationOk is not part of it: the login (`proxy.login`) sends that, after `ClientIdentity.final`.
 
 Which exchange a user gets depends on auth.type and on the kind of secret (`EXCHANGES`), as in PostgreSQL and
 PgBouncer: md5 becomes SCRAM if only a SCRAM secret is known. A failed login always looks the same to the client; the
@@ -22,6 +21,7 @@ import cython
 
 from pgrouter.auth import md5
 from pgrouter.auth.scram import (
+    MECHANISM,
     ClientFirst,
     Proof,
     ScramError,
@@ -34,23 +34,27 @@ from pgrouter.auth.scram import (
     server_first,
 )
 from pgrouter.auth.secret import Credential, Derivation, Md5Secret, PlainSecret, ScramSecret, scram_secret
-from pgrouter.auth.wire import (
-    AUTH_CLEARTEXT,
-    AUTH_MD5,
-    AUTH_SASL,
-    AUTH_SASL_CONTINUE,
-    AUTH_SASL_FINAL,
-    MAX_PASSWORD_BYTES,
-    MAX_SASL_BYTES,
-    MECHANISM,
-    PASSWORD,
-    as_text,
-    authentication,
-)
+from pgrouter.auth.text import as_text
 from pgrouter.errors import AuthenticationFailed, ProtocolViolation
 from pgrouter.protocol.framing import copied, end_of_string, length_at
+from pgrouter.protocol.messages import authentication
+
+if not cython.compiled:  # compiled, they are constants: see the .pxd files
+    from pgrouter.auth.steps import READ_MESSAGE
+    from pgrouter.protocol.codes import (
+        AUTH_CLEARTEXT,
+        AUTH_MD5,
+        AUTH_SASL,
+        AUTH_SASL_CONTINUE,
+        AUTH_SASL_FINAL,
+        PASSWORD,
+    )
 
 log = logging.getLogger("pgrouter.auth")
+
+# PostgreSQL's own limits: PG_MAX_AUTH_TOKEN_LENGTH and PG_MAX_SASL_MESSAGE_LENGTH
+MAX_PASSWORD_BYTES = 65535
+MAX_SASL_BYTES = 1024
 
 INT_BYTES = 4
 ABSENT = 0xFFFFFFFF  # -1: no initial response
@@ -72,14 +76,13 @@ class ClientIdentity:
         return f"<ClientIdentity {self.user}>"
 
 
-Exchange = Generator[bytes | Derivation, tuple[int, bytes] | ScramKeys | None, ClientIdentity]
+Exchange = Generator[bytes | int | Derivation, tuple[int, bytes] | ScramKeys | None, ClientIdentity]
 
 
 def client_login(auth_type: str, user: str, secret: StoredSecret | None) -> Exchange:
     """Return the exchange that checks whether a client is `user`, who has this `secret`; None for an unknown user.
 
-    Each value that it yields is one whole message, and it is sent the client's next message; or a `Derivation`, and it
-    is sent the keys.
+    If it yields a `Derivation`, it is sent the keys.
 
     The exchange raises:
         AuthenticationFailed: 28P01, wrong password or unknown user.
@@ -111,7 +114,8 @@ def _why(secret: StoredSecret | None, wrong: str = "wrong password") -> str:
 
 
 def _cleartext(user: str, secret: StoredSecret | None) -> Exchange:
-    answer = yield authentication(AUTH_CLEARTEXT)
+    yield authentication(AUTH_CLEARTEXT)
+    answer = yield READ_MESSAGE
     password = as_text(_password(answer))
     known = scram_secret(user, None) if secret is None else secret
     if isinstance(known, ScramSecret):
@@ -125,7 +129,8 @@ def _cleartext(user: str, secret: StoredSecret | None) -> Exchange:
 
 def _md5(user: str, secret: PlainSecret | Md5Secret | None) -> Exchange:
     salt = secrets.token_bytes(md5.SALT_BYTES)
-    answer = yield authentication(AUTH_MD5, salt)
+    yield authentication(AUTH_MD5, salt)
+    answer = yield READ_MESSAGE
     if isinstance(secret, Md5Secret):
         digest = secret.digest
     elif isinstance(secret, PlainSecret) and secret.password:
@@ -162,13 +167,16 @@ def _body(answer: tuple, what: str, limit: cython.Py_ssize_t) -> bytes:
 def _scram(user: str, secret: StoredSecret | None) -> Exchange:
     known = secret if type(secret) is ScramSecret else scram_secret(user, secret)
     try:
-        initial = yield _OFFER
+        yield _OFFER
+        initial = yield READ_MESSAGE
         message = _initial_response(_body(initial, "SASL", MAX_SASL_BYTES))
         if message is None:  # PostgreSQL, too, asks for it with an empty challenge
-            message = _body((yield authentication(AUTH_SASL_CONTINUE)), "SASL", MAX_SASL_BYTES)
+            yield authentication(AUTH_SASL_CONTINUE)
+            message = _body((yield READ_MESSAGE), "SASL", MAX_SASL_BYTES)
         first: ClientFirst = read_client_first(message)
         challenge: ServerFirst = server_first(first, new_nonce(), known.salt, known.iterations)
-        answer = yield authentication(AUTH_SASL_CONTINUE, challenge.message)
+        yield authentication(AUTH_SASL_CONTINUE, challenge.message)
+        answer = yield READ_MESSAGE
         response = _body(answer, "SASL", MAX_SASL_BYTES)
         proof: Proof = read_client_final(response, first, challenge, known.stored_key)
     except ScramError as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 
-from pgrouter.auth.wire import as_bytes
+from pgrouter.auth.text import as_bytes
 
 SALT_BYTES = 4
 

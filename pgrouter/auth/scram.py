@@ -28,8 +28,10 @@ import msgspec
 from scramp import ScramException
 from scramp.utils import saslprep
 
-from pgrouter.auth.wire import as_bytes
+from pgrouter.auth.text import as_bytes
 from pgrouter.protocol.framing import copied
+
+MECHANISM = b"SCRAM-SHA-256"
 
 ITERATIONS = 4096  # PostgreSQL's default, scram_iterations
 SALT_BYTES = 16  # SCRAM_DEFAULT_SALT_LEN, scram-common.h

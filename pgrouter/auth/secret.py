@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from pgrouter.auth import md5, scram
-from pgrouter.auth.wire import as_bytes
+from pgrouter.auth.text import as_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -1,7 +1,6 @@
-"""The router's login to a PostgreSQL server, as a generator.
+"""The router's login to a PostgreSQL server, as a generator (see `auth.conversation`).
 
-It yields what to send (b"" for nothing) and is sent the server's next message, `(type, body)`, until the server is
-ready for its first query. If it yields a `Derivation`, it is sent the keys.
+It returns when the server is ready for its first query. If it yields a `Derivation`, it is sent the keys.
 
 Source: protocol chapter, "Start-up" and "SASL Authentication".
 """
@@ -10,15 +9,19 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pgrouter.auth import md5, scram, wire
+from pgrouter.auth import md5, scram
 from pgrouter.auth.secret import Credential, Derivation, Md5Secret, PlainSecret
+from pgrouter.auth.steps import READ_MESSAGE
+from pgrouter.auth.text import as_bytes
 from pgrouter.errors import InvalidAuthorization, RouterError, ServerLost
+from pgrouter.protocol import codes, messages
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Iterable
 
 Message = tuple[int, bytes]
 
@@ -50,20 +53,23 @@ class ServerRefused(RouterError):
     """PostgreSQL refused the login: `body` is its ErrorResponse, to be passed on byte for byte."""
 
     def __init__(self, body: bytes) -> None:
-        fields = {part[:1]: part[1:].decode("utf-8", "replace") for part in body.split(b"\0") if part}
+        fields = messages.read_error(body)
         super().__init__(
-            fields.get(b"M", "the server refused the login"),
-            detail=fields.get(b"D", ""),
-            hint=fields.get(b"H", ""),
-            sqlstate=fields.get(b"C", "08006"),
-            severity=fields.get(b"V", fields.get(b"S", "FATAL")),
+            fields.get("M", "the server refused the login"),
+            detail=fields.get("D", ""),
+            hint=fields.get("H", ""),
+            sqlstate=fields.get("C", "08006"),
+            severity=fields.get("V", fields.get("S", "FATAL")),
         )
         self.body = body
 
 
+Login = Generator[bytes | int | Derivation, Any, ServerHello]
+
+
 def server_login(
     user: str, database: str, parameters: Iterable[tuple[str, str]], credential: Credential | None
-) -> Generator[bytes | Derivation, Message | scram.ScramKeys, ServerHello]:
+) -> Login:
     """Log in to a server as `user`; `parameters` are startup parameters besides user and database.
 
     Raises:
@@ -72,43 +78,44 @@ def server_login(
         ServerLost: 08P01, it does not speak the protocol.
 
     """
-    code, body = yield from _ask(_startup_packet(user, database, parameters))
-    request, data = _authentication(code, body)
-    if request != wire.AUTH_OK:
-        if request == wire.AUTH_SASL:
-            last = yield from _scram(user, data, credential)
-        else:
-            last = yield from _ask(wire.password(_password(request, data, user, credential) + b"\0"))
-        request, _ = _authentication(*last)
-        if request != wire.AUTH_OK:
-            raise _odd(f"authentication request {request} after an answer")
+    pairs = (("user", user), ("database", database), *parameters)
+    yield messages.startup((as_bytes(name), as_bytes(value)) for name, value in pairs)
+    request, data = yield from _authentication()
+    if request == codes.AUTH_SASL:
+        yield from _scram(user, data, credential)
+        request, data = yield from _authentication()
+    elif request != codes.AUTH_OK:
+        yield messages.password(_password(request, data, user, credential) + b"\0")
+        request, data = yield from _authentication()
+    if request != codes.AUTH_OK:
+        raise _odd(f"authentication request {request} after an answer")
     return (yield from _session_start())
 
 
-def _startup_packet(user: str, database: str, parameters: Iterable[tuple[str, str]]) -> bytes:
-    words = [word for pair in (("user", user), ("database", database), *parameters) for word in pair]
-    body = b"".join(wire.as_bytes(word) + b"\0" for word in words) + b"\0"
-    return struct.pack("!II", len(body) + 8, wire.PROTOCOL_3_0) + body
-
-
-def _ask(out: bytes) -> Generator[bytes, Message, Message]:
-    """Send, and return the next message that matters; an error ends the login."""
-    code, body = yield out
-    while code in (wire.NOTICE_RESPONSE, wire.NEGOTIATE_PROTOCOL_VERSION):
-        code, body = yield b""
-    if code == wire.ERROR_RESPONSE:
+def _reply() -> Generator[int, Message, Message]:
+    """Return the next message that matters; an error ends the login."""
+    code, body = yield READ_MESSAGE
+    while code in (codes.NOTICE_RESPONSE, codes.NEGOTIATE_PROTOCOL_VERSION):
+        code, body = yield READ_MESSAGE
+    if code == codes.ERROR_RESPONSE:
         raise ServerRefused(body)
     return code, body
 
 
+def _authentication() -> Generator[int, Message, tuple[int, bytes]]:
+    """Return what the server asks for, and the data of its request."""
+    code, body = yield from _reply()
+    if code != codes.AUTHENTICATION or len(body) < INT_BYTES:
+        raise _unexpected(code, body)
+    return int.from_bytes(body[:INT_BYTES], "big"), body[INT_BYTES:]
+
+
+def _unexpected(code: int, body: bytes) -> ServerLost:
+    return _odd(f"type {chr(code)!r} of {len(body)} bytes")
+
+
 def _odd(what: str) -> ServerLost:
     return ServerLost(f"unexpected message from server during login: {what}", sqlstate="08P01")
-
-
-def _authentication(code: int, body: bytes) -> tuple[int, bytes]:
-    if code != wire.AUTHENTICATION or len(body) < INT_BYTES:
-        raise _odd(f"type {chr(code)!r} of {len(body)} bytes")
-    return int.from_bytes(body[:INT_BYTES], "big"), body[INT_BYTES:]
 
 
 # -- authentication
@@ -116,11 +123,11 @@ def _authentication(code: int, body: bytes) -> tuple[int, bytes]:
 
 def _password(request: int, data: bytes, user: str, credential: Credential | None) -> bytes:
     """Return the answer to a password request, without the final NUL."""
-    if request == wire.AUTH_CLEARTEXT:
+    if request == codes.AUTH_CLEARTEXT:
         if isinstance(credential, PlainSecret):
-            return wire.as_bytes(credential.password)
+            return as_bytes(credential.password)
         raise _cannot("the password in clear", user, credential)
-    if request == wire.AUTH_MD5 and len(data) == md5.SALT_BYTES:
+    if request == codes.AUTH_MD5 and len(data) == md5.SALT_BYTES:
         if isinstance(credential, PlainSecret):
             return md5.response(md5.password_digest(credential.password, user), data)
         if isinstance(credential, Md5Secret):
@@ -140,28 +147,26 @@ def _cannot(wanted: str, user: str, credential: Credential | None) -> InvalidAut
     )
 
 
-def _scram(user: str, data: bytes, credential: Credential | None) -> Generator[bytes | Derivation, Any, Message]:
-    """Run the SASL exchange; return the message after it."""
-    if wire.MECHANISM not in data.split(b"\0"):
+def _scram(user: str, data: bytes, credential: Credential | None) -> Generator[bytes | int | Derivation, Any, None]:
+    """Run the SASL exchange, up to the server's proof that it knows the password, too."""
+    if scram.MECHANISM not in data.split(b"\0"):
         raise _cannot("an unknown SASL mechanism", user, None)
     if not isinstance(credential, PlainSecret | scram.ScramKeys):
         raise _cannot("SCRAM-SHA-256", user, credential)
     first = scram.client_first(scram.new_nonce())
     try:
-        begin = wire.MECHANISM + b"\0" + struct.pack("!I", len(first.message)) + first.message
-        body = yield from _sasl(begin, wire.AUTH_SASL_CONTINUE)
-        challenge = scram.read_server_first(body, first)
+        yield messages.password(scram.MECHANISM + b"\0" + struct.pack("!I", len(first.message)) + first.message)
+        challenge = scram.read_server_first((yield from _sasl(codes.AUTH_SASL_CONTINUE)), first)
         keys = yield from _keys(user, credential, challenge)
         final, signature = scram.client_final(keys, first, challenge)
-        body = yield from _sasl(final, wire.AUTH_SASL_FINAL)
-        scram.check_server_final(body, signature)
+        yield messages.password(final)
+        scram.check_server_final((yield from _sasl(codes.AUTH_SASL_FINAL)), signature)
     except scram.ScramError as error:
         raise InvalidAuthorization("SCRAM exchange with the server failed", detail=str(error)) from None
-    return (yield from _ask(b""))
 
 
-def _sasl(out: bytes, expected: int) -> Generator[bytes, Message, bytes]:
-    request, data = _authentication(*(yield from _ask(wire.password(out))))
+def _sasl(expected: int) -> Generator[int, Message, bytes]:
+    request, data = yield from _authentication()
     if request != expected:
         # AuthenticationOk here would mean that the server skips the proof that it knows the password
         raise _odd(f"authentication request {request} instead of {expected}")
@@ -185,17 +190,17 @@ def _keys(
 # -- after authentication
 
 
-def _session_start() -> Generator[bytes, Message, ServerHello]:
+def _session_start() -> Generator[int, Message, ServerHello]:
     parameters: dict[str, str] = {}
     pid, key = 0, b""
     while True:
-        code, body = yield from _ask(b"")
-        if code == wire.PARAMETER_STATUS:
-            name, _, value = body.removesuffix(b"\0").partition(b"\0")
-            parameters[wire.as_text(name)] = wire.as_text(value)
-        elif code == wire.BACKEND_KEY_DATA and len(body) > INT_BYTES:
+        code, body = yield from _reply()
+        if code == codes.PARAMETER_STATUS:
+            name, value = messages.read_parameter_status(body)
+            parameters[name] = value
+        elif code == codes.BACKEND_KEY_DATA and len(body) > INT_BYTES:
             pid, key = int.from_bytes(body[:INT_BYTES], "big"), body[INT_BYTES:]
-        elif code == wire.READY_FOR_QUERY:
+        elif code == codes.READY_FOR_QUERY:
             return ServerHello(tuple(parameters.items()), pid, key)
         else:
-            raise _odd(f"type {chr(code)!r} of {len(body)} bytes")
+            raise _unexpected(code, body)

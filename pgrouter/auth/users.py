@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pgrouter.auth.secret import Md5Secret, PlainSecret, parse_secret
-from pgrouter.auth.wire import as_text
+from pgrouter.auth.text import as_text
 from pgrouter.errors import ConfigError
 
 if TYPE_CHECKING:

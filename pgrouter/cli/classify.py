@@ -14,10 +14,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from pgrouter.cluster.catalog import Reader, conninfo
 from pgrouter.cluster.monitor import Monitor
 from pgrouter.config.load import load
+from pgrouter.control.catalog_reader import CatalogReader, conninfo
 from pgrouter.errors import ConfigError, RouterError
+from pgrouter.planes import NoSubscriber
 from pgrouter.routing.catalog import UNKNOWN, Catalog, configured
 from pgrouter.routing.catalog_build import Judged
 from pgrouter.routing.catalog_facts import read_facts
@@ -66,12 +67,12 @@ def catalog_for(args: argparse.Namespace) -> Catalog | None:
 
 async def _read(settings: Settings, database: str, user: str) -> Catalog:
     """Read the catalog from whichever member is the primary."""
-    monitor = Monitor(settings.cluster, lambda _view: None)
-    await monitor.start()
+    monitor = Monitor(settings.cluster)
+    await monitor.start(NoSubscriber())
     members = [(member.host, member.port) for member in monitor.view.members]
     await monitor.stop()
     address = conninfo(members, database, settings.cluster.monitor)
-    reader = Reader()
+    reader = CatalogReader()
     reading = await reader.read(address)
     reader.close()
     return Judged(read_facts(reading.document or ""), configured(settings.routing)).catalog(user)

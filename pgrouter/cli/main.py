@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.version:
         print(version())  # noqa: T201  (what was asked for)
         return 0
-    return args.run(args)
+    return int(args.run(args))
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:

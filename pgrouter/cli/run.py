@@ -42,7 +42,7 @@ class _Formatter(logging.Formatter):
             now = self.converter(second)
             self._second, self._time = second, time.strftime(self.default_time_format, now)
             self._zone = time.strftime("%z", now)
-        return f"{self.default_msec_format % (self._time, record.msecs)} {self._zone}"
+        return f"{self._time},{int(record.msecs):03d} {self._zone}"
 
 
 LINE = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -61,11 +61,13 @@ def run(args: argparse.Namespace) -> int:
     start_logging(settings.log)
     from pgrouter.app import serve  # noqa: PLC0415  (a wrong configuration is reported without importing everything)
     from pgrouter.net.loop import Loop  # noqa: PLC0415
+    from pgrouter.proxy.data_plane import bug  # noqa: PLC0415
 
     log.info("%s", first_words(args.config.absolute(), settings))
+    loop = Loop(on_bug=bug)
     try:
-        with asyncio.Runner(loop_factory=Loop) as runner:
-            code = runner.run(serve(args.config.absolute(), settings, runner.get_loop()))
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            code = runner.run(serve(args.config.absolute(), settings, loop))
     except (OSError, RouterError) as error:
         log.critical("cannot go on: %s", error)
         return 1

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 def second_primaries(probes: Mapping[str, Probe], leader: str | None, since_s: float) -> list[str]:
     """Return the servers that reported to be primary after another one had been named leader."""
-    words = ((name, probe.said) for name, probe in probes.items() if leader not in (None, name))
-    return [name for name, word in words if word and word.role is Role.PRIMARY and word.asked_s > since_s]
+    reports = ((name, probe.valid_report) for name, probe in probes.items() if leader not in (None, name))
+    return [name for name, report in reports if report and report.role is Role.PRIMARY and report.asked_s > since_s]
 
 
-def twins(view: ClusterView, probes: Mapping[str, Probe], name: str | None) -> frozenset[str]:
+def same_server(view: ClusterView, probes: Mapping[str, Probe], name: str | None) -> frozenset[str]:
     """Return the members that are the same server as this one under another name."""
     known = view.member(name) if name is not None else None
     if known is None:
@@ -34,5 +34,5 @@ def twins(view: ClusterView, probes: Mapping[str, Probe], name: str | None) -> f
 
 
 def _started(probe: Probe | None) -> tuple[str, str] | None:
-    word = probe.word if probe else None
-    return (word.system_id, word.started) if word and word.started else None
+    report = probe.report if probe else None
+    return (report.system_id, report.started) if report and report.started else None

@@ -13,11 +13,9 @@ Source: etcd docs, "gRPC gateway" and "API guarantees".
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import logging
 import random
-import re
 import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -28,7 +26,9 @@ import urllib3
 from msgspec.structs import replace
 
 from pgrouter.clock import monotonic
-from pgrouter.cluster.patroni_keys import Snapshot, absence, decode
+from pgrouter.cluster.etcd_keys import KeySpace, WatchLostError
+from pgrouter.cluster.http import cause_of
+from pgrouter.cluster.patroni_keys import Snapshot
 from pgrouter.cluster.tls import TlsAdapter, tls_context
 
 if TYPE_CHECKING:
@@ -46,62 +46,7 @@ MOST_BACKOFF_S = 2.0
 STOP_MARGIN_S = 1.0
 LIVED_S = 1.0  # a watch that ends sooner counts as a failure of its endpoint, to avoid spinning
 UNREACHABLE = "etcd cannot be reached"
-# In an error of requests: `... (Caused by NewConnectionError("HTTPConnection(...): Failed to establish a new ..."))`
-CAUSE = re.compile(r"((?:Failed to (establish|resolve)|Connection to|Read timed out|\[SSL).*?)(['\"]\)+)?$", re.DOTALL)
 NO_AUTHENTICATION = "authentication is not enabled"
-
-
-class WatchLostError(Exception):
-    """The watch ended or cannot continue: read again and watch again."""
-
-
-class KeySpace:
-    """The keys of one cluster, kept up to date from etcd's messages. No IO."""
-
-    def __init__(self, prefix: str) -> None:
-        self.range = {"key": _encode(prefix), "range_end": _encode(prefix[:-1] + "0")}  # "0" follows "/"
-        self.revision = 0
-        self._prefix = prefix
-        self._keys: dict[str, tuple[str, int]] = {}  # value and the revision that wrote it
-
-    def read(self, answer: dict[str, Any]) -> None:
-        """Load the answer to a range request for all keys."""
-        self.revision = int(answer["header"]["revision"])
-        self._keys = dict(self._entry(kv) for kv in answer.get("kvs", []))
-
-    def change(self, message: dict[str, Any]) -> bool:
-        """Apply one message of a watch; return whether it changed anything.
-
-        Raises WatchLostError if the message says that the watch cannot continue: compacted, canceled, no leader.
-        """
-        if "error" in message:
-            raise WatchLostError(str(message["error"].get("message", message["error"])))
-        result = message["result"]
-        if result.get("canceled"):
-            because = result.get("cancel_reason") or f"compacted at revision {result.get('compact_revision')}"
-            raise WatchLostError(f"watch cancelled: {because}")
-        for event in result.get("events", []):
-            key, entry = self._entry(event["kv"])
-            if event.get("type") == "DELETE":  # a PUT carries no type at all
-                self._keys.pop(key, None)
-            else:
-                self._keys[key] = entry
-        self.revision = max(self.revision, int(result["header"]["revision"]))
-        return bool(result.get("events"))
-
-    def snapshot(self) -> tuple[Snapshot, int]:
-        """Decode all keys; the number is the revision that wrote the leader key, 0 if there is none."""
-        decoded = decode({key: value for key, (value, _) in self._keys.items()})
-        trouble = "" if decoded.leader else absence(self._keys.keys(), self._prefix)
-        return replace(decoded, revision=self.revision, trouble=trouble), self.written("leader")
-
-    def written(self, key: str) -> int:
-        """Return the revision that wrote a key, 0 if there is none."""
-        return self._keys.get(key, ("", 0))[1]
-
-    def _entry(self, kv: dict[str, str]) -> tuple[str, tuple[str, int]]:
-        key = _decode(kv["key"]).removeprefix(self._prefix)
-        return key, (_decode(kv.get("value", "")), int(kv.get("mod_revision", "0")))
 
 
 class EtcdSource:
@@ -176,11 +121,12 @@ class _Watcher(threading.Thread):
         self._unread = 0  # consecutive attempts that read nothing
         self._lost = 0  # consecutive attempts whose watch did not last
         self._last = Snapshot()
+        self._read_s = 0.0  # when the keys were last asked for
         self._reign = 0  # revision of the leader key of self._last
         self._announced = 0  # the same for the failover key
         self._open = False  # etcd has reported that authentication is off
         self._secured: set[etcd3gw.Etcd3Client] = set()  # clients that have a TLS context
-        self._told: dict[str, str] = {}  # each endpoint's trouble that has already been logged
+        self._logged: dict[str, str] = {}  # each endpoint's trouble that has already been logged
         self._lock = threading.Lock()  # guards _response
         self._response: requests.Response | None = None
         self._halted, self._hurried = threading.Event(), threading.Event()
@@ -224,9 +170,9 @@ class _Watcher(threading.Thread):
         try:
             self._session(client)
         except etcd3gw.exceptions.Etcd3Exception as error:
-            trouble = plain(getattr(error, "detail_text", None) or str(error)) or type(error).__name__
+            trouble = cause_of(getattr(error, "detail_text", None) or str(error)) or type(error).__name__
         except (WatchLostError, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            trouble = plain(str(error)) or type(error).__name__
+            trouble = cause_of(str(error)) or type(error).__name__
         except Exception as error:  # without its watcher the router would be blind, and nobody would notice
             log.exception("etcd %s: unexpected answer", client.base_url)
             trouble = repr(error)
@@ -245,8 +191,8 @@ class _Watcher(threading.Thread):
         self._halted.wait(backoff_s(self._lost, len(self._clients)))
 
     def _report(self, endpoint: str, trouble: str) -> None:
-        if self._told.get(endpoint) != trouble:
-            self._told[endpoint] = trouble
+        if self._logged.get(endpoint) != trouble:
+            self._logged[endpoint] = trouble
             log.warning("etcd %s: %s", endpoint, trouble)
         if self._last.reachable and self._unread >= max(2, len(self._clients)):
             silent_s = self._clock() - self._last.heard_s if self._last.heard_s else 0.0
@@ -263,8 +209,9 @@ class _Watcher(threading.Thread):
         if not self._last.reachable:
             log.warning("etcd %s: reachable again", client.base_url)
         self._unread = 0
-        self._told.clear()
-        self._tell(asked_s)
+        self._logged.clear()
+        self._read_s = asked_s
+        self._deliver_keys(asked_s)
         create: dict[str, Any] = {"create_request": {**self._keys.range, "start_revision": self._keys.revision + 1}}
         with client.session.post(
             client.get_url("/watch"),
@@ -322,7 +269,7 @@ class _Watcher(threading.Thread):
                 if self._interrupted():
                     return
                 if line and self._keys.change(json.loads(line)):
-                    self._tell(self._clock())
+                    self._deliver_keys(self._clock())
         except requests.ConnectionError as error:
             if error.args and isinstance(error.args[0], urllib3.exceptions.ReadTimeoutError):
                 return  # silence: the next read shows whether etcd is alive
@@ -332,7 +279,7 @@ class _Watcher(threading.Thread):
     def _interrupted(self) -> bool:
         return self._halted.is_set() or self._hurried.is_set()
 
-    def _tell(self, heard_s: float) -> None:
+    def _deliver_keys(self, heard_s: float) -> None:
         """Deliver the state of the keys at `heard_s`."""
         snapshot, reign = self._keys.snapshot()
         goes_on = (snapshot.leader, reign) == (self._last.leader, self._reign)
@@ -342,16 +289,11 @@ class _Watcher(threading.Thread):
         self._last = replace(
             snapshot,
             heard_s=heard_s,
+            read_s=self._read_s,
             leader_since_s=self._last.leader_since_s if goes_on or snapshot.leader is None else self._clock(),
             switchover_since_s=self._last.switchover_since_s if known else self._clock(),
         )
         self._deliver(self._last)
-
-
-def plain(text: str) -> str:
-    """Extract the cause from an error message of requests, without the objects wrapped around it."""
-    found = CAUSE.search(text)
-    return found[1] if found else text
 
 
 def backoff_s(lost: int, endpoints: int) -> float:
@@ -381,14 +323,6 @@ def _client(endpoint: str, settings: Etcd) -> etcd3gw.Etcd3Client:
         api_path="/v3/",  # served since etcd 3.4; avoids a GET /version for discovery
         session=session,
     )
-
-
-def _encode(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
-
-
-def _decode(text: str) -> str:
-    return base64.b64decode(text).decode("utf-8", "replace")
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: object) -> None:

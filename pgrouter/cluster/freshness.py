@@ -44,44 +44,44 @@ class Freshness:
         A mark is derived from the last report alone: a replica that was killed may restart further back, and report it.
         """
         self._sample(view, probes)
-        words = {name: probe.word for name, probe in probes.items() if self._follows(name, probe)}
-        return {name: self._mark(word) for name, word in words.items() if word is not None}
+        reports = {name: probe.report for name, probe in probes.items() if self._follows(name, probe)}
+        return {name: self._mark(report) for name, report in reports.items() if report is not None}
 
     def _sample(self, view: ClusterView, probes: Mapping[str, Probe]) -> None:
-        word = self._word_of_primary(view, probes)
-        if word is None:
+        report = self._report_of_primary(view, probes)
+        if report is None:
             return
-        if self._history != (word.system_id, word.timeline):
-            self._history = (word.system_id, word.timeline)
+        if self._history != (report.system_id, report.timeline):
+            self._history = (report.system_id, report.timeline)
             self._samples.clear()
         samples = self._samples
-        if samples and word.asked_s <= samples[-1][1]:
+        if samples and report.asked_s <= samples[-1][1]:
             return
-        while samples and samples[-1][0] >= word.lsn:  # the same position later, or it crashed and lost its last WAL
+        while samples and samples[-1][0] >= report.lsn:  # the same position later, or it crashed and lost its last WAL
             samples.pop()
-        samples.append((word.lsn, word.asked_s))
+        samples.append((report.lsn, report.asked_s))
         if len(samples) > MOST_SAMPLES:
             del samples[:-1:2]
 
     @staticmethod
-    def _word_of_primary(view: ClusterView, probes: Mapping[str, Probe]) -> ServerReport | None:
+    def _report_of_primary(view: ClusterView, probes: Mapping[str, Probe]) -> ServerReport | None:
         """Return the primary's report, even while writes to it are off, unless another was promoted past it."""
         probe = probes.get(view.primary or view.last_leader or "")
-        word = probe.said if probe else None
-        if word is None or word.role is not Role.PRIMARY:
+        report = probe.valid_report if probe else None
+        if report is None or report.role is not Role.PRIMARY:
             return None
-        return word if (word.system_id, word.timeline) == (view.system_id, view.timeline) else None
+        return report if (report.system_id, report.timeline) == (view.system_id, view.timeline) else None
 
     def _follows(self, name: str, probe: Probe) -> bool:
-        word = probe.said
+        report = probe.valid_report
         return (
-            word is not None
-            and word.role is Role.REPLICA
-            and word.asked_s > self._distrusted.get(name, -inf)
-            and (word.system_id, probe.timeline) == self._history
+            report is not None
+            and report.role is Role.REPLICA
+            and report.asked_s > self._distrusted.get(name, -inf)
+            and (report.system_id, probe.timeline) == self._history
             and probe.streamed_timeline == probe.timeline
         )
 
-    def _mark(self, word: ServerReport) -> ReplayPoint:
-        reached = bisect_right(self._samples, (word.lsn, inf))
-        return ReplayPoint(self._samples[reached - 1][1] if reached else 0.0, word.lsn)
+    def _mark(self, report: ServerReport) -> ReplayPoint:
+        reached = bisect_right(self._samples, (report.lsn, inf))
+        return ReplayPoint(self._samples[reached - 1][1] if reached else 0.0, report.lsn)

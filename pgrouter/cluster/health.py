@@ -37,8 +37,9 @@ class ServerReport(Struct, frozen=True, kw_only=True, gc=False):
 class Probe(Struct, frozen=True, kw_only=True, gc=False):
     """What is known about one member."""
 
-    word: ServerReport | None = None  # None: it has never answered
+    report: ServerReport | None = None  # None: it has never answered
     failures: int = 0  # consecutive, since the last report
+    failed_s: float = 0.0  # when the last of these was asked for
     silences: int = 0  # the last of these, without any sign of life, not even a refusal
     error: str = ""  # of the last failure, one line
     refused: bool = False  # the last failure was an answer: PostgreSQL runs there but refuses the router's role
@@ -60,14 +61,14 @@ class Probe(Struct, frozen=True, kw_only=True, gc=False):
         return self.silences >= SILENT_AFTER
 
     @property
-    def said(self) -> ServerReport | None:
+    def valid_report(self) -> ServerReport | None:
         """Return its last report while that still counts.
 
         A primary becomes a replica by a restart only, so its report holds while it is known not to have restarted.
         A replica's report says how far it has replayed, which is soon out of date.
         """
-        stands = self.stands and self.word is not None and self.word.role is Role.PRIMARY
-        return self.word if stands or not self.lost else None
+        stands = self.stands and self.report is not None and self.report.role is Role.PRIMARY
+        return self.report if stands or not self.lost else None
 
     @property
     def unheard(self) -> str:
@@ -81,8 +82,13 @@ class Probe(Struct, frozen=True, kw_only=True, gc=False):
     @property
     def alive_s(self) -> float:
         """Return the last time at which it is known to have been alive, without a restart since its report."""
-        asked_s = self.word.asked_s if self.word else 0.0
+        asked_s = self.report.asked_s if self.report else 0.0
         return max(asked_s, self.vouched_s)
+
+    @property
+    def asked_s(self) -> float:
+        """Return when the last query began, whether it was answered or failed."""
+        return max(self.failed_s, self.report.asked_s if self.report else 0.0)
 
     @property
     def streams(self) -> bool:
@@ -92,36 +98,45 @@ class Probe(Struct, frozen=True, kw_only=True, gc=False):
     @property
     def timeline(self) -> int:
         """Return the timeline it is on: a control file alone may still show the previous one."""
-        return max(self.word.timeline if self.word else 0, self.streamed_timeline)
+        return max(self.report.timeline if self.report else 0, self.streamed_timeline)
 
-    def answered(self, word: ServerReport) -> Probe:
+    def answered(self, report: ServerReport) -> Probe:
         """Add an answer."""
-        last = self.word if self.word and self.word.system_id == word.system_id else None
-        if word.role is Role.PRIMARY:
-            goes_on = last is not None and (last.role, last.timeline) == (Role.PRIMARY, word.timeline)
-            return Probe(word=word, primary_since_s=self.primary_since_s if goes_on else word.asked_s)
-        if word.streaming:
-            return Probe(word=word, streamed_timeline=word.timeline)
+        last = self.report if self.report and self.report.system_id == report.system_id else None
+        if report.role is Role.PRIMARY:
+            goes_on = last is not None and (last.role, last.timeline) == (Role.PRIMARY, report.timeline)
+            return Probe(report=report, primary_since_s=self.primary_since_s if goes_on else report.asked_s)
+        if report.streaming:
+            return Probe(report=report, streamed_timeline=report.timeline)
         if last is None:
-            return Probe(word=word, unstreamed=1, unstreamed_since_s=word.asked_s)
+            return Probe(report=report, unstreamed=1, unstreamed_since_s=report.asked_s)
         return Probe(
-            word=word,
+            report=report,
             unstreamed=self.unstreamed + 1,
-            unstreamed_since_s=self.unstreamed_since_s if self.unstreamed else word.asked_s,
+            unstreamed_since_s=self.unstreamed_since_s if self.unstreamed else report.asked_s,
             streamed_timeline=self.streamed_timeline,
         )
 
-    def failed(
-        self, error: str, *, silent: bool = False, refused: bool = False, stands: bool = False, vouched_s: float = 0.0
+    def failed(  # noqa: PLR0913  (facts about one failure)
+        self,
+        error: str,
+        *,
+        asked_s: float = 0.0,
+        silent: bool = False,
+        refused: bool = False,
+        stands: bool = False,
+        vouched_s: float = 0.0,
     ) -> Probe:
-        """Add a failure; `silent`: there was no answer of any kind; `refused`: PostgreSQL itself refused the login.
+        """Add the failure of a query that began at `asked_s`.
 
+        `silent`: there was no answer of any kind. `refused`: PostgreSQL itself refused the login.
         `stands`: it has not restarted since its last report. Either it refuses for another reason than starting up or
         shutting down, or the router's open connections prove it, at `vouched_s`.
         """
         return replace(
             self,
             failures=self.failures + 1,
+            failed_s=asked_s,
             silences=self.silences + 1 if silent else 0,
             error=error,
             refused=refused,

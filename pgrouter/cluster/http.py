@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import io
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 1024 * 1024  # a member takes about 300 bytes of /cluster
 PIECE = 64 * 1024
+# In an error of requests: `... (Caused by NewConnectionError("HTTPConnection(...): Failed to establish a new ..."))`
+CAUSE = re.compile(r"((?:Failed to (establish|resolve)|Connection to|Read timed out|\[SSL).*?)(['\"]\)+)?$", re.DOTALL)
 
 
 class HttpError(Exception):
@@ -79,3 +82,9 @@ class _Received:
 
     def makefile(self, _mode: str) -> io.BytesIO:
         return io.BytesIO(self._data)
+
+
+def cause_of(text: str) -> str:
+    """Extract the cause from an error message of requests, without the objects wrapped around it."""
+    found = CAUSE.search(text)
+    return found[1] if found else text

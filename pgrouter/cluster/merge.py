@@ -30,8 +30,8 @@ Everything else follows:
 
 WHO MAY BE READ FROM. A member that is not the primary is read from only while all of this is known about it:
 
-1. It is a replica of this cluster: its own report still counts (`Probe.said`), says that it is in recovery, and has the
-   cluster's system identifier.
+1. It is a replica of this cluster: its own report still counts (`Probe.valid_report`), says that it is in recovery, and
+   has the cluster's system identifier.
 2. It has not been excluded: no `noloadbalance` tag, also not on another key of the same server.
 3. It follows. With a primary: it streams on the primary's timeline, ignoring short breaks (`health.UNSTREAMED_AFTER`).
    Without one, receivers have nothing to stream from, so what was seen when the last primary was last known to be alive
@@ -57,100 +57,22 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from msgspec import Struct, field
 from msgspec.structs import replace
 
 from pgrouter.cluster import readable
-from pgrouter.cluster.health import Probe, ServerReport
+from pgrouter.cluster.case import Case, Lag, WriteDecision
 from pgrouter.cluster.mistake import mistake
 from pgrouter.cluster.patroni_keys import DcsMember
 from pgrouter.cluster.view_diff import difference
-from pgrouter.topology import ClusterView, Member, ReplayPoint, Role
+from pgrouter.topology import ClusterView, Member, Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from pgrouter.cluster.health import Probe, ServerReport
     from pgrouter.cluster.patroni_keys import Snapshot
 
 KEY_GONE = "key gone"
-SILENT = Probe()  # of a member that has not been probed yet
-
-
-class Lag(Struct, frozen=True, kw_only=True, gc=False):
-    """How far replicas are behind in time, and how far they may be (0: no limit) to get reads."""
-
-    most_bytes: int = 0
-    most_s: float = 0.0
-    marks: Mapping[str, ReplayPoint] = field(default_factory=dict)
-
-
-class Case(Struct, frozen=True, kw_only=True, gc=False):
-    """The inputs of one decision, common to all members."""
-
-    previous: ClusterView
-    snapshot: Snapshot
-    probes: Mapping[str, Probe]
-    lag: Lag
-    candidate: str | None  # the one member that the DCS allows to be writable
-    last_leader: str | None  # the one it named last, by that server's current name
-    system_id: str  # expected of every member; empty: not known yet
-    proven_timeline: int  # the newest on which a member of this system was ever writable
-
-    def probe(self, name: str) -> Probe:
-        """Return what is known about a member."""
-        return self.probes.get(name, SILENT)
-
-    def is_stranger(self, word: ServerReport) -> bool:
-        """Whether a server belongs to another cluster."""
-        return bool(self.system_id) and word.system_id != self.system_id
-
-    def stranger(self, word: ServerReport) -> str:
-        """Return a description of that, for people."""
-        return f"belongs to another cluster: its system identifier is {word.system_id}, not {self.system_id}"
-
-    def relatives(self) -> list[ServerReport]:
-        """Return the current reports of this cluster's members."""
-        words = (probe.said for probe in self.probes.values())
-        return [word for word in words if word is not None and not self.is_stranger(word)]
-
-    def followed(self, server: DcsMember) -> bool | None:
-        """Return what the last view knew about this server at this address; see `Member.follows`."""
-        same = (each for each in self.previous.members if (each.host, each.port) == (server.host, server.port))
-        return next((each.follows for each in same), None)
-
-    def is_same(self, one: DcsMember, other: DcsMember) -> bool:
-        """Whether two keys are about one server: address or postmaster identify it, names do not."""
-        if (one.host, one.port) == (other.host, other.port):
-            return True
-        words = (self.probe(one.name).word, self.probe(other.name).word)
-        starts = [(word.system_id, word.started) for word in words if word is not None and word.started]
-        return len(starts) == len(words) and starts[0] == starts[1]
-
-    def twins(self, server: DcsMember) -> list[DcsMember]:
-        """Return the keys that the DCS has for this server, the decisive one first: the leader's, if there is one."""
-        same = [each for each in self.snapshot.members if each.host and self.is_same(each, server)]
-        return sorted(same, key=lambda each: each.name != self.snapshot.leader)
-
-    @property
-    def last_position(self) -> int:
-        """Return the last position that the last primary reported, on the newest timeline; 0: not known."""
-        probe = self.probe(self.candidate or self.last_leader or "")
-        word = probe.said
-        leads = word is not None and word.role is Role.PRIMARY and not self.is_stranger(word)
-        if leads and word is not None and word.timeline == self.proven_timeline:
-            return word.lsn
-        return self.previous.lsn if self.proven_timeline else 0
-
-
-class Reign(Struct, frozen=True, kw_only=True, gc=False):
-    """The decision about writes, on which the decisions about reads depend."""
-
-    primary: str | None
-    objection: str  # why the candidate gets no writes, as a predicate
-    no_primary: str  # why there is no primary, as a sentence
-    timeline: int  # the primary's; without one, the newest proven
-    system_id: str
-    lsn: int | None  # the primary's position; None: unknown
 
 
 def merge(
@@ -163,26 +85,26 @@ def merge(
     """
     case = _case(previous, snapshot, probes, lag or Lag())
     servers = _servers(case)
-    reign = _reign(case, servers)
-    if reign.system_id != case.system_id:  # with the first primary it is known which servers are strangers
-        case = replace(case, system_id=reign.system_id)
+    decision = _decide_writes(case, servers)
+    if decision.system_id != case.system_id:  # with the first primary it is known which servers are strangers
+        case = replace(case, system_id=decision.system_id)
         servers = _servers(case)
-    members = tuple(_member(server, case, reign) for server in servers)
+    members = tuple(_member(server, case, decision) for server in servers)
     view = ClusterView(
         members=members,
         leader=snapshot.leader,
-        primary=reign.primary,
+        primary=decision.primary,
         readers=tuple(member.name for member in members if member.readable),
         paused=snapshot.config.paused,
         standby=snapshot.config.standby_cluster,
         last_leader=snapshot.leader or case.last_leader,
-        timeline=reign.timeline,
-        lsn=case.last_position if reign.lsn is None else reign.lsn,
-        system_id=reign.system_id,
+        timeline=decision.timeline,
+        lsn=case.last_position if decision.lsn is None else decision.lsn,
+        system_id=decision.system_id,
         dcs_reachable=snapshot.reachable,
         fenced=_fenced(case),
         silent=tuple(member.name for member in members if case.probe(member.name).silent),
-        no_primary=reign.no_primary,
+        no_primary=decision.no_primary,
         mistake=mistake(snapshot, probes.values()),
     )
     return _numbered(previous, view)
@@ -241,21 +163,21 @@ def _addressed(member: DcsMember, previous: ClusterView) -> DcsMember:
 
 
 def _stays(name: str, case: Case) -> bool:
-    word = case.probe(name).said
-    answers = word is not None and not case.is_stranger(word)
+    report = case.probe(name).valid_report
+    answers = report is not None and not case.is_foreign(report)
     return answers or name == (case.snapshot.leader or case.last_leader)
 
 
-def _reign(case: Case, servers: tuple[DcsMember, ...]) -> Reign:
+def _decide_writes(case: Case, servers: tuple[DcsMember, ...]) -> WriteDecision:
     name = case.candidate
     if name is None or all(server.name != name for server in servers):
-        word, objection, no_primary = None, "", _nobody(case)
+        report, objection, no_primary = None, "", _nobody(case)
     else:
         objection = next(_objections_to_writes(name, case.probe(name), case), "")
         no_primary = f"{name} {objection}" if objection else ""
-        word = None if objection else case.probe(name).said
-    if word is None:
-        return Reign(
+        report = None if objection else case.probe(name).valid_report
+    if report is None:
+        return WriteDecision(
             primary=None,
             objection=objection,
             no_primary=no_primary,
@@ -263,13 +185,13 @@ def _reign(case: Case, servers: tuple[DcsMember, ...]) -> Reign:
             system_id=case.system_id,
             lsn=None,
         )
-    return Reign(
+    return WriteDecision(
         primary=name,
         objection="",
         no_primary="",
-        timeline=word.timeline,
-        system_id=word.system_id,
-        lsn=word.lsn,
+        timeline=report.timeline,
+        system_id=report.system_id,
+        lsn=report.lsn,
     )
 
 
@@ -281,9 +203,9 @@ def _fenced(case: Case) -> str | None:
     name = case.last_leader
     if case.candidate is not None or name is None:
         return None
-    word = case.probe(name).said
-    silent = word is None and case.snapshot.leased
-    return name if silent or (word is not None and word.role is not Role.PRIMARY) else None
+    report = case.probe(name).valid_report
+    silent = report is None and case.snapshot.leased
+    return name if silent or (report is not None and report.role is not Role.PRIMARY) else None
 
 
 def _nobody(case: Case) -> str:
@@ -296,70 +218,70 @@ def _nobody(case: Case) -> str:
 
 def _objections_to_writes(name: str, probe: Probe, case: Case) -> Iterator[str]:
     """Yield the reasons why the candidate may not be written to. The invariant is enforced here."""
-    word = probe.said
-    if word is None:
+    report = probe.valid_report
+    if report is None:
         yield probe.unheard
         return
-    if case.is_stranger(word):
-        yield case.stranger(word)
-    if word.role is not Role.PRIMARY:
+    if case.is_foreign(report):
+        yield case.why_foreign(report)
+    if report.role is not Role.PRIMARY:
         standby = case.snapshot.config.standby_cluster
         yield "leads a standby cluster" if standby else "leads but is still in recovery"
     oldest = max(1, case.proven_timeline, case.snapshot.timeline)
-    if word.timeline < oldest:
-        yield f"is on timeline {word.timeline}, but {oldest} is in use"
-    rival = _rival(name, word, case)
+    if report.timeline < oldest:
+        yield f"is on timeline {report.timeline}, but {oldest} is in use"
+    rival = _rival(name, report, case)
     if rival:
         yield f"leads, but {rival} says it is primary on a newer timeline, and the DCS has not spoken since"
-    if case.previous.primary != name and not _has_spoken_since(case.snapshot.leader_since_s, probe, word):
+    if case.previous.primary != name and not _has_spoken_since(case.snapshot.leader_since_s, probe, report):
         yield "is named as leader, but has not said yet that it is primary"
-    if case.snapshot.handover:
-        yield f"leads, but {case.snapshot.handover}"
+    if case.snapshot.hold:
+        yield f"leads, but {case.snapshot.hold}"
 
 
-def _has_spoken_since(moment_s: float, probe: Probe, word: ServerReport) -> bool:
+def _has_spoken_since(moment_s: float, probe: Probe, report: ServerReport) -> bool:
     if probe.failures:
         return probe.stands and probe.vouched_s > moment_s
-    return word.asked_s >= moment_s
+    return report.asked_s >= moment_s
 
 
-def _rival(name: str, word: ServerReport, case: Case) -> str:
+def _rival(name: str, report: ServerReport, case: Case) -> str:
     """Return a member that was promoted past the candidate, unless the DCS has named the candidate since."""
     spoken_s = case.snapshot.heard_s if case.snapshot.leader == name else 0.0
     for other, probe in case.probes.items():
-        theirs = probe.word  # even if it is lost: it was promoted all the same
+        theirs = probe.report  # even if it is lost: it was promoted all the same
         if (
             other != name
             and theirs is not None
             and theirs.role is Role.PRIMARY
-            and theirs.system_id == word.system_id
-            and theirs.timeline > word.timeline
+            and theirs.system_id == report.system_id
+            and theirs.timeline > report.timeline
             and probe.primary_since_s > spoken_s
         ):
             return other
     return ""
 
 
-def _member(server: DcsMember, case: Case, reign: Reign) -> Member:
+def _member(server: DcsMember, case: Case, decision: WriteDecision) -> Member:
     probe = case.probe(server.name)
-    word = probe.said
-    writable = server.name == reign.primary
-    newest = readable.newest_position(case, reign)
+    report = probe.valid_report
+    writable = server.name == decision.primary
+    newest = readable.newest_position(case, decision)
     lag_bytes = lag_s = None
-    if newest and word is not None and word.role is Role.REPLICA and not writable and not case.is_stranger(word):
-        lag_bytes = max(0, newest - word.lsn)
-        lag_s = readable.lag_s(server.name, word, lag_bytes, case)
-    follows = False if writable else readable.follows(server, case, reign)
+    if newest and report is not None and report.role is Role.REPLICA and not writable and not case.is_foreign(report):
+        lag_bytes = max(0, newest - report.lsn)
+        lag_s = readable.lag_s(server.name, report, lag_bytes, case)
+    follows = False if writable else readable.follows(server, case, decision)
     objection = ""
     if not writable:
-        unseen = reign.primary is None and follows is None
-        lags = readable.lags_unseen(word, case) if unseen else readable.lags(lag_bytes, lag_s, case)
-        objection = next(chain(readable.objections(server, case, reign), lags), "")
+        unseen = decision.primary is None and follows is None
+        lags = readable.lags_unseen(report, case) if unseen else readable.lags(lag_bytes, lag_s, case)
+        objection = next(chain(readable.objections(server, case, decision), lags), "")
     return Member(
         name=server.name,
         host=server.host,
         port=server.port,
-        role=word.role if word else Role.UNKNOWN,
+        role=report.role if report else Role.UNKNOWN,
         leader=server.name == case.snapshot.leader,
         writable=writable,
         readable=not writable and not objection,
@@ -368,17 +290,17 @@ def _member(server: DcsMember, case: Case, reign: Reign) -> Member:
         lag_bytes=lag_bytes,
         lag_s=lag_s,
         state=server.state,
-        reason=_reason(server.name, case, reign, objection, unseen=follows is None),
+        reason=_reason(server.name, case, decision, objection, unseen=follows is None),
         tags=server.tags,
     )
 
 
-def _reason(name: str, case: Case, reign: Reign, objection: str, *, unseen: bool) -> str:
-    if objection or (name == case.candidate and reign.objection):
-        return reign.objection if name == case.candidate and reign.objection else objection
-    if name != reign.primary:
+def _reason(name: str, case: Case, decision: WriteDecision, objection: str, *, unseen: bool) -> str:
+    if objection or (name == case.candidate and decision.objection):
+        return decision.objection if name == case.candidate and decision.objection else objection
+    if name != decision.primary:
         alone = readable.ASSUMED if unseen else "goes on without a primary"
-        return "streams" if reign.primary else alone
+        return "streams" if decision.primary else alone
     if case.probe(name).lost:
         return f"{case.probe(name).unheard}; its last word stands, as it has not been restarted since"
     if not case.snapshot.reachable:

@@ -23,7 +23,7 @@ _SERVERS = re.compile(r": [^\s:]+: (.*)")  # what follows the address and the se
 def mistake(snapshot: Snapshot, probes: Iterable[Probe]) -> Mistake | None:
     """Return what keeps all members from being found, with a hint; None: no such mistake."""
     probes = list(probes)
-    if any(probe.word is not None for probe in probes):
+    if any(probe.report is not None for probe in probes):
         return None
     if not snapshot.members:
         if not snapshot.reachable:

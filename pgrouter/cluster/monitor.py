@@ -23,66 +23,55 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from pgrouter.clock import monotonic, wall
-from pgrouter.cluster.alarms import second_primaries, twins
-from pgrouter.cluster.etcd import EtcdSource
+from pgrouter.cluster.alarms import same_server, second_primaries
+from pgrouter.cluster.case import Lag
 from pgrouter.cluster.freshness import Freshness
 from pgrouter.cluster.health import SILENT_AFTER, Probe
-from pgrouter.cluster.merge import Lag, merge
-from pgrouter.cluster.names import follow, is_name
-from pgrouter.cluster.patroni import PatroniSource
-from pgrouter.cluster.probe import Prober
-from pgrouter.cluster.refusal import Refusal
+from pgrouter.cluster.member_watch import MemberWatch
+from pgrouter.cluster.merge import merge
+from pgrouter.cluster.names import follow
+from pgrouter.cluster.pace import ALERT_FOR_S, STATIC_S, pace_s
+from pgrouter.cluster.source import source_of
+from pgrouter.cluster.stall import Stall
 from pgrouter.cluster.static import StaticSource
-from pgrouter.cluster.switchover import NONE, handover
+from pgrouter.cluster.switchover import NONE, hold
 from pgrouter.config.settings import Reads
 from pgrouter.topology import ClusterView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from pgrouter.clock import Clock
-    from pgrouter.cluster.health import ServerReport
     from pgrouter.cluster.patroni_keys import Snapshot
+    from pgrouter.cluster.probe import Prober
     from pgrouter.cluster.source import Source
     from pgrouter.config.settings import Cluster
+    from pgrouter.planes import ClusterSubscriber
     from pgrouter.topology import ReplayPoint
 
 log = logging.getLogger("pgrouter.cluster")
 
-AWAITED_S = 0.05  # between two probes of a leader whose own report is missing
-STATIC_S = 0.5  # between two probes of static members at most: a promotion must be noticed within a second
-ALERT_S = 0.1  # between two probes while something is going on
-ALERT_FOR_S = 3.0  # after the last change
 SAMPLE_S = 0.05  # between two requested samples of WAL positions
 START_S = 3.0  # start() waits this long for a complete first view
 
 
 class Monitor:
-    """Follows one cluster; `on_view` is called in the loop with each new view.
+    """Follows one cluster; the subscriber gets each new view, and marks, in the loop.
 
     A view that differs in WAL positions only keeps its number and is published at most once per `interval`.
-    `on_defaults` is called with the name of a member whose session defaults have changed.
     """
 
     def __init__(
-        self,
-        settings: Cluster,
-        on_view: Callable[[ClusterView], None],
-        clock: Clock = monotonic,
-        source: Source | None = None,
-        on_marks: Callable[[Mapping[str, ReplayPoint]], None] = lambda _: None,
+        self, settings: Cluster, reads: Reads | None = None, clock: Clock = monotonic, source: Source | None = None
     ) -> None:
-        self._settings, self._on_view, self._clock = settings, on_view, clock
-        self._on_marks = on_marks
-        self.on_defaults: Callable[[str], None] = lambda _: None
-        # Bytes received over the router's own connections, see `_vouch`.
-        self.received: Callable[[str, float], int | None] = lambda _name, _before_s: None
-        self.make_room: Callable[[str, Refusal], None] = lambda _name, _refusal: None
-        self.on_address: Callable[[str, int, str], None] = lambda _host, _port, _address: None  # (of a name)
+        self._settings, self._clock = settings, clock
+        self.subscriber: ClusterSubscriber
         self._names: asyncio.Task[None] | None = None
-        self._received: dict[str, int] = {}  # by each member's open connections at its last failure
-        self._handover = NONE
-        self._reads = Reads()
+        self._hold = NONE
+        self._stall: Stall | None = None  # not over yet
+        self._awake_s = 0.0  # the end of the last one
+        self._on_looked: Callable[[], None] = lambda: None
+        self._reads = reads or Reads()
         self._freshness = Freshness()
         self._marks: dict[str, ReplayPoint] = {}
         self._sampler: asyncio.TimerHandle | None = None  # pending between the request for a sample and its query
@@ -92,7 +81,7 @@ class Monitor:
         static = settings.source == "static"
         self._interval_s = min(settings.monitor.interval_s, STATIC_S if static else math.inf)
         self._view = ClusterView()
-        self._probers: dict[str, Prober] = {}
+        self._watches: dict[str, MemberWatch] = {}
         self._probes: dict[str, Probe] = {}
         self._retired: set[asyncio.Task[None]] = set()  # probers that are stopping
         self._alarms: frozenset[str] = frozenset()
@@ -114,11 +103,12 @@ class Monitor:
         """Return each member's last report, with WAL positions and the times of query and answer."""
         return self._probes
 
-    async def start(self) -> None:
+    async def start(self, subscriber: ClusterSubscriber) -> None:
         """Start to follow; return when every member has answered or failed, or after START_S."""
+        self.subscriber = subscriber
         self._running = True
         log.info("cluster: following source %s", self.source_name)
-        self._names = asyncio.get_running_loop().create_task(follow(self._probers.values), name="names")
+        self._names = asyncio.get_running_loop().create_task(follow(self._open_probers), name="names")
         self._source.start(self._update)
         self._update()
         try:
@@ -143,8 +133,8 @@ class Monitor:
         if self._names is not None:
             self._names.cancel()
         await self._source.stop()
-        probers, self._probers = list(self._probers.values()), {}
-        await asyncio.gather(*(prober.stop() for prober in probers), *self._retired)
+        watches, self._watches = list(self._watches.values()), {}
+        await asyncio.gather(*(watch.stop() for watch in watches), *self._retired)
 
     def reload(self, settings: Cluster) -> None:
         """Apply a changed list of static members; those that stay keep their roles. Everything else needs a restart.
@@ -167,18 +157,30 @@ class Monitor:
         )
         members = tuple(replace(member, follows=None) for member in self._view.members)
         self._view = replace(self._view, members=members, system_id="", timeline=0, lsn=0)
-        for prober in self._probers.values():
-            prober.forget()
+        for watch in self._watches.values():
+            watch.prober.forget()
         self._update()
         self._hurry_all()
+
+    def look_again(self, stalled_s: float, then: Callable[[], None]) -> None:
+        """Hold writes until it is known afresh who leads, then call `then`: the process was stopped for so long."""
+        if not self._running:
+            then()
+            return
+        log.warning("cluster: the router stood still for %.1f s; writes are held until it has looked", stalled_s)
+        self._awake_s, self._on_looked = self._clock(), then
+        self._stall = Stall(stalled_s, self._awake_s)
+        self._source.refresh()
+        self._hurry_all()
+        self._update()
 
     def suspect(self, name: str) -> None:
         """Probe a member at once: another part of the router has had trouble with it."""
         self._freshness.distrust(name, self._clock())
         self._follow_marks()
-        prober = self._probers.get(name)
-        if prober is not None:
-            prober.hurry()
+        watch = self._watches.get(name)
+        if watch is not None:
+            watch.prober.hurry()
 
     def sample(self) -> None:
         """Query WAL positions soon: a read has to see a write that no replica is known to have."""
@@ -191,8 +193,8 @@ class Monitor:
         self._sampler = None
         self._sampled_s = self._clock()
         self._sampled = self._view.primary
-        if self._sampled is not None and self._sampled in self._probers:
-            self._probers[self._sampled].hurry()
+        if self._sampled is not None and self._sampled in self._watches:
+            self._watches[self._sampled].prober.hurry()
 
     def _update(self) -> None:
         """Merge what is known now and publish the view if it is new."""
@@ -201,7 +203,7 @@ class Monitor:
         snapshot = self._source.current(self._view, self._probes)
         if snapshot is None:
             return
-        snapshot = self._with_handover(snapshot)
+        snapshot = self._after_stall(self._with_hold(snapshot))
         self._follow_marks()
         lag = Lag(most_bytes=self._reads.max_lag_bytes, most_s=self._reads.max_lag_s, marks=self._marks)
         before, self._view = self._view, merge(self._view, snapshot, self._probes, lag)
@@ -227,14 +229,25 @@ class Monitor:
         marks = self._freshness.marks(self._view, self._probes)
         if marks != self._marks:
             self._marks = marks
-            self._on_marks(marks)
+            self.subscriber.freshen(marks)
 
-    def _with_handover(self, snapshot: Snapshot) -> Snapshot:
+    def _with_hold(self, snapshot: Snapshot) -> Snapshot:
         """Add the current consequences of an announced switchover, and schedule an update for when they change."""
         limit_s = self._settings.switchover_timeout_s
-        now = self._handover = handover(snapshot, self._clock(), wall(), limit_s, self._handover)
+        now = self._hold = hold(snapshot, self._clock(), wall(), limit_s, self._hold)
         self._wake_at(now.until_s)
-        return replace(snapshot, handover=now.reason) if now.reason else snapshot
+        return replace(snapshot, hold=now.reason) if now.reason else snapshot
+
+    def _after_stall(self, snapshot: Snapshot) -> Snapshot:
+        """Add the current consequences of a stall: what was known or said before it proves nothing."""
+        if self._stall is not None:
+            probes = [self._probes.get(name, Probe()) for name in self._watches]
+            if not self._stall.is_over(snapshot, probes, self._clock()):
+                return replace(snapshot, hold=self._stall.reason)
+            log.info("cluster: looked again %.3f s after standing still", self._clock() - self._awake_s)
+            self._stall = None
+            self._on_looked()
+        return replace(snapshot, leader_since_s=max(snapshot.leader_since_s, self._awake_s))
 
     def _wake_at(self, moment_s: float | None) -> None:
         if moment_s == self._wakes_s:
@@ -254,7 +267,7 @@ class Monitor:
     def _publish(self) -> None:
         self._published_s = self._clock()
         try:
-            self._on_view(self._view)
+            self.subscriber.apply(self._view)
         except Exception:  # a consumer's bug must not blind the router
             log.exception("cluster view %d: a consumer failed", self._view.number)
 
@@ -262,64 +275,28 @@ class Monitor:
         """Probe exactly the members of the view, at its addresses; return whether a report was dropped."""
         dropped = False
         wanted = {member.name: (member.host, member.port) for member in self._view.members}
-        for name, prober in list(self._probers.items()):
-            if wanted.get(name) != prober.address:
-                del self._probers[name]
-                self._received.pop(name, None)
+        for name, watch in list(self._watches.items()):
+            if wanted.get(name) != watch.prober.address:
+                del self._watches[name]
                 dropped = self._probes.pop(name, None) is not None or dropped
-                self._retire(prober)
+                self._retire(watch)
         for name, address in wanted.items():
-            if name not in self._probers:
-                self._probers[name] = self._prober(name, address)
-                self._probers[name].start()
+            if name not in self._watches:
+                watch = self._watches[name] = MemberWatch(name, address, self._settings.monitor, self, self._clock)
+                watch.prober.start()
         return dropped
 
-    def _retire(self, prober: Prober) -> None:
-        task = asyncio.get_running_loop().create_task(prober.stop())
+    def _open_probers(self) -> Iterator[Prober]:
+        return (watch.prober for watch in self._watches.values())
+
+    def _retire(self, watch: MemberWatch) -> None:
+        task = asyncio.get_running_loop().create_task(watch.stop())
         self._retired.add(task)
         task.add_done_callback(self._retired.discard)
 
-    def _prober(self, name: str, address: tuple[str, int]) -> Prober:
-        def on_probe(probe: Probe) -> None:
-            if self._probers.get(name) is prober:
-                self._heard(name, probe)
-
-        def vouch(refusal: Refusal, silent: bool) -> float:  # noqa: FBT001  (a callback)
-            return self._vouch(name, refusal, silent=silent)
-
-        prober = Prober(address, self._settings.monitor, on_probe, lambda: self._pace_s(name), self._clock)
-        prober.vouch = vouch
-        if is_name(address[0]):
-            prober.on_address = lambda found: self.on_address(*address, found)
-        return prober
-
-    def _vouch(self, name: str, refusal: Refusal, *, silent: bool) -> float:
-        """Return when open connections last proved that a server did not restart, although a probe failed; 0: never.
-
-        A connection older than the server's last report proves it: if PostgreSQL answers there, a restart would have
-        ended the connection; if nobody answers, what it has received since the previous failure proves it. If the
-        server is out of connections, an idle one of the router's own makes room.
-        """
-        if refusal in (Refusal.FULL, Refusal.LIMIT):
-            self.make_room(name, refusal)
-        word = self._probes.get(name, Probe()).word
-        received = self.received(name, word.asked_s) if word is not None else None
-        if received is None or not (silent or refusal is not Refusal.NONE):
-            return 0.0
-        before = self._received.get(name, received)
-        self._received[name] = received
-        return self._clock() if refusal is not Refusal.NONE or received > before else 0.0
-
-    def _heard(self, name: str, probe: Probe) -> None:
-        before = self._probes.get(name, Probe())
+    def heard(self, name: str, before: Probe, probe: Probe) -> None:
+        """Called by a member's watch with each outcome, and what was known before it."""
         self._probes[name] = probe
-        if not probe.failures:
-            self._received.pop(name, None)
-        if probe.failures == 1 or (probe.error and probe.error != before.error):
-            log.warning("cluster: probe of %s failed: %s", name, probe.error)
-        elif before.lost and not probe.failures:
-            log.info("cluster: %s answers again", name)
-        self._compare(name, before.word, probe.word)
         if probe.primary_since_s > before.primary_since_s and self._view.leader != name:
             self._source.refresh()  # promoted without our knowing: the source's last answer may be old
         self._update()
@@ -329,26 +306,13 @@ class Monitor:
             self._sampled = None
             self._hurry_all(but=name)
 
-    def _compare(self, name: str, before: ServerReport | None, now: ServerReport | None) -> None:
-        """Report changed session defaults there and, once, what the router's role may not see."""
-        if now is None:
-            return
-        if before is not None and "" != before.defaults != now.defaults:
-            log.info(
-                "cluster: %s has loaded its configuration, or ALTER ROLE or DATABASE ... SET was run: "
-                "older server connections are replaced when they are free",
-                name,
-            )
-            self.on_defaults(name)
-        if now.unseen and (before is None or not before.unseen):
-            log.warning("cluster: %s does not show %s to %s", name, now.unseen, self._settings.monitor.user)
-
     def _hurry_all(self, but: str = "") -> None:
-        for name, prober in self._probers.items():
+        for name, watch in self._watches.items():
             if name != but:
-                prober.hurry()
+                watch.prober.hurry()
 
-    def _pace_s(self, name: str) -> float:
+    def pace_s(self, name: str) -> float:
+        """Return the pause before the next probe of a member."""
         view, probe = self._view, self._probes.get(name, Probe())
         return pace_s(
             self._interval_s,
@@ -361,7 +325,7 @@ class Monitor:
 
     def _alarm(self, leader: str | None, since_s: float) -> None:
         """Log an alarm, once each, for servers that report to be primary although another one has been named since."""
-        now = frozenset(second_primaries(self._probes, leader, since_s)) - twins(self._view, self._probes, leader)
+        now = frozenset(second_primaries(self._probes, leader, since_s)) - same_server(self._view, self._probes, leader)
         for name in sorted(now - self._alarms):
             log.error("cluster: ALARM: %s says it is primary while %s leads; it gets nothing", name, leader)
         for name in sorted(self._alarms - now):
@@ -369,29 +333,5 @@ class Monitor:
         self._alarms = now
 
 
-def pace_s(interval_s: float, *, failures: int, awaited: bool, alert: bool, silent: bool = False) -> float:
-    """Return the pause before the next probe of a member."""
-    if awaited:
-        return min(AWAITED_S, interval_s)
-    if silent:  # the timeout was pause enough: reads wait for this
-        return 0.0
-    if failures:
-        return min(ALERT_S * 2.0 ** min(failures - 1, 16), interval_s)
-    return min(ALERT_S, interval_s) if alert else interval_s
-
-
 def _roles(view: ClusterView) -> tuple[object, ...]:
     return view.leader, view.primary, view.readers, view.paused, len(view.members)
-
-
-def source_of(settings: Cluster, clock: Clock = monotonic) -> Source:
-    """Build the source that the settings ask for."""
-    if settings.source == "etcd":
-        if settings.etcd is None:
-            raise ValueError("cluster.etcd is missing")
-        return EtcdSource(settings.etcd, clock)
-    if settings.source == "patroni":
-        if settings.patroni is None:
-            raise ValueError("cluster.patroni is missing")
-        return PatroniSource(settings.patroni, clock)
-    return StaticSource(settings.members)

@@ -1,8 +1,8 @@
 """Host names of members: they are looked up periodically, since an open connection never does that.
 
 A name may have several addresses. The router's own connection goes to the first one that answers (`Prober`), and
-clients' connections go there, too (`Monitor.on_address`): otherwise they could reach another server than the one that
-was probed. A lookup that fails or hangs changes nothing: its last result stays valid.
+clients' connections go there, too (`ClusterSubscriber.found`): otherwise they could reach another server than the one
+that was probed. A lookup that fails or hangs changes nothing: its last result stays valid.
 """
 
 from __future__ import annotations

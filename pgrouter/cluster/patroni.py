@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from pgrouter.clock import monotonic
 from pgrouter.cluster.health import LOST_AFTER
 from pgrouter.cluster.http import HttpError, get
-from pgrouter.cluster.patroni_consensus import Agreement, Voice, agree
+from pgrouter.cluster.patroni_consensus import Agreement, PatroniReport, agree
 from pgrouter.cluster.patroni_rest import NotPatroniError, base_url, read_answer
 from pgrouter.cluster.tls import tls_context
 
@@ -55,7 +55,7 @@ class PatroniSource:
         self._seeds = frozenset(filter(None, (base_url(url, scheme) for url in settings.urls)))
         self._pollers: dict[str, _Poller] = {}
         self._retired: set[asyncio.Task[None]] = set()  # canceled, still ending
-        self._voices: dict[str, Voice] = {}
+        self._reports: dict[str, PatroniReport] = {}
         self._agreed: Agreement | None = None
         self._context: ssl.SSLContext | None = None
         self._on_change: Callable[[], None] = lambda: None
@@ -82,13 +82,13 @@ class PatroniSource:
 
     # Called by pollers.
 
-    def heard(self, url: str, voice: Voice) -> None:
+    def heard(self, url: str, report: PatroniReport) -> None:
         """Called with a Patroni's report after each answer or failure."""
-        if url not in self._voices:
+        if url not in self._reports:
             return  # it is no longer polled
-        self._report(url, self._voices[url], voice)
-        self._voices[url] = voice
-        agreed = agree(self._agreed.snapshot if self._agreed else None, self._voices, self.clock())
+        self._log_change(url, self._reports[url], report)
+        self._reports[url] = report
+        agreed = agree(self._agreed.snapshot if self._agreed else None, self._reports, self.clock())
         if agreed is None:
             return
         was, self._agreed = self._agreed, agreed
@@ -97,15 +97,15 @@ class PatroniSource:
         self._follow(self._wanted(agreed))
         if was is None or agreed.doubtful > was.doubtful or was.snapshot.leader != agreed.snapshot.leader:
             self._hurry_all(but=url)
-        elif voice.failures == 1 and voice.speaks_for == agreed.snapshot.leader:
+        elif report.failures == 1 and report.member == agreed.snapshot.leader:
             self._hurry_all()
         self._on_change()
 
-    def pace_s(self, voice: Voice) -> float:
+    def pace_s(self, report: PatroniReport) -> float:
         """Return the pause before the next request to a Patroni."""
         interval_s = self.settings.interval_s
-        if voice.failures:
-            return min(ALERT_S * 2.0 ** min(voice.failures - 1, 16), interval_s)
+        if report.failures:
+            return min(ALERT_S * 2.0 ** min(report.failures - 1, 16), interval_s)
         return min(ALERT_S, interval_s) if self._alert() else interval_s
 
     def context(self) -> ssl.SSLContext:
@@ -131,24 +131,24 @@ class PatroniSource:
         leader = self._agreed.snapshot.leader
         lasts_s = self._agreed.snapshot.config.ttl_s + FACTS_S
         return any(
-            voice.failures and voice.speaks_for == leader and self.clock() - voice.asked_s < lasts_s
-            for voice in self._voices.values()
+            report.failures and report.member == leader and self.clock() - report.asked_s < lasts_s
+            for report in self._reports.values()
         )
 
     def _wanted(self, agreed: Agreement) -> frozenset[str]:
-        voices = (self._voices.get(url) for url in agreed.urls)
-        found = any(voice is not None and voice.said and voice.failures < LOST_AFTER for voice in voices)
+        reports = (self._reports.get(url) for url in agreed.urls)
+        found = any(report is not None and report.snapshot and report.failures < LOST_AFTER for report in reports)
         return agreed.urls if found else agreed.urls | self._seeds
 
     def _follow(self, urls: frozenset[str]) -> None:
         """Poll exactly these URLs."""
         for url in self._pollers.keys() - urls:
-            del self._voices[url]
+            del self._reports[url]
             task = self._pollers.pop(url).stop()
             self._retired.add(task)
             task.add_done_callback(self._retired.discard)
         for url in sorted(urls - self._pollers.keys()):
-            self._voices[url] = Voice()
+            self._reports[url] = PatroniReport()
             self._pollers[url] = _Poller(url, self)
 
     def _hurry_all(self, but: str = "") -> None:
@@ -156,11 +156,11 @@ class PatroniSource:
             if url != but:
                 poller.wanted.set()
 
-    def _report(self, url: str, before: Voice, voice: Voice) -> None:
-        if voice.failures:
+    def _log_change(self, url: str, before: PatroniReport, report: PatroniReport) -> None:
+        if report.failures:
             self._context = None
-            if voice.error != before.error:
-                log.warning("Patroni at %s: %s", url, voice.error)
+            if report.error != before.error:
+                log.warning("Patroni at %s: %s", url, report.error)
         elif before.failures:
             log.info("Patroni at %s answers again", url)
 
@@ -178,7 +178,7 @@ class _Poller:
     def __init__(self, url: str, source: PatroniSource) -> None:
         self.wanted = asyncio.Event()
         self._url, self._source = url, source
-        self._voice = Voice()
+        self._own_report = PatroniReport()
         self._facts: dict[str, bytes] = {}
         self._facts_s = float("-inf")
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"patroni {url}")
@@ -200,28 +200,28 @@ class _Poller:
                 self._failed(repr(error))
             await asyncio.sleep(LEAST_PAUSE_S)
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._source.pace_s(self._voice)):
+                async with asyncio.timeout(self._source.pace_s(self._own_report)):
                     await self.wanted.wait()
 
     async def _ask(self) -> None:
         asked_s = self._source.clock()  # the answer describes this moment; it may take long to arrive
         cluster = await self._get("/cluster")
-        leader = self._voice.leader
+        leader = self._own_report.leader
         self._heard(cluster, asked_s)
-        if self._voice.leader != leader or asked_s - self._facts_s >= FACTS_S:
+        if self._own_report.leader != leader or asked_s - self._facts_s >= FACTS_S:
             self._facts_s = asked_s
             if await self._learn():
                 self._heard(cluster, asked_s)
 
     def _heard(self, cluster: bytes, asked_s: float) -> None:
         answer = read_answer(cluster, *(self._facts.get(path, b"") for path in FACTS))
-        self._voice = self._voice.answered(self._url, answer, asked_s, self._source.clock())
-        self._source.heard(self._url, self._voice)
+        self._own_report = self._own_report.answered(self._url, answer, asked_s, self._source.clock())
+        self._source.heard(self._url, self._own_report)
 
     def _failed(self, error: str) -> None:
         self._facts.pop("/patroni", None)  # it may come back as a member of another cluster
-        self._voice = self._voice.failed(error)
-        self._source.heard(self._url, self._voice)
+        self._own_report = self._own_report.failed(error)
+        self._source.heard(self._url, self._own_report)
 
     async def _learn(self) -> bool:
         """Fetch what rarely changes; return whether it has. The system identifier is fetched once: it costs a query."""

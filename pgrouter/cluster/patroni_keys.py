@@ -85,11 +85,12 @@ class Snapshot(Struct, frozen=True, kw_only=True, gc=False):
     # Added by the source, in the router's own monotonic seconds.
     revision: int = 0
     heard_s: float = 0.0  # when the DCS last confirmed all of this
+    read_s: float = 0.0  # when that was asked for which says it: what was sent before may have waited in a buffer
     leader_since_s: float = 0.0  # when this reign of this leader was first seen
     switchover_since_s: float = 0.0  # when this `switchover` was first seen
     reachable: bool = True
     trouble: str = ""  # why it is not reachable, or why no leader is named
-    handover: str = ""  # why writes are held although there is a leader, see `cluster.switchover`; set by the monitor
+    hold: str = ""  # why writes are held although there is a leader, see `cluster.switchover`; set by the monitor
 
 
 def decode(keys: Mapping[str, str]) -> Snapshot:

@@ -12,16 +12,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import psycopg
 
 from pgrouter.clock import monotonic
-from pgrouter.cluster import login
 from pgrouter.cluster.health import Probe, ServerReport
 from pgrouter.cluster.names import look_up
-from pgrouter.cluster.query import ProbeError, conversation, one_line
 from pgrouter.cluster.refusal import Refusal, plain, refusal
+from pgrouter.libpq import login
+from pgrouter.libpq.query import QueryError, exchange, one_line
 from pgrouter.lsn import end_of_record
 from pgrouter.topology import Role
 
@@ -41,7 +41,7 @@ log = logging.getLogger("pgrouter.cluster")
 # The last three columns: a digest of the defaults of new sessions (rows for roles and databases, and the load time of
 # postgresql.conf); whether the role may see the receiver's columns; when the server was started. Names are qualified
 # as in catalog.sql.
-QUESTION = b"""
+QUERY = b"""
 SELECT recovering,
   (SELECT system_identifier FROM pg_catalog.pg_control_system()),
   CASE WHEN recovering
@@ -68,7 +68,7 @@ LEAST_PAUSE_S = 0.01  # a thousand clients that suspect a member do not cause a 
 # strerror() of a host that is not there (any more); everything else is an answer from something
 SILENCE = ("timed out", "timeout expired", "No route to host", "Network is unreachable", "Host is down")
 RETRY_S = 0.05  # after a failure, so that one hiccup does not count as two failures
-EXPECTED = (psycopg.Error, ProbeError, OSError, ValueError)  # what a server can cause; everything else is our own bug
+EXPECTED = (psycopg.Error, QueryError, OSError, ValueError)  # what a server can cause; everything else is our own bug
 
 
 class State(Enum):
@@ -80,24 +80,32 @@ class State(Enum):
     ASKING = 3  # -> PAUSING with a report or a failure; -> DIALING if the failed connection was not fresh
 
 
-class Prober:
-    """Probes one member repeatedly; `on_probe` receives its state after each outcome, in the event loop."""
+class Watcher(Protocol):
+    """Who wants to know about one member; called in the event loop."""
 
-    question = QUESTION
+    def on_probe(self, probe: Probe) -> None:
+        """Called with what is known after each outcome."""
+
+    def on_address(self, address: str) -> None:
+        """Called with the address of each new connection."""
+
+    def pace_s(self) -> float:
+        """Return the pause before the next probe."""
+
+    def vouch(self, refusal: Refusal, *, silent: bool) -> float:
+        """Return when open connections last proved that the server has not been restarted, after a failure; or 0."""
+
+
+class Prober:
+    """Probes one member repeatedly, for a watcher."""
+
+    query = QUERY
 
     def __init__(
-        self,
-        address: tuple[str, int],
-        settings: MonitorSettings,
-        on_probe: Callable[[Probe], None],
-        pace_s: Callable[[], float],
-        clock: Clock = monotonic,
+        self, address: tuple[str, int], settings: MonitorSettings, watcher: Watcher, clock: Clock = monotonic
     ) -> None:
         self.address = address
-        self.on_address: Callable[[str], None] = lambda _: None  # called with the address of a new connection
-        # Returns the time at which open connections prove that the server has not been restarted, or 0.
-        self.vouch: Callable[[Refusal, bool], float] = lambda _refusal, _silent: 0.0
-        self._settings, self._on_probe, self._pace_s, self._clock = settings, on_probe, pace_s, clock
+        self._settings, self._watcher, self._clock = settings, watcher, clock
         self._probe = Probe()
         self._state = State.STOPPED
         self._loop: asyncio.AbstractEventLoop
@@ -113,7 +121,7 @@ class Prober:
         self._connection: psycopg.AsyncConnection | None = None
         self._fd = -1  # its socket, which stays registered with the loop as long as it is open
         self._writing = False  # part of the query waits for room in the socket
-        self._talk: Generator[bool, None, list[str | None]]
+        self._exchange: Generator[bool, None, list[str | None]]
 
     def start(self) -> None:
         """Start probing, at once."""
@@ -185,7 +193,7 @@ class Prober:
         else:
             self._fresh, self._connection, self._fd = True, connection, fd
             self._last_address = self.connected_to
-            self.on_address(self.connected_to)
+            self._watcher.on_address(self.connected_to)
             self._loop.add_reader(fd, self._readable)
             self._ask()
 
@@ -209,19 +217,23 @@ class Prober:
     def _ask(self) -> None:
         self._state = State.ASKING
         self._wake_at(self._until_s, self._time_is_up)
-        self._talk = conversation(self._connection.pgconn, self.question)
+        self._exchange = exchange(self._opened().pgconn, self.query)
         self._go_on()
+
+    def _opened(self) -> psycopg.AsyncConnection:
+        assert self._connection is not None  # noqa: S101  (its states: it is asking, or its socket is registered)
+        return self._connection
 
     def _readable(self) -> None:
         if self._state is State.ASKING:
             self._go_on()
         else:
-            self._take_what_nobody_asked_for()
+            self._on_unsolicited()
 
-    def _take_what_nobody_asked_for(self) -> None:
+    def _on_unsolicited(self) -> None:
         """Probe at once: a server that shuts down says so, and the connection to one that dies breaks."""
         try:
-            self._connection.pgconn.consume_input()  # otherwise the socket stays readable
+            self._opened().pgconn.consume_input()  # otherwise the socket stays readable
         except psycopg.Error:
             self._hang_up()
         self.hurry()
@@ -229,9 +241,9 @@ class Prober:
     def _go_on(self) -> None:
         self._wait_for_room(writing=False)  # first: a socket closed by libpq can be unregistered, but not modified
         try:
-            self._wait_for_room(writing=next(self._talk))
+            self._wait_for_room(writing=next(self._exchange))
         except StopIteration as end:
-            self._hear(end.value)
+            self._on_row(end.value)
         except Exception as error:  # noqa: BLE001 (the same)
             if self._fresh:
                 self._fail(error)
@@ -246,13 +258,13 @@ class Prober:
             self._loop.remove_writer(self._fd)
         self._writing = writing
 
-    def _hear(self, row: list[str | None]) -> None:
+    def _on_row(self, row: list[str | None]) -> None:
         try:
-            word = read_row(row, self._asked_s, self._clock())
-        except ProbeError as error:
+            report = read_row(row, self._asked_s, self._clock())
+        except QueryError as error:
             self._fail(error)
         else:
-            self._conclude(self._probe.answered(word))
+            self._conclude(self._probe.answered(report))
 
     def _time_is_up(self) -> None:
         self._fail(TimeoutError())
@@ -267,11 +279,12 @@ class Prober:
             silent = refused is Refusal.NONE and any(words in text for words in SILENCE)
         if not isinstance(error, EXPECTED):
             log.error("probe of %s:%d: a bug", *self.address, exc_info=error)
-        vouched_s = self.vouch(refused, silent)
+        vouched_s = self._watcher.vouch(refused, silent=silent)
         lives = refused not in (Refusal.NONE, Refusal.TRANSITION)
         self._conclude(
             self._probe.failed(
                 text,
+                asked_s=self._asked_s,
                 silent=silent and not vouched_s,
                 refused=refused is not Refusal.NONE,
                 stands=lives or vouched_s > 0,
@@ -283,13 +296,15 @@ class Prober:
         """Report the outcome and pause: until hurry(), the interval or an unsolicited message, but at least briefly."""
         self._probe = probe
         try:
-            self._on_probe(probe)
+            self._watcher.on_probe(probe)
         except Exception:  # a consumer's bug must not blind the router
             log.exception("probe of %s:%d: a consumer failed", *self.address)
         now_s = self._loop.time()
         self._state = State.PAUSING
         self._least_s = now_s + (RETRY_S if probe.failures else LEAST_PAUSE_S)
-        self._wake_at(self._least_s if self._hurried else max(self._least_s, now_s + self._pace_s()), self._begin)
+        self._wake_at(
+            self._least_s if self._hurried else max(self._least_s, now_s + self._watcher.pace_s()), self._begin
+        )
 
     def _hang_up(self) -> None:
         connection, self._connection = self._connection, None
@@ -326,9 +341,9 @@ async def connect(address: tuple[str, int], settings: MonitorSettings, hostaddr:
 
 
 def read_row(row: list[str | None], asked_s: float, answered_s: float) -> ServerReport:
-    """Convert the answer to QUESTION into a report.
+    """Convert the answer to QUERY into a report.
 
-    Raises ProbeError if it makes no sense: something other than PostgreSQL answers.
+    Raises QueryError if it makes no sense: something other than PostgreSQL answers.
     """
     try:
         recovering, system_id, timeline, lsn, received_lsn, streaming, defaults, sees_all, started = row
@@ -346,4 +361,4 @@ def read_row(row: list[str | None], asked_s: float, answered_s: float) -> Server
             answered_s=answered_s,
         )
     except (KeyError, ValueError) as error:
-        raise ProbeError(f"it gave an answer that makes no sense: {row!r}") from error
+        raise QueryError(f"it gave an answer that makes no sense: {row!r}") from error

@@ -54,39 +54,40 @@ class StaticSource:
 
 def elect(members: tuple[DcsMember, ...], previous: ClusterView, probes: Mapping[str, Probe]) -> Snapshot:
     """Return a snapshot whose leader is the member that reports to be primary on the newest timeline."""
-    words = {member.name: probes[member.name].said for member in members if member.name in probes}
-    primaries = {name: word for name, word in words.items() if word and _may_lead(word, previous)}
+    reports = {member.name: probes[member.name].valid_report for member in members if member.name in probes}
+    primaries = {name: report for name, report in reports.items() if report and _may_lead(report, previous)}
     unheard = [member.name for member in members if member.name not in probes]
     if unheard and previous.last_leader is None:
         leader, trouble = None, f"{', '.join(unheard)} not heard yet"
     else:
         leader, trouble = _choose(_each_once(primaries, previous.last_leader), previous.last_leader)
         if not primaries:
-            trouble = "; ".join(_refused(words, previous)) or trouble
+            trouble = "; ".join(_refused(reports, previous)) or trouble
     # Here the servers' reports stand in for the DCS: it is as current as they are.
-    heard_s = max((word.answered_s for word in words.values() if word), default=0.0)
-    return Snapshot(members=members, leased=False, leader=leader, trouble=trouble, heard_s=heard_s)
+    heard_s = max((report.answered_s for report in reports.values() if report), default=0.0)
+    read_s = min((probes[member.name].asked_s if member.name in probes else 0.0 for member in members), default=0.0)
+    return Snapshot(members=members, leased=False, leader=leader, trouble=trouble, heard_s=heard_s, read_s=read_s)
 
 
-def _may_lead(word: ServerReport, previous: ClusterView) -> bool:
-    same_system = previous.system_id in ("", word.system_id)
-    return word.role is Role.PRIMARY and same_system and word.timeline >= previous.timeline
+def _may_lead(report: ServerReport, previous: ClusterView) -> bool:
+    same_system = previous.system_id in ("", report.system_id)
+    return report.role is Role.PRIMARY and same_system and report.timeline >= previous.timeline
 
 
-def _refused(words: Mapping[str, ServerReport | None], previous: ClusterView) -> Iterator[str]:
+def _refused(reports: Mapping[str, ServerReport | None], previous: ClusterView) -> Iterator[str]:
     """Yield the members that report to be primary but may not lead, with what to do about it."""
-    for name, word in words.items():
-        if word is None or word.role is not Role.PRIMARY:
+    for name, report in reports.items():
+        if report is None or report.role is not Role.PRIMARY:
             continue
-        if previous.system_id not in ("", word.system_id):
+        if previous.system_id not in ("", report.system_id):
             yield (
-                f"{name} says it is primary, but has the system identifier {word.system_id} and the cluster had "
+                f"{name} says it is primary, but has the system identifier {report.system_id} and the cluster had "
                 f"{previous.system_id}: {TO_FORGET}"
             )
         else:
             yield (
-                f"{name} says it is primary on timeline {word.timeline}, but timeline {previous.timeline} was in use: "
-                f"{TO_FORGET}"
+                f"{name} says it is primary on timeline {report.timeline}, but timeline {previous.timeline} was in "
+                f"use: {TO_FORGET}"
             )
 
 
@@ -94,18 +95,18 @@ def _each_once(primaries: Mapping[str, ServerReport], preferred: str | None) -> 
     """Drop other names of the same server, such as that of a virtual address."""
     servers: dict[object, str] = {}
     for name in sorted(primaries, key=lambda each: each != preferred):
-        word = primaries[name]
-        servers.setdefault((word.system_id, word.started) if word.started else name, name)
+        report = primaries[name]
+        servers.setdefault((report.system_id, report.started) if report.started else name, name)
     return {name: primaries[name] for name in primaries if name in servers.values()}
 
 
 def _choose(primaries: Mapping[str, ServerReport], last_leader: str | None) -> tuple[str | None, str]:
     if not primaries:
         return None, "no member says it is primary"
-    if len({word.system_id for word in primaries.values()}) > 1:
+    if len({report.system_id for report in primaries.values()}) > 1:
         return None, f"{', '.join(primaries)} say they are primary, of different clusters"
-    newest = max(word.timeline for word in primaries.values())
-    names = [name for name, word in primaries.items() if word.timeline == newest]
+    newest = max(report.timeline for report in primaries.values())
+    names = [name for name, report in primaries.items() if report.timeline == newest]
     if last_leader in names:
         return last_leader, ""
     if len(names) > 1:

@@ -24,7 +24,7 @@ DECIDES_S = 0.15  # the shortest time measured between the key and the end of th
 LOOK_AGAIN_S = 30.0  # before a scheduled time: the wall clock may be changed meanwhile
 
 
-class Handover(NamedTuple):
+class Hold(NamedTuple):
     """What follows from an announcement now, and when that may change by itself."""
 
     reason: str = ""  # why writes are held; empty: they are not
@@ -34,10 +34,10 @@ class Handover(NamedTuple):
     over_since_s: float = 0.0  # and when that announcement was first seen
 
 
-NONE = Handover()
+NONE = Hold()
 
 
-def handover(snapshot: Snapshot, now_s: float, wall_s: float, limit_s: float, before: Handover = NONE) -> Handover:
+def hold(snapshot: Snapshot, now_s: float, wall_s: float, limit_s: float, before: Hold = NONE) -> Hold:
     """Return whether writes are held at `now_s`, which is `wall_s` in Unix time; `before`: the last result."""
     announced, since_s = snapshot.switchover, snapshot.switchover_since_s
     due_s = _due_s(announced, since_s, now_s, wall_s) if announced and _is_about(announced, snapshot.leader) else None
@@ -46,14 +46,14 @@ def handover(snapshot: Snapshot, now_s: float, wall_s: float, limit_s: float, be
     if (before.over, before.over_since_s) == (announced, since_s):
         return before
     if now_s < due_s:
-        return Handover(until_s=min(due_s, now_s + LOOK_AGAIN_S))
+        return Hold(until_s=min(due_s, now_s + LOOK_AGAIN_S))
     began_s = now_s if before.began_s is None else before.began_s
     ends_s = min(due_s, began_s) + limit_s
     if now_s >= ends_s:
-        return Handover(over=announced, over_since_s=since_s)
+        return Hold(over=announced, over_since_s=since_s)
     if before.began_s is None and not has_begun(snapshot) and now_s < due_s + DECIDES_S:
-        return Handover(until_s=due_s + DECIDES_S)
-    return Handover(_reason(announced), ends_s, began_s)
+        return Hold(until_s=due_s + DECIDES_S)
+    return Hold(_reason(announced), ends_s, began_s)
 
 
 def _due_s(announced: Switchover, since_s: float, now_s: float, wall_s: float) -> float | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from pgrouter.config.convert import convert
+from pgrouter.config.decode import decode
 from pgrouter.config.rules import broken_rules
 from pgrouter.config.settings import Settings
 from pgrouter.errors import ConfigError
@@ -45,7 +45,7 @@ def parse(text: str, directory: Path) -> Settings:
     except (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError, TypeError) as error:
         # The last three: a tag that does not fit its value, such as !!bool x
         raise ConfigError([f"not valid YAML: {' '.join(str(error).split())}"]) from error
-    settings, problems = convert(Settings, data, directory)
+    settings, problems = decode(Settings, data, directory)
     problems = repeated + problems
     if settings is not None:
         problems += broken_rules(settings)

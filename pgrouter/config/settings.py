@@ -16,12 +16,20 @@ from msgspec.structs import replace
 
 from pgrouter.config.types import Count, CountOrNone, ListenPort, Name, Port, Seconds, Secret, Weight
 
+PoolMode = Literal["transaction", "session", "statement"]
+Pins = Literal["keep", "error"]
 
-class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+
+def _key(name: str) -> str:
+    """Return a field's key in the file: without the unit, which is written with the value."""
+    return name.removesuffix("_s")
+
+
+class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=_key):
     """A part of the file: immutable, and an unknown key is an error."""
 
 
-class Listen(_Section, kw_only=True):
+class Listen(_Section, frozen=True, kw_only=True):
     """One address that clients connect to."""
 
     host: Name = "127.0.0.1"
@@ -29,7 +37,7 @@ class Listen(_Section, kw_only=True):
     mode: Literal["split", "primary", "replica"] = "split"  # split: each statement by its class
 
 
-class MemberAddress(_Section, kw_only=True):
+class MemberAddress(_Section, frozen=True, kw_only=True):
     """One PostgreSQL server of a static cluster."""
 
     name: Name
@@ -37,17 +45,17 @@ class MemberAddress(_Section, kw_only=True):
     port: Port = 5432
 
 
-class MonitorSettings(_Section, kw_only=True):
+class MonitorSettings(_Section, frozen=True, kw_only=True):
     """How the router itself logs in to the members, for probes and the catalog."""
 
     user: Name = "postgres"
     password: Secret = Secret("")
     database: Name = "postgres"
-    interval_s: Seconds = field(default=1.0, name="interval")  # between two probes of a member
-    timeout_s: Seconds = field(default=3.0, name="timeout")  # connect and answer of one probe
+    interval_s: Seconds = 1.0  # between two probes of a member
+    timeout_s: Seconds = 3.0  # connect and answer of one probe
 
 
-class Tls(_Section, kw_only=True):
+class Tls(_Section, frozen=True, kw_only=True):
     """Certificates towards etcd, or Patroni's REST API."""
 
     ca: Path | None = None
@@ -55,7 +63,7 @@ class Tls(_Section, kw_only=True):
     key: Path | None = None
 
 
-class Etcd(_Section, kw_only=True):
+class Etcd(_Section, frozen=True, kw_only=True):
     """Where Patroni keeps the cluster's keys: /<namespace>/<scope>/."""
 
     endpoints: tuple[str, ...]  # host:port, http://host:port or https://host:port
@@ -64,24 +72,24 @@ class Etcd(_Section, kw_only=True):
     username: str = ""
     password: Secret = Secret("")
     tls: Tls | None = None
-    connect_timeout_s: Seconds = field(default=1.0, name="connect_timeout")
-    request_timeout_s: Seconds = field(default=2.0, name="request_timeout")
-    idle_s: Seconds = field(default=5.0, name="idle")  # after this much silence on a watch everything is read again
+    connect_timeout_s: Seconds = 1.0
+    request_timeout_s: Seconds = 2.0
+    idle_s: Seconds = 5.0  # after this much silence on a watch everything is read again
 
 
-class Patroni(_Section, kw_only=True):
+class Patroni(_Section, frozen=True, kw_only=True):
     """Patroni's REST API, polled on every member: for a DCS other than etcd, or one out of reach."""
 
     urls: tuple[str, ...]  # host:port, http://host:port or https://host:port of some members; they name the others
     username: str = ""  # for a proxy in front: Patroni itself answers these requests without authentication
     password: Secret = Secret("")
     tls: Tls | None = None
-    interval_s: Seconds = field(default=1.0, name="interval")  # between two requests to a member; 0.1 s during a change
-    connect_timeout_s: Seconds = field(default=1.0, name="connect_timeout")
-    request_timeout_s: Seconds = field(default=2.0, name="request_timeout")  # for the whole answer
+    interval_s: Seconds = 1.0  # between two requests to a member; 0.1 s during a change
+    connect_timeout_s: Seconds = 1.0
+    request_timeout_s: Seconds = 2.0  # for the whole answer
 
 
-class Cluster(_Section, kw_only=True):
+class Cluster(_Section, frozen=True, kw_only=True):
     """Who the members are and who says which of them leads; sections of other sources are ignored."""
 
     source: Literal["static", "etcd", "patroni"]
@@ -89,66 +97,66 @@ class Cluster(_Section, kw_only=True):
     etcd: Etcd | None = None  # source: etcd
     patroni: Patroni | None = None  # source: patroni
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
-    switchover_timeout_s: Seconds = field(default=10.0, name="switchover_timeout")  # writes held for an announced one
+    switchover_timeout_s: Seconds = 10.0  # writes held for an announced one
     forget_on_reload: bool = False  # each reload forgets the cluster's system identifier and timeline
 
 
-class Tcp(_Section, kw_only=True):
+class Tcp(_Section, frozen=True, kw_only=True):
     """When a peer that has vanished silently is given up, on the sockets of clients and of servers."""
 
     keepalive: bool = True  # probe idle peers
-    keepidle_s: Seconds = field(default=30.0, name="keepidle")  # silence before the first probe
-    keepintvl_s: Seconds = field(default=10.0, name="keepintvl")  # between two probes
+    keepidle_s: Seconds = 30.0  # silence before the first probe
+    keepintvl_s: Seconds = 10.0  # between two probes
     keepcnt: Annotated[int, Meta(ge=1, le=127)] = 3  # this many unanswered probes end the connection
-    user_timeout_s: Seconds = field(default=0.0, name="user_timeout")  # for unacknowledged data; 0: the kernel's own
+    user_timeout_s: Seconds = 0.0  # for unacknowledged data; 0: the kernel's own
 
 
-class Auth(_Section, kw_only=True):
+class Auth(_Section, frozen=True, kw_only=True):
     """How clients prove who they are, and the passwords with which the router logs in to servers."""
 
     type: Literal["trust", "password", "md5", "scram-sha-256"] = "scram-sha-256"
     users_file: Path | None = None  # PgBouncer's userlist.txt; only type trust works without
 
 
-class PoolOverride(_Section, kw_only=True):
+class PoolOverride(_Section, frozen=True, kw_only=True):
     """What is different for a database, a user, or a user in a database; None: the general setting."""
 
     database: Name = "*"  # any
     user: Name = "*"
-    mode: Literal["transaction", "session", "statement"] | None = None
+    mode: PoolMode | None = None
     size: Count | None = None
-    pins: Literal["keep", "error"] | None = None
-    query_timeout_s: Seconds | None = field(default=None, name="query_timeout")
-    idle_transaction_timeout_s: Seconds | None = field(default=None, name="idle_transaction_timeout")
-    transaction_timeout_s: Seconds | None = field(default=None, name="transaction_timeout")
-    client_idle_timeout_s: Seconds | None = field(default=None, name="client_idle_timeout")
+    pins: Pins | None = None
+    query_timeout_s: Seconds | None = None
+    idle_transaction_timeout_s: Seconds | None = None
+    transaction_timeout_s: Seconds | None = None
+    client_idle_timeout_s: Seconds | None = None
 
     def matches(self, database: str, user: str) -> bool:
         """Whether it applies to this pool."""
         return self.database in ("*", database) and self.user in ("*", user)
 
 
-class PoolSettings(_Section, kw_only=True):
+class PoolSettings(_Section, frozen=True, kw_only=True):
     """Server connections: a pool per member, database and user."""
 
-    mode: Literal["transaction", "session", "statement"] = "transaction"
+    mode: PoolMode = "transaction"
     size: Count = 20  # server connections per member, database and user
     min_size: CountOrNone = 0
     max_clients: Count = 1000  # client connections in total
-    wait_timeout_s: Seconds = field(default=120.0, name="wait_timeout")  # for a server connection; then 57014
-    no_leader_timeout_s: Seconds = field(default=30.0, name="no_leader_timeout")  # held while nobody leads; then 57P03
-    idle_timeout_s: Seconds = field(default=600.0, name="idle_timeout")  # an unused server connection is closed
-    lifetime_s: Seconds = field(default=3600.0, name="lifetime")  # an older one is closed once it is free
-    connect_timeout_s: Seconds = field(default=15.0, name="connect_timeout")  # connecting and logging in to a server
-    login_timeout_s: Seconds = field(default=60.0, name="login_timeout")  # a client's login
-    drain_timeout_s: Seconds = field(default=30.0, name="drain_timeout")  # SIGTERM: transactions may finish
+    wait_timeout_s: Seconds = 120.0  # for a server connection; then 57014
+    no_leader_timeout_s: Seconds = 30.0  # held while nobody leads; then 57P03
+    idle_timeout_s: Seconds = 600.0  # an unused server connection is closed
+    lifetime_s: Seconds = 3600.0  # an older one is closed once it is free
+    connect_timeout_s: Seconds = 15.0  # connecting and logging in to a server
+    login_timeout_s: Seconds = 60.0  # a client's login
+    drain_timeout_s: Seconds = 30.0  # SIGTERM: transactions may finish
     # Limits for clients; 0: none
-    query_timeout_s: Seconds = field(default=0.0, name="query_timeout")  # on a server; it is cancelled there: 57014
-    idle_transaction_timeout_s: Seconds = field(default=0.0, name="idle_transaction_timeout")  # then FATAL 25P03
-    transaction_timeout_s: Seconds = field(default=0.0, name="transaction_timeout")  # then FATAL 25P04
-    client_idle_timeout_s: Seconds = field(default=0.0, name="client_idle_timeout")  # no transaction; FATAL 57P05
+    query_timeout_s: Seconds = 0.0  # on a server; it is cancelled there: 57014
+    idle_transaction_timeout_s: Seconds = 0.0  # then FATAL 25P03
+    transaction_timeout_s: Seconds = 0.0  # then FATAL 25P04
+    client_idle_timeout_s: Seconds = 0.0  # no transaction; FATAL 57P05
     prepared_statements: CountOrNone = 200  # kept per server; the least recently used is closed
-    pins: Literal["keep", "error"] = "keep"  # a statement that ties its session to a server: run, or refused (0A000)
+    pins: Pins = "keep"  # a statement that ties its session to a server: run, or refused (0A000)
     overrides: tuple[PoolOverride, ...] = ()  # later ones win
 
     def of(self, database: str, user: str) -> PoolSettings:
@@ -166,7 +174,7 @@ class PoolSettings(_Section, kw_only=True):
 _OVERRIDDEN = tuple(name for name in PoolOverride.__struct_fields__ if name not in ("database", "user"))
 
 
-class Routing(_Section, kw_only=True):
+class Routing(_Section, frozen=True, kw_only=True):
     """Which statements go where."""
 
     # Which writes a read must see: the session's own, none, or all that this router has acknowledged
@@ -177,11 +185,11 @@ class Routing(_Section, kw_only=True):
     stateful_functions: tuple[Name, ...] = ()  # may change the session in any way: their client keeps its server
     stateless_functions: tuple[Name, ...] = ()  # leave nothing in the session, whatever their code says
     volatile_functions: Literal["write", "by_body"] = "write"  # SQL and PL/pgSQL labelled VOLATILE: by what they do?
-    catalog_interval_s: Seconds = field(default=10.0, name="catalog_interval")  # between checks for changes
+    catalog_interval_s: Seconds = 10.0  # between checks for changes
     max_parsed_bytes: CountOrNone = 1024 * 1024  # longer statements are not parsed: they go to the primary
 
 
-class ReaderSettings(_Section, kw_only=True):
+class ReaderSettings(_Section, frozen=True, kw_only=True):
     """One member's share of the reads, unless its tags in Patroni define it."""
 
     name: Name
@@ -190,18 +198,18 @@ class ReaderSettings(_Section, kw_only=True):
     zone: str | None = None
 
 
-class Reads(_Section, kw_only=True):
+class Reads(_Section, frozen=True, kw_only=True):
     """Which members share the reads, and how."""
 
     balance: Literal["round_robin", "least_active", "weighted"] = "round_robin"
     primary: Literal["fallback", "always", "never"] = "fallback"  # fallback: only when no replica can be read from
     max_lag_bytes: CountOrNone = 0  # replicas further behind get no reads; 0: no limit
-    max_lag_s: Seconds = field(default=0.0, name="max_lag")  # in time; at least two monitor intervals; 0: no limit
+    max_lag_s: Seconds = 0.0  # in time; at least two monitor intervals; 0: no limit
     zone: str = ""  # the router's own: members of the same zone are preferred for reads
     members: tuple[ReaderSettings, ...] = ()
 
 
-class Admin(_Section, kw_only=True):
+class Admin(_Section, frozen=True, kw_only=True):
     """The console: the database names that open it, and who may use it."""
 
     databases: tuple[Name, ...] = ("pgrouter", "pgbouncer")
@@ -209,14 +217,14 @@ class Admin(_Section, kw_only=True):
     stats_users: tuple[Name, ...] = ()  # SHOW only
 
 
-class Log(_Section, kw_only=True):
+class Log(_Section, frozen=True, kw_only=True):
     """What is written to stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     connections: bool = True  # a line per login and logout
 
 
-class Settings(_Section, kw_only=True):
+class Settings(_Section, frozen=True, kw_only=True):
     """The whole file."""
 
     listen: tuple[Listen, ...] = (Listen(),)

@@ -1,1 +1,1 @@
-"""Sockets: one epoll set pumped by the event loop, streams with backpressure. Knows bytes, not PostgreSQL."""
+"""Sockets: one epoll set in which the event loop waits; dialled and accepted, with backpressure. Knows bytes only."""

@@ -63,6 +63,8 @@ class _Selector(selectors.EpollSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Handle the data plane's events until asyncio has something to do; return its sockets that are ready."""
+        if self._poller.paused:  # asyncio's alone
+            return super().select(timeout)
         self._bell.rung = False
         self._poller.wait(-1.0 if timeout is None else max(timeout, 0.0))
         return super().select(0) if self._bell.rung else []

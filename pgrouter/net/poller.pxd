@@ -1,9 +1,10 @@
 cimport cython
 
-from pgrouter.net cimport libc
+from pgrouter cimport libc
 from pgrouter.net.send_buffer cimport SendBuffer
 
 cdef double SHARE_S
+cdef double STALL_S
 
 cdef enum:
     EVENTS_PER_ROUND = 256
@@ -42,6 +43,8 @@ cdef class Poller:
     cdef int works
     cdef readonly object clock
     cdef public object on_bug
+    cdef public object on_stall
+    cdef readonly bint paused
 
     cpdef double update_clock(self) except -1
     cpdef bint late(self) except -1
@@ -52,6 +55,8 @@ cdef class Poller:
     cpdef int register(self, Pollable stream, int fd, unsigned int mask) except -1
     cpdef int unregister(self, int fd) except -1
     cdef int rounds(self, double timeout_s, double deadline) except -1
+    cdef bint stalled(self, double gap_s, int wait_ms) except -1
+    cpdef resume(self)
     cdef int epoll_wait(self, int wait_ms) except -2
     cdef int handle(self) except -1
 

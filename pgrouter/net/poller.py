@@ -29,6 +29,8 @@ log = logging.getLogger("pgrouter.net")
 BUFFER = 256 * 1024
 # How long one round of events may take before work that can wait is put off: every client may have to wait that long.
 SHARE_S = 0.002
+# A round that is late by more than this: the process was stopped (SIGSTOP, a frozen container or machine).
+STALL_S = 1.0
 # Space in front of the received bytes, for an incomplete frame kept from the last read.
 HEADROOM = 8 * 1024
 NICE = 5  # of the background thread: its work can wait, the clients that it would slow down cannot
@@ -61,6 +63,8 @@ class Poller:
         self.loop = loop
         self.clock = clock
         self.on_bug = on_bug
+        self.on_stall = None  # called by the loop, with the seconds, after the process was stopped; see `stalled`
+        self.paused = False  # see `stalled`
         self.epoll = select.epoll()
         self.epoll_fd = self.epoll.fileno()
         self.streams = []
@@ -179,13 +183,17 @@ class Poller:
     def rounds(self, timeout_s: cython.double, deadline: cython.double) -> int:
         """Wait and handle, as in `wait`; continue a round that a bug interrupted."""
         wait_ms: cython.int = -1 if timeout_s < 0 else 0
+        last_at: cython.double
         while True:
             if self.at >= self.count:
                 if timeout_s > 0:
                     wait_ms = _milliseconds(deadline - self.now)
                 self.at = 0
                 self.count = self.epoll_wait(0 if self.waiting else wait_ms)
+                last_at = self.round_at
                 self.round_at = self.update_clock()
+                if self.round_at - last_at > STALL_S and self.stalled(self.round_at - last_at, wait_ms):
+                    return 0
                 if self.waiting:
                     self.take_turns()
                 elif self.count <= 0:  # timeout, or a signal
@@ -193,6 +201,22 @@ class Poller:
             self.handle()
             if self.called or (timeout_s >= 0 and self.now >= deadline):
                 return 0
+
+    def stalled(self, gap_s: cython.double, wait_ms: cython.int) -> cython.bint:
+        """Pause the data plane if the last round began longer ago than this one has waited: the process was stopped.
+
+        What clients have sent meanwhile must not reach a server before somebody has looked who leads now: `on_stall`
+        is called, and everything, this round's events included, waits until it has called `resume`.
+        """
+        if self.on_stall is None or wait_ms < 0 or gap_s - wait_ms / 1000.0 <= STALL_S:
+            return False
+        self.paused = True
+        self.loop.call_soon(self.on_stall, gap_s)
+        return True
+
+    def resume(self) -> None:
+        """Let the data plane go on after a stall."""
+        self.paused = False
 
     def epoll_wait(self, wait_ms: cython.int) -> int:
         """Wait for events, at most so many milliseconds; return their number.
@@ -251,8 +275,15 @@ class Poller:
         return 0
 
     def unregister(self, fd: cython.int) -> int:
-        """Remove a socket; its remaining events of this round are dropped."""
+        """Remove a socket; its remaining events of this round are dropped: its number may be reused at once."""
+        at: cython.int
         self.streams[fd] = None
+        for at in range(self.at, self.count):
+            if cython.compiled:
+                if self.events[at].data.fd == fd:
+                    self.events[at].events = 0
+            elif self.ready[at][0] == fd:
+                self.ready[at] = (fd, 0)
         if cython.compiled:
             libc.epoll_ctl(self.epoll_fd, libc.EPOLL_CTL_DEL, fd, cython.NULL)
         else:

@@ -1,6 +1,6 @@
 cimport cython
 
-from pgrouter.net cimport libc
+from pgrouter cimport libc
 
 cdef Py_ssize_t ROOM
 

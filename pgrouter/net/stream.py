@@ -2,17 +2,19 @@
 
 Only bytes that a socket does not accept are copied and sent later. The buffer passed to `on_data` belongs to the
 poller: it is valid during the call only. What `on_data` does not use (it returns how far it got) is kept by the stream
-and passed again, in front of the next bytes.
+and passed again, in front of the next bytes. Between a stream and its socket there may be TLS: see `net.sealed`.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import select
 import socket
 
 import cython
 
+from pgrouter.net.outbound import connecting
 from pgrouter.net.poller import HEADROOM, Pollable, Poller
 from pgrouter.net.send_buffer import SendBuffer
 
@@ -24,6 +26,9 @@ GONE = select.EPOLLHUP | select.EPOLLERR
 EDGE = select.EPOLLET | select.EPOLLRDHUP
 ENDED = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
+CLOSED_BY_PEER = "connection closed by peer"
+RESET_BY_PEER = "connection reset by peer"
+
 AGAIN = -1
 FAILED = -2
 EAGAIN = errno.EAGAIN
@@ -33,7 +38,8 @@ EINTR = errno.EINTR
 class Stream(Pollable):
     """A non-blocking socket whose input is kept until it is used and whose output never blocks.
 
-    Subclasses handle the bytes: `on_data` (returns how far it got), `on_connected`, `on_eof`, `on_drained`.
+    Subclasses handle the bytes: `on_data` (returns how far it got), `on_eof`, `on_drained`; of a connection that they
+    `dial` also `on_connected` or `on_unreachable`, and with TLS `on_secured`.
     """
 
     def __init__(self, poller: Poller) -> None:
@@ -42,23 +48,34 @@ class Stream(Pollable):
         self.fd = -1
         self.mask = 0
         self.closed = False
-        self.broken = False
+        self.direct = False  # bytes can pass as they are: attached, not sealed, nothing pending, not broken
+        self.broken = False  # the socket accepts no more bytes
         self.partial = None  # received, not yet used
         self.buffered = 0
         self.put_aside = False  # the kept bytes are processed in the next round
         self.need = 0  # for a large incomplete frame: not processed again before so many bytes have come
         self.pending = None  # to be sent, not yet accepted by the socket
         self.pending_start = 0
-        self.received = 0
+        self.sealed = None  # TLS, see `net.sealed`
+        self.received = 0  # bytes, without what TLS adds
         self.sent = 0
 
     # -- the socket
+
+    def dial(self, family: cython.int, address, socket_options=()) -> int:
+        """Start to connect; `on_connected` or `on_unreachable` follows, the latter maybe before this returns."""
+        try:
+            sock = connecting(family, address, socket_options)
+        except OSError as error:
+            return self.on_unreachable(error.strerror or str(error))
+        return self.attach(sock, READ | WRITE)
 
     def attach(self, sock, mask: cython.uint) -> int:
         """Own `sock` from now on, watching it for `mask`."""
         self.sock = sock
         self.fd = sock.fileno()
         self.mask = mask
+        self.direct = True
         self.poller.register(self, self.fd, mask | EDGE)
         return 0
 
@@ -86,7 +103,10 @@ class Stream(Pollable):
     def close(self) -> int:
         """Close the socket now; unsent bytes are lost. May be called twice."""
         if not self.closed:
+            if self.sealed is not None:
+                self.sealed.finish()
             self.closed = True
+            self.direct = False
             if self.fd >= 0:
                 self.poller.unregister(self.fd)
                 self.sock.close()
@@ -103,8 +123,10 @@ class Stream(Pollable):
         if mask & WRITE:
             self.flush_pending()
         if mask & READ or (mask & GONE and not self.closed and not self.put_aside):
-            if self.fd >= 0:
+            if self.direct or (self.sealed is None and self.fd >= 0):
                 self.readable(mask)
+            elif self.fd >= 0:
+                self.sealed.readable(mask)
         return 0
 
     def on_event(self, mask: cython.uint) -> int:
@@ -113,16 +135,21 @@ class Stream(Pollable):
 
     def readable(self, mask: cython.uint) -> int:
         """One recv, one `on_data`."""
-        n: cython.Py_ssize_t = self.receive()
+        room: cython.Py_ssize_t = self.poller.size - HEADROOM
+        n: cython.Py_ssize_t = self.receive(room)
         if n > 0:
             self.received += n
             self.take(n)
-            if (n == self.poller.size - HEADROOM or mask & ENDED) and self.fd >= 0:
-                self.poller.modify(self.fd, self.mask | EDGE)
-        elif n == 0:
-            self.on_eof("connection closed by peer")
-        elif n == FAILED:
-            self.on_eof("connection reset by peer")
+            if n == room or mask & ENDED:
+                self.read_rest()
+        elif n != AGAIN:
+            self.on_eof(CLOSED_BY_PEER if n == 0 else RESET_BY_PEER)
+        return 0
+
+    def read_rest(self) -> int:
+        """Ask for an event again: the last recv may not have got all, and the kernel reports only what is new."""
+        if self.fd >= 0:
+            self.poller.modify(self.fd, self.mask | EDGE)
         return 0
 
     def take(self, n: cython.Py_ssize_t) -> int:
@@ -148,14 +175,10 @@ class Stream(Pollable):
                 self.poller.buffer[begin:HEADROOM] = self.partial
             self.partial = None
             self.buffered = 0
-        if cython.compiled:
-            used = self.on_data(self.poller.memory, begin, HEADROOM + n)
-            if used < HEADROOM + n and not self.closed:
-                self.keep(self.poller.memory, used, HEADROOM + n)
-        else:
-            used = self.on_data(self.poller.buffer, begin, HEADROOM + n)
-            if used < HEADROOM + n and not self.closed:
-                self.keep(self.poller.buffer, used, HEADROOM + n)
+        memory = self.poller.memory if cython.compiled else self.poller.buffer
+        used = self.on_data(memory, begin, HEADROOM + n)
+        if used < HEADROOM + n and not self.closed:
+            self.keep(memory, used, HEADROOM + n)
         return 0
 
     def keep(self, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
@@ -177,11 +200,8 @@ class Stream(Pollable):
         self.partial = None
         self.buffered = 0
         self.need = 0
-        if cython.compiled:
-            memory: cython.p_uchar = cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(data))
-            used = self.on_data(memory, 0, size)
-        else:
-            used = self.on_data(data, 0, size)
+        memory = cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(data)) if cython.compiled else data
+        used = self.on_data(memory, 0, size)
         if used < size and not self.closed:
             del data[:used]
             self.partial = data
@@ -211,23 +231,17 @@ class Stream(Pollable):
         self.need = 0
         return 0
 
-    def receive(self) -> cython.Py_ssize_t:
-        """Read once into the poller's buffer, after the headroom; 0 at end of file, AGAIN, or FAILED."""
+    def receive(self, room: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Read once, at most `room` bytes, to the poller's buffer after the headroom; 0 at the end, AGAIN or FAILED."""
         if cython.compiled:
             n: cython.Py_ssize_t = libc.syscall(
-                libc.SYS_recvfrom,
-                self.fd,
-                self.poller.memory + HEADROOM,
-                self.poller.size - HEADROOM,
-                0,
-                cython.NULL,
-                cython.NULL,
+                libc.SYS_recvfrom, self.fd, self.poller.memory + HEADROOM, room, 0, cython.NULL, cython.NULL
             )
             if n < 0:
                 return AGAIN if libc.c_errno in (EAGAIN, EINTR) else FAILED
             return n
         try:
-            return self.sock.recv_into(memoryview(self.poller.buffer)[HEADROOM:])
+            return self.sock.recv_into(memoryview(self.poller.buffer)[HEADROOM : HEADROOM + room])
         except (BlockingIOError, InterruptedError):
             return AGAIN
         except OSError:
@@ -257,22 +271,33 @@ class Stream(Pollable):
         After -1 nothing is closed yet: the read side may still have the peer's last messages, and will see the end.
         """
         n: cython.Py_ssize_t
-        if self.closed or self.broken:
-            return -1
-        if self.pending is not None:
-            self.defer(buf, start, end)
-            return 1
+        if not self.direct:
+            return self.send_indirectly(buf, start, end)
         n = self.transmit(buf, start, end)
         if n == end - start:
             self.sent += n
             return 0
         if n == FAILED:
-            self.broken = True
-            self.resume()
-            return -1
+            return self.mark_broken()
         self.sent += n
         self.defer(buf, start + n, end)
         return 1
+
+    def send_indirectly(self, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
+        """As `send`, if the bytes have to wait behind others or to be sealed."""
+        if self.fd < 0 or self.broken:
+            return -1
+        if self.sealed is not None:
+            return self.sealed.send(bytes(buf[start:end]))
+        self.defer(buf, start, end)
+        return 1
+
+    def mark_broken(self) -> int:
+        """Called when the socket has failed to send: what the peer has sent before is still read."""
+        self.broken = True
+        self.direct = False
+        self.resume()
+        return -1
 
     def send_gathered(self, gather: SendBuffer) -> int:
         """Send the collected bytes with one call, and empty the buffer."""
@@ -305,6 +330,7 @@ class Stream(Pollable):
         if self.pending is None:
             self.pending = bytearray()
             self.pending_start = 0
+            self.direct = False
             self.set_interest(self.mask | WRITE)
         if cython.compiled:
             self.pending += buf[start:end]
@@ -318,29 +344,30 @@ class Stream(Pollable):
         size: cython.Py_ssize_t
         if self.pending is None:
             self.set_interest(self.mask & ~WRITE)
-            return self.on_connected()
-        size = len(self.pending)
-        if cython.compiled:
-            memory: cython.p_uchar = cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(self.pending))
-            n = self.transmit(memory, self.pending_start, size)
-        else:
-            n = self.transmit(self.pending, self.pending_start, size)
+            problem: cython.int = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            return self.on_unreachable(os.strerror(problem)) if problem else self.on_connected()
+        data: bytearray = self.pending
+        size = len(data)
+        memory = cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(data)) if cython.compiled else data
+        n = self.transmit(memory, self.pending_start, size)
         if n == FAILED:
             self.broken = True
             self.pending = None
             self.set_interest((self.mask | READ) & ~WRITE)
             return 0
-        self.sent += n
+        if self.sealed is None:
+            self.sent += n
         self.pending_start += n
         if self.pending_start < size:
             return 0
         self.pending = None
+        self.direct = self.sealed is None
         self.set_interest(self.mask & ~WRITE)
         return self.on_drained()
 
-    def congested(self) -> bool:
-        """Whether bytes are waiting for the socket."""
-        return self.pending is not None
+    def unsent(self) -> cython.Py_ssize_t:
+        """Return how many bytes wait for the socket."""
+        return 0 if self.pending is None else len(self.pending) - self.pending_start
 
     # -- for subclasses
 
@@ -349,7 +376,15 @@ class Stream(Pollable):
         raise NotImplementedError
 
     def on_connected(self) -> int:
-        """A connecting socket became writable (also if that failed: check SO_ERROR)."""
+        """Called when a dialled connection is established."""
+        return 0
+
+    def on_unreachable(self, why: str) -> int:
+        """Called when a dialled connection could not be established."""
+        return self.on_eof(why)
+
+    def on_secured(self) -> int:
+        """Called when TLS is established: what is received and sent from now on is protected."""
         return 0
 
     def on_eof(self, why: str) -> int:
@@ -359,15 +394,3 @@ class Stream(Pollable):
     def on_drained(self) -> int:
         """All pending bytes have been sent: the side that was paused for this can resume."""
         return 0
-
-
-class PlainStream(Stream):
-    """A stream off the data path, for classes that are not compiled: `on_bytes` gets a copy of the bytes."""
-
-    def on_data(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Pass on a copy."""
-        return pos + self.on_bytes(bytes(buf[pos:end]))
-
-    def on_bytes(self, data: bytes) -> cython.Py_ssize_t:
-        """Use `data`; return how many of its bytes were used (the rest is passed again with more)."""
-        raise NotImplementedError

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from pgrouter.auth.server import server_login
 from pgrouter.config.settings import Reads
 from pgrouter.errors import ServerLost
+from pgrouter.net.resolver import Resolver
+from pgrouter.pool import janitor
 from pgrouter.pool.balancer import LastWrite
 from pgrouter.pool.pool import Pool
-from pgrouter.pool.resolver import Resolver
 from pgrouter.protocol.messages import cancel_request
 from pgrouter.server.cancel import CancelConnection
 from pgrouter.session.settings import SESSION_TIMERS, Profiles
@@ -46,6 +47,7 @@ class PoolManager:
         view: ClusterView,
         *,
         suspect: Callable[[str], None] = lambda _: None,
+        sample: Callable[[], None] = lambda: None,
     ) -> None:
         self.poller = poller
         self.settings = settings
@@ -55,9 +57,9 @@ class PoolManager:
         self.marks: Mapping[str, ReplayPoint] = {}
         self.writes = LastWrite()
         self.suspect = suspect
-        self.sample: Callable[[], None] = lambda: None  # called if a read must see a write that no replica may have yet
+        self.sample = sample  # called if a read must see a write that no replica may have yet
         self.socket_options: SocketOptions = ()
-        self.each_tick: tuple[Callable[[float], None], ...] = ()  # what else runs at each tick
+        self._each_tick: tuple[Callable[[float], None], ...] = ()  # what else runs at each tick
         self.groups: dict[tuple[str, str], Pool] = {}
         self.resolver = Resolver(poller.loop, poller.clock)
         self.draining = False
@@ -200,8 +202,9 @@ class PoolManager:
 
     # -- janitor
 
-    def start(self) -> None:
-        """Start the janitor."""
+    def start(self, *each_tick: Callable[[float], None]) -> None:
+        """Start the janitor, which also calls these, with the time."""
+        self._each_tick = each_tick
         self._janitor = self.poller.loop.call_later(TICK_S, self._clean, 1)
 
     def _clean(self, ticks: int) -> None:
@@ -209,12 +212,12 @@ class PoolManager:
         now = self.poller.update_clock()
         for group in list(self.groups.values()):
             try:
-                group.tick(now)
+                janitor.tick(group, now)
                 if ticks % SWEEP_TICKS == 0:
-                    group.sweep(now)
+                    janitor.sweep(group, now)
             except Exception:  # a bug in one pool must not stop the timeouts of all
                 log.exception("bug in the janitor of %s", group)
-        for tick in self.each_tick:
+        for tick in self._each_tick:
             try:
                 tick(now)
             except Exception:

@@ -173,7 +173,7 @@ class MemberPool:
             server.lose(NoServer("the server is a standby now"))
             return
         self.admitted()
-        server.profile = self.group.pools.profiles.empty
+        server.session.profile = self.group.pools.profiles.empty
         self.move(server, ACTIVE)
         self.group.welcome(server)
         self.group.give(server)
@@ -194,6 +194,8 @@ class MemberPool:
                 if not self.cutting:
                     self.doubt()
                 self.group.server_lost(self)
+            else:
+                self.group.wake()  # its place is free, and reads may have to go to the primary
 
     def doubt(self) -> None:
         """Check that all idle connections are alive: what has ended one may have ended all.
@@ -220,11 +222,7 @@ class MemberPool:
             self.move(server, ACTIVE)
             self.group.give(server)
             return
-        server.dirty = False
-        server.sequence_owner = None
-        server.profile = self.group.pools.profiles.empty
-        server.prepared.clear()
-        server.sql_names = ()
+        server.session.reset(self.group.pools.profiles.empty)
         self.move(server, ACTIVE)
         self.group.give(server)
 
@@ -278,7 +276,7 @@ class MemberPool:
         if self.fenced_at > before:
             return
         for server in list(self.servers):
-            if server.peer is not None and server.peer.buffered and server.at_rest():
+            if server.peer is not None and server.peer.stream.buffered and server.at_rest():
                 server.peer.on_refused(error)
 
     def cut(self, error: RouterError) -> None:

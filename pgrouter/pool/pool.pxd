@@ -3,11 +3,13 @@ cimport cython
 from pgrouter.net.poller cimport Poller
 from pgrouter.pool.member cimport MemberPool
 from pgrouter.pool.balancer cimport ReadBalancer, LastWrite
+from pgrouter.pool.demand cimport Demand
+from pgrouter.pool.kinds cimport AGAIN, FRESH, OTHER_READ, OTHER_WRITE, OWN, READ, WRITE
+from pgrouter.pool.waiting cimport WaitingClients
 from pgrouter.server.connection cimport ServerConnection
 from pgrouter.server.peer cimport Peer
-from pgrouter.server.states cimport ACTIVE, IDLE_STATE, RESETTING
+from pgrouter.server.states cimport ACTIVE, IDLE_STATE
 
-cdef int NOTHING_ELSE, READ, WRITE
 
 @cython.final
 cdef class Pool:
@@ -17,11 +19,9 @@ cdef class Pool:
     cdef double lifetime_s
     cdef readonly bint standby
     cdef public bint sequences
-    cdef bint queued
     cdef readonly bint draining
     cdef bint falls_back
     cdef readonly LastWrite writes
-    cdef readonly list claims
     cdef readonly bint outdated
     cdef readonly object pools
     cdef readonly object settings
@@ -30,26 +30,19 @@ cdef class Pool:
     cdef readonly object user
     cdef public object credential
     cdef readonly dict members
-    cdef MemberPool last_writer
-    cdef readonly object waiting_writes
-    cdef readonly object waiting_reads
-    cdef readonly object waiting_logins
+    cdef readonly MemberPool last_writer
+    cdef readonly WaitingClients waiting
     cdef readonly object parameters
     cdef dict of_cluster
     cdef public long long wait_us
     cdef readonly object departed
 
-    cpdef ServerConnection take(self, bint reads)
-    cdef ServerConnection take_again(self, ServerConnection wrote)
-    cdef ServerConnection claim(self, Peer peer, ServerConnection server)
+    cpdef ServerConnection take(self, Demand demand, Peer peer)
+    cdef ServerConnection take_certain(self, Demand demand)
     cpdef bint needs_primary(self, double wrote_s, long long lsn) except -1
-    cpdef ServerConnection take_fresh(self, double wrote_s, long long lsn)
     cpdef give(self, ServerConnection server)
-    cdef tuple claimant(self, ServerConnection server)
     cdef tuple next_waiter(self, MemberPool pool)
     cdef object _queue_of(self, MemberPool pool)
-    cpdef int wait(self, Peer peer, bint reads) except -1
-    cpdef int enqueue(self, Peer peer, bint reads) except -1
     cpdef bint learns(self) except -1
     cpdef bint has_room(self, bint reads) except -1
     cdef ServerConnection exchange(self, ServerConnection server, object custom, Peer peer, bint reads)

@@ -8,24 +8,27 @@ connection is idle.
 from __future__ import annotations
 
 import logging
-from collections import deque
 from math import inf
 from typing import TYPE_CHECKING
 
 import cython
 
-from pgrouter.errors import NoServer, RouterError, ServerLost, WaitTimeout
+from pgrouter.errors import RouterError, ServerLost
 from pgrouter.pool.balancer import ReadBalancer
+from pgrouter.pool.demand import Demand
 from pgrouter.pool.member import MemberPool, Totals
 from pgrouter.pool.read_order import rotation
+from pgrouter.pool.waiting import NOTHING_ELSE, WaitingClients
 from pgrouter.server.connection import ServerConnection
 from pgrouter.session.consistency import NOWHERE
 from pgrouter.session.timeouts import limited
 
 if not cython.compiled:  # compiled, they are constants: see the .pxd files
-    from pgrouter.server.states import ACTIVE, IDLE_STATE, RESETTING
+    from pgrouter.pool.kinds import AGAIN, FRESH, OTHER_READ, OTHER_WRITE, OWN, READ, WRITE
+    from pgrouter.server.states import ACTIVE, IDLE_STATE
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Iterator, Mapping
 
     from pgrouter.config.settings import PoolSettings
@@ -34,13 +37,6 @@ if TYPE_CHECKING:
     from pgrouter.topology import ClusterView, Member, ReplayPoint
 
 log = logging.getLogger("pgrouter.pool")
-
-# What may replace the connection of a claim if that is lost: nothing, or any other for a read or a write
-NOTHING_ELSE, READ, WRITE = range(3)
-
-HOPELESS_S = 1.0  # how long a client waits if no member was ever found: the configuration needs to be checked
-OUTDATED_S = 1.0  # how long a login waits for the new session defaults after a change of them
-RESET_TIMEOUT_S = 15.0  # ROLLBACK and DISCARD ALL of a healthy server take a millisecond
 
 # Refusals that a retry cannot fix: authentication (28), no such database (3D), no privilege (42501)
 FINAL_CLASSES = ("28", "3D", "42")
@@ -65,14 +61,10 @@ class Pool:
         self.readers = ReadBalancer()
         self.falls_back = True  # reads go to the primary if no reader is available
         self.writes = pools.writes
-        self.waiting_writes = deque()
-        self.waiting_reads = deque()
-        self.waiting_logins = deque()
-        self.claims = []  # waits for a particular connection: (client, since, connection, see NOTHING_ELSE)
+        self.waiting = WaitingClients()
         self.outdated = False  # `parameters` are from before a change of the servers' defaults
         self.standby = False  # the cluster is a standby cluster: no member takes writes
         self.sequences = False  # its clients use currval or lastval: a writer must not see another client's values
-        self.queued = False  # a client may be waiting for a connection
         self.draining = pools.draining  # its clients are closed at the end of their transactions
         self.parameters = None
         self.of_cluster = CLUSTER_PARAMETERS
@@ -168,7 +160,7 @@ class Pool:
 
     def wake(self) -> None:
         """Serve the clients that can be served after a change, and dial for the others."""
-        for _, _, server, _ in list(self.claims):
+        for _, _, server, _ in list(self.waiting.claims):
             if server.state == IDLE_STATE and server.owner is self.writer:
                 self.writer.move(server, ACTIVE)
                 self.give(server)
@@ -194,21 +186,49 @@ class Pool:
 
     # -- taking
 
-    def take(self, reads: cython.bint) -> ServerConnection | None:
-        """Return an idle connection, now ACTIVE, or None: then the caller waits (`wait`).
+    def take(self, demand: Demand, peer: Peer) -> ServerConnection | None:
+        """Return an idle connection that meets the demand, now ACTIVE; None: the client is queued.
 
-        Reads go to the replicas in turn; one that has no idle connection is passed over this time, and dialled. In a
-        standby cluster everything does: PostgreSQL refuses what it cannot do there (25006).
+        Then `on_served` follows, or `on_refused` if it takes too long. Reads go to the replicas in turn; one that has
+        no idle connection is passed over this time, and dialled. In a standby cluster everything does: PostgreSQL
+        refuses what it cannot do there (25006).
         """
-        reads = reads or self.standby
+        kind: cython.int = demand.kind
+        reads: cython.bint
         server: ServerConnection = None
-        if reads and self.readers.pools:
-            server = self.readers.take(self.poller.now)
-            if server is not None:
-                return server
-        if self.writer is None or (reads and not self.no_reader()):
-            return None
-        return self.writer.take()
+        if kind > READ:
+            server = self.take_certain(demand)
+            if server is None and kind == OWN:
+                self.waiting.claims.append((peer, self.poller.now, demand.server, NOTHING_ELSE))
+                return None
+        if kind <= READ or (
+            server is None and (kind == AGAIN or (kind == OTHER_WRITE and self.writer is not demand.avoid))
+        ):
+            reads = kind == READ or self.standby
+            if reads and self.readers.pools:
+                server = self.readers.take(self.poller.now)
+            if server is None and self.writer is not None and (not reads or self.no_reader()):
+                server = self.writer.take()
+        if server is None:
+            self.waiting.add(peer, self.poller.now, demand.reads or self.standby)
+            if self.has_room(demand.reads):
+                self.grow()
+        return server
+
+    def take_certain(self, demand: Demand) -> ServerConnection | None:
+        """Return an idle connection that meets a demand of the other kinds; None: there is none that is preferred."""
+        server: ServerConnection = None
+        if demand.kind == FRESH:
+            server = self.readers.take_fresh(demand.must_see_s, demand.must_see_lsn, self.poller.now)
+            if server is None and self.writer is not None:
+                server = self.writer.take()
+        elif demand.kind == OTHER_READ:
+            server = self.readers.take_other(demand.avoid, demand.must_see_s, demand.must_see_lsn)
+        elif demand.kind == AGAIN or demand.kind == OWN:
+            if demand.server.state == IDLE_STATE and demand.server.owner is self.writer:
+                server = demand.server
+                self.writer.move(server, ACTIVE)
+        return server
 
     def needs_primary(self, wrote_s: cython.double, lsn: cython.longlong) -> cython.bint:
         """Whether no replica is known to have the writes, up to this time and WAL position, that a read must see."""
@@ -216,35 +236,6 @@ class Pool:
             return False
         self.pools.sample()
         return True
-
-    def take_fresh(self, wrote_s: cython.double, lsn: cython.longlong) -> ServerConnection | None:
-        """Return an idle connection for such a read; None: it has to wait for the primary."""
-        server: ServerConnection = self.readers.take_fresh(wrote_s, lsn, self.poller.now)
-        if server is None and self.writer is not None:
-            server = self.writer.take()
-        return server
-
-    def take_again(self, wrote: ServerConnection) -> ServerConnection | None:
-        """Return the connection that a client last wrote to, if it is idle, else any for a write, as `take` does."""
-        if wrote.state == IDLE_STATE and wrote.owner is self.writer:
-            wrote.owner.move(wrote, ACTIVE)
-            return wrote
-        return self.take(False)
-
-    def wait(self, peer: Peer, reads: cython.bint) -> int:
-        """Queue a client until a connection is idle: `on_served`, or `on_refused` if it takes too long."""
-        self.enqueue(peer, reads)
-        if self.has_room(reads):
-            self.grow()
-        return 0
-
-    def enqueue(self, peer: Peer, reads: cython.bint) -> int:
-        """Put a client at the end of a queue, without dialling for it."""
-        reads = reads or self.standby
-        queue = self.waiting_reads if reads else self.waiting_writes
-        queue.append((peer, self.poller.now))
-        self.queued = True
-        return 0
 
     def has_room(self, reads: cython.bint) -> cython.bint:
         """Whether a connection could be dialled for a read or a write; true also if it cannot be decided here."""
@@ -263,14 +254,6 @@ class Pool:
             return self.has_room(True)
         return self.writer.pending > 0 or self.writer.can_dial(self.poller.now)
 
-    def claim(self, peer: Peer, server: ServerConnection) -> ServerConnection | None:
-        """Return this particular connection, now ACTIVE, if it is idle; else queue for it, as `wait` does."""
-        if server.state == IDLE_STATE and server.owner is self.writer:
-            server.owner.move(server, ACTIVE)
-            return server
-        self.claims.append((peer, self.poller.now, server, NOTHING_ELSE))
-        return None
-
     def exchange(self, server: ServerConnection, custom: object, peer: Peer, reads: cython.bint):
         """Exchange a connection for an idle one on which no other custom settings were set; None: wait for `on_served`.
 
@@ -279,36 +262,33 @@ class Pool:
         pool: MemberPool = server.owner
         other: ServerConnection
         for other in reversed(pool.idle):
-            if other.custom is None or other.custom <= custom:
+            if other.session.custom is None or other.session.custom <= custom:
                 pool.move(other, ACTIVE)
                 self.give(server)
                 return other
         full: cython.bint = len(pool.servers) >= pool.size
         if full:
             pool.close(server, "it has met custom settings of another session")
-        self.claims.append((peer, self.poller.now, pool.dial(), READ if reads else WRITE))
+        self.waiting.claims.append((peer, self.poller.now, pool.dial(), READ if reads else WRITE))
         if not full:
             self.give(server)  # last: the client that gets it may want another one, too
         return None
 
     def wait_login(self, peer: Peer) -> None:
         """Queue a client until `parameters` are known: `on_served` with no server, or `on_refused`."""
-        self.waiting_logins.append((peer, self.poller.now))
+        self.waiting.logins.append((peer, self.poller.now))
         self.grow()
 
     def forget(self, peer: Peer) -> None:
         """Remove a client that has gone from the queues."""
-        for queue in (self.waiting_writes, self.waiting_reads, self.waiting_logins, self.claims):
-            for entry in list(queue) if queue else ():
-                if entry[0] is peer:
-                    queue.remove(entry)
+        self.waiting.forget(peer)
 
     def grow(self) -> None:
         """Dial as many connections as there are waiting clients, within the limits."""
         now = self.poller.now
-        for queue, reads in ((self.waiting_writes, False), (self.waiting_reads, True), (self.waiting_logins, True)):
+        for queue, reads in self.waiting.queues():
             pools = self.eligible(reads=reads and not (self.outdated and self.writer))
-            missing = len(queue) if queue is not self.waiting_logins else min(len(queue), 1)
+            missing = len(queue) if queue is not self.waiting.logins else min(len(queue), 1)
             missing -= sum(pool.pending for pool in pools)
             while missing > 0:
                 able = [pool for pool in pools if pool.can_dial(now)]
@@ -329,10 +309,10 @@ class Pool:
         if server.close_when_idle or server.outstanding.uncertain or now - server.created_at > self.lifetime_s:
             pool.close(server, "doomed" if server.close_when_idle else "server_lifetime")
             self.grow()
-        elif server.dirty:
+        elif server.session.dirty:
             pool.reset(server)
         else:
-            waiter = self.claimant(server) if self.claims else None
+            waiter = self.waiting.claimant(server, server.owner is self.writer) if self.waiting.claims else None
             if waiter is None:
                 waiter = self.next_waiter(pool)
             if waiter is None:
@@ -351,27 +331,16 @@ class Pool:
         if free and server.at_sync and not server.outstanding.count:
             self.give(server)
 
-    def claimant(self, server: ServerConnection) -> tuple | None:
-        """Dequeue the client that has waited longest for this particular connection."""
-        for claim in self.claims:
-            if claim[2] is server and (server.owner is self.writer or claim[3] == READ):
-                self.claims.remove(claim)
-                return claim
-        return None
-
     def next_waiter(self, pool: MemberPool) -> tuple | None:
         """Dequeue the client that has waited longest among those that this member may serve."""
-        if not self.queued:
-            return None
-        if not (self.waiting_writes or self.waiting_reads):
-            self.queued = False
+        if not self.waiting.is_queued():
             return None
         queue = self._queue_of(pool)
         return queue.popleft() if queue is not None else None
 
     def _queue_of(self, pool: MemberPool) -> deque | None:
-        reads = self.waiting_reads
-        writes = self.waiting_writes
+        reads = self.waiting.reads
+        writes = self.waiting.writes
         if pool is not self.writer:
             return reads if reads and pool in self.readers.pools else None
         if reads and pool in self.eligible(reads=True) and not (writes and writes[0][1] <= reads[0][1]):
@@ -393,8 +362,8 @@ class Pool:
         self.outdated = False
         if parameters != self.parameters:  # the same object as long as they are equal: much is cached by it
             self.parameters = parameters
-        while self.waiting_logins:
-            self.waiting_logins.popleft()[0].on_served(None)
+        while self.waiting.logins:
+            self.waiting.logins.popleft()[0].on_served(None)
 
     # -- trouble
 
@@ -411,98 +380,18 @@ class Pool:
         self.outdated = True
 
     def server_lost(self, pool: MemberPool) -> None:
-        """An established connection was lost: the member should be probed."""
+        """An established connection was lost: the member should be probed, and reads may have to go to the primary."""
         self.pools.suspect(pool.member.name)
-        self.grow()
+        self.wake()
 
     def refuse(self, error: RouterError) -> None:
         """Refuse clients that no other member can serve: a single replica may not have a role or a database yet."""
-        for queue, reads in ((self.waiting_writes, False), (self.waiting_reads, True), (self.waiting_logins, True)):
+        for queue, reads in self.waiting.queues():
             if all(pool.failures for pool in self.eligible(reads=reads)):
                 waiting = list(queue)
                 queue.clear()
                 for peer, _ in waiting:
                     peer.on_refused(error)
-
-    # -- janitor
-
-    def tick(self, now: float) -> None:
-        """End waits that took too long; retry dials that are due."""
-        settings = self.settings
-        held_s, wait_s = settings.no_leader_timeout_s, settings.wait_timeout_s
-        patience_s = inf if self.pools.view.mistake is None else HOPELESS_S
-        limits = [
-            (self.waiting_writes, wait_s if self.writer else held_s),
-            (self.waiting_reads, wait_s if self.eligible(reads=True) else held_s),
-            (self.waiting_logins, min(settings.connect_timeout_s, settings.login_timeout_s)),
-        ]
-        for queue, limit_s in limits:
-            while queue and now - queue[0][1] > min(limit_s, patience_s):
-                queue.popleft()[0].on_refused(self._too_long(queue, limit_s))
-        if self.parameters is not None:  # the known ones will do if no newer ones can be had
-            while self.waiting_logins and now - self.waiting_logins[0][1] > OUTDATED_S:
-                self.waiting_logins.popleft()[0].on_served(None)
-        if self.last_writer is not None and self.last_writer.fenced_at:
-            self.last_writer.refuse_held(now - held_s, self._no_primary(held_s))
-        for claim in [claim for claim in self.claims if claim[2].closed or now - claim[1] > wait_s]:
-            self.claims.remove(claim)
-            if claim[2].closed and claim[3] != NOTHING_ELSE:
-                server = self.take(claim[3] == READ)
-                if server is not None:
-                    claim[0].on_served(server)
-                else:
-                    self.wait(claim[0], claim[3] == READ)
-            else:
-                claim[0].on_refused(self._too_long(self.waiting_writes, wait_s))
-        if self.waiting_writes or self.waiting_reads or self.waiting_logins:
-            self.grow()
-
-    def _too_long(self, queue: deque, limit_s: float) -> RouterError:
-        mistake = self.pools.view.mistake
-        if mistake is not None:
-            return NoServer(f"no server is available: {mistake.words}", hint=mistake.hint)
-        if queue is self.waiting_writes and self.writer is None:
-            return self._no_primary(limit_s)
-        if queue is self.waiting_logins or not self.eligible(reads=True):
-            return self._no_server(limit_s)
-        return WaitTimeout(
-            "canceling statement: no server connection became free in time",
-            detail=f"Waited {limit_s:g} seconds (pool.wait_timeout) for one of {self.settings.size} connections.",
-            hint="Increase pool.size, or look for long transactions with SHOW SERVERS.",
-        )
-
-    def _no_server(self, limit_s: float) -> RouterError:
-        """Build the error that says why each member is unavailable, and for how long."""
-        reasons = "; ".join(f"{member.name}: {member.reason}" for member in self.pools.view.members)
-        return NoServer(
-            "no server is available",
-            detail=f"Nobody could be read from for {limit_s:g} seconds: {reasons or self.pools.view.no_primary}.",
-            hint="Try again; the session and its settings are unharmed. SHOW CLUSTER on the console has the members.",
-        )
-
-    def _no_primary(self, limit_s: float) -> RouterError:
-        why = f" ({self.pools.view.no_primary})" if self.pools.view.no_primary else ""
-        return NoServer(
-            "no primary is available",
-            detail=f"The cluster has had no leader that accepts writes for {limit_s:g} seconds{why}.",
-            hint="Try again; the session and its settings are unharmed.",
-        )
-
-    def sweep(self, now: float) -> None:
-        """Close connections that have been idle or alive too long, and dials that take too long."""
-        settings = self.settings
-        for pool in self.members.values():
-            for server in [s for s in pool.idle if now - s.used_at > settings.idle_timeout_s]:
-                if len(pool.servers) > settings.min_size:
-                    pool.close(server, "server_idle_timeout")
-            for server in [s for s in pool.idle if now - s.created_at > settings.lifetime_s]:
-                pool.close(server, "server_lifetime")
-            late = [s for s in pool.servers if s.login is not None and now - s.created_at > settings.connect_timeout_s]
-            for server in late:
-                server.lose(ServerLost(f"could not connect to server: timeout of {settings.connect_timeout_s:g} s"))
-            stuck = [s for s in pool.servers if s.state == RESETTING and now - s.used_at > RESET_TIMEOUT_S]
-            for server in stuck:
-                server.lose(ServerLost("could not be reset in time"))
 
     def servers(self) -> Iterator[ServerConnection]:
         """Yield every server connection, of all members."""

@@ -50,6 +50,14 @@ IDLE = ord("I")
 IN_TRANSACTION = ord("T")
 FAILED_TRANSACTION = ord("E")
 
+# What an Authentication message asks for
+AUTH_OK = 0
+AUTH_CLEARTEXT = 3
+AUTH_MD5 = 5
+AUTH_SASL = 10
+AUTH_SASL_CONTINUE = 11
+AUTH_SASL_FINAL = 12
+
 # Request codes in place of a protocol version
 CANCEL_REQUEST = 80877102
 SSL_REQUEST = 80877103

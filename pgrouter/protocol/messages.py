@@ -107,7 +107,26 @@ def command_complete(tag: str) -> bytes:
     return message(codes.COMMAND_COMPLETE, cstring(tag))
 
 
+_authentication_head = struct.Struct("!BII").pack
+
+
+def authentication(request: int, data: bytes = b"") -> bytes:
+    """Ask a client for what it has to prove, or tell it the outcome."""
+    return _authentication_head(codes.AUTHENTICATION, len(data) + 8, request) + data
+
+
 # -- building: frontend messages
+
+
+def startup(parameters: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Build the startup packet of a connection to a server."""
+    body = b"".join(cstring(word) for pair in parameters for word in pair) + b"\0"
+    return struct.pack("!II", len(body) + 8, codes.PROTOCOL_3_0) + body
+
+
+def password(body: bytes) -> bytes:
+    """Build the answer to an authentication request: PasswordMessage, SASLInitialResponse, SASLResponse."""
+    return message(codes.PASSWORD, body)
 
 
 def query(sql: str | bytes) -> bytes:
@@ -179,7 +198,8 @@ def read_startup(body: bytes) -> StartupMessage:
 
 def read_parameter_status(body: bytes) -> tuple[str, str]:
     """Return name and value."""
-    name, value, *_ = body.split(b"\0")
+    name, _, rest = body.partition(b"\0")
+    value = rest.partition(b"\0")[0]
     return name.decode("utf-8", "replace"), value.decode("utf-8", "replace")
 
 

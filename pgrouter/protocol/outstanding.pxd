@@ -1,6 +1,6 @@
 cimport cython
 
-from pgrouter.net cimport libc
+from pgrouter cimport libc
 from pgrouter.protocol.codes cimport (
     BIND_COMPLETE, CLOSE_COMPLETE, COMMAND_COMPLETE, COPY_DATA, COPY_DONE, COPY_IN_RESPONSE, COPY_OUT_RESPONSE,
     DATA_ROW, EMPTY_QUERY_RESPONSE, ERROR_RESPONSE, FUNCTION_CALL_RESPONSE, NO_DATA, PARAMETER_DESCRIPTION,

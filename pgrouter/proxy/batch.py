@@ -12,14 +12,30 @@ import cython
 from pgrouter.protocol.framing import frontend_kind
 from pgrouter.proxy.statements import FOLLOWS, ClientStatements
 from pgrouter.routing.cache import LATER, UNREAD
-from pgrouter.routing.policy import PLAIN, decide
+from pgrouter.routing.policy import PLAIN as PLAIN_SESSION
+from pgrouter.routing.policy import decide
 from pgrouter.routing.statement import Effect, Reason, Statement, Target, Tx
 from pgrouter.routing.verdict import Verdict
+from pgrouter.server.peer import Peer
 from pgrouter.session.refusals import refusal_of
 from pgrouter.session.settings_readback import TouchedSettings
 
 if not cython.compiled:  # compiled, they are constants: see the .pxd files
     from pgrouter.protocol.codes import BIND, COPY, DESCRIBE, FUNCTION_CALL, PARSE, QUERY
+    from pgrouter.proxy.flags import (
+        BEGINS,
+        COMMITS,
+        ENDS,
+        HAS_STARTUP,
+        OVER,
+        PLAIN,
+        READS_NOTHING,
+        REPEATABLE,
+        SPLIT,
+        UNUSUAL,
+    )
+    from pgrouter.routing.flags import DRAWS, READS, STATELESS, WRITES
+    from pgrouter.server.states import DISCARDS, RESETS
 
 DATABASE = int(Effect.DATABASE)
 DEALLOCATE = int(Effect.DEALLOCATE)
@@ -27,13 +43,13 @@ DEALLOCATIONS = ("DEALLOCATE", "DEALLOCATE ALL", "DISCARD ALL")
 DEFERRED = (*DEALLOCATIONS, "EXECUTE")  # which may execute one of these
 DISCARD = int(Effect.DISCARD)
 OBJECTS = int(Effect.DDL | Effect.TEMP)  # names may refer to other objects afterwards
-UNUSUAL = int(Effect.INSTEAD | Effect.NAMES)
+REPLACED = int(Effect.INSTEAD | Effect.NAMES)
 SEQUENCES = int(Effect.SEQUENCES)
 CODE = int(Effect.CODE)
 UNSEEN = int(Effect.CODE | Effect.OTHER_STATE)
 HINT = Reason.HINT
-ENDS = (Tx.COMMIT, Tx.ROLLBACK)
-BEGINS = (Tx.BEGIN, Tx.BEGIN_READ_ONLY, Tx.BEGIN_PRIMARY)
+ENDINGS = (Tx.COMMIT, Tx.ROLLBACK)
+BEGINNINGS = (Tx.BEGIN, Tx.BEGIN_READ_ONLY, Tx.BEGIN_PRIMARY)
 
 # In place of a statement, where there is none
 _NOTHING = Statement(Target.REPLICA, Reason.EMPTY)
@@ -44,14 +60,14 @@ _UNFINISHED = Statement(Target.PRIMARY, Reason.OPEN_BATCH)
 
 
 def _only_begins(statement: Statement) -> bool:
-    return statement.tx in BEGINS and statement.target is Target.SESSION and not statement.effects
+    return statement.tx in BEGINNINGS and statement.target is Target.SESSION and not statement.effects
 
 
 def _reads_nothing(facts) -> bool:
     return decide(_NOTHING, facts).target is Target.REPLICA
 
 
-_PLAIN_READS_NOTHING = _reads_nothing(PLAIN)
+_PLAIN_READS_NOTHING = _reads_nothing(PLAIN_SESSION)
 
 
 class Tally:
@@ -98,39 +114,44 @@ def _by_frequency(row: tuple[str, str, int]) -> tuple[int, str, str]:
 
 
 class Batch:
-    """The facts of the current batch, and of the transaction that it belongs to."""
+    """The facts of the current batch, and of the transaction that it belongs to.
 
-    def __init__(self, statements: ClientStatements) -> None:
+    `decided` and `reason` are of this batch; `sent` is what is not answered yet; `effects`, `touched`, `defers` and
+    `peer.watches` add up until the end of the transaction; `traits`, `facts` and `forbidden` are the session's.
+    """
+
+    def __init__(self, statements: ClientStatements, peer: Peer) -> None:
         self.statements = statements
-        self.has_startup = False  # the startup packet had settings, which RESET restores
-        self.reads = False  # it may go to a replica
-        self.reason = ""  # and why
-        self.repeatable = True  # its statements only read or begin a transaction, wherever it runs
-        self.stateless = True  # its last statement leaves nothing behind
-        self.forbidden = 0  # what the pool forbids, as bits: see `session.refusals`
-        self.unusual = False  # some of it is not sent unchanged: see `Requester.request_unusual`
-        self.defers = False  # a DEALLOCATE or SET is in it or bound to a portal, and takes effect when it is executed
-        self.writes = False  # something may have been written since the link
-        self.draws = False  # sequence values may have been taken since the link
-        self.ends = False  # a COMMIT or ROLLBACK is outstanding
-        self.begins = False  # a BEGIN is outstanding
-        self.commits = False  # a COMMIT is outstanding
-        self.over = False  # no transaction is open after the outstanding requests
+        self.peer = peer
+        self.decided = REPEATABLE  # see `proxy.flags`, as the two others
+        self.reason = ""  # why it may, or may not, go to a replica
+        self.sent = 0
         self.effects = 0  # what the statements since the link may leave behind
         self.touched = None  # settings that the transaction may have changed; None: none
-        self.resets = False  # a RESET or DISCARD ALL is outstanding, and the startup packet had settings
-        self.discards = False  # a DISCARD ALL is outstanding
+        self.defers = False  # a DEALLOCATE or SET is in it or bound to a portal, and takes effect when it is executed
+        self.traits = 0
+        self.forbidden = 0  # what the pool forbids, as bits: see `session.refusals`
         self.last = None  # the statement that was examined last, and its verdict
         self.verdict = None
         self.close_unused_databases = None  # called before a statement that needs a database without sessions
-        self.follow(PLAIN)
+        self.follow(PLAIN_SESSION)
+
+    # -- the session
 
     def follow(self, facts) -> int:
         """Route by these facts about the session from now on."""
+        plain: cython.bint = facts is PLAIN_SESSION or facts == PLAIN_SESSION
+        nothing: cython.bint = _PLAIN_READS_NOTHING if plain else _reads_nothing(facts)
         self.facts = facts
-        self.plain = facts is PLAIN or facts == PLAIN
-        self.split_mode = facts.mode == "split"  # the next statement may belong to another server
-        self.reads_nothing = _PLAIN_READS_NOTHING if self.plain else _reads_nothing(facts)
+        self.traits &= HAS_STARTUP
+        self.traits |= (PLAIN if plain else 0) | (READS_NOTHING if nothing else 0)
+        if facts.mode == "split":
+            self.traits |= SPLIT
+        return 0
+
+    def begin_session(self, has_startup: cython.bint) -> int:
+        """Called at login; `has_startup`: the startup packet had settings, which RESET restores."""
+        self.traits = (self.traits & ~HAS_STARTUP) | (HAS_STARTUP if has_startup else 0)
         return 0
 
     def forbid(self, what: cython.int) -> int:
@@ -138,13 +159,38 @@ class Batch:
         self.forbidden = what
         return 0
 
+    # -- the decision
+
+    @property
+    def reads(self) -> bool:
+        """Whether the batch may go to a replica."""
+        return bool(self.decided & READS)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether its statements only read or begin a transaction, wherever it runs."""
+        return bool(self.decided & REPEATABLE)
+
+    def send_to(self, reads: cython.bint, reason: str) -> int:
+        """Change the decision."""
+        self.decided = (self.decided & ~READS) | (READS if reads else 0)
+        self.reason = reason
+        return 0
+
+    def may_use_replica(self) -> cython.bint:
+        """Whether a replica may get it, and the next one another server."""
+        return self.decided & READS != 0 and self.traits & SPLIT != 0
+
+    def needs_own_server(self) -> cython.bint:
+        """Whether it asks for sequence values that only the last server written to by the session can know."""
+        return self.effects & SEQUENCES != 0
+
+    # -- its life
+
     def begin(self) -> int:
         """Start to examine a batch that is to be routed."""
-        self.reads = self.reads_nothing
-        self.repeatable = True
+        self.decided = REPEATABLE | (READS if self.traits & READS_NOTHING else 0)
         self.reason = ""
-        self.writes = False
-        self.draws = False
         return self.statements.begin_batch()
 
     def too_long(self) -> int:
@@ -158,17 +204,21 @@ class Batch:
     def unseen(self) -> int:
         """Account for a streamed statement that is too large to be examined: the session keeps its server."""
         self.effects |= UNSEEN
-        self.writes = True
-        self.repeatable = False
+        self.decided = (self.decided | WRITES) & ~REPEATABLE
+        return 0
+
+    def answered(self) -> int:
+        """Called when everything sent has been answered."""
+        self.sent = 0
+        self.peer.watches &= ~DISCARDS
         return 0
 
     def settled(self) -> int:
-        """Called when the transaction is over or lost."""
+        """Called when the transaction is over or lost: nothing of it is left to act on."""
         self.effects = 0
         self.touched = None
         self.statements.unsettled = False
-        self.resets = False
-        self.discards = False
+        self.peer.watches = 0
         return 0
 
     def taken_back(self) -> int:
@@ -179,22 +229,14 @@ class Batch:
 
     def begun(self) -> int:
         """Called when the transaction is begun again, ahead of the batch."""
-        self.begins = True
+        self.sent |= BEGINS
         return 0
 
     def moved(self) -> int:
         """Called when the batch will be examined again in the same transaction, whose effects remain."""
         return self.answered()
 
-    def answered(self) -> int:
-        """Called when everything sent has been answered."""
-        self.ends = False
-        self.begins = False
-        self.commits = False
-        self.over = False
-        self.discards = False
-        self.unusual = False
-        return 0
+    # -- its messages
 
     def examine(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:
         """Account for one whole frame; returns the number of its refusal, 0 if it may be sent.
@@ -212,7 +254,7 @@ class Batch:
                 self.route(statement)
                 if code == PARSE and buf[pos + 5] != 0 and self.statements.is_named(buf, pos, stop):
                     return self.ambiguous()
-                if not self.stateless:
+                if not self.decided & STATELESS:
                     refusal = self.examine_effects(code, statement)
         elif code == FUNCTION_CALL:
             self.effects |= CODE  # of a function that is known by its OID only
@@ -224,15 +266,15 @@ class Batch:
     def ambiguous(self) -> int:
         """Account for a Parse of a name in use: the meaning of later Binds is known only when they are sent."""
         self.effects |= CODE | DEALLOCATE
-        self.unusual = True
+        self.sent |= UNUSUAL
         self.defers = True
         return self.route(_CALLED)
 
     def examine_effects(self, code: cython.int, statement) -> int:
         """Account for a statement that leaves something behind."""
         refusal: cython.int = refusal_of(statement, self.forbidden) if self.forbidden else 0
-        if refusal or statement.effects & (UNUSUAL | SEQUENCES):
-            self.unusual = True
+        if refusal or statement.effects & (REPLACED | SEQUENCES):
+            self.sent |= UNUSUAL
         if refusal == 0 and (code == BIND or code == QUERY):  # only what is bound can be executed
             self.note(statement)
             if statement.tag in DEFERRED or (code == BIND and statement.settings):
@@ -254,54 +296,47 @@ class Batch:
             self.last = statement
             self.verdict = statement.verdict
         verdict: Verdict = self.verdict
-        reads: cython.bint = verdict.reads
+        flags: cython.int = verdict.flags
+        reads: cython.bint = flags & READS
         reason: str = verdict.reason
-        self.stateless = verdict.stateless
-        self.writes = self.writes or verdict.writes
-        self.draws = self.draws or verdict.draws
-        if verdict.reason is HINT:  # only the author of a hint knows what the statement does
-            self.repeatable = False
-        elif self.repeatable and not reads:
-            self.repeatable = not self.stateless and _only_begins(statement)
-        if not self.plain:
+        decided: cython.int = (self.decided & ~STATELESS) | (flags & (STATELESS | WRITES | DRAWS))
+        if reason is HINT:
+            decided &= ~REPEATABLE  # only the author of a hint knows what the statement does
+        elif decided & REPEATABLE and not reads and (flags & STATELESS or not _only_begins(statement)):
+            decided &= ~REPEATABLE
+        if not self.traits & PLAIN:
             target, reason = decide(statement, self.facts)
             reads = target is Target.REPLICA
-        if self.reads or not reads:
-            self.reads = reads
+        if decided & READS or not reads:
+            decided = decided | READS if reads else decided & ~READS
             self.reason = reason
+        self.decided = decided
         return 0
 
     def goes_on(self) -> cython.bint:
         """Whether the last statement examined is executed in a failed transaction, or a later part of it may be."""
         return self.last.tx != Tx.NONE or bool(self.last.parts)
 
-    def needs_own_server(self) -> cython.bint:
-        """Whether it asks for sequence values that only the last server written to by the session can know."""
-        return self.effects & SEQUENCES != 0
-
     def note(self, statement) -> int:
         """Record what a statement may leave behind, and that it begins or ends a transaction."""
-        effects: cython.int = statement.effects & ~UNUSUAL
-        if self.draws:
+        effects: cython.int = statement.effects & ~REPLACED
+        if self.decided & DRAWS:
             effects &= ~SEQUENCES  # this server has the values: they were taken since the link
         if statement.tag == "DEALLOCATE" and statement.cause.encode() in self.statements.named:
             effects &= ~DEALLOCATE  # the server gets the statement first, see `proxy.sql_names`
         self.effects |= effects
-        if statement.tx in ENDS:
-            self.ends = True
-            self.over = True
-        elif statement.tx in BEGINS:
-            self.begins = True
-            self.over = False
+        if statement.tx in ENDINGS:
+            self.sent |= ENDS | OVER
+        elif statement.tx in BEGINNINGS:
+            self.sent = (self.sent | BEGINS) & ~OVER
         if statement.tx is Tx.COMMIT or statement.tag == "COMMIT":  # also one AND CHAIN
-            self.commits = True
+            self.sent |= COMMITS
         if statement.effects & OBJECTS:
             self.statements.unsettled = True
             if statement.effects & DATABASE and self.close_unused_databases is not None:
                 self.close_unused_databases()
         if statement.effects & DISCARD:
-            self.discards = True
-            self.resets = self.has_startup
+            self.peer.watches |= DISCARDS | (RESETS if self.traits & HAS_STARTUP else 0)
         return 0
 
     def touch(self, settings) -> int:
@@ -310,6 +345,6 @@ class Batch:
             self.touched = TouchedSettings()
             self.statements.unsettled = True
         self.touched.note(settings)
-        if self.has_startup and self.touched.has_resets():
-            self.resets = True
+        if self.traits & HAS_STARTUP and self.touched.has_resets():
+            self.peer.watches |= RESETS
         return 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from pgrouter.routing.cache import StatementCache
-from pgrouter.routing.catalog import always, no_timeout, pending
+from pgrouter.routing.catalog import always, configured, no_timeout, pending
 from pgrouter.routing.classify import classify
 from pgrouter.routing.statement import Effect, Reason
 from pgrouter.session.prepared import SharedStatements
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pgrouter.config.settings import Routing
+    from pgrouter.planes import CatalogService
     from pgrouter.proxy.reader import Reader
     from pgrouter.routing.catalog import ByRole, Catalog
     from pgrouter.routing.statement import Statement
@@ -106,23 +107,23 @@ class Database:
 
 
 class Databases:
-    """All databases that clients have used."""
+    """All databases that clients have used; without `catalogs` none of their names is ever known."""
 
     def __init__(
         self,
         routing: Routing,
-        configured: Catalog,
-        on_use: Callable[[str], None] | None = None,
-        on_change: Callable[[str, bool], None] = lambda _name, _redefined: None,
+        catalogs: CatalogService | None = None,
+        *,
+        close_unused_databases: Callable[[], None] | None = None,
+        late: Callable[[], bool] | None = None,
+        reader: Reader | None = None,
     ) -> None:
         self.routing = routing
-        self.configured = configured
-        self.on_use = on_use  # called when a database has its first client and its catalog is needed
-        self.on_suspicion: Callable[[str], None] | None = None  # called when code with unknown effects has run
-        self.on_change = on_change  # called when a statement has changed its catalog, maybe redefined known objects
-        self.close_unused_databases: Callable[[], None] | None = None  # for DROP DATABASE and the like
-        self.late: Callable[[], bool] | None = None  # whether this round of events has used up its time
-        self.reader: Reader | None = None  # classifies what would take too long here
+        self.configured = configured(routing)
+        self.close_unused_databases = close_unused_databases  # for DROP DATABASE and the like
+        self.reader = reader  # classifies what would take too long here
+        self._catalogs = catalogs
+        self._late = late  # whether this round of events has used up its time
         self._databases: dict[str, Database] = {}
         self._logins: deque[tuple[float, Database, Callable[[], object]]] = deque()
 
@@ -135,7 +136,7 @@ class Databases:
         Code that has not been read could leave state that is not asked for.
         """
         database = self.get(name)
-        if database.settled or self.on_use is None:
+        if database.settled or self._catalogs is None:
             return True
         self._logins.append((now, database, then))
         return False
@@ -151,7 +152,7 @@ class Databases:
             else:
                 self._logins.append((since, database, then))
 
-    def changed(self, name: str, redefined: bool, *, lasting: bool = False) -> None:  # noqa: FBT001  (a callback's)
+    def changed(self, name: str, redefined: bool, *, lasting: bool = False) -> None:  # noqa: FBT001
         """Stop sharing parsed texts and request the catalog; `redefined`: the meaning of a known name may have changed.
 
         `lasting`: there is code that may leave what no query finds. Sharing stops at once, not after the catalog has
@@ -160,15 +161,16 @@ class Databases:
         database = self.get(name)
         database.lasting = database.lasting or lasting
         database.shared.renew()
-        self.on_change(name, redefined)
+        if self._catalogs is not None:
+            self._catalogs.changed(name, redefined=redefined)
 
     def suspected(self, name: str) -> None:
         """Stop sharing parsed texts and have the catalog checked: code that has not been read has run."""
         self.get(name).shared.renew()
-        if self.on_suspicion is not None:
-            self.on_suspicion(name)
+        if self._catalogs is not None:
+            self._catalogs.suspect(name)
 
-    def watched(self, name: str, now: float, sign: bool) -> None:  # noqa: FBT001  (a callback's)
+    def watched(self, name: str, now: float, *, sign: bool) -> None:
         """Called when the catalog of a database has been checked; `sign`: there may have been DDL."""
         database = self.get(name)
         database.watched_at = now
@@ -180,15 +182,18 @@ class Databases:
         database = self.get(name)
         database.shared.renew()
         database.watched_at = now
-        self.on_use(name)
+        self._use(name)
 
     def get(self, name: str) -> Database:
         """Return a database; until its catalog is adopted, all user-defined objects in it are unknown."""
         database = self._databases.get(name)
         if database is None:
             catalog = always(pending(self.configured))
-            database = Database(name, self.routing, catalog, self.late, has_reader=self.reader is not None)
+            database = Database(name, self.routing, catalog, self._late, has_reader=self.reader is not None)
             self._databases[name] = database
-            if self.on_use is not None:
-                self.on_use(name)
+            self._use(name)
         return database
+
+    def _use(self, name: str) -> None:
+        if self._catalogs is not None:
+            self._catalogs.use(name)

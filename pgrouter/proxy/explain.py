@@ -14,8 +14,9 @@ from pgrouter.routing.statement import Reason, Target
 from pgrouter.session.settings import in_words, literal, milliseconds
 
 if TYPE_CHECKING:
-    from pgrouter.proxy.client import ClientConnection
+    from pgrouter.proxy.requester import Requester
     from pgrouter.routing.statement import Statement
+    from pgrouter.server.connection import ServerConnection
 
 IDLE = ord("I")
 
@@ -26,50 +27,53 @@ POSITION = (
 )
 
 
-def explained(client: ClientConnection, message: bytes) -> bytes | None:
+def explained(requester: Requester, server: ServerConnection, message: bytes) -> bytes | None:
     """Return what a server gets in place of this Query or Parse; None: the message itself.
 
     Its class says that it is one of these (`Effect.INSTEAD`), or that it has the same fingerprint.
     """
     if message[0] == codes.QUERY:
-        sql = _instead(client, message[5:].partition(b"\0")[0])
+        sql = _instead(requester, server, message[5:].partition(b"\0")[0])
         return None if sql is None else messages.query(sql)
     name, _, rest = message[5:].partition(b"\0")
     text, _, types = rest.partition(b"\0")
-    sql = _instead(client, text)
+    sql = _instead(requester, server, text)
     return None if sql is None else messages.message(codes.PARSE, name + b"\0" + sql.encode() + b"\0" + types)
 
 
-def _instead(client: ClientConnection, text: bytes) -> str | None:
+def _instead(requester: Requester, server: ServerConnection, text: bytes) -> str | None:
     if asks_position(text):
         return POSITION
     timer = asks_timer(text)
     if timer:
-        database = client.registry.databases.get(client.group.database)
-        value = dict(client.profile.values).get(timer) or database.idle_timeout(client.group.user)
+        session = requester.session
+        database = requester.registry.databases.get(session.pool.database)
+        value = dict(session.profile.values).get(timer) or database.idle_timeout(session.pool.user)
         return f'SELECT {literal(in_words(milliseconds(value)))} AS "{timer}"'
     inner = asked_for(text)
-    return None if inner is None else _answer(client, inner)
+    return None if inner is None else _answer(requester, server, inner)
 
 
-def _route(client: ClientConnection, statement: Statement) -> Route:
+def _route(requester: Requester, server: ServerConnection, statement: Statement) -> Route:
     """Return where a statement would go in this session now."""
-    server, group = client.server, client.group
-    if server.status != IDLE or client.pin is not None:
-        why = "the transaction is open there" if client.pin is None else f"the session keeps its server: {client.pin}"
-        if server.owner is group.writer:
+    session, facts = requester.session, requester.batch.facts
+    pool = session.pool
+    if server.status != IDLE or session.pin is not None:
+        why = "the transaction is open there" if session.pin is None else f"the session keeps its server: {session.pin}"
+        if server.owner is pool.writer:
             return Route(Target.PRIMARY, why)
         reads = statement.verdict.reads or statement.target is Target.SESSION
-        return Route(Target.REPLICA, why) if reads or group.standby else Route(Target.PRIMARY, statement.reason)
-    route = decide(statement, client.batch.facts)
-    shared = route.target is Target.REPLICA and client.mode == "split" and not group.standby
-    if shared and group.needs_primary(client.must_see_s(), client.must_see_lsn):
+        return Route(Target.REPLICA, why) if reads or pool.standby else Route(Target.PRIMARY, statement.reason)
+    route = decide(statement, facts)
+    shared = route.target is Target.REPLICA and facts.mode == "split" and not pool.standby
+    if shared and pool.needs_primary(session.must_see_s(), session.must_see_lsn):
         return Route(Target.PRIMARY, Reason.OWN_WRITE)
     return route
 
 
-def _answer(client: ClientConnection, inner: bytes) -> str:
-    statement = client.statements.cache.lookup_now(inner, 0, len(inner), client.statements.unusual_strings)
-    lines = explain(inner.decode("utf-8", "replace"), statement, _route(client, statement))
+def _answer(requester: Requester, server: ServerConnection, inner: bytes) -> str:
+    statements = requester.session.statements
+    statement = statements.cache.lookup_now(inner, 0, len(inner), statements.unusual_strings)
+    lines = explain(inner.decode("utf-8", "replace"), statement, _route(requester, server, statement))
     rows = ", ".join(f"({literal(line)})" for line in lines)
     return f'SELECT * FROM (VALUES {rows}) AS route("QUERY PLAN")'  # noqa: S608  (quoted)

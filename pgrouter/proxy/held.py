@@ -48,7 +48,7 @@ class HeldStatements(StatementNames):
 
     def holds(self, server: ServerConnection, shared: SharedStatement) -> cython.bint:
         """Whether the server has the statement, and so few that the order of use need not be maintained."""
-        held: dict = server.prepared
+        held: dict = server.session.prepared
         return len(held) <= self.limit >> 1 and shared.ident in held
 
     def ensure(self, server: ServerConnection, name: bytes, out: SendBuffer):
@@ -57,14 +57,14 @@ class HeldStatements(StatementNames):
         Returns the statement; another one if parsing it again under the current settings gives it another meaning.
         None: the current message has to wait (`server.held`) or else to be refused.
         """
-        held: dict = server.prepared
+        held: dict = server.session.prepared
         shared: SharedStatement = self.named[name]
         if self.holds(server, shared):
             return shared
-        if server.changed is shared:
-            server.changed = None
+        if server.session.changed is shared:
+            server.session.changed = None
             return None
-        server.changed = None
+        server.session.changed = None
         if shared.ident not in held:
             meaning = self.meaning(server)
             if shared.meaning != meaning and shared.description != VARIES:
@@ -115,7 +115,7 @@ class HeldStatements(StatementNames):
         self, server: ServerConnection, shared: SharedStatement, waits: cython.bint, out: SendBuffer
     ) -> cython.bint:
         """Make the server describe what it has just got to parse; True: the current message need not wait."""
-        server.prepared[shared.ident] = shared
+        server.session.prepared[shared.ident] = shared
         if shared.description != VARIES:
             if not self.is_known(shared):
                 shared.first = server
@@ -164,15 +164,14 @@ class HeldStatements(StatementNames):
 
     def meaning(self, server: ServerConnection):
         """Return what decides the meaning of a text that this server parses now; if unknown, it equals nothing else."""
-        return object() if self.unsettled or self.temporary else server.profile.meaning
+        return object() if self.unsettled or self.temporary else server.session.profile.meaning
 
     def evict(self, server: ServerConnection, out: SendBuffer) -> int:
         """Close the least recently used statement if the server holds too many."""
-        held: dict = server.prepared
+        held: dict = server.session.prepared
         if len(held) > max(1, self.limit):  # the last one is about to be bound
             oldest = held.pop(next(iter(held)))
-            server.evicted[oldest.ident] = oldest
-            server.evicts = True
+            server.session.evicted[oldest.ident] = oldest
             server.outstanding.push(R_CLOSE, SKIP, oldest.ident)
             out.add_bytes(oldest.close())
         return 0
@@ -185,7 +184,7 @@ class HeldStatements(StatementNames):
         False: the current message has to wait (`server.held`) or else to be refused, as with a named one.
         """
         mine = self if self.unnamed_class is UNSEEN else self.unnamed_parse
-        if mine is not None and server.unnamed is mine:
+        if mine is not None and server.session.unnamed is mine:
             return True
         if self.changed:
             self.changed = False
@@ -205,7 +204,7 @@ class HeldStatements(StatementNames):
             server.outstanding.push(R_CLOSE, SKIP)
             out.add_bytes(_CLOSE_UNNAMED)
             mine = None
-        server.unnamed = mine
+        server.session.unnamed = mine
         return not waits
 
     def describe_unnamed(self, server: ServerConnection) -> int:
@@ -223,6 +222,6 @@ class HeldStatements(StatementNames):
             return False
         if known is not None and known == self.description:
             return False
-        server.unnamed = None
+        server.session.unnamed = None
         self.changed = known is not None
         return self.changed

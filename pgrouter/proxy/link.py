@@ -1,25 +1,25 @@
 """The link between a client and its server: every frame is forwarded as it arrives and entered as outstanding.
 
-A link begins at the first message of a transaction (`link`) and ends at a sync point with nothing outstanding
-(`unlink`); `proxy.client` decides when. Meanwhile frames pass with one send per chunk; `proxy.requester` decides what
+A link begins at the first message of a transaction (`begin`) and ends at a sync point with nothing outstanding
+(`release`); `proxy.client` decides when. Meanwhile frames pass with one send per chunk; `proxy.requester` decides what
 is entered for each, and what the server gets before it or in its place.
 """
 
 from __future__ import annotations
 
-import logging
-
 import cython
 
 from pgrouter.errors import ProtocolViolation, RouterError
-from pgrouter.net.poller import Poller
 from pgrouter.net.send_buffer import SendBuffer
-from pgrouter.protocol import messages
+from pgrouter.net.stream import Stream
 from pgrouter.protocol.framing import frontend_kind, impossible
 from pgrouter.proxy.batch import Batch
 from pgrouter.proxy.requester import Requester
+from pgrouter.proxy.session import Session
+from pgrouter.proxy.statements import ClientStatements
 from pgrouter.routing.cache import LATER
 from pgrouter.server.connection import ServerConnection
+from pgrouter.server.peer import Peer
 
 if not cython.compiled:  # compiled, they are constants: see the .pxd files
     from pgrouter.protocol.codes import (
@@ -41,6 +41,9 @@ if not cython.compiled:  # compiled, they are constants: see the .pxd files
     from pgrouter.protocol.requests import FORWARD
     from pgrouter.protocol.requests import FUNCTION as R_FUNCTION
     from pgrouter.protocol.requests import QUERY as R_QUERY
+    from pgrouter.proxy.flags import ASKED, BEGINS, ENDS, HAS_STARTUP, OPEN, REPEATABLE, SPLIT, TO_DISCARD
+    from pgrouter.routing.flags import DRAWS, READS, WRITES
+    from pgrouter.server.states import ON_LOSS, ON_REFUSAL, RESETS
 
 # A batch is kept whole up to this size; a larger one goes to the primary and streams.
 MAX_BATCH = 1024 * 1024
@@ -52,70 +55,87 @@ MAX_NAMED = 64 * 1024 * 1024
 AHEAD = 64 * 1024
 
 
-class Link(Requester):
-    """A client's stream that is forwarded to its server, if it has one."""
+class Link:
+    """A client's link to its server, if it has one; made once for each client."""
 
-    def __init__(self, poller: Poller, registry) -> None:
-        Requester.__init__(self, poller)
+    def __init__(self, client: Stream, peer: Peer, registry, session: Session) -> None:
+        self.client = client
+        self.peer = peer
         self.registry = registry
-        self.wrote_s = -1.0  # when the session's last write was answered
+        self.session = session
+        self.batch = Batch(session.statements, peer)
+        self.requester = Requester(registry, session, self.batch)
+        self.server = None
         self.retry = None  # the retry of the current batch, see `proxy.retry`
         self.on_replica = False  # linked to a replica, while other statements may have to go to the primary
         self.body_left = 0  # bytes still to come of a streamed frame
         self.examined = 0  # frames before this offset have been accounted for
-        self.idle_at = poller.now  # it has had no server and sent nothing since
-        self.terminated = False  # it has sent Terminate
+        self.idle_at = client.poller.now  # it has had no server and sent nothing since
+        self.terminated = False  # the client has sent Terminate
 
-    def link(self, server: ServerConnection) -> int:
+    def begin(self, server: ServerConnection) -> int:
         """Link this server until the transaction ends."""
         self.server = server
-        self.on_replica = self.batch.reads and self.batch.split_mode
-        if self.batch.begins and server.owner is self.group.writer:  # later it may do more than read
-            self.on_replica = False
+        primary: cython.bint = server.owner is self.session.pool.writer
+        self.on_replica = self.batch.decided & READS and self.batch.traits & SPLIT and not (
+            primary and self.batch.sent & BEGINS  # later it may do more than read
+        )  # fmt: skip
         # Only a batch routed to a replica, and running on one, cannot have changed anything; a batch that only reads is
         # assumed not to have on the primary either, if that is lost. One retry only: the batch may be the cause.
-        self.retry_on_refusal = self.on_replica and self.retry is None and server.owner is not self.group.writer
-        self.retry_on_loss = self.retry_on_refusal or (self.retry is None and self.batch.repeatable)
-        # A prepared statement may turn out to have an old plan, on any server, before anything has been executed.
-        self.replay_bytes = 0 if self.retry_on_loss or (self.retry is None and self.statements.prepares()) else -1
-        self.owns_sequences = self.group.sequences or server.sequence_owner is None
-        ours: cython.bint = server.sequence_owner is self and server is self.last_write_server  # not an older one
-        self.must_discard_sequences = (
-            self.owns_sequences and server.sequence_owner is not None and not ours and not self.on_replica
-        )
-        self.open_batch = False
-        self.asked = False
-        server.peer = self
-        if server.stands_for is not None:
-            server.stands_for = None
+        if self.retry is None:
+            if self.on_replica and not primary:
+                server.replay.begin(ON_LOSS | ON_REFUSAL)
+            elif self.batch.decided & REPEATABLE:
+                server.replay.begin(ON_LOSS)
+            elif self.session.statements.prepares():
+                server.replay.begin(0)  # a plan may turn out to be too old, before anything has been executed
+            else:
+                server.replay.discard()
+        else:
+            server.replay.discard()
+        self.requester.begin(server, self.on_replica)
+        server.peer = self.peer
+        if server.session.stands_for is not None:
+            server.session.stands_for = None
         server.xacts += 1
-        server.linked_at = self.poller.now
+        server.linked_at = self.client.poller.now
         return 0
 
-    def unlink(self) -> int:
+    def release(self) -> int:
         """Release a server that is at a sync point with nothing outstanding."""
         server: ServerConnection = self.server
         self.server = None
         server.peer = None
-        self.idle_at = self.poller.now
+        self.idle_at = self.client.poller.now
         server.xact_s += self.idle_at - server.linked_at
         self.batch.effects = 0
         if self.batch.defers:
-            self.forget_portals(server)
+            self.requester.deferred.forget(server)
         if not self.on_replica:
-            self.last_write_server = server
-            server.sequence_owner = self
-            server.sequences_used = self.batch.draws
-            if self.batch.writes:
+            self.session.last_write_server = server
+            server.session.sequence_owner = self.session
+            server.session.sequences_used = self.batch.decided & DRAWS
+            if self.batch.decided & WRITES:
                 self.note_write()
-        self.group.give(server)
+        self.session.pool.give(server)
         return 0
 
     def note_write(self) -> int:
         """Record a write that was answered, or that may be committed without an answer: later reads must see it."""
-        self.wrote_s = self.poller.update_clock()  # the time of this round may be before the commit
-        self.group.writes.last_s = self.wrote_s
-        return 0
+        return self.session.note_write(self.client.poller.update_clock())
+
+    def detach(self) -> ServerConnection:
+        """Let go of the server without releasing it: it may still have to answer. Returns it."""
+        server: ServerConnection = self.server
+        self.server = None
+        server.peer = None
+        server.xact_s += self.client.poller.now - server.linked_at
+        return server
+
+    @property
+    def streams(self) -> bool:
+        """Whether a message of the client has been sent to its server only in part."""
+        return self.body_left > 0
 
     # -- forwarding
 
@@ -128,24 +148,27 @@ class Link(Requester):
         done: cython.int
         start: cython.Py_ssize_t = pos
         server: ServerConnection = self.server
-        out: SendBuffer = self.poller.to_server
+        requester: Requester = self.requester
+        out: SendBuffer = self.client.poller.to_server
         out.reset(buf)
         if server.outstanding.count == 0:
-            server.asked_at = self.poller.now
+            server.asked_at = self.client.poller.now
             if server.at_sync:
-                self.statements.at_rest()
+                self.session.statements.at_rest()
                 if server.status == IDLE:
                     server.xact_at = server.asked_at
-        if server.profile is not self.profile and not self.apply_profile(out):
+        if server.session.profile is not self.session.profile and not requester.apply_profile(server, out):
             self.examined = max(0, self.examined - pos)  # what waits will be at offset 0
-            self.registry.sync.apply(self, server)
+            self.registry.sync.apply(self.client, server)
             return pos
-        if self.must_discard_sequences:
-            self.take_over(out)
+        if requester.sequences == TO_DISCARD:
+            requester.discard_sequences(server, out)
         if self.retry is not None:
             self.retry.begin(self, out)
-        if self.resets and not self.open_batch and (server.status == IN_TRANSACTION or self.retry is not None):
-            self.registry.sync.return_to_startup(self, server, out)
+        if self.peer.watches & RESETS and not requester.sent & OPEN and (
+            server.status == IN_TRANSACTION or self.retry is not None
+        ):  # fmt: skip
+            self.registry.sync.return_to_startup(self.client, server, out)
         if self.body_left:
             length = min(self.body_left, end - pos)
             out.add(pos, pos + length)
@@ -153,7 +176,7 @@ class Link(Requester):
             pos += length
             if self.body_left == 0 and server.outstanding.count == 0 and server.at_sync:
                 server.send_gathered(out)  # the rest of a CopyData, which held the link after its COPY had failed
-                self.on_ready()
+                self.peer.on_ready()
                 if self.server is not server or server.held:
                     return pos
                 out.reset(buf)
@@ -167,64 +190,64 @@ class Link(Requester):
                 return end
             if code == TERMINATE:
                 self.terminated = True
-                if server.outstanding.count and not self.open_batch and not server.outstanding.copying:
+                if server.outstanding.count and not requester.sent & OPEN and not server.outstanding.copying:
                     break  # the answers come first
                 server.send_gathered(out)
                 server.at_sync = server.at_sync and server.outstanding.count == 0
-                self.leave()
+                self.close_client()
                 return end
             if stop > end and end - pos == 5:
                 break  # `must_hold` needs the first byte of a Parse
-            if self.asked and not self.open_batch and server.outstanding.count and self.must_hold(code, buf, pos):
+            if requester.sent == ASKED and server.outstanding.count and self.must_hold(code, buf, pos):
                 if end - pos > AHEAD:
-                    self.pause()
+                    self.client.pause()
                 break
             if stop > end:
                 if code != COPY_DATA and stop - pos <= MAX_BATCH:
-                    self.need = stop - pos
+                    self.client.need = stop - pos
                 elif self.stream_body(code, buf, pos, stop, end, out):
                     pos = end
-                elif self.closed:
+                elif self.client.closed:
                     return end
                 break
             if pos >= self.examined and code != SYNC and code != FLUSH and code != COPY_DATA:
                 if self.look_at(code, buf, pos, stop):
                     self.hold()
                     break
-            done = self.request(code, buf, pos, stop, out)
+            done = requester.request(server, code, buf, pos, stop, out)
             if done:
                 pos = stop
-                self.asked = True
+                requester.sent |= ASKED
             if done != 1:  # the server has to answer something first
                 break
         self.examined = self.examined - pos if self.examined > pos else 0
         if server.outstanding.count:
             server.at_sync = False  # until ReadyForQuery: an open batch may be an open (implicit) transaction
         if out.length() and server.send_gathered(out) == 1:
-            self.pause()  # until the server has drained
-        if self.replay_bytes >= 0:
+            self.client.pause()  # until the server has drained
+        if server.replay.size >= 0:
             self.remember(buf, start, pos)
-        if server.outstanding.fakes and (self.replay_bytes < 0 or self.open_batch):
+        if server.outstanding.fakes and (server.replay.size < 0 or requester.sent & OPEN):
             server.flush_fakes()
         return pos
 
     def remember(self, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
         """Keep what was sent, in case another server has to get it; not if the transaction may do more than read."""
         server: ServerConnection = self.server
-        size: cython.Py_ssize_t = self.replay_bytes + end - start
-        if (self.batch.begins and not self.batch.repeatable) or self.body_left or size > MAX_AGAIN:
-            self.replay_bytes = -1
-            return 0
-        if size > server.room:
-            before: bytearray = server.batch
-            server.make_room(max(size, 2 * len(before)))
-            server.batch[: len(before)] = before
-        if cython.compiled:
-            libc.memcpy(server.copy + self.replay_bytes, buf + start, end - start)
-        else:
-            server.batch[self.replay_bytes : size] = buf[start:end]
-        self.replay_bytes = size
-        return 0
+        size: cython.Py_ssize_t = server.replay.size + end - start
+        if self.body_left or size > MAX_AGAIN or (
+            self.batch.sent & BEGINS and not self.batch.decided & REPEATABLE
+        ):  # fmt: skip
+            return server.replay.discard()
+        return server.replay.record(buf, start, end)
+
+    def violation(self, error: RouterError) -> int:
+        """Send an error to the client, and close its connection."""
+        return cython.cast(object, self.client).violation(error)
+
+    def close_client(self) -> int:
+        """Close the client's connection, which it has ended itself."""
+        return cython.cast(object, self.client).leave()
 
     def look_at(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> int:
         """Account for what one frame may leave behind. Returns LATER if its class is not known yet, else 0."""
@@ -233,20 +256,20 @@ class Link(Requester):
             return LATER
         if self.server.status == FAILED_TRANSACTION and not self.server.executed and not self.batch.goes_on():
             self.batch.effects = effects  # it will be refused, whatever it does
-        self.retry_on_loss = self.retry_on_loss and (self.retry_on_refusal or self.batch.repeatable)
-        self.resets = self.batch.resets
-        self.discards = self.batch.discards
+        if self.server.replay.why == ON_LOSS and not self.batch.decided & REPEATABLE:
+            self.server.replay.why = 0
         return 0
 
     def hold(self) -> int:
         """Wait for the class of the current statement: for a round that has time, or for the reader process."""
-        if not self.put_aside:
-            text: bytes = self.statements.cache.wanted
+        client: Stream = self.client
+        if not client.put_aside:
+            text: bytes = self.session.statements.cache.wanted
             if text is None:
-                return self.put_off()
-            self.put_aside = True
-            self.pause()
-            self.registry.databases.reader.read(self.statements.cache, bytes(text), self)
+                return client.put_off()
+            client.put_aside = True
+            client.pause()
+            self.registry.databases.reader.read(self.session.statements.cache, bytes(text), client)
         return 0
 
     def must_hold(self, code: cython.int, buf, pos: cython.Py_ssize_t) -> cython.bint:
@@ -258,20 +281,24 @@ class Link(Requester):
         """
         server: ServerConnection = self.server
         batch: Batch = self.batch
+        statements: ClientStatements = self.session.statements
+        watches: cython.int = self.peer.watches
         if server.outstanding.copying or frontend_kind(code) == COPY:
             return False  # for the running COPY; otherwise the server ignores it
         if server.status == IDLE:
-            if batch.has_startup and batch.touched is not None:
+            if batch.traits & HAS_STARTUP and batch.touched is not None:
                 return True  # RESET restores the startup packet's values: settings must be settled around it
-            if self.resets or self.discards:
+            if watches:
                 return True
-        elif self.resets:
+        elif watches & RESETS:
             return True  # the values that it restores are sent after it
-        if (self.on_replica or server.fenced) and (server.status == IDLE or batch.ends):
+        if (self.on_replica or server.fenced) and (server.status == IDLE or batch.sent & ENDS):
             return True
-        if self.statements.may_come_back() or (code != QUERY and len(self.statements.pending_parses) > 0):
+        if statements.may_come_back() or (code != QUERY and len(statements.pending_parses) > 0):
             return True
-        return (code == CLOSE or (code == PARSE and buf[pos + 5] != 0)) and (server.status != IDLE or batch.begins)
+        return (code == CLOSE or (code == PARSE and buf[pos + 5] != 0)) and (
+            server.status != IDLE or batch.sent & BEGINS
+        )
 
     def stream_body(
         self,
@@ -288,12 +315,13 @@ class Link(Requester):
         a Bind is started when its names have arrived. Returns 0 if more bytes must arrive first.
         """
         server: ServerConnection = self.server
+        statements: ClientStatements = self.session.statements
         server.executed = True
-        self.asked = True
+        self.requester.sent |= ASKED
         if code == QUERY or code == FUNCTION_CALL:
             if code == QUERY:
-                server.unnamed = None
-                server.outstanding.push(R_QUERY, FORWARD, self.statements.define_unnamed(None))
+                server.session.unnamed = None
+                server.outstanding.push(R_QUERY, FORWARD, statements.define_unnamed(None))
             else:
                 server.outstanding.push(R_FUNCTION, FORWARD)
             self.batch.unseen()
@@ -302,47 +330,21 @@ class Link(Requester):
             if buf[pos + 5] != 0:
                 if stop - pos > MAX_NAMED:
                     self.violation(_too_large(stop - pos))
-                self.need = stop - pos
+                self.client.need = stop - pos
                 return 0
             self.batch.unseen()
-            self.statements.parse_unseen(server)
+            statements.parse_unseen(server)
             out.add(pos, end)
         elif code == BIND:
-            if not self.statements.bind(server, buf, pos, stop, end, out):
+            if not statements.bind(server, buf, pos, stop, end, out):
                 return 0
             self.look_at(code, buf, pos, end)  # its names have arrived, and no more is needed
             if self.batch.defers:
-                self.deferred(code, buf, pos, end)
+                self.requester.deferred.follow(code, buf, pos, end)
         else:
             out.add(pos, end)
         self.body_left = stop - end
         return 1
-
-    # -- ends
-
-    @property
-    def streams(self) -> bool:
-        """Whether a message of the client has been sent to its server only in part."""
-        return self.body_left > 0
-
-    def violation(self, error: RouterError) -> int:
-        """Send an error to the client, and close the connection."""
-        self.send_bytes(messages.error_response(error))
-        self.registry.log(self, logging.INFO, error.message)
-        return self.leave()
-
-    def close_cut(self) -> int:
-        """Close the connection: the client has a part of a message, and the rest will not come."""
-        return self.leave()
-
-    def leave(self) -> int:
-        """Called when the client leaves: close, and have the server cleaned up."""
-        server: ServerConnection = self.server
-        if self.closed:
-            return 0
-        self.close()
-        self.registry.left(self, server)
-        return 0
 
 
 def _too_large(size: int) -> RouterError:

@@ -1,33 +1,16 @@
-from pgrouter.net cimport libc
-from pgrouter.net.poller cimport Poller, Pollable
+from pgrouter.net.acceptor cimport Acceptor
+from pgrouter.net.poller cimport Poller
 from pgrouter.proxy.client cimport ClientConnection
 from pgrouter.proxy.registry cimport Registry
 
-cdef extern from "<unistd.h>" nogil:
-    int c_close "close" (int fd)
-
 cdef unsigned int READ
-cdef int IPV4
 
-cdef class Listener(Pollable):
+cdef class Listener:
     cdef Poller poller
     cdef Registry registry
-    cdef object listen
-    cdef int family
-    cdef object sock
-    cdef int fd
+    cdef str mode
+    cdef Acceptor acceptor
     cdef readonly str host
     cdef readonly int port
-    cdef object address
-    cdef unsigned int last_number
-    cdef str last_host
-    cdef double at_once
-    cdef bint watched
 
-    cdef bint accept_one(self) except -1
-    cdef object accept(self)
-    cdef object accept_ipv4(self)
-    cdef int unwatch(self) except -1
-
-cdef class Accepted:
-    cdef int fd
+    cpdef int accepted(self, object sock, tuple address) except -1

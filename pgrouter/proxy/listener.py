@@ -1,170 +1,50 @@
-"""Listening sockets, which accept client connections."""
+"""One address that clients connect to: each connection becomes a client that has to log in."""
 
 from __future__ import annotations
 
-import errno
-import logging
-import os
 import select
-import socket
 from typing import TYPE_CHECKING
 
-import cython
-
-from pgrouter.net.poller import Pollable, Poller
-from pgrouter.net.sockopt import apply
+from pgrouter.net.acceptor import Acceptor
+from pgrouter.net.poller import Poller
 from pgrouter.proxy.client import ClientConnection
-from pgrouter.proxy.login import Login
+from pgrouter.proxy.login_responder import LoginResponder
 from pgrouter.proxy.registry import Registry
 
 if TYPE_CHECKING:
     from pgrouter.config.settings import Listen
 
-log = logging.getLogger("pgrouter.listener")
-
-BACKLOG = 1024  # the kernel's own limit (net.core.somaxconn) is usually 4096
-PAUSE_S = 0.2  # after accept() has failed: usually no descriptors are left, and it is pointless until some are free
-MOST_AT_ONCE = 64
-
 READ = select.EPOLLIN
-IPV4 = socket.AF_INET
-NOBODY = (errno.EAGAIN, errno.EINTR, errno.ECONNABORTED)  # no connection is waiting
 
 
-class Listener(Pollable):
-    """One listening socket, watched by the poller like those of clients.
-
-    Accepted sockets inherit its options. An accept() without a client costs as much as one with a client, so there is
-    more than one per wake-up only while clients keep coming: a quarter more each time, until there is none.
-    """
+class Listener:
+    """An entry of `listen`."""
 
     def __init__(self, poller: Poller, registry: Registry, listen: Listen) -> None:
         self.poller = poller
         self.registry = registry
-        self.listen = listen
-        self.family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-        self.sock = socket.create_server((listen.host, listen.port), family=self.family, backlog=BACKLOG)
-        self.sock.setblocking(False)
+        self.mode = listen.mode
+        self.acceptor = Acceptor(poller, listen.host, listen.port, self.accepted)
+        self.host = self.acceptor.host
+        self.port = self.acceptor.port
         self.tune()
-        self.host, self.port = self.sock.getsockname()[:2]
-        self.fd = self.sock.fileno()
-        self.address = None  # of the last accepted client
-        self.last_number = 0  # its IPv4 address, if C code accepted it, and its host
-        self.last_host = None
-        self.at_once = 1.0
-        self.watched = False
 
     def tune(self) -> None:
         """Apply the socket options of the settings, for clients from now on."""
-        apply(self.sock, self.registry.socket_options)
+        self.acceptor.tune(self.registry.socket_options)
 
     def start(self) -> None:
         """Start to accept clients."""
-        if self.fd >= 0 and not self.watched:
-            self.watched = True
-            self.poller.register(self, self.fd, READ)
+        self.acceptor.start()
 
-    def on_event(self, mask: cython.uint) -> int:
-        """Accept the clients that wait."""
-        for _ in range(cython.cast(cython.int, self.at_once)):
-            try:
-                if not self.accept_one():
-                    self.at_once = 1.0
-                    return 0
-            except OSError as error:
-                log.error("cannot accept: %s", error.strerror)  # noqa: TRY400  (not a bug)
-                self.unwatch()
-                self.poller.loop.call_later(PAUSE_S, self.start)
-                return 0
-            except Exception:  # must not reach the poller, which would close the listener
-                log.exception("bug in accepting a client")
-        self.at_once = min(self.at_once * 1.25, MOST_AT_ONCE)
-        return 0
-
-    def accept_one(self) -> cython.bint:
-        """Accept a client; False if there is none."""
-        client: ClientConnection
-        sock = self.accept()
-        if sock is None:
-            return False
-        try:
-            client = ClientConnection(self.poller, self.registry, self.listen.mode)
-            client.address = self.address
-            client.responder = Login(client)
-            client.attach(sock, READ)
-        except:
-            sock.close()
-            raise
-        self.registry.arrived(client)
-        return True
-
-    def accept(self) -> Accepted | socket.SocketType | None:
-        """Return the socket of the next client, and store its address."""
-        if cython.compiled and self.family == IPV4:
-            return self.accept_ipv4()
-        try:
-            # socket.accept() queries family and type and turns them into enumerations: as much work as all the rest
-            fd, self.address = self.sock._accept()
-        except OSError as error:
-            if error.errno in NOBODY:
-                return None
-            raise
-        sock = socket.SocketType(self.family, socket.SOCK_STREAM, 0, fd)
-        sock.setblocking(False)
-        return sock
-
-    def accept_ipv4(self) -> Accepted | None:
-        """Do the same with one system call instead of three."""
-        host: cython.char[16]
-        peer: libc.sockaddr_in
-        size: libc.socklen_t = cython.sizeof(peer)
-        whoever = cython.cast(cython.pointer(libc.sockaddr), cython.address(peer))
-        flags: cython.int = libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC
-        fd: cython.int = libc.accept4(self.fd, whoever, cython.address(size), flags)
-        if fd < 0:
-            if libc.c_errno in NOBODY:
-                return None
-            raise OSError(libc.c_errno, os.strerror(libc.c_errno))
-        if peer.sin_addr.s_addr != self.last_number or self.last_host is None:  # most have the address of the last one
-            libc.inet_ntop(IPV4, cython.address(peer.sin_addr), host, cython.sizeof(host))
-            self.last_number = peer.sin_addr.s_addr
-            self.last_host = host.decode()
-        self.address = (self.last_host, libc.ntohs(peer.sin_port))
-        return Accepted(fd)
-
-    def unwatch(self) -> int:
-        """Stop accepting: clients have to wait."""
-        if self.watched:
-            self.watched = False
-            self.poller.unregister(self.fd)
-        return 0
-
-    def close(self) -> int:
-        """Stop accepting and close the socket."""
-        if self.fd >= 0:
-            self.unwatch()
-            self.sock.close()
-            self.fd = -1
-        return 0
-
-
-class Accepted:
-    """As much of a socket as a client's stream needs: creating Python's own costs two system calls."""
-
-    def __init__(self, fd: cython.int) -> None:
-        self.fd = fd
-
-    def fileno(self) -> int:
-        """Return the descriptor, as a socket does."""
-        return self.fd
-
-    def getsockname(self) -> tuple:
-        """Return our own address."""
-        with socket.socket(fileno=os.dup(self.fd)) as twin:
-            return twin.getsockname()
+    def accepted(self, sock, address: tuple) -> int:
+        """Start the login of a client."""
+        client: ClientConnection = ClientConnection(self.poller, self.registry, self.mode)
+        client.address = address
+        client.responder = LoginResponder(client)
+        client.attach(sock, READ)
+        return self.registry.arrived(client)
 
     def close(self) -> None:
-        """Close it; closing it again does nothing."""
-        if self.fd >= 0:
-            c_close(self.fd)
-            self.fd = -1
+        """Stop accepting and close the socket. May be called twice."""
+        self.acceptor.close()

@@ -1,31 +1,53 @@
-from pgrouter.auth.client cimport ClientIdentity
-from pgrouter.protocol.framing cimport copied, length_at
+cimport cython
+
+from pgrouter.auth.client cimport ClientIdentity, client_login
+from pgrouter.auth.steps cimport READ_PACKET
+from pgrouter.protocol.codes cimport BACKEND_KEY_DATA, CANCEL_REQUEST, GSSENC_REQUEST, SSL_REQUEST
+from pgrouter.protocol.framing cimport length_at
 from pgrouter.proxy.startup_template cimport StartupTemplate
-from pgrouter.proxy.client cimport ClientConnection
-from pgrouter.proxy.responder cimport Responder
-from pgrouter.proxy.registry cimport Registry, SessionTraits
-from pgrouter.protocol.codes cimport (
-    BACKEND_KEY_DATA, CANCEL_REQUEST, GSSENC_REQUEST, MAX_STARTUP_PACKET, PASSWORD, SSL_REQUEST
-)
 
-cdef unsigned int MAX_ANSWER, LENGTH, SHORTEST
-cdef Py_ssize_t AHEAD
 cdef int LONG_KEY, SHORT_KEY
-cdef bytes AUTHENTICATION_OK, READY_IDLE
 
-cdef class Login(Responder):
-    cdef Registry registry
-    cdef StartupTemplate application
-    cdef object exchange
-    cdef bint may_ask_ssl
-    cdef bint may_ask_gss
-    cdef bytes proof
-    cdef bint by_primary
+@cython.final
+cdef class Introduce:
+    cdef readonly StartupTemplate startup
 
-    cdef int first_packet(self, bytes body) except -1
-    cdef int begin(self, StartupTemplate application) except -1
-    cdef int authenticate(self, object answer) except -1
-    cdef int authenticated(self, ClientIdentity identity) except -1
-    cpdef int settle(self) except -1
-    cdef int welcome(self) except -1
-    cdef int say(self, bytes data) except -1
+@cython.final
+cdef class Admit:
+    pass
+
+@cython.final
+cdef class LookUpUser:
+    cdef readonly str user
+    cdef readonly str database
+
+@cython.final
+cdef class WaitForPool:
+    cdef readonly StartupTemplate startup
+    cdef readonly ClientIdentity identity
+
+@cython.final
+cdef class WaitForCatalog:
+    pass
+
+@cython.final
+cdef class ApplySettings:
+    cdef readonly bint on_primary
+
+@cython.final
+cdef class Welcome:
+    pass
+
+@cython.final
+cdef class Refusal:
+    cdef readonly object error
+    cdef readonly bint by_replica
+
+@cython.final
+cdef class Cancellation:
+    cdef readonly object client_id
+    cdef readonly bytes key
+
+@cython.final
+cdef class ConsoleSession:
+    pass

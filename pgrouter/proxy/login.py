@@ -1,337 +1,187 @@
-"""A client's login: from its first byte to the first ReadyForQuery.
+"""The login of a client, from its first byte to the first ReadyForQuery, as a generator (see `auth.conversation`).
 
-Startup packet (or SSLRequest, GSSENCRequest, CancelRequest), authentication, then what PostgreSQL sends after it: the
-server's parameters, which the router learns from the first server connection of the same database and user, and a
-cancel key of the router's own.
+It yields what it needs (what must be done or waited for) and returns what became of it. It knows neither sockets nor
+pools: `proxy.login_responder` does what it asks.
 
 Source: protocol chapter, "Start-up"; backend/tcop/backend_startup.c.
 """
 
 from __future__ import annotations
 
-import logging
 import struct
 from os import urandom
-from typing import TYPE_CHECKING
 
 import cython
 
 from pgrouter.auth.client import ClientIdentity, client_login
-from pgrouter.auth.secret import Derivation
-from pgrouter.auth.server import ServerRefused
-from pgrouter.errors import (
-    FeatureNotSupported,
-    InvalidAuthorization,
-    ProtocolViolation,
-    RouterError,
-    TooManyClients,
-)
-from pgrouter.protocol import codes, messages
-from pgrouter.protocol.framing import copied, length_at
-from pgrouter.protocol.messages import AUTHENTICATION_OK, READY_IDLE
-from pgrouter.proxy.client import ClientConnection
-from pgrouter.proxy.registry import ClientInfo, SessionTraits
-from pgrouter.proxy.responder import Responder
-from pgrouter.proxy.session_sync import IS_SUPERUSER
+from pgrouter.errors import FeatureNotSupported, InvalidAuthorization, RouterError
+from pgrouter.protocol.framing import length_at
+from pgrouter.protocol.messages import READY_IDLE
 from pgrouter.proxy.startup_template import StartupTemplate
-from pgrouter.session.settings import CALM, spelled, timers, transition
 
 if not cython.compiled:  # compiled, they are constants: see the .pxd files
-    from pgrouter.protocol.codes import (
-        BACKEND_KEY_DATA,
-        CANCEL_REQUEST,
-        GSSENC_REQUEST,
-        MAX_STARTUP_PACKET,
-        PASSWORD,
-        SSL_REQUEST,
-    )
+    from pgrouter.auth.steps import READ_PACKET
+    from pgrouter.protocol.codes import BACKEND_KEY_DATA, CANCEL_REQUEST, GSSENC_REQUEST, SSL_REQUEST
 
-if TYPE_CHECKING:
-    from pgrouter.server.connection import ServerConnection
-
-LENGTH = 4  # bytes of the packet's length, which counts itself
-SHORTEST = 8  # a packet of length and request code
-AHEAD = 64 * 1024  # what a client may send before its login is over
-MAX_ANSWER = 128 * 1024  # an authentication message; each exchange has its own, lower limit
 LONG_KEY = 32  # bytes of a cancel key in protocol 3.2, as PostgreSQL's own
 SHORT_KEY = 4
 
 _key_head = struct.Struct("!BII").pack
 
 
-class Login(Responder):
-    """Everything before the first ReadyForQuery."""
+# -- requests
 
-    def __init__(self, client: ClientConnection) -> None:
-        Responder.__init__(self, client)
-        self.longest = MAX_ANSWER
-        self.may_ask_ssl = True  # once each, before the startup packet
-        self.may_ask_gss = True
-        self.registry = client.registry
-        self.application = None  # the startup packet
-        self.exchange = None  # the authentication exchange, a generator
-        self.proof = b""  # the server's final SCRAM message, which the client does not answer: sent with what follows
-        self.by_primary = False  # a replica has refused the settings: the primary has to check them
 
-    # -- bytes
+class Introduce:
+    """The client has said who it wants to be: the log names it from now on."""
 
-    def on_bytes(self, data: bytes) -> cython.Py_ssize_t:
-        """Process bytes from the client; messages have no type up to the startup packet."""
-        used: cython.Py_ssize_t = 0
-        end: cython.Py_ssize_t = len(data)
-        length: cython.uint
-        if self.client.put_aside:
-            return 0
-        if self.client.poller.late():  # many clients may connect at once
-            self.client.put_off()
-            return 0
-        try:
-            while self.application is None and not self.client.closed:
-                if end - used < LENGTH:
-                    return used
-                length = length_at(data, used)
-                if length < SHORTEST or length > MAX_STARTUP_PACKET:
-                    raise ProtocolViolation("invalid length of startup packet")
-                if end - used < length:
-                    return used
-                self.first_packet(copied(data, used + LENGTH, used + length))
-                used += length
-            if self.application is not None and self.exchange is None:
-                if end - used > AHEAD:
-                    self.client.pause()
-                return used  # sent ahead of the end of the login: it has to wait
-            if used == 0:
-                return Responder.on_bytes(self, data)
-            return used if used == end else used + Responder.on_bytes(self, data[used:])
-        except RouterError as error:
-            self._fail(error)
-            return end
+    def __init__(self, startup: StartupTemplate) -> None:
+        self.startup = startup
 
-    def knows(self, code: cython.int) -> cython.bint:
-        """Whether a message of this type may come: during authentication only answers to it."""
-        return code == PASSWORD
 
-    def _fail(self, error: RouterError) -> None:
-        if not self.client.closed:
-            if isinstance(error, ServerRefused):  # PostgreSQL's own error
-                self.say(messages.message(codes.ERROR_RESPONSE, error.body))
-            else:
-                error.severity = "FATAL"
-                self.say(messages.error_response(error))
-            self.registry.log(self.client, logging.INFO, f"login failed: {error.message}")
-            self.client.leave()
+class Admit:
+    """Count the client among those of `pool.max_clients`."""
 
-    # -- startup
 
-    def first_packet(self, body: bytes) -> int:
-        """Process a packet that may begin a connection."""
-        request: cython.uint = length_at(body, 0)
-        if request == SSL_REQUEST and self.may_ask_ssl:
-            self.may_ask_ssl = False
-            self.client.send_bytes(b"N")
-        elif request == GSSENC_REQUEST and self.may_ask_gss:
-            self.may_ask_gss = False
-            self.client.send_bytes(b"N")
-        elif request == CANCEL_REQUEST:
-            self.registry.cancel(int.from_bytes(body[4:8], "big"), body[8:])
-            self.client.leave()
-        elif request >> 16 != 3:
-            raise FeatureNotSupported(
-                f"unsupported frontend protocol {request >> 16}.{request & 0xFFFF}: server supports 3.0 to 3.2",
-                severity="FATAL",
-            )
+class LookUpUser:
+    """Find out how a user has to authenticate, and its secret: it is sent `(auth type, secret)`."""
+
+    def __init__(self, user: str, database: str) -> None:
+        self.user = user
+        self.database = database
+
+
+class WaitForPool:
+    """Enter the client's pool, and wait until the parameters of its servers are known."""
+
+    def __init__(self, startup: StartupTemplate, identity: ClientIdentity) -> None:
+        self.startup = startup
+        self.identity = identity
+
+
+class WaitForCatalog:
+    """Wait until the catalog of the client's database has been read, or that takes too long."""
+
+
+class ApplySettings:
+    """Have a server apply the settings of the startup packet, if none has yet: it is sent None, or a `Refusal`."""
+
+    def __init__(self, on_primary: cython.bint) -> None:
+        self.on_primary = on_primary
+
+
+class Welcome:
+    """It is sent AuthenticationOk and the ParameterStatus messages."""
+
+
+ADMIT, WAIT_FOR_CATALOG, WELCOME = Admit(), WaitForCatalog(), Welcome()
+APPLY_SETTINGS, APPLY_ON_PRIMARY = ApplySettings(on_primary=False), ApplySettings(on_primary=True)
+
+
+class Refusal:
+    """A server has refused the settings; `by_replica`: there is a primary, which may have already what they name."""
+
+    def __init__(self, error: RouterError, by_replica: cython.bint) -> None:
+        self.error = error
+        self.by_replica = by_replica
+
+
+# -- results; a bytes object, the cancel key, is that of a complete login
+
+
+class Cancellation:
+    """It was a CancelRequest."""
+
+    def __init__(self, client_id: int, key: bytes) -> None:
+        self.client_id = client_id
+        self.key = key
+
+
+class ConsoleSession:
+    """The client has logged in to the console, which greets it."""
+
+
+CONSOLE = ConsoleSession()
+
+
+# -- the login
+
+
+def login(registry, client_id: int):
+    """Log a client in; return its cancel key, or that it was a Cancellation, or CONSOLE.
+
+    `registry` parses startup packets (`application`) and knows the console's names (`is_console`).
+
+    Raises:
+        ProtocolViolation: 08P01, the client does not follow the protocol.
+        FeatureNotSupported: 0A000, another protocol version, or a replication connection.
+        InvalidAuthorization: 28000, no user.
+        AuthenticationFailed: 28P01, wrong password or unknown user.
+        RouterError: a server has refused the settings; the SQLSTATE is its own.
+
+    """
+    # The beginning of a connection, also of one that only cancels
+    asked_ssl = asked_gss = False
+    while True:
+        packet: bytes = yield READ_PACKET
+        request: cython.uint = length_at(packet, 0)
+        if request == SSL_REQUEST and not asked_ssl:
+            asked_ssl = True
+        elif request == GSSENC_REQUEST and not asked_gss:
+            asked_gss = True
         else:
-            self.begin(self.registry.application(body))
-        return 0
+            break
+        yield b"N"  # the client goes on without, or leaves
+    if request == CANCEL_REQUEST:
+        return Cancellation(int.from_bytes(packet[4:8], "big"), packet[8:])
+    if request >> 16 != 3:
+        raise _unsupported(request)
 
-    def begin(self, application: StartupTemplate) -> int:
-        """Start the authentication."""
-        client: ClientConnection = self.client
-        if not application.user:
-            raise InvalidAuthorization("no PostgreSQL user name specified in startup packet")
-        self.application = application
-        client.info = ClientInfo(
-            application.user, application.database, client.address[0], client.address[1], application.name
-        )
-        if application.replicates:
-            raise FeatureNotSupported(
-                "replication connections do not pass through pgrouter",
-                hint="Connect to the member itself for pg_basebackup, pg_receivewal or logical replication.",
-                severity="FATAL",
-            )
-        if application.negotiation:
-            client.send_bytes(application.negotiation)
-        if not self.registry.admit(client):
-            raise TooManyClients(
-                "sorry, too many clients already",
-                detail=f"pool.max_clients is {self.registry.settings.pool.max_clients}.",
-            )
-        user = application.user
-        self.exchange = client_login(self.registry.settings.auth.type, user, self.registry.users.secrets.get(user))
-        return self.authenticate(None)
+    # Who it wants to be
+    startup: StartupTemplate = registry.application(packet)
+    if not startup.user:
+        raise InvalidAuthorization("no PostgreSQL user name specified in startup packet")
+    yield Introduce(startup)
+    if startup.replicates:
+        raise _replication()
+    if startup.negotiation:
+        yield startup.negotiation
+    yield ADMIT
 
-    def on_message(self, code: cython.int, body: bytes) -> None:
-        """Continue the authentication with an answer."""
-        self.authenticate((code, body))
+    # Whether it is that
+    auth_type, secret = yield LookUpUser(startup.user, startup.database)
+    identity: ClientIdentity = yield from client_login(auth_type, startup.user, secret)
+    if identity.final:
+        yield identity.final  # the client does not answer it
 
-    def authenticate(self, answer) -> int:
-        """Pass the client's answer, or derived keys, to the exchange, and its next request to the client."""
-        if self.exchange is None:
-            raise ProtocolViolation("unexpected message before the login was complete")
-        try:
-            request = self.exchange.send(answer)
-        except StopIteration as over:
-            self.exchange = None
-            return self.authenticated(over.value)
-        if isinstance(request, Derivation):
-            self.client.put_aside = True
-            self.client.pause()
-            self.client.poller.aside(request.run, self.derived)
-        elif request:
-            self.client.send_bytes(request)
-        return 0
+    # What it connects to, with its settings
+    if registry.is_console(startup.database):
+        return CONSOLE
+    yield WaitForPool(startup, identity)
+    yield WAIT_FOR_CATALOG
+    refusal: Refusal = yield APPLY_SETTINGS
+    if refusal is not None and refusal.by_replica:
+        refusal = yield APPLY_ON_PRIMARY
+    if refusal is not None:
+        raise refusal.error
 
-    def derived(self, keys) -> None:
-        """Continue the authentication with keys that were derived in another thread."""
-        if self.client.closed:
-            return
-        self.client.put_aside = False
-        try:
-            self.authenticate(keys)
-        except RouterError as error:
-            self._fail(error)
-        if not self.client.put_aside:
-            self.client.turn()
+    # Start of the session: AuthenticationOk, ParameterStatus, BackendKeyData, ReadyForQuery
+    yield (yield WELCOME)
+    key: bytes = urandom(LONG_KEY if startup.long_keys else SHORT_KEY)
+    yield _key_head(BACKEND_KEY_DATA, 8 + len(key), client_id) + key + READY_IDLE
+    return key
 
-    # -- after authentication
 
-    def authenticated(self, identity: ClientIdentity) -> int:
-        """Find the pool of an authenticated client, and start to check its settings."""
-        client: ClientConnection = self.client
-        application: StartupTemplate = self.application
-        self.proof = identity.final
-        if self.registry.is_console(application.database):
-            self.say(b"")
-            self.registry.open_console(client)
-            return 0
-        if application.group is None:
-            application.profile = self.registry.profiles.of_startup(application.parameters)
-            application.group = self.registry.group(application.database, application.user, identity)
-        elif identity.credential is not None:
-            application.group.credential = identity.credential  # the newest, as in `PoolManager.group`
-        client.group = application.group
-        client.follow(application.profile, application.profile)
-        if client.group.parameters is None or (client.group.outdated and client.group.learns()):
-            client.group.wait_login(client)
-        else:
-            self.settle()
-        return 0
+def _unsupported(version: int) -> FeatureNotSupported:
+    return FeatureNotSupported(
+        f"unsupported frontend protocol {version >> 16}.{version & 0xFFFF}: server supports 3.0 to 3.2",
+        severity="FATAL",
+    )
 
-    def served(self, server: ServerConnection | None) -> None:
-        """Called when parameters are known (no server), or with a server that checks our settings."""
-        try:
-            if server is None:
-                self.settle()
-            else:
-                self.client.link(server)
-                server.captured = []
-                change = transition(server.profile, self.client.profile)
-                sql = (CALM, timers(self.client.profile), change, spelled(self._reportable()))
-                server.inject(messages.query("; ".join(filter(None, sql))))
-                server.meet(self.client.profile.custom)
-                server.profile = None
-        except RouterError as error:
-            self._fail(error)
 
-    def refused(self, error: RouterError) -> None:
-        """Called when there is no server: the login fails with the reason."""
-        self._fail(error)
-
-    def settle(self) -> int:
-        """Have the settings checked by a server, if none has done that yet, once the catalog is known."""
-        client: ClientConnection = self.client
-        if client.closed:
-            return 0
-        if not self.registry.databases.may_begin(client.group.database, client.poller.now, self.settle):
-            return 0
-        if self.client.profile.reported is not None:
-            return self.welcome()
-        server = self.client.group.take(not self.by_primary)
-        if server is None:
-            self.client.group.wait(self.client, not self.by_primary)
-        else:
-            self.served(server)
-        return 0
-
-    def ready(self, server: ServerConnection) -> None:
-        """Called when the settings were applied or refused."""
-        collected, server.captured = server.captured, None
-        profile = self.client.profile
-        refusal = next((body for code, body in collected if code == codes.ERROR_RESPONSE), None)
-        if refusal is None:
-            server.profile = profile
-            reported = dict(profile.values)
-            reported.update(
-                messages.read_parameter_status(body) for code, body in collected if code == codes.PARAMETER_STATUS
-            )
-            # Setting a value that the server has already is not reported: utf8 if it has UTF8.
-            if names := self._reportable():
-                rows = [body for code, body in collected if code == codes.DATA_ROW]
-                reported.update(zip(names, messages.read_data_row(rows.pop()), strict=True))
-            profile.reported = tuple(reported.items())
-        else:
-            server.dirty = True
-        behind = server.owner is not self.client.group.writer
-        self.client.unlink()
-        if refusal is None:
-            self.welcome()
-        elif behind and not self.by_primary and self.client.group.writer is not None and not self.client.closed:
-            self.by_primary = True  # which may already have what a setting names
-            self.settle()
-        elif not self.client.closed:
-            fields = messages.read_error(refusal)
-            self._fail(RouterError(fields.get("M", ""), sqlstate=fields.get("C", ""), detail=fields.get("D", "")))
-
-    def welcome(self) -> int:
-        """Report that the login is complete, and start the session."""
-        client: ClientConnection = self.client
-        traits: SessionTraits = self.registry.traits_of(client)
-        if traits.welcome is None:
-            traits.welcome = AUTHENTICATION_OK + self._parameters()
-        size: cython.int = LONG_KEY if self.application.long_keys else SHORT_KEY
-        client.key = urandom(size)
-        head: bytes = _key_head(BACKEND_KEY_DATA, 8 + size, client.client_id)
-        self.say(traits.welcome + head + client.key + READY_IDLE)
-        self.registry.logged_in(client, traits)
-        client.responder = None
-        client.resume()
-        return client.process_partial() if client.buffered else 0
-
-    def _parameters(self) -> bytes:
-        parameters = dict(self.client.group.parameters)
-        parameters.update(self._reported(parameters))
-        if self.client.mode == "replica" and "in_hot_standby" in parameters:  # for libpq's target_session_attrs
-            parameters["in_hot_standby"] = "on"
-        return b"".join(messages.parameter_status(name, value) for name, value in parameters.items())
-
-    def say(self, data: bytes) -> int:
-        """Send this, after the final SCRAM message if that is still to be sent."""
-        if self.proof:
-            data, self.proof = self.proof + data, b""
-        if data:
-            self.client.send_bytes(data)
-        return 0
-
-    def _reportable(self) -> list[str]:
-        known = {name.lower() for name, _ in self.client.group.parameters}
-        names = [name for name, _ in self.client.profile.values]
-        if "role" in names or "session_authorization" in names:
-            names.append(IS_SUPERUSER)
-        return [name for name in names if name in known]
-
-    def _reported(self, known: dict[str, str]) -> list[tuple[str, str]]:
-        # PostgreSQL reports only some settings, spelled its own way (DateStyle); the packet may spell them differently.
-        spelling = {name.lower(): name for name in known}
-        return [
-            (spelling[name.lower()], value) for name, value in self.client.profile.reported if name.lower() in spelling
-        ]
+def _replication() -> FeatureNotSupported:
+    return FeatureNotSupported(
+        "replication connections do not pass through pgrouter",
+        hint="Connect to the member itself for pg_basebackup, pg_receivewal or logical replication.",
+        severity="FATAL",
+    )

@@ -24,10 +24,11 @@ from pgrouter.session.refusals import INSTEAD, NOT_REPEATABLE, OPEN_CURSOR, SNAP
 
 if TYPE_CHECKING:
     from pgrouter.net.send_buffer import SendBuffer
-    from pgrouter.proxy.client import ClientConnection
+    from pgrouter.proxy.dispatcher import Dispatcher
+    from pgrouter.proxy.link import Link
+    from pgrouter.proxy.replica import ReplicaTransaction
     from pgrouter.proxy.statements import ClientStatements
     from pgrouter.routing.policy import Facts
-    from pgrouter.server.connection import ServerConnection
 
 FAILED = ord("E")
 
@@ -140,15 +141,14 @@ class Move(Retry):
         self.ends = ends  # the batch begins with the end of the transaction
         self.failed_before = failed
 
-    def route(self, client: ClientConnection) -> None:
+    def route(self, dispatcher: Dispatcher) -> None:
         """Route the batch to the primary."""
-        client.batch.reads = False
-        if self.reason:
-            client.batch.reason = self.reason
+        batch = dispatcher.batch
+        batch.send_to(False, self.reason or batch.reason)
 
-    def begin(self, client: ClientConnection, out: SendBuffer) -> None:
+    def begin(self, link: Link, out: SendBuffer) -> None:
         """Repeat the statements before the batch, once."""
-        server = client.server
+        server = link.server
         said, self.said = self.said, []
         for text in said:
             server.outstanding.push(R_QUERY, SKIP)
@@ -157,8 +157,8 @@ class Move(Retry):
             server.outstanding.push(R_REFUSED_QUERY, SKIP, NOT_REPEATABLE)
             out.add_bytes(messages.query(INSTEAD[NOT_REPEATABLE]))
         if said:
-            server.unnamed = None
-            client.batch.begun()
+            server.session.unnamed = None
+            link.batch.begun()
 
 
 def asked_for(batch: bytes, statements: ClientStatements, facts: Facts, *, snapshot: bool, whole: bool = True) -> Asked:
@@ -209,26 +209,29 @@ def _known(name: bytes, statements: ClientStatements) -> tuple[bytes, Statement 
 # -- called by the client connection
 
 
-def begun(client: ClientConnection, batch: bytes) -> Transaction:
+def begun(link: Link, batch: bytes) -> Transaction:
     """Return the transaction of a batch that begins it on a replica."""
-    return Transaction(asked_for(batch, client.statements, client.batch.facts, snapshot=False))
+    return Transaction(asked_for(batch, link.session.statements, link.batch.facts, snapshot=False))
 
 
-def course(client: ClientConnection, batch: bytes, whole: bool) -> int:  # noqa: FBT001 (called from C)
+def course(replica: ReplicaTransaction, batch: bytes, whole: bool) -> int:  # noqa: FBT001 (called from C)
     """Decide on the next batch of a transaction on a replica, and do all that is necessary except forwarding it."""
-    transaction: Transaction = client.transaction
-    server = client.server
+    transaction: Transaction = replica.record
+    link = replica.link
+    server = link.server
     failed = server.status == FAILED
-    asked = asked_for(batch, client.statements, client.batch.facts, snapshot=transaction.snapshot, whole=whole)
-    course = STAYS if client.group.standby else transaction.course(asked, failed=failed)
+    asked = asked_for(
+        batch, link.session.statements, link.batch.facts, snapshot=transaction.snapshot, whole=whole
+    )  # fmt: skip
+    course = STAYS if link.session.pool.standby else transaction.course(asked, failed=failed)
     if course == STAYS:
         # As long as nothing has been read, the primary can still run what a replica refuses.
-        client.can_move = bool(asked.needs & Needs.SNAPSHOT) and transaction.known and not (
+        replica.can_move = bool(asked.needs & Needs.SNAPSHOT) and transaction.known and not (
             transaction.snapshot or failed
         )  # fmt: skip
         transaction.note(asked, failed=failed)
     elif course == MOVES:
-        client.move(Move(transaction.said, ends=bool(asked.needs & Needs.ENDS), failed=failed))
+        replica.leave(Move(transaction.said, ends=bool(asked.needs & Needs.ENDS), failed=failed))
     elif course == ASKS:
         server.captured = []
         server.held = ASKING
@@ -236,24 +239,11 @@ def course(client: ClientConnection, batch: bytes, whole: bool) -> int:  # noqa:
     return course
 
 
-def answered(client: ClientConnection, server: ServerConnection) -> None:
-    """Called when the server has answered and a transaction is open."""
-    transaction: Transaction | None = client.transaction
-    if transaction is None:  # it began without a record of its statements
-        client.transaction = Transaction(None)
-    elif server.captured is not None:
-        collected, server.captured = server.captured, None
-        transaction.heard(collected)
-    else:
-        transaction.answered(server.status)
-
-
 def of_lost() -> Move:
     """Return a move for a Query that ends a lost, failed transaction: another one is made to fail in its place."""
     return Move([b"BEGIN"], ends=True, failed=True)
 
 
-def refused(client: ClientConnection, batch: bytes) -> Move:
+def refused(transaction: Transaction, batch: bytes) -> Move:
     """Return the move to the primary for a batch that the replica has refused, the first one that reads."""
-    transaction: Transaction = client.transaction
     return Move(transaction.said[: transaction.before], batch, ends=transaction.ends)

@@ -156,12 +156,12 @@ class StatementNames(UnnamedStatement):
     def deallocated(self, statement, server: ServerConnection) -> int:
         """Apply a DEALLOCATE or DISCARD ALL: the named statement is gone, here and on the server, or all of them."""
         if statement.tag == "DEALLOCATE":
-            server.sql_names = frozenset(server.sql_names).difference((statement.cause.encode(),))
+            server.session.sql_names = frozenset(server.session.sql_names).difference((statement.cause.encode(),))
             return self.discard(statement.cause.encode())
         self.shared.give_all(self.named)
         self.named = Names()
-        server.prepared = {}
-        server.sql_names = ()
+        server.session.prepared = {}
+        server.session.sql_names = ()
         return 0
 
     def forget_named(self) -> int:

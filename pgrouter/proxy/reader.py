@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import astuple
 
-from pgrouter.net.stream import PlainStream
+from pgrouter.net.bytes_stream import BytesStream
 from pgrouter.routing.cache import LONG
 from pgrouter.routing.statement import Reason, Statement
 
@@ -114,7 +114,7 @@ class Reader:
             self._process = None
 
 
-class _Process(PlainStream):
+class _Process(BytesStream):
     """The process, as seen by the router."""
 
     def __init__(self, reader: Reader, judges: list[Judge]) -> None:

@@ -1,8 +1,10 @@
 from pgrouter.pool.pool cimport Pool
 from pgrouter.proxy.batch cimport RouteCounts
 from pgrouter.proxy.client cimport ClientConnection
+from pgrouter.proxy.client_peer cimport ClientPeer
 from pgrouter.routing.cache cimport StatementCache
 from pgrouter.server.connection cimport ServerConnection
+from pgrouter.server.states cimport RESETS
 
 cdef int IDLE
 
@@ -40,6 +42,7 @@ cdef class Registry:
     cdef Py_ssize_t max_clients
     cdef bint tells
 
+    cpdef ClientPeer peer_of(self, ClientConnection client)
     cpdef int arrived(self, ClientConnection client) except -1
     cpdef bint admit(self, ClientConnection client) except -1
     cpdef int logged_in(self, ClientConnection client, SessionTraits traits=*) except -1

@@ -20,6 +20,7 @@ from pgrouter.pool.pool import Pool
 from pgrouter.protocol import messages
 from pgrouter.proxy.batch import RouteCounts
 from pgrouter.proxy.client import ClientConnection
+from pgrouter.proxy.client_peer import ClientPeer
 from pgrouter.proxy.databases import UNWATCHED_S
 from pgrouter.proxy.responder import FailedTransactionResponder
 from pgrouter.proxy.server_loss import tell
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from pgrouter.routing.catalog import ByRole
 
 log = logging.getLogger("pgrouter.client")
+
+if not cython.compiled:  # compiled, they are constants: see the .pxd files
+    from pgrouter.server.states import RESETS
 
 IDLE = ord("I")
 
@@ -69,9 +73,9 @@ class SessionTraits:
     """What a session's settings imply in its pool and at its listener; shared by all sessions with the same."""
 
     def __init__(self, client: ClientConnection, registry: Registry) -> None:
-        group: Pool = client.group
+        group: Pool = client.session.pool
         limits = group.settings
-        settings = {name.lower(): value for name, value in group.parameters} | dict(client.profile.values)
+        settings = {name.lower(): value for name, value in group.parameters} | dict(client.session.profile.values)
         facts = facts_of(settings, mode=client.mode, pinned=limits.mode == "session")
         database = registry.databases.get(group.database)
         self.parameters = group.parameters
@@ -79,7 +83,7 @@ class SessionTraits:
         self.facts = PLAIN if facts == PLAIN else facts
         self.consistency, self.must_see_lsn = demands(settings, registry.settings.routing.read_consistency)
         self.database = database
-        self.statements = database.statements(None if client.profile.names else group.user)
+        self.statements = database.statements(None if client.session.profile.names else group.user)
         self.shared = database.shared
         self.keeps_server = limits.mode == "session"
         self.forbidden = forbidden_by(limits)
@@ -125,11 +129,15 @@ class Registry:
         self._take(settings, users)
         self.pools.reload(settings.pool)
         for client in self.clients.values():
-            if client.group is not None:
-                client.batch.forbid(forbidden_by(client.group.settings))
-                client.statements.limit = client.group.settings.prepared_statements
+            if client.session.pool is not None:
+                client.link.batch.forbid(forbidden_by(client.session.pool.settings))
+                client.session.statements.limit = client.session.pool.settings.prepared_statements
 
     # -- coming
+
+    def peer_of(self, client: ClientConnection) -> ClientPeer:
+        """Return what a new client is for its servers."""
+        return ClientPeer(client)
 
     def arrived(self, client: ClientConnection) -> int:
         """Called when a connection was accepted; it has to log in before the login timeout."""
@@ -147,22 +155,22 @@ class Registry:
         """Called when a login is complete (the console: without traits). In session mode the first server is kept."""
         if traits is not None:
             if traits.keeps_server:  # the first server is kept, so it must be able to write
-                client.pin = "session pooling"
-                client.pinned_at = self.pools.poller.now
+                client.session.pin = "session pooling"
+                client.session.pinned_at = self.pools.poller.now
             self._learn(client, traits)
             if self.pools.poller.now - traits.database.watched_at > UNWATCHED_S:
-                self.databases.entered(client.group.database, self.pools.poller.now)
+                self.databases.entered(client.session.pool.database, self.pools.poller.now)
         self.logging_in.pop(client.client_id, None)
-        client.idle_at = self.pools.poller.now
+        client.link.idle_at = self.pools.poller.now
         if self.tells:
             self.log(client, logging.INFO, "login")
         return 0
 
     def traits_of(self, client: ClientConnection) -> SessionTraits:
         """Return what the client's settings imply."""
-        key: tuple = (client.group, client.profile, client.mode)
+        key: tuple = (client.session.pool, client.session.profile, client.mode)
         found: SessionTraits = self.traits.get(key)
-        if found is None or found.parameters is not client.group.parameters:
+        if found is None or found.parameters is not client.session.pool.parameters:
             if len(self.traits) >= TRAITS:
                 self.traits = {}
             found = self.traits[key] = SessionTraits(client, self)
@@ -174,18 +182,18 @@ class Registry:
 
     def _learn(self, client: ClientConnection, traits: SessionTraits) -> int:
         """Apply what the session's settings imply for classifying its statements and for routing them."""
-        client.statements.unusual_strings = traits.unusual_strings
-        client.statements.enter(traits.statements, traits.shared)
-        client.statements.limit = traits.prepared_statements
-        client.consistency = traits.consistency
-        client.must_see_lsn = traits.must_see_lsn
-        client.batch.forbid(traits.forbidden)
-        client.batch.close_unused_databases = self.databases.close_unused_databases
+        client.session.statements.unusual_strings = traits.unusual_strings
+        client.session.statements.enter(traits.statements, traits.shared)
+        client.session.statements.limit = traits.prepared_statements
+        client.session.consistency = traits.consistency
+        client.session.must_see_lsn = traits.must_see_lsn
+        client.link.batch.forbid(traits.forbidden)
+        client.link.batch.close_unused_databases = self.databases.close_unused_databases
         if traits.idle_ms:
             self.idle_limits[client.client_id] = traits.idle_ms / 1000
         elif self.idle_limits:
             self.idle_limits.pop(client.client_id, None)
-        return client.batch.follow(traits.facts)
+        return client.link.batch.follow(traits.facts)
 
     def adopt(self, name: str, catalog: ByRole, idle_timeout: Callable[[str], str] | None) -> None:
         """Classify statements of a database by this catalog from now on; new sessions get the timeouts of its roles."""
@@ -197,14 +205,18 @@ class Registry:
         self.databases.tick(self.pools.poller.now)
         for client in self._clients_of(name):
             traits: SessionTraits = self.traits_of(client)
-            client.statements.enter(traits.statements, traits.shared)
+            client.session.statements.enter(traits.statements, traits.shared)
 
     def has_clients(self, database: str) -> bool:
         """Whether a client is connected to a database."""
         return any(True for _ in self._clients_of(database))
 
     def _clients_of(self, database: str) -> Iterator[ClientConnection]:
-        return (one for one in self.clients.values() if one.group is not None and one.group.database == database)
+        return (
+            one
+            for one in self.clients.values()
+            if one.session.pool is not None and one.session.pool.database == database
+        )
 
     def is_console(self, database: str) -> cython.bint:
         """Whether this database name is the console."""
@@ -220,31 +232,34 @@ class Registry:
         """Return what the client gets for a ParameterStatus; b"": nothing, as its RESET means the startup value."""
         name, value = messages.read_parameter_status(body)
         key = name.lower()
-        if client.resets and key in self._reset(client):
+        if client.peer.watches & RESETS and key in self._reset(client):
             return b""
-        touched = client.batch.touched
-        if client.batch.effects & Effect.CODE and (name, value) in client.group.parameters:
-            if key in dict(client.startup_profile.values) and not (touched is not None and key in touched.names):
+        touched = client.link.batch.touched
+        if client.link.batch.effects & Effect.CODE and (name, value) in client.session.pool.parameters:
+            if key in dict(client.session.startup_profile.values) and not (
+                touched is not None and key in touched.names
+            ):
                 self.sync.hush(client, name, value)  # maybe a RESET in code
                 return b""
-        client.reported[key] = value
+        client.session.reported[key] = value
         return None
 
     def restored(self, client: ClientConnection) -> bytes:
         """Return ParameterStatus messages for settings that RESET has changed back to the startup packet's values."""
-        spelling = {name.lower(): name for name, _ in client.group.parameters}
+        spelling = {name.lower(): name for name, _ in client.session.pool.parameters}
         out = b""
         for name, value in self._reset(client).items():
-            if name in spelling and client.reported.get(name, value) != value:
-                client.reported[name] = value
+            if name in spelling and client.session.reported.get(name, value) != value:
+                client.session.reported[name] = value
                 out += messages.parameter_status(spelling[name], value)
         return out
 
     @staticmethod
     def _reset(client: ClientConnection) -> dict[str, str]:
-        startup = {name.lower(): value for name, value in client.startup_profile.reported or ()}
-        touched = client.batch.touched
-        if client.batch.effects & Effect.DISCARD and (client.server is None or client.server.discarded):
+        startup = {name.lower(): value for name, value in client.session.startup_profile.reported or ()}
+        touched = client.link.batch.touched
+        server = client.link.server
+        if client.link.batch.effects & Effect.DISCARD and (server is None or server.session.discarded):
             return startup
         if touched is None:
             return {}
@@ -258,10 +273,10 @@ class Registry:
     def refuse(self, client: ClientConnection, error: RouterError) -> None:
         """Answer the waiting batch with an error; the session goes on."""
         client.settled()
-        if error.closes_client or client.group.parameters is None:
+        if error.closes_client or client.session.pool.parameters is None:
             client.violation(error)
         else:
-            second, client.retry = client.retry, None
+            second, client.link.retry = client.link.retry, None
             inside = second is not None and second.inside and not second.ends  # inside a transaction, which is lost
             client.responder = FailedTransactionResponder(client, error, failed=inside)
 
@@ -278,10 +293,10 @@ class Registry:
             log.info("cancel request with a wrong key for C-%d", client_id)
             return
         if client.waiting:
-            client.group.forget(client)
-            client.on_refused(RouterError("canceling statement due to user request", sqlstate="57014"))
-        elif client.server is not None and client.server.outstanding.count:
-            self.pools.cancel(client.server)
+            client.session.pool.forget(client.peer)
+            client.peer.on_refused(RouterError("canceling statement due to user request", sqlstate="57014"))
+        elif client.link.server is not None and client.link.server.outstanding.count:
+            self.pools.cancel(client.link.server)
 
     # -- leaving
 
@@ -294,13 +309,13 @@ class Registry:
 
     def dismiss(self, client: ClientConnection) -> int:
         """Disconnect an idle client with 57P01; later if it has not read all its answers."""
-        if client.pending is None and not (client.retry is not None and client.retry.inside):
+        if client.pending is None and not (client.link.retry is not None and client.link.retry.inside):
             client.violation(ShuttingDown())
         return 0
 
     def let_go(self, client: ClientConnection, server: ServerConnection) -> None:
         """Release a replica that has refused the client's batch: it is free once it has answered the rest."""
-        server.dirty = server.dirty or bool(client.batch.effects)
+        server.session.dirty = server.session.dirty or bool(client.link.batch.effects)
         self._introduce(client, server)
         if not server.closed:
             self._free(server)
@@ -311,44 +326,50 @@ class Registry:
         self.logging_in.pop(client.client_id, None)
         self.idle_limits.pop(client.client_id, None)
         self.sync.hushed.pop(client.client_id, None)
-        if client.group is not None:
-            client.group.forget(client)
-        client.statements.forget()
-        if client.last_write_server is not None and client.last_write_server.sequence_owner is client:
-            client.last_write_server.sequence_owner = _GONE
+        if client.session.pool is not None:
+            client.session.pool.forget(client.peer)
+        client.session.statements.forget()
+        last: ServerConnection = client.session.last_write_server
+        if last is not None and last.session.sequence_owner is client.session:
+            last.session.sequence_owner = _GONE
         if server is not None:
             self._take_back(client, server)
         if known and self.tells and client.info is not None:
             self.log(client, logging.INFO, "logout")
 
     def _take_back(self, client: ClientConnection, server: ServerConnection) -> None:
-        client.server = None
+        client.link.server = None
         server.peer = None
-        server.changed = None
-        if client.batch.effects or client.pin is not None:
-            server.dirty = True
-        if client.leftovers & Effect.TEMP:  # the next client would have its temporary schema, though empty
+        server.session.changed = None
+        if client.link.batch.effects or client.session.pin is not None:
+            server.session.dirty = True
+        if client.session.leftovers & Effect.TEMP:  # the next client would have its temporary schema, though empty
             server.close_when_idle = True
         self._introduce(client, server)
-        if client.terminated and server.outstanding.count and not client.streams and not server.outstanding.copying:
+        if (
+            client.link.terminated
+            and server.outstanding.count
+            and not client.link.streams
+            and not server.outstanding.copying
+        ):
             server.owner.reset(server)  # what was sent before Terminate is executed, as in PostgreSQL
-        elif server.outstanding.count or client.streams:
+        elif server.outstanding.count or client.link.streams:
             # It still works for a client that is gone: cancel that, do not wait for it.
             if server.outstanding.count:
                 self.pools.cancel(server)
             # No Terminate after half a message: it would be read as the rest of it.
-            server.owner.close(server, "client disconnect while server was not ready", cut=client.streams)
+            server.owner.close(server, "client disconnect while server was not ready", cut=client.link.streams)
             server.owner.group.grow()
         else:
             self._free(server)
 
     def _introduce(self, client: ClientConnection, server: ServerConnection) -> None:
         """Record custom settings that the server may have met in a transaction that is not read back."""
-        effects, touched = client.batch.effects, client.batch.touched
+        effects, touched = client.link.batch.effects, client.link.batch.touched
         names = {name for name in touched.all_names() if "." in name} if touched is not None else set()
         if effects & (Effect.CODE | Effect.CUSTOM):
-            names |= self.databases.get(client.group.database).custom
-        server.meet(frozenset(names))
+            names |= self.databases.get(client.session.pool.database).custom
+        server.session.meet(frozenset(names))
 
     @staticmethod
     def _free(server: ServerConnection) -> None:

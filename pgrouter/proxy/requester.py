@@ -10,18 +10,18 @@ from functools import lru_cache
 
 import cython
 
-from pgrouter.net.poller import Poller
 from pgrouter.net.send_buffer import SendBuffer
 from pgrouter.protocol import messages
-from pgrouter.protocol.framing import copied, end_of_string, frontend_kind
+from pgrouter.protocol.framing import copied, frontend_kind
 from pgrouter.protocol.outstanding import Outstanding
-from pgrouter.proxy.batch import DEALLOCATIONS, DEFERRED, Batch
+from pgrouter.proxy.batch import Batch
+from pgrouter.proxy.deferred import DeferredStatements
 from pgrouter.proxy.explain import explained
+from pgrouter.proxy.session import Session
 from pgrouter.proxy.sql_names import present, present_for_description, too_many
-from pgrouter.proxy.statements import FOLLOWS, ClientStatements
+from pgrouter.proxy.statements import FOLLOWS
 from pgrouter.routing.statement import Effect
 from pgrouter.server.connection import ServerConnection
-from pgrouter.server.peer import Peer
 from pgrouter.session.refusals import INSTEAD, NO_SEQUENCES, TOO_MANY_NAMES
 from pgrouter.session.settings import CALM, transition
 
@@ -48,6 +48,8 @@ if not cython.compiled:  # compiled, they are constants: see the .pxd files
     from pgrouter.protocol.requests import REFUSED as R_REFUSED
     from pgrouter.protocol.requests import REFUSED_QUERY as R_REFUSED_QUERY
     from pgrouter.protocol.requests import SYNC as R_SYNC
+    from pgrouter.proxy.flags import ASKED, FOREIGN, OPEN, OWN, TO_DISCARD, UNUSUAL
+    from pgrouter.routing.flags import DRAWS
     from pgrouter.server.states import WAITING
 
 NAMES = int(Effect.NAMES)
@@ -57,49 +59,67 @@ SEQUENCES = int(Effect.SEQUENCES)
 _DISCARD_SEQUENCES = messages.query(f"{CALM}; DISCARD SEQUENCES")
 
 
-class Requester(Peer):
-    """A client's stream, with what its requests need: batch, statements and settings."""
+class Requester:
+    """What a client's requests need: its session and batch, and what its server has been sent."""
 
-    def __init__(self, poller: Poller) -> None:
-        Peer.__init__(self, poller)
-        self.group = None  # the pool; set by login, as are profile and startup_profile
-        self.statements = ClientStatements()
-        self.batch = Batch(self.statements)
-        self.profile = None
-        self.last_write_server = None  # the server that it wrote to last
-        self.owns_sequences = False  # the sequence values that the server remembers are of no other client
-        self.must_discard_sequences = False  # or will be of none once they have been discarded
-        self.asked = False  # it has sent a request since the link or the last ReadyForQuery with nothing outstanding
-        self.portals = {}  # those that a DEALLOCATE, DISCARD ALL or SET is bound to
-        self.deallocating = None  # a DEALLOCATE or DISCARD ALL that is outstanding
-        self.open_batch = False  # frames were sent since the last Sync, Query or FunctionCall
+    def __init__(self, registry, session: Session, batch: Batch) -> None:
+        self.registry = registry
+        self.session = session
+        self.batch = batch
+        self.statements = session.statements
+        self.deferred = DeferredStatements(batch)
+        self.sent = 0  # since the link, see `proxy.flags`
+        self.sequences = FOREIGN  # whose values the server remembers, see `proxy.flags`
 
-    def request(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, out: SendBuffer) -> int:
+    def begin(self, server: ServerConnection, on_replica: cython.bint) -> int:
+        """Called at the beginning of a link."""
+        owner = server.session.sequence_owner
+        self.sent = 0
+        if owner is None:
+            self.sequences = OWN
+        elif not self.session.pool.sequences:
+            self.sequences = FOREIGN
+        elif on_replica or (owner is self.session and server is self.session.last_write_server):  # not an older one
+            self.sequences = OWN
+        else:
+            self.sequences = TO_DISCARD
+        return 0
+
+    def request(
+        self,
+        server: ServerConnection,
+        code: cython.int,
+        buf,
+        pos: cython.Py_ssize_t,
+        stop: cython.Py_ssize_t,
+        out: SendBuffer,
+    ) -> int:
         """Enter one whole frame as outstanding and add what the server gets for it: 1.
 
         0: it has to wait for the answer to what the server gets first, and comes again; 2: what follows it has to wait.
         """
-        server: ServerConnection = self.server
         outstanding: Outstanding = server.outstanding
         if code == BIND or code == EXECUTE or code == FUNCTION_CALL:
             server.executed = True
-        continues: cython.bint = self.open_batch
+        continues: cython.bint = self.sent & OPEN
         if code == QUERY and continues:  # after an error in the batch, the Query is ignored
             self.statements.closes_unnamed = True
         waits: cython.bint = False
         if self.batch.defers and (code == QUERY or code == BIND or code == EXECUTE):
-            waits = self.deferred(code, buf, pos, stop)
-        if self.batch.unusual and (code == QUERY or code == PARSE or code == BIND or code == DESCRIBE):
-            if self.request_unusual(code, buf, pos, stop, out, continues):
+            waits = self.deferred.follow(code, buf, pos, stop)
+        if self.batch.sent & UNUSUAL and (code == QUERY or code == PARSE or code == BIND or code == DESCRIBE):
+            if self.request_unusual(server, code, buf, pos, stop, out, continues):
                 if not server.held:
-                    self.open_batch = code != QUERY
+                    self.sent = (self.sent & ~OPEN) | (OPEN if code != QUERY else 0)
                 return not server.held
-        if code != FLUSH and frontend_kind(code) != COPY:
-            self.open_batch = code != SYNC and code != QUERY and code != FUNCTION_CALL
+        if code == SYNC or code == QUERY or code == FUNCTION_CALL:
+            self.sent &= ~OPEN
+        elif code != FLUSH and frontend_kind(code) != COPY:
+            self.sent |= OPEN
         if code == QUERY:
             server.queries += 1
             server.executed = True
-            server.unnamed = None  # a simple Query ends the unnamed statement
+            server.session.unnamed = None  # a simple Query ends the unnamed statement
             outstanding.push(R_QUERY, FORWARD, self.statements.define_unnamed(None))
         elif code == SYNC:
             if outstanding.has_events:  # after an error: nothing of the batch has been executed
@@ -128,47 +148,9 @@ class Requester(Peer):
             return 2
         return 1
 
-    def deferred(self, code: cython.int, buf, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> cython.bint:
-        """Apply a DEALLOCATE, DISCARD ALL or SET when it is executed: a portal may never be, or in another order.
-
-        Returns whether what follows must wait: a DEALLOCATE or DISCARD ALL must be answered before names are known.
-        """
-        statement = self.statements.class_requested(code, buf, pos, stop) if code != EXECUTE else None
-        portal = b"" if code == QUERY else copied(buf, pos + 5, max(pos + 5, end_of_string(buf, pos + 5, stop)))
-        if code == EXECUTE:
-            statement = self.portals.get(portal)
-        elif statement is FOLLOWS:
-            statement = None
-        if code == BIND:
-            if statement is not None and (statement.tag in DEFERRED or statement.settings):
-                self.portals[portal] = statement
-            else:
-                self.portals.pop(portal, None)
-            return False
-        if code == EXECUTE and statement is not None and statement.settings:
-            self.batch.touch(statement.settings)
-            self.resets = self.batch.resets
-        if statement is not None and statement.tag == "EXECUTE":
-            statement = self.statements.class_named(statement.cause.encode()) if statement.cause else None
-        if statement is None or statement.tag not in DEALLOCATIONS:
-            return False
-        self.deallocating = statement
-        self.discards = True  # the server's answer to it has to be examined
-        if statement.tag == "DISCARD ALL" and self.batch.touched is not None:
-            self.batch.touched.discard()
-        return True
-
-    def forget_portals(self, server: ServerConnection) -> int:
-        """Forget the portals of a transaction that is over, also a DEALLOCATE that was bound and not executed."""
-        self.batch.defers = False
-        self.portals = {}
-        self.deallocating = None
-        if server.sql_names:  # the statements that it got to deallocate are still there
-            server.dirty = True
-        return 0
-
     def request_unusual(
         self,
+        server: ServerConnection,
         code: cython.int,
         buf,
         pos: cython.Py_ssize_t,
@@ -182,99 +164,107 @@ class Requester(Peer):
         """
         refusal: cython.int = 0 if code == DESCRIBE else self.batch.refusal(code, buf, pos, stop)
         if refusal:
-            self.refuse(code, refusal, code == PARSE and buf[pos + 5] == 0, out)
+            self.refuse(server, code, refusal, code == PARSE and buf[pos + 5] == 0, out)
             return True
         statement = self.statements.class_requested(code, buf, pos, stop)
         if statement is None or statement is FOLLOWS:
             return False
         effects: cython.int = statement.effects
         if effects & REPLACED and (code == QUERY or code == PARSE):
-            instead = explained(self, copied(buf, pos, stop))
+            instead = explained(self, server, copied(buf, pos, stop))
             if instead is not None:
-                self.request_instead(code, instead, out)
+                self.request_instead(server, code, instead, out)
                 return True
-        return self.request_of_session(code, statement, effects, out, continues)
+        return self.request_of_session(server, code, statement, effects, out, continues)
 
     def request_of_session(
-        self, code: cython.int, statement, effects: cython.int, out: SendBuffer, continues: cython.bint
+        self,
+        server: ServerConnection,
+        code: cython.int,
+        statement,
+        effects: cython.int,
+        out: SendBuffer,
+        continues: cython.bint,
     ) -> cython.bint:
         """Send the server what this message needs of the session; True if the message was refused or has to wait."""
         runs: cython.bint = code == QUERY or code == BIND
-        known: cython.bint = self.owns_sequences or self.batch.draws or self.has_drawn(self.server)
+        known: cython.bint = (
+            self.sequences != FOREIGN or self.batch.decided & DRAWS != 0 or self.session.has_drawn(server)
+        )
         if runs and effects & SEQUENCES and not known:
-            self.group.sequences = True
-            self.refuse(code, NO_SEQUENCES, False, out)
+            self.session.pool.sequences = True
+            self.refuse(server, code, NO_SEQUENCES, False, out)
             return True
         if effects & NAMES:
-            outstanding: Outstanding = self.server.outstanding
+            outstanding: Outstanding = server.outstanding
             # The outstanding requests may fail, and the Query be ignored.
-            if code == QUERY and self.asked and outstanding.count > outstanding.fakes:
+            if code == QUERY and self.sent & ASKED and outstanding.count > outstanding.fakes:
                 if continues:
                     out.add_bytes(messages.FLUSH)
-                self.server.held = WAITING
+                server.held = WAITING
                 return True
             if runs and too_many(statement, self.statements.named):
-                self.refuse(code, TOO_MANY_NAMES, False, out)
+                self.refuse(server, code, TOO_MANY_NAMES, False, out)
                 return True
             if runs:
-                present(self, statement, out, code == QUERY)
+                present(self.statements, server, statement, out, code == QUERY)
             else:
-                present_for_description(self, statement, out)
+                present_for_description(self.statements, server, statement, out)
         return False
 
-    def has_drawn(self, server: ServerConnection) -> cython.bint:
-        """Whether we were the last to write to this server and took sequence values: none are another client's."""
-        return server.sequence_owner is self and server is self.last_write_server and server.sequences_used
-
-    def refuse(self, code: cython.int, refusal: cython.int, unnamed: cython.bint, out: SendBuffer) -> int:
+    def refuse(
+        self,
+        server: ServerConnection,
+        code: cython.int,
+        refusal: cython.int,
+        unnamed: cython.bint,
+        out: SendBuffer,
+    ) -> int:
         """Make the server fail in place of a statement that is refused."""
-        server: ServerConnection = self.server
         if code == QUERY:
             server.queries += 1
-            server.unnamed = None
+            server.session.unnamed = None
             server.outstanding.push(R_REFUSED_QUERY, FORWARD, refusal)
             out.add_bytes(messages.query(INSTEAD[refusal]))
             return 0
         if unnamed:  # as after any failed Parse
-            server.unnamed = None
+            server.session.unnamed = None
             self.statements.forget_unnamed()
         server.outstanding.push(R_REFUSED, FORWARD, refusal)
         out.add_bytes(messages.message(PARSE, (b"" if unnamed else b"pgrouter") + b"\0" + INSTEAD[refusal] + b"\0\0\0"))
         return 0
 
-    def request_instead(self, code: cython.int, message: bytes, out: SendBuffer) -> int:
+    def request_instead(self, server: ServerConnection, code: cython.int, message: bytes, out: SendBuffer) -> int:
         """Enter and add a Query or Parse of the router's own, in place of the client's."""
-        server: ServerConnection = self.server
         if code == PARSE:
             return self.statements.parse(server, message, 0, len(message), out, True)
         server.queries += 1
-        server.unnamed = None
+        server.session.unnamed = None
         server.outstanding.push(R_QUERY, FORWARD)
         out.add_bytes(message)
         return 0
 
-    def apply_profile(self, out: SendBuffer) -> cython.bint:
+    def apply_profile(self, server: ServerConnection, out: SendBuffer) -> cython.bint:
         """Send the difference between the server's settings and the session's first; False if it may be refused."""
-        server: ServerConnection = self.server
-        if server.stands_for is self.profile:
+        wanted = self.session.profile
+        if server.session.stands_for is wanted:
             return True
-        if not (server.profile.certain and self.profile.certain):
+        if not (server.session.profile.certain and wanted.certain):
             return False
-        change = _change(server.profile, self.profile)
-        server.profile = self.profile
-        server.meet(self.profile.custom)
+        change = _change(server.session.profile, wanted)
+        server.session.profile = wanted
+        server.session.meet(wanted.custom)
         if change:
             server.outstanding.push(R_QUERY, SKIP)
-            server.unnamed = None
+            server.session.unnamed = None
             out.add_bytes(change)
         return True
 
-    def take_over(self, out: SendBuffer) -> int:
+    def discard_sequences(self, server: ServerConnection, out: SendBuffer) -> int:
         """Make the server discard the sequence values of other clients: a lastval may follow."""
-        server: ServerConnection = self.server
-        self.must_discard_sequences = False
+        self.sequences = OWN
         server.outstanding.push(R_QUERY, SKIP)
-        server.unnamed = None
+        server.session.unnamed = None
         out.add_bytes(_DISCARD_SEQUENCES)
         return 0
 

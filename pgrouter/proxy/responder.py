@@ -50,7 +50,7 @@ class Responder:
         while self.client.responder is self and not self.client.closed and end - used >= 5:
             code = data[used]
             length = length_at(data, used + 1)
-            if self.client.put_aside or self.client.congested():  # by the previous message
+            if self.client.put_aside or self.client.unsent():  # by the previous message
                 break
             too_long: cython.bint = length > self.longest
             impossible: cython.bint = length < 4 or length > MAX_MESSAGE or not self.knows(code)
@@ -122,7 +122,7 @@ class FailedTransactionResponder(Responder):
         if answer is LEFT:
             self.leaves = True
             if self.limbo.failed:
-                self.client.retry = move.of_lost()
+                self.client.link.retry = move.of_lost()
         elif answer:
             self.client.send_bytes(answer)
         if self.limbo.over:
@@ -147,7 +147,7 @@ class FailedTransactionResponder(Responder):
         return bool(statement.parts) or _chains(statement)
 
     def _class_of(self, code: int, body: bytes) -> Statement | None:
-        statements = self.client.statements
+        statements = self.client.session.statements
         first, _, rest = body.partition(b"\0")
         if code == codes.BIND:
             return statements.class_named(rest.partition(b"\0")[0])
@@ -158,8 +158,8 @@ class FailedTransactionResponder(Responder):
 
     def define(self, body: bytes) -> bool:
         """Apply a Parse that is answered here; False if there is a statement of that name already."""
-        return self.client.statements.define(body, self.client.profile.meaning)
+        return self.client.session.statements.define(body, self.client.session.profile.meaning)
 
     def close(self, body: bytes) -> None:
         """Apply a Close that is answered here."""
-        self.client.statements.close(body)
+        self.client.session.statements.close(body)

@@ -3,7 +3,7 @@
 A batch is retried if a replica refused it because it is a replica, if its server was lost although it only reads, or
 if a server refused it because its plan of a prepared statement is older than the last DDL.
 
-A link keeps the bytes of a batch that reads (`Peer.replay_bytes` of them, in `ServerConnection.batch`) until the first
+A link keeps the bytes of a batch that reads (see `server.replay`) until the first
 byte of the answer goes to the client; inside a transaction nothing is kept. As long as they are kept, the client has
 got no answer and nothing has been changed, as a standby cannot write, and on the primary a batch classified as a read
 is trusted to be one: the batch can be taken back and started again. What the client gets in the end is the second
@@ -16,6 +16,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from pgrouter.protocol.codes import BIND, DESCRIBE, EXECUTE, PARSE, QUERY, SYNC
+from pgrouter.proxy.flags import BEGINS
+from pgrouter.server.states import ON_REFUSAL
 from pgrouter.session.refusals import OLD_PLAN_ROUTINE
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from pgrouter.net.send_buffer import SendBuffer
     from pgrouter.pool.member import MemberPool
     from pgrouter.proxy.client import ClientConnection
+    from pgrouter.proxy.dispatcher import Dispatcher
+    from pgrouter.proxy.link import Link
     from pgrouter.proxy.statements import ClientStatements
     from pgrouter.server.connection import ServerConnection
 
@@ -74,28 +78,21 @@ class Retry:
         self.text: bytes | None = None  # the only statement of the batch
         self.names: set[bytes] = set()  # the client's names of it, b"" for the unnamed one
 
-    def route(self, client: ClientConnection) -> None:
+    def route(self, dispatcher: Dispatcher) -> None:
         """Route the batch: a read goes to another replica if one has what it must see, all else to the primary.
 
         On a listener for only the primary or only replicas, a lost batch stays with those.
         """
-        batch, group = client.batch, client.group
-        batch.reason = self.reason
-        if self.lost is None:
-            batch.reads = False
-        elif batch.reads and batch.split_mode:
-            others = [pool for pool in group.readers.pools if pool is not self.lost and not pool.failures]
-            fresh = any(pool.is_fresh(client.must_see_s(), client.must_see_lsn) for pool in others)
-            batch.reads = fresh or group.writer is None or group.writer is self.lost
+        batch, session = dispatcher.batch, dispatcher.session
+        pool = session.pool
+        reads = batch.reads and self.lost is not None
+        if reads and batch.may_use_replica():
+            others = [one for one in pool.readers.pools if one is not self.lost and not one.failures]
+            fresh = any(one.is_fresh(session.must_see_s(), session.must_see_lsn) for one in others)
+            reads = fresh or pool.writer is None or pool.writer is self.lost
+        batch.send_to(reads, self.reason)
 
-    def take(self, client: ClientConnection) -> ServerConnection | None:
-        """Return a free server; None: the batch has to wait like any other."""
-        group = client.group
-        if client.batch.reads:
-            return group.readers.take_other(self.lost, client.must_see_s(), client.must_see_lsn)
-        return None if group.writer is self.lost else group.take(False)
-
-    def begin(self, client: ClientConnection, out: SendBuffer) -> None:
+    def begin(self, link: Link, out: SendBuffer) -> None:
         """Send what the batch needs first, once."""
 
     def failed(self, sqlstate: str) -> None:
@@ -107,33 +104,39 @@ class Retry:
         """Called when the retry is answered: if only a replica refuses the text, it goes to the primary from now on."""
         if self.text is None:
             return
-        cache = client.statements.cache
+        cache = client.session.statements.cache
         learned = cache.remember_refusal(self.text, 0, len(self.text))
         for name in self.names:
-            shared = client.statements.named.get(name)
+            shared = client.session.statements.named.get(name)
             if shared is not None:
                 shared.statement, shared.judge = learned, cache
         if b"" in self.names:
-            client.statements.unnamed_class = learned
+            client.session.statements.unnamed_class = learned
 
 
 def refused(client: ClientConnection, server: ServerConnection, sqlstate: str, routine: str) -> Retry | None:
     """Return the retry after an error; None: the client gets the error."""
     if routine == OLD_PLAN_ROUTINE:  # 0A000 "cached plan must not change result type"; the message may be translated
-        name = only_prepared(_kept(client, server))
+        name = only_prepared(server.replay.contents())
         if name:
-            client.statements.renew(name)
+            client.session.statements.renew(name)
             client.registry.log(client, logging.DEBUG, f"prepared anew: its plan on {server!r} was too old")
-            return client.moved(_kept(client, server)) or Retry(_kept(client, server), REPLANNED)
-    if not client.retry_on_refusal or (sqlstate not in STANDBY and sqlstate not in BEHIND):
+            return _moved_or(client, Retry(server.replay.contents(), REPLANNED))
+    if not server.replay.why & ON_REFUSAL or (sqlstate not in STANDBY and sqlstate not in BEHIND):
         return None
     client.registry.log(client, logging.DEBUG, f"runs again on the primary: {sqlstate} from {server!r}")
-    again = client.moved(_kept(client, server)) or Retry(_kept(client, server), REFUSED)
+    again = _moved_or(client, Retry(server.replay.contents(), REFUSED))
     again.reason = REFUSED
     if sqlstate in STANDBY and not again.inside:  # in which the transaction may be refused: SERIALIZABLE
         again.sqlstate = sqlstate
-        again.text, again.names = only_statement(again.batch, client.statements)
+        again.text, again.names = only_statement(again.batch, client.session.statements)
     return again
+
+
+def _moved_or(client: ClientConnection, retry: Retry) -> Retry:
+    """Return the move of the open transaction to the primary, if it can move, else `retry`."""
+    replica = client.replica
+    return (replica.refused(retry.batch) if replica is not None else None) or retry
 
 
 def changed(client: ClientConnection, server: ServerConnection) -> Retry | None:
@@ -141,10 +144,16 @@ def changed(client: ClientConnection, server: ServerConnection) -> Retry | None:
 
     A replica may replay the DDL later than the primary or the client has seen it.
     """
-    if not client.retry_on_refusal or client.replay_bytes < 0 or client.batch.begins or client.responder is not None:
+    replay = server.replay
+    if (
+        not replay.why & ON_REFUSAL
+        or replay.size < 0
+        or client.link.batch.sent & BEGINS
+        or client.responder is not None
+    ):
         return None
     client.registry.log(client, logging.DEBUG, f"runs again on the primary: another description by {server!r}")
-    again = client.moved(_kept(client, server)) or Retry(_kept(client, server), REFUSED)
+    again = _moved_or(client, Retry(server.replay.contents(), REFUSED))
     again.reason = REFUSED
     return again
 
@@ -154,25 +163,21 @@ def renew_changed(client: ClientConnection, rest: bytes) -> None:
 
     `rest` follows what was sent of the batch, none of which has been executed.
     """
-    server = client.server
-    if client.replay_bytes < 0 or client.retry is not None or client.responder is not None or rest[:1] == b"P":
+    server = client.link.server
+    if server.replay.size < 0 or client.link.retry is not None or client.responder is not None or rest[:1] == b"P":
         return
-    batch = _kept(client, server) + rest
+    batch = server.replay.contents() + rest
     name = only_prepared(_first_of(batch))
-    if name and client.statements.named.get(name) is server.changed:
-        server.changed = None
-        client.statements.renew(name)
+    if name and client.session.statements.named.get(name) is server.session.changed:
+        server.session.changed = None
+        client.session.statements.renew(name)
         client.registry.log(client, logging.DEBUG, "prepared anew: it has other columns now")
 
 
 def lost(client: ClientConnection, server: ServerConnection, error: RouterError) -> Retry:
     """Return the retry after the loss of a server that ran a read."""
     client.registry.log(client, logging.DEBUG, f"runs again on another server: lost {server!r}: {error.message}")
-    return Retry(_kept(client, server), LOST, server.owner)
-
-
-def _kept(client: ClientConnection, server: ServerConnection) -> bytes:
-    return bytes(server.batch[: client.replay_bytes])
+    return Retry(server.replay.contents(), LOST, server.owner)
 
 
 def only_statement(batch: bytes, statements: ClientStatements) -> tuple[bytes | None, set[bytes]]:

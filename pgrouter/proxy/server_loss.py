@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pgrouter.errors import ProtocolViolation, ServerLost
 from pgrouter.protocol import codes, messages, requests
+from pgrouter.proxy.flags import ASKED, BEGINS, COMMITS, OPEN, OVER
 from pgrouter.proxy.responder import FailedTransactionResponder
 from pgrouter.session.failed_transaction import after_loss
 
@@ -35,13 +36,15 @@ def tell(client: ClientConnection, server: ServerConnection, error: RouterError)
         client.violation(ProtocolViolation(error.message))
         return
     commands = sum(kind in _COMMANDS for kind, _ in server.outstanding.pending())
-    ahead = commands > 1 or client.open_batch or client.buffered > 0  # it did not wait for the answer to BEGIN
-    lost = server.status != IDLE or (client.batch.begins and ahead)
-    fate = _fate(client.batch, server.status, lost=lost)
-    if client.pin is not None or client.mid_frame:
+    # It did not wait for the answer to BEGIN
+    ahead = commands > 1 or client.link.requester.sent & OPEN or client.buffered > 0
+    lost = server.status != IDLE or bool(client.link.batch.sent & BEGINS and ahead)
+    fate = _fate(client.link.batch, server.status, lost=lost)
+    if client.session.pin is not None or client.peer.mid_frame:
         _close(client, server, error, fate if server.outstanding.count or lost else "")
         return
-    failed = lost and not client.batch.over  # else the session is idle, as after a failed COMMIT in PostgreSQL
+    over = bool(client.link.batch.sent & OVER)
+    failed = lost and not over  # else the session is idle, as after a failed COMMIT in PostgreSQL
     told = _told(error, fate)
     owed = [
         (_ending(kind), action != requests.SKIP)
@@ -49,14 +52,14 @@ def tell(client: ClientConnection, server: ServerConnection, error: RouterError)
         if kind != requests.COPY_END  # which has no answer of its own
     ]
     answer, said, skipping = after_loss(
-        owed, told, failed=lost, skipping=server.outstanding.skipping, over=client.batch.over
+        owed, told, failed=lost, skipping=server.outstanding.skipping, over=over
     )  # fmt: skip
-    begun = client.open_batch and client.asked  # else its first message still waits to be sent
+    begun = client.link.requester.sent == ASKED | OPEN  # else its first message still waits to be sent
     if not any(expected for _, expected in owed) and server.executed and begun:  # flushed, and lost before Sync
         answer, said, skipping = messages.error_response(told), True, True
     if answer:
         client.send_bytes(answer)
-    client.statements.forget_unconfirmed()
+    client.session.statements.forget_unconfirmed()
     client.settled()
     if failed or skipping:
         to_tell = None if said or server.outstanding.skipping else told
@@ -65,9 +68,9 @@ def tell(client: ClientConnection, server: ServerConnection, error: RouterError)
 
 
 def _close(client: ClientConnection, server: ServerConnection, error: RouterError, fate: str) -> None:
-    lost = "a message was cut in the middle" if client.mid_frame else f"its session state ({client.pin})"
+    lost = "a message was cut in the middle" if client.peer.mid_frame else f"its session state ({client.session.pin})"
     client.registry.log(client, logging.WARNING, f"closed with its server: {lost}: {error.message}")
-    client.pin = None
+    client.session.pin = None
     detail = f"{fate} The session cannot go on without it: {lost}.".strip()
     told = _told(error, detail, severity="FATAL")
     if server.last_error is not None:  # why the server has ended the session, which ends for its client, too
@@ -78,8 +81,10 @@ def _close(client: ClientConnection, server: ServerConnection, error: RouterErro
 def _fate(batch: Batch, status: int, *, lost: bool) -> str:
     """Return what has become of what was sent; `lost`: a transaction was open, or would have been by now."""
     inside = status != IDLE
-    committing = batch.commits and status != FAILED
-    if committing or (inside and batch.begins):  # a BEGIN inside a transaction: it follows the end, in one string
+    committing = batch.sent & COMMITS and status != FAILED
+    if committing or (
+        inside and batch.sent & BEGINS
+    ):  # a BEGIN inside a transaction: it follows the end, in one string
         return "It is unknown whether the transaction was committed (transaction resolution unknown, SQLSTATE 08007)."
     if inside:
         return "The transaction was lost with it."

@@ -15,7 +15,7 @@ from pgrouter.protocol import codes, messages, requests
 from pgrouter.proxy.retry import REFUSED, Retry, first_batch, only_statement
 from pgrouter.proxy.sql_names import forget_shared
 from pgrouter.routing.statement import Effect, Target, Tx
-from pgrouter.server.states import ASKING
+from pgrouter.server.states import ASKING, ON_REFUSAL
 from pgrouter.session import leftovers, settings_readback
 from pgrouter.session.readback import Readback
 from pgrouter.session.settings import assignments, is_certain, transition
@@ -69,12 +69,12 @@ class SessionSync:
 
     def _ways(self, client: ClientConnection, server: ServerConnection) -> Iterator[tuple[Profile, str]]:
         """Yield profiles to try, each with the SQL that leads there."""
-        profile = client.profile
-        yield profile, transition(server.profile, profile)
-        yield profile, transition(server.profile, profile, acting_first=True)
+        profile = client.session.profile
+        yield profile, transition(server.session.profile, profile)
+        yield profile, transition(server.session.profile, profile, acting_first=True)
         if _only_sets(client):  # maybe of what cannot be restored: that must always be possible
             certain = self.registry.profiles.of({name: value for name, value in profile.values if is_certain(name)})
-            yield certain, transition(server.profile, certain)
+            yield certain, transition(server.session.profile, certain)
 
     def _try(self, server: ServerConnection, ways: Iterator[tuple[Profile, str]]) -> bool:
         way = next(ways, None)
@@ -100,8 +100,8 @@ class SessionSync:
     def _applied(self, client: ClientConnection, server: ServerConnection, answer: Applied) -> None:
         refusal = next((body for code, body in answer if code == codes.ERROR_RESPONSE), None)
         if refusal is None:
-            server.profile, server.stands_for = answer.profile, client.profile
-            server.meet(answer.profile.custom)
+            server.session.profile, server.session.stands_for = answer.profile, client.session.profile
+            server.session.meet(answer.profile.custom)
         elif messages.read_error(refusal)["C"] == CANCELED and answer.tries < TRIES:
             answer.tries += 1
             answer.clear()
@@ -111,14 +111,14 @@ class SessionSync:
             return
         else:
             self._refused(client, server, messages.read_error(refusal))
-        client.take_up()
+        client.proceed()
 
     def _refused(self, client: ClientConnection, server: ServerConnection, fields: dict[str, str]) -> None:
-        late = client.retry_on_refusal  # a replica, which may not have yet what a setting names
-        client.batch.taken_back()
-        client.unlink()
+        late = bool(server.replay.why & ON_REFUSAL)  # a replica, which may not have yet what a setting names
+        client.link.batch.taken_back()
+        client.link.release()
         if late:
-            client.retry = Retry(b"", REFUSED)
+            client.link.retry = Retry(b"", REFUSED)
             self.registry.log(client, logging.DEBUG, f"goes to the primary: {server!r} refuses its settings")
         else:
             self.registry.refuse(client, _not_restored(fields))
@@ -138,47 +138,49 @@ class SessionSync:
     @staticmethod
     def return_to_startup(client: ClientConnection, server: ServerConnection, out: SendBuffer) -> None:
         """Send the values that RESET restores on a direct connection before what follows in the transaction."""
-        touched = client.batch.touched
+        touched = client.link.batch.touched
         if touched is None:
             return
-        values = touched.returning(dict(client.startup_profile.values), afresh=client.retry is not None)
+        values = touched.returning(dict(client.session.startup_profile.values), afresh=client.link.retry is not None)
         sql = assignments(values)
         if sql:
             server.outstanding.push(requests.QUERY, requests.SKIP)
-            server.unnamed = None
+            server.session.unnamed = None
             out.add_bytes(messages.query(sql))
 
     # -- after a transaction
 
     def sync_session(self, client: ClientConnection, server: ServerConnection) -> None:
         """Query what the transaction may have left; pin the client while it may be there."""
-        batch = client.batch
+        batch = client.link.batch
         effects = batch.effects
         batch.effects = 0
         names = set()
-        if server.discarded:  # not only sent: it is refused inside a transaction
-            names = client.profile.custom - client.startup_profile.custom  # which still exist, empty
+        if server.session.discarded:  # not only sent: it is refused inside a transaction
+            names = client.session.profile.custom - client.session.startup_profile.custom  # which still exist, empty
             touched = batch.touched  # what was set after it
             self._discarded(client, server)
             batch.touched = touched
         if effects & Effect.DEALLOCATE:
             forget_shared(server)
-            server.dirty = True
+            server.session.dirty = True
         self._spread(client, effects)
         if effects & Effect.MAKES and effects & Effect.CODE:  # and it may have run
             effects |= Effect.OTHER_STATE
         if effects & Effect.OTHER_STATE:
             server.close_when_idle = True  # nothing removes that: no other client may get it
-            if not client.on_replica or server.owner is client.group.writer:  # a replica refuses such statements
-                self.keep(client, server, client.leftovers | Effect.OTHER_STATE)
+            if (
+                not client.link.on_replica or server.owner is client.session.pool.writer
+            ):  # a replica refuses such statements
+                self.keep(client, server, client.session.leftovers | Effect.OTHER_STATE)
         everything = bool(effects & _ANY_CODE)
-        state = _to_ask(client.leftovers, effects)
+        state = _to_ask(client.session.leftovers, effects)
         names = names | self._names(client, effects)
         if not (state or names or everything):
             batch.settled()
             return
-        precaution = client.pin is None and effects == Effect.MAYBE_CODE and batch.touched is None
-        client.pin = client.pin or leftovers.words(effects & leftovers.STATE) or _ASKING
+        precaution = client.session.pin is None and effects == Effect.MAYBE_CODE and batch.touched is None
+        client.session.pin = client.session.pin or leftovers.words(effects & leftovers.STATE) or _ASKING
         question = Readback(names=names, everything=everything, state=state, version=server.hello.version)
         question.precaution = precaution
         self._ask(server, question)
@@ -187,42 +189,49 @@ class SessionSync:
         """Notify the database and the pools of what the transaction has changed for all clients."""
         if effects & Effect.DDL and not effects & Effect.TEMP:
             lasting = bool(effects & Effect.MAKES)
-            self.registry.databases.changed(client.group.database, bool(effects & Effect.REDEFINES), lasting=lasting)
+            self.registry.databases.changed(
+                client.session.pool.database, bool(effects & Effect.REDEFINES), lasting=lasting
+            )
         elif effects & Effect.CODE:
-            self.registry.databases.suspected(client.group.database)
+            self.registry.databases.suspected(client.session.pool.database)
         if effects & Effect.DEFAULTS:
             self.registry.pools.defaults_changed()
 
     def _names(self, client: ClientConnection, effects: int) -> set[str]:
         """Return the settings to read back by name."""
-        profile = dict(client.profile.values)
-        touched = client.batch.touched
+        profile = dict(client.session.profile.values)
+        touched = client.link.batch.touched
         names = touched.to_read(profile) if touched is not None else set()
         if effects & (_ANY_CODE | Effect.CUSTOM):
-            custom = self.registry.databases.get(client.group.database).custom
-            names |= custom if effects & _ANY_CODE else custom - client.profile.custom
+            custom = self.registry.databases.get(client.session.pool.database).custom
+            names |= custom if effects & _ANY_CODE else custom - client.session.profile.custom
         if effects & _ANY_CODE:
-            names |= {*profile, *(name for name, _ in client.startup_profile.values), "role", "session_authorization"}
+            names |= {
+                *profile,
+                *(name for name, _ in client.session.startup_profile.values),
+                "role",
+                "session_authorization",
+            }
         return names
 
     def _discarded(self, client: ClientConnection, server: ServerConnection) -> None:
-        server.discarded = False
-        server.profile = self.registry.profiles.empty
-        client.profile = client.startup_profile
+        server.session.discarded = False
+        server.session.profile = self.registry.profiles.empty
+        client.session.profile = client.session.startup_profile
         self.keep(client, server, 0)
         client.settled()
         self.registry.learn(client)
 
     def keep(self, client: ClientConnection, server: ServerConnection, state: int) -> None:
         """Pin a client to its server, or unpin it, for the state that it has there."""
-        before, client.leftovers = client.leftovers, state
-        client.statements.temporary = bool(state & Effect.TEMP)
-        if client.group.settings.mode == "session":
+        before, client.session.leftovers = client.session.leftovers, state
+        client.session.statements.temporary = bool(state & Effect.TEMP)
+        if client.session.pool.settings.mode == "session":
             return
-        client.pin = leftovers.words(state)
+        client.session.pin = leftovers.words(state)
         if state and not before:
-            client.pinned_at = self.registry.pools.poller.now
-            self.registry.log(client, logging.DEBUG, f"pinned to {server!r}: {client.pin}")
+            client.session.pinned_at = self.registry.pools.poller.now
+            self.registry.log(client, logging.DEBUG, f"pinned to {server!r}: {client.session.pin}")
 
     def _read_back(self, client: ClientConnection, server: ServerConnection, answer: Readback) -> None:
         if answer.failed:
@@ -235,13 +244,13 @@ class SessionSync:
             self.registry.log(client, logging.WARNING, "closed: its session could not be read back")
             client.violation(_not_read(answer))
             return
-        touched = client.batch.touched
+        touched = client.link.batch.touched
         client.settled()
-        self.keep(client, server, client.leftovers & ~answer.state | answer.left())
+        self.keep(client, server, client.session.leftovers & ~answer.state | answer.left())
         self._follow(client, server, touched, answer)
         self._tell(client)
         client.end_link()
-        client.take_up()
+        client.proceed()
 
     def _follow(
         self,
@@ -250,19 +259,19 @@ class SessionSync:
         touched: settings_readback.TouchedSettings | None,
         answer: Readback,
     ) -> None:
-        readings = answer.settings({"role": "none", "session_authorization": client.group.user})
+        readings = answer.settings({"role": "none", "session_authorization": client.session.pool.user})
         if not readings:
             return
         profiles = self.registry.profiles
         client_values, server_values = settings_readback.follow(
             touched,
             readings,
-            (dict(client.profile.values), dict(server.profile.values)),
-            dict(client.startup_profile.values),
+            (dict(client.session.profile.values), dict(server.session.profile.values)),
+            dict(client.session.startup_profile.values),
         )
-        client.profile = profiles.of(client_values)
-        server.profile = profiles.of(server_values)
-        server.meet(server.profile.custom)
+        client.session.profile = profiles.of(client_values)
+        server.session.profile = profiles.of(server_values)
+        server.session.meet(server.session.profile.custom)
         self.registry.learn(client)
 
     def hush(self, client: ClientConnection, name: str, value: str) -> None:
@@ -274,13 +283,13 @@ class SessionSync:
         hushed = self.hushed.pop(client.client_id, {})
         if not hushed:
             return
-        now = dict(client.profile.values)
-        begun = {name.lower(): value for name, value in client.startup_profile.reported or ()}
+        now = dict(client.session.profile.values)
+        begun = {name.lower(): value for name, value in client.session.startup_profile.reported or ()}
         for name, value in hushed.items():
             key = name.lower()
             final = value if now.get(key) == value else begun.get(key, value)
-            if client.reported.get(key, begun.get(key)) != final:
-                client.reported[key] = final
+            if client.session.reported.get(key, begun.get(key)) != final:
+                client.session.reported[key] = final
                 client.send_bytes(messages.parameter_status(name, final))
 
 
@@ -298,10 +307,10 @@ def _to_ask(before: int, effects: int) -> int:
 
 def _only_sets(client: ClientConnection) -> bool:
     """Whether the waiting batch does nothing but set and reset settings, or end a transaction."""
-    text, _ = only_statement(first_batch(bytes(client.partial or b"")), client.statements)
+    text, _ = only_statement(first_batch(bytes(client.partial or b"")), client.session.statements)
     if not text:
         return False
-    statement = client.statements.cache.lookup_now(text, 0, len(text))
+    statement = client.session.statements.cache.lookup_now(text, 0, len(text))
     return statement.tag in _SETS and statement.target is Target.SESSION and statement.tx in _OUTSIDE
 
 

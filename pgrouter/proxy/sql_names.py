@@ -21,7 +21,7 @@ from pgrouter.session.refusals import MAX_PRESENTED
 
 if TYPE_CHECKING:
     from pgrouter.net.send_buffer import SendBuffer
-    from pgrouter.proxy.client import ClientConnection
+    from pgrouter.proxy.statements import ClientStatements
     from pgrouter.routing.statement import Statement
     from pgrouter.server.connection import ServerConnection
 
@@ -47,52 +47,61 @@ def too_many(statement: Statement, named: dict) -> bool:
     return len(named) > MAX_PRESENTED and not _names_one(statement)
 
 
-def present(client: ClientConnection, statement: Statement, out: SendBuffer, simple: bool) -> None:  # noqa: FBT001 (from C)
+def present(
+    statements: ClientStatements,
+    server: ServerConnection,
+    statement: Statement,
+    out: SendBuffer,
+    simple: bool,  # noqa: FBT001 (called from C)
+) -> None:
     """Send first what a statement about prepared statements will look for.
 
     `simple`: it is in a Query.
     """
-    server, named = client.server, client.prepared
+    named = statements.named
     if server.status == FAILED_TRANSACTION or server.outstanding.skipping:
         return  # it is refused or ignored
     if simple and server.executed and not server.at_sync:
         return  # nothing can be sent first without ending the open implicit transaction
     names = named_by(statement, named)
-    inner = client.statements.class_named(names[0]) if statement.tag == "EXECUTE" and names else None
+    inner = statements.class_named(names[0]) if statement.tag == "EXECUTE" and names else None
     if inner is not None and inner.tag in BY_NAME:
         names += [name for name in named_by(inner, named) if name not in names]
-    closed = _close_presented(client, statement)
+    closed = _close_presented(statements, server, statement)
     out.add_bytes(closed)
     if statement.tag not in BY_NAME:
         out.add_bytes(_close_shared(server))
     if statement.tag == "DEALLOCATE":
-        _give(client, names, out, stays=False)
-        server.sql_names = frozenset(server.sql_names).union(names)  # until it is executed
+        _give(statements, server, names, out, stays=False)
+        server.session.sql_names = frozenset(server.session.sql_names).union(names)  # until it is executed
     else:
-        _give(client, names, out, stays=True)
-    client.statements.by_own_name = not simple and statement.tag not in BY_NAME  # pg_prepared_statements shows it, too
+        _give(statements, server, names, out, stays=True)
+    statements.by_own_name = not simple and statement.tag not in BY_NAME  # pg_prepared_statements shows it, too
     if simple and (names or closed):
         server.outstanding.push(R_SYNC, SKIP)  # after an error a Query would be ignored
         out.add_bytes(messages.SYNC)
 
 
-def present_for_description(client: ClientConnection, statement: Statement, out: SendBuffer) -> None:
+def present_for_description(
+    statements: ClientStatements, server: ServerConnection, statement: Statement, out: SendBuffer
+) -> None:
     """Send first what PostgreSQL needs to describe an EXECUTE."""
-    if statement.tag == "EXECUTE" and client.server.status != FAILED_TRANSACTION:
-        _give(client, named_by(statement, client.prepared), out, stays=True)
+    if statement.tag == "EXECUTE" and server.status != FAILED_TRANSACTION:
+        _give(statements, server, named_by(statement, statements.named), out, stays=True)
 
 
-def _give(client: ClientConnection, names: list[bytes], out: SendBuffer, *, stays: bool) -> None:
+def _give(
+    statements: ClientStatements, server: ServerConnection, names: list[bytes], out: SendBuffer, *, stays: bool
+) -> None:
     """Prepare statements on the server under the client's names; `stays`: what follows does not deallocate them."""
-    server = client.server
     for name in names:
         server.outstanding.push(R_CLOSE, SKIP)  # it may still be there from before
         out.add_bytes(messages.message(CLOSE, b"S" + name + b"\0"))
         server.outstanding.push(R_PARSE, SKIP, _NO_SHARED)
-        out.add_bytes(messages.message(PARSE, name + b"\0" + client.prepared[name].body))
+        out.add_bytes(messages.message(PARSE, name + b"\0" + statements.named[name].body))
     if stays and names:
-        server.sql_names = frozenset(server.sql_names).union(names)
-        server.dirty = True
+        server.session.sql_names = frozenset(server.session.sql_names).union(names)
+        server.session.dirty = True
 
 
 def forget_shared(server: ServerConnection) -> None:
@@ -102,13 +111,12 @@ def forget_shared(server: ServerConnection) -> None:
     server.sync()
 
 
-def _close_presented(client: ClientConnection, statement: Statement) -> bytes:
+def _close_presented(statements: ClientStatements, server: ServerConnection, statement: Statement) -> bytes:
     """Close what the server has under names that the client has closed since: its Close is not forwarded."""
-    server = client.server
-    closed = frozenset(server.sql_names).difference(client.prepared)
+    closed = frozenset(server.session.sql_names).difference(statements.named)
     if statement.tag in BY_NAME and statement.cause:
         closed &= {statement.cause.encode()}
-    server.sql_names = frozenset(server.sql_names) - closed
+    server.session.sql_names = frozenset(server.session.sql_names) - closed
     for _ in closed:
         server.outstanding.push(R_CLOSE, SKIP)
     return b"".join(messages.message(CLOSE, b"S" + name + b"\0") for name in closed)
@@ -116,9 +124,9 @@ def _close_presented(client: ClientConnection, statement: Statement) -> bytes:
 
 def _close_shared(server: ServerConnection) -> bytes:
     out = []
-    for shared in server.prepared.values():
-        server.evicted[shared.ident] = shared
+    for shared in server.session.prepared.values():
+        server.session.evicted[shared.ident] = shared
         server.outstanding.push(R_CLOSE, SKIP, shared.ident)
         out.append(shared.close())
-    server.prepared = {}
+    server.session.prepared = {}
     return b"".join(out)

@@ -210,7 +210,7 @@ class ClientStatements(HeldStatements):
         finish: cython.Py_ssize_t = end_of_string(buf, pos + 5, stop)
         if finish <= pos + 5:
             server.outstanding.push(R_PARSE_UNNAMED, FORWARD, self.define_unnamed(copied(buf, pos, stop)))
-            server.unnamed = self.unnamed_parse
+            server.session.unnamed = self.unnamed_parse
             if ours:
                 out.add_bytes(self.unnamed_parse)
             else:
@@ -222,7 +222,7 @@ class ClientStatements(HeldStatements):
         if name in self.named or failed:
             return self.parse_in_error(server, name, copied(buf, pos, stop), name in self.named, out)
         shared: SharedStatement = self.taken(server, copied(buf, finish + 1, stop), statement)
-        held: cython.bint = shared.ident in server.prepared
+        held: cython.bint = shared.ident in server.session.prepared
         if not held and self.is_known(shared) and not server.outstanding.skipping:
             self.shared.give(shared)
             server.outstanding.push(R_CLOSE, SKIP)  # it may have another version of it
@@ -248,8 +248,8 @@ class ClientStatements(HeldStatements):
             shared.description = VARIES
             return shared
         shared = self.shared.take(body, statement, judge, meaning)
-        if server.changed is shared:  # for other servers it has another description
-            server.changed = None
+        if server.session.changed is shared:  # for other servers it has another description
+            server.session.changed = None
             self.shared.retire(shared)
             self.shared.give(shared)
             shared = self.shared.take(body, statement, judge, meaning)
@@ -259,13 +259,13 @@ class ClientStatements(HeldStatements):
         self, server: ServerConnection, name: bytes, message: bytes, known: cython.bint, out: SendBuffer
     ) -> int:
         """Have PostgreSQL itself report 42P05 (the name exists) or 25P02: with its own message and effect."""
-        server.dirty = True  # it may have a statement of that name afterwards
+        server.session.dirty = True  # it may have a statement of that name afterwards
         if known:
             server.outstanding.push(R_CLOSE, SKIP)  # of an earlier such error
             out.add_bytes(messages.message(CLOSE, b"S" + name + b"\0"))
             server.outstanding.push(R_PARSE, SKIP)
             out.add_bytes(messages.message(PARSE, name + b"\0" + b"\0\0\0"))
-            server.sql_names = frozenset(server.sql_names).union((name,))
+            server.session.sql_names = frozenset(server.session.sql_names).union((name,))
         server.outstanding.push(R_PARSE, FORWARD)
         out.add_bytes(message)
         return 1
@@ -307,7 +307,7 @@ class ClientStatements(HeldStatements):
                 out.add_bytes(shared.name)
                 out.add(name_end, end)
                 return 1
-            if shared is None and server.sql_names:
+            if shared is None and server.session.sql_names:
                 self.close_stale(server, copied(buf, portal_end + 1, name_end), out)
         self.by_own_name = False
         server.outstanding.push(R_BIND, FORWARD)
@@ -316,8 +316,8 @@ class ClientStatements(HeldStatements):
 
     def close_stale(self, server: ServerConnection, name: bytes, out: SendBuffer) -> int:
         """Close what the server got under a name that its client has closed since: nobody may find it there."""
-        if name in server.sql_names and not self.by_own_name and not server.outstanding.skipping:
-            server.sql_names = frozenset(server.sql_names).difference((name,))
+        if name in server.session.sql_names and not self.by_own_name and not server.outstanding.skipping:
+            server.session.sql_names = frozenset(server.session.sql_names).difference((name,))
             server.outstanding.push(R_CLOSE, SKIP)
             out.add_bytes(messages.message(CLOSE, b"S" + name + b"\0"))
         return 0
@@ -336,7 +336,7 @@ class ClientStatements(HeldStatements):
         """Account for a streamed unnamed Parse that is too large to be examined, or kept for another server."""
         self.define_unnamed(None)
         self.unnamed_class = UNSEEN
-        server.unnamed = self
+        server.session.unnamed = self
         server.outstanding.push(R_PARSE, FORWARD)
         return 0
 
@@ -367,7 +367,7 @@ class ClientStatements(HeldStatements):
             server.outstanding.push(R_CLOSE_NAMED, FAKE)
             return 1
         if name:
-            if server.sql_names:
+            if server.session.sql_names:
                 self.close_stale(server, name, out)
             server.outstanding.push(R_DESCRIBE if code == DESCRIBE else R_CLOSE, FORWARD)
         elif code == DESCRIBE:
@@ -375,7 +375,7 @@ class ClientStatements(HeldStatements):
                 return self.refuse_unless_held(server, out)
             self.describe_unnamed(server)
         else:
-            server.unnamed = None
+            server.session.unnamed = None
             self.closes_unnamed = True
             server.outstanding.push(R_CLOSE_UNNAMED, FORWARD, self.define_unnamed(None))
         out.add(pos, stop)

@@ -49,9 +49,9 @@ class Deadlines:
             before, self._marks = self._marks, {}
             self.registry.timed_out = set()
             for client in list(self.registry.clients.values()):
-                if client.group is None or not client.group.limited or client.closed:
+                if client.session.pool is None or not client.session.pool.limited or client.closed:
                     continue
-                if client.server is not None:
+                if client.link.server is not None:
                     self._linked(client, before, now)
                 elif not client.waiting and client.client_id not in self.registry.logging_in:
                     self._unlinked(client, now)
@@ -67,16 +67,16 @@ class Deadlines:
 
     def _idle_since(self, client: ClientConnection, now: float) -> float:
         """Return since when a client has sent nothing; for one that keeps its server, as observed at the ticks."""
-        server = client.server
+        server = client.link.server
         if server is None:
-            return client.idle_at
+            return client.link.idle_at
         look = server, server.asked_at
         if self._rests.get(client.client_id, (None, 0.0))[0] != look:
             self._rests[client.client_id] = look, now
         return self._rests[client.client_id][1]
 
     def _linked(self, client: ClientConnection, before: dict[ServerConnection, Mark], now: float) -> None:
-        server = client.server
+        server = client.link.server
         if client.responder is not None or server.held:  # it runs something for the router
             return
         what = doing(owed=server.outstanding.count, idle=server.status == IDLE_STATUS, at_sync=server.at_sync)
@@ -86,7 +86,7 @@ class Deadlines:
             fresh = what is Doing.RUNNING and server.asked_at > self._last
             mark = Mark(look, server.asked_at if fresh else now)
         self._marks[server] = mark
-        verdict = due(what, now - mark.since, now - server.xact_at, client.group.settings)
+        verdict = due(what, now - mark.since, now - server.xact_at, client.session.pool.settings)
         if verdict is Due.CANCEL:
             self._cancel(client, mark, now)
         elif verdict is not None:
@@ -98,7 +98,7 @@ class Deadlines:
         conversation = client.responder
         lost = isinstance(conversation, FailedTransactionResponder) and conversation.limbo.failed
         what = Doing.IN_TRANSACTION if lost else Doing.IDLE
-        verdict = due(what, now - client.idle_at, 0.0, client.group.settings)
+        verdict = due(what, now - client.link.idle_at, 0.0, client.session.pool.settings)
         if verdict is not None:
             self._end(client, verdict)
 
@@ -106,10 +106,10 @@ class Deadlines:
         if not mark.cancelled_at:
             self.registry.log(client, logging.INFO, "query timeout: canceling")
             mark.cancelled_at = now
-            self.registry.pools.cancel(client.server)
+            self.registry.pools.cancel(client.link.server)
         elif now - mark.cancelled_at > CANCEL_ANSWER_S:
-            client.replay_bytes = -1  # it would take as long on another server
-            client.server.lose(
+            client.link.server.replay.discard()  # it would take as long on another server
+            client.link.server.lose(
                 ServerLost(
                     "canceling statement due to query timeout", sqlstate="57014",
                     detail=f"The server has not answered a cancel request for {CANCEL_ANSWER_S:g} seconds.",

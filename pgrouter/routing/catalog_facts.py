@@ -1,4 +1,4 @@
-"""The catalog rows that routing needs: the result of cluster/catalog.sql, one JSON document.
+"""The catalog rows that routing needs: the result of control/catalog.sql, one JSON document.
 
 Only user objects are described; of built-in ones there are names and OIDs. Expressions come as PostgreSQL stores them
 (pg_node_tree): every function, operator and relation in them is already resolved to its OID, which no reading of the

@@ -1,7 +1,7 @@
 # Types of fingerprint.py when it is compiled.
 cimport cython
 
-from pgrouter.net cimport libc
+from pgrouter cimport libc
 from pgrouter.routing.characters cimport (
     DIGIT, DOLLAR, DOT, DOUBLE_QUOTE, OPERATOR, PUNCTUATION, QUOTE, SPACE, WORD
 )
@@ -44,7 +44,7 @@ cdef class Fingerprinter:
 
     cdef inline void _part_words(self) noexcept
     @cython.locals(buf="const unsigned char *", out="unsigned char *", folded="const unsigned char *",
-                   end=Py_ssize_t, i=Py_ssize_t, n=Py_ssize_t)
+                   end=Py_ssize_t, i=Py_ssize_t, shift=Py_ssize_t)
     cdef inline bint _word(self, int c) except -1
     cdef inline bint _is_prefix(self, int c, Py_ssize_t i) noexcept
     cdef bint _prefixed_string(self, int c) noexcept

@@ -70,7 +70,7 @@ class Fingerprinter:
         self._folded = FOLDED
 
     def key(self, buf: bytes, start: int, end: int) -> bytes:
-        """Return the key of the statement in buf[start:end] (see the module)."""
+        """Return the key of the statement in buf[start:end] (see the module); buf[end] must be readable."""
         return self.take() if self.scan(buf, start, end) else self._whole_text(start)
 
     def scan(self, buf: bytes, start: int, end: int) -> bool:
@@ -178,15 +178,21 @@ class Fingerprinter:
         folded = self._folded
         end = self._end
         i = self._pos
-        n = self._n
-        while i < end:
+        shift = self._n - i
+        if cython.compiled and self._buf[end] == 0:  # so it ends every word, and need not be looked out for
             c = folded[buf[i]]
-            if c == 0:
-                break
-            out[n] = c
-            n += 1
-            i += 1
-        self._n = n
+            while c != 0:
+                out[shift + i] = c
+                i += 1
+                c = folded[buf[i]]
+        else:
+            while i < end:
+                c = folded[buf[i]]
+                if c == 0:
+                    break
+                out[shift + i] = c
+                i += 1
+        self._n = shift + i
         self._pos = i
         return True
 

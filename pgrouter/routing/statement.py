@@ -13,6 +13,7 @@ from functools import cache
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
+from pgrouter.routing.flags import DRAWS, READS, STATELESS, WRITES
 from pgrouter.routing.verdict import Verdict
 
 
@@ -155,7 +156,7 @@ class Statement(Struct, frozen=True, gc=False):  # gc: a cache of many of them m
     relations: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ()
     parts: tuple[Statement, ...] = ()  # the statements of a string with several
-    verdict: Verdict = _verdict(False, True, "", False, True)  # derived from the other fields, for the data path
+    verdict: Verdict = _verdict(WRITES | STATELESS, "")  # derived from the other fields, for the data path
 
     def __post_init__(self) -> None:
         reads = self.target is _REPLICA or (self.target is _SESSION and self.tx is _BEGIN_READ_ONLY)
@@ -163,4 +164,5 @@ class Statement(Struct, frozen=True, gc=False):  # gc: a cache of many of them m
         # A string with several statements has the first one's reason and the effects of all
         harmless = self.target is _SESSION and self.reason in _STATELESS and not self.effects & ~_NOT_IN_WAL
         writes = not (reads or harmless)
-        force_setattr(self, "verdict", _verdict(reads, quiet, self.reason, self.draws, writes))
+        flags = READS * reads | WRITES * writes | DRAWS * self.draws | STATELESS * quiet
+        force_setattr(self, "verdict", _verdict(flags, self.reason))

@@ -1,6 +1,3 @@
 cdef class Verdict:
-    cdef readonly bint reads
-    cdef readonly bint stateless
+    cdef readonly int flags
     cdef readonly str reason
-    cdef readonly bint draws
-    cdef readonly bint writes

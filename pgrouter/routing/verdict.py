@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from pgrouter.routing.flags import DRAWS, READS, STATELESS, WRITES
+
 
 class Verdict:
-    """The summary of a `Statement`; created with it and never changed."""
+    """The summary of a `Statement` (`routing.flags`); created with it and never changed."""
 
-    def __init__(self, reads: bool, quiet: bool, reason: str, draws: bool, writes: bool) -> None:  # noqa: FBT001 (C has no keyword arguments)
-        self.reads = reads  # a replica may run it, unless the session's state forbids that
-        self.stateless = quiet  # it leaves nothing behind and does nothing to the transaction
+    def __init__(self, flags: int, reason: str) -> None:
+        self.flags = flags
         self.reason = reason
-        self.writes = writes  # it may change data: later reads may have to wait until a replica has caught up
-        self.draws = draws  # it draws values from sequences, itself or in code that it runs
+
+    @property
+    def reads(self) -> bool:
+        """Whether a replica may run it, unless the session's state forbids that."""
+        return bool(self.flags & READS)
+
+    @property
+    def writes(self) -> bool:
+        """Whether it may change data."""
+        return bool(self.flags & WRITES)
+
+    @property
+    def draws(self) -> bool:
+        """Whether it draws values from sequences."""
+        return bool(self.flags & DRAWS)
+
+    @property
+    def stateless(self) -> bool:
+        """Whether it leaves nothing behind."""
+        return bool(self.flags & STATELESS)

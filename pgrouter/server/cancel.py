@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import socket
 from typing import TYPE_CHECKING
 
-from pgrouter.net.stream import PlainStream
+from pgrouter.net.bytes_stream import BytesStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("pgrouter.server")
 
 
-class CancelConnection(PlainStream):
+class CancelConnection(BytesStream):
     """Sends one CancelRequest; `then` is called exactly once, when the server has closed (or the request has failed).
 
     PostgreSQL closes the connection after sending the signal, so if the server connection goes to another client only
@@ -24,26 +23,10 @@ class CancelConnection(PlainStream):
     """
 
     def __init__(self, poller: Poller, packet: bytes, then: Callable[[], None]) -> None:
-        PlainStream.__init__(self, poller)
+        BytesStream.__init__(self, poller)
         self._packet = packet
         self._then = then
         self.since = poller.now
-
-    def dial(self, family: int, address: object) -> None:
-        """Start connecting."""
-        sock = None
-        try:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            sock.setblocking(False)
-            sock.connect(address)
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            if sock is not None:
-                sock.close()
-            self.on_eof(str(error))
-            return
-        self.attach(sock, 5)  # EPOLLIN | EPOLLOUT
 
     def on_connected(self) -> int:
         """Send the request."""

@@ -1,15 +1,14 @@
 cimport cython
 
-from pgrouter.net cimport libc
 from pgrouter.net.send_buffer cimport SendBuffer
 from pgrouter.net.poller cimport Poller
+from pgrouter.net.stream cimport Stream
 from pgrouter.protocol.framing cimport copied
 from pgrouter.protocol.outstanding cimport Outstanding
-from pgrouter.server.outbound cimport OutboundConnection
-
-cdef class ServerConnection(OutboundConnection)  # declared here, because Peer needs it
-
+from pgrouter.server.login cimport ServerLogin
 from pgrouter.server.peer cimport Peer
+from pgrouter.server.replay cimport ReplayBuffer
+from pgrouter.server.session cimport ServerSession
 from pgrouter.session.prepared cimport SharedStatement
 from pgrouter.protocol.codes cimport (
     COMMAND_COMPLETE, COPY_DATA, DATA_ROW, ERROR_RESPONSE, IDLE, MAX_MESSAGE, NOTICE_RESPONSE, NOTIFICATION_RESPONSE,
@@ -18,13 +17,16 @@ from pgrouter.protocol.codes cimport (
 from pgrouter.protocol.requests cimport (
     CHECK, CHECK_UNNAMED, CLOSE, FAKE, FORWARD, LATER, PARSE, PARSE_NAMED, QUERY, SKIP, SYNC
 )
-from pgrouter.server.states cimport ASKING, PASSES, RESETTING, WAITING
+from pgrouter.server.states cimport ASKING, DIALLING, DISCARDS, LOGGING_IN, ON_LOSS, PASSES, RESETS, RESETTING, WAITING
 
-cdef Py_ssize_t ROOM, WHOLE
+cdef Py_ssize_t WHOLE
 
 @cython.final
-cdef class ServerConnection(OutboundConnection):
+cdef class ServerConnection(Stream):
+    # Fields that every message needs lie together; those for login and close come last.
     cdef readonly Outstanding outstanding
+    cdef readonly ServerSession session
+    cdef readonly ReplayBuffer replay
     cdef public Peer peer
     cdef readonly int status
     cdef public bint at_sync
@@ -35,17 +37,8 @@ cdef class ServerConnection(OutboundConnection):
     cdef Py_ssize_t body_left
     cdef Peer detached_peer
     cdef public object captured
-    cdef public object profile
-    cdef public object stands_for
-    cdef public object custom
-    cdef public object unnamed
-    cdef public object sequence_owner
-    cdef unsigned char *copy
-    cdef Py_ssize_t room
     cdef public ServerConnection next_idle
-    cdef public bint evicts
     cdef public bint close_when_idle
-    cdef public bint dirty
     cdef public int cancels
     cdef public double used_at
     cdef public double linked_at
@@ -55,27 +48,20 @@ cdef class ServerConnection(OutboundConnection):
     cdef public double query_s
     cdef public unsigned long long xacts
     cdef public unsigned long long queries
-    cdef readonly bytearray batch
-    cdef bint sequences_used
-    cdef public bint discarded
-    cdef public object sql_names
-    cdef public dict prepared
-    cdef public dict evicted
-    cdef bytes parameters
-    cdef list descriptions
-    cdef public SharedStatement changed
-
-    cdef int make_room(self, Py_ssize_t size) except -1
+    cdef public int state
+    cdef public ServerLogin login
+    cdef readonly object owner
+    cdef readonly object connection_id
+    cdef public double created_at
+    cdef public object hello
+    cdef public object last_error
 
     cdef Py_ssize_t look(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end, SendBuffer out) except -1
     cdef int message(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, SendBuffer out) except -2
     cdef int error(self, bytes body, SendBuffer out) except -2
     cdef bint may_repeat(self) noexcept
     cdef inline bint is_described(self, int code) noexcept
-    cdef int checked_unnamed(self, unsigned int ident, bint done) except -1
-    cdef int described(self, int code, bytes body) except -1
     cdef int leave_peer(self) except -1
-    cdef int checked(self, unsigned int ident, bint done) except -1
     cdef int ends(self, dict fields) except -2
     cdef int aside(self, int code) except -2
     cdef int break_off(self, SendBuffer out, str why, str sqlstate) except -1
@@ -84,7 +70,8 @@ cdef class ServerConnection(OutboundConnection):
     cpdef int end_chunk(self, SendBuffer out) except -1
     cdef int apply_events(self, list events) except -1
     cdef int close_batch(self) except -1
-    cpdef int meet(self, object custom) except -1
     cpdef int sync(self) except -1
     cpdef bint at_rest(self) noexcept
+    cpdef int logged_in(self, object hello) except -1
+    cpdef int lose(self, object error) except -1
     cpdef int inject(self, bytes sql_message) except -1

@@ -10,6 +10,7 @@ it in an error of our own.
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING
 
 import cython
@@ -17,11 +18,15 @@ import cython
 from pgrouter.errors import ServerLost
 from pgrouter.net.poller import Poller
 from pgrouter.net.send_buffer import SendBuffer
+from pgrouter.net.stream import Stream
 from pgrouter.protocol import messages
 from pgrouter.protocol.framing import copied
 from pgrouter.protocol.outstanding import Outstanding
-from pgrouter.server.outbound import WHOLE, OutboundConnection
-from pgrouter.session.prepared import PREFIX, SharedStatement, description
+from pgrouter.server.login import WHOLE, ServerLogin
+from pgrouter.server.replay import ReplayBuffer
+from pgrouter.server.session import ServerSession
+from pgrouter.server.states import STATE_NAMES
+from pgrouter.session.prepared import PREFIX
 from pgrouter.session.refusals import ANSWERS
 from pgrouter.session.timeouts import CANCELED
 
@@ -44,26 +49,34 @@ if not cython.compiled:  # compiled, they are constants: see the .pxd files
     from pgrouter.protocol.requests import (
         CHECK,
         CHECK_UNNAMED,
-        CLOSE,
         FAKE,
         FORWARD,
         LATER,
-        PARSE,
         PARSE_NAMED,
         QUERY,
         SKIP,
         SYNC,
     )
-    from pgrouter.server.states import ASKING, PASSES, RESETTING, WAITING
+    from pgrouter.server.states import (
+        ASKING,
+        DIALLING,
+        DISCARDS,
+        LOGGING_IN,
+        ON_LOSS,
+        PASSES,
+        RESETS,
+        RESETTING,
+        WAITING,
+    )
 
 if TYPE_CHECKING:
     from pgrouter.errors import RouterError
     from pgrouter.server.peer import Peer
 
+_ids = count(1)
+
 # A notice with one of these ends the server, too: another backend's crash, immediate shutdown (postgres.c quickdie())
 LAST_WORDS = ("57P01", "57P02")
-
-ROOM = 1024  # for most batches, at each server connection
 
 DISCARDED = b"DISCARD ALL\0"  # its tag in CommandComplete
 DEALLOCATED = b"DEALLOCATE"  # with or without ALL
@@ -72,14 +85,25 @@ DEALLOCATED = b"DEALLOCATE"  # with or without ALL
 HIDDEN_PARAMETERS = frozenset({"in_hot_standby"})
 
 
-class ServerConnection(OutboundConnection):
-    """A stream to PostgreSQL with its outstanding answers, its state (settings, prepared statements) and its peer."""
+class ServerConnection(Stream):
+    """A stream to PostgreSQL for its whole life: it connects, logs in, forwards answers, and reports how it was lost.
+
+    Its owner is called each time: `move` when it is connected, `server_ready` when it is logged in, `server_closed`.
+    """
 
     def __init__(self, poller: Poller, owner, login) -> None:
-        OutboundConnection.__init__(self, poller, owner, login)
+        Stream.__init__(self, poller)
+        self.owner = owner  # a MemberPool
+        self.login = ServerLogin(self, login)  # None once it is over
+        self.state = DIALLING
+        self.hello = None  # what the server reported at login
+        self.last_error = None  # fields of the FATAL before the connection closed
+        self.created_at = poller.now
+        self.connection_id = next(_ids)
         self.outstanding = Outstanding()
         self.peer = None
-        self.make_room(ROOM)
+        self.session = ServerSession()
+        self.replay = ReplayBuffer()
         self.detached_peer = None  # the peer until a refusal in this chunk, see `Peer.on_error`
         self.status = IDLE
         self.body_left = 0  # bytes of a frame that is being streamed
@@ -87,26 +111,11 @@ class ServerConnection(OutboundConnection):
         self.at_sync = True  # the last request was answered with ReadyForQuery
         self.executed = False  # since then something was bound or executed: a transaction may be open
         self.held = PASSES  # whether its client's next message is forwarded, see `states`
-        self.sql_names = ()  # the client's own names of its statements here, see `proxy.sql_names`
         self.fenced = False  # no transaction may start here: its member was the primary, is not now, may be again
-        self.discarded = False  # a DISCARD ALL of the client was executed
         self.next_idle = None  # the next idle one in the stack, used before this one, see `pool.member`
         self.close_when_idle = False  # to be closed when it becomes idle
-        self.dirty = False  # has session state of its last client
-        self.sequence_owner = None  # the client that wrote last: currval and lastval are its own
-        self.sequences_used = False  # and it has taken values from sequences
         self.cancels = 0  # cancel requests in flight: they must not hit the next client's query
-        self.prepared = {}  # ids of shared statements it holds, least recently used first
-        self.evicted = {}  # statements whose Close may not have been answered
-        self.evicts = False  # there are some
-        self.parameters = None  # of the shared statement that it is describing
-        self.descriptions = []  # of those that it has described, oldest first
-        self.changed = None  # a shared statement that it describes differently than before
-        self.profile = None  # settings that differ from the server's own defaults
-        self.stands_for = None  # the profile of a session that could not be restored, see `proxy.session_sync`
-        self.custom = None  # custom settings once set here, which stay defined: their reset value is "" and not NULL
         self.captured = None  # a list for (code, body) of skipped answers, if they are wanted
-        self.unnamed = None  # the Parse message of its unnamed statement
         self.used_at = poller.now
         self.xacts = 0
         self.queries = 0
@@ -116,12 +125,26 @@ class ServerConnection(OutboundConnection):
         self.asked_at = 0.0
         self.xact_at = 0.0  # when the current transaction started
 
-    def make_room(self, size: cython.Py_ssize_t) -> int:
-        """Allocate the buffer for a batch that may be retried; `Peer.replay_bytes` bytes of it are valid."""
-        self.batch = bytearray(size)
-        self.room = size
-        if cython.compiled:
-            self.copy = cython.cast(cython.p_uchar, libc.PyByteArray_AS_STRING(self.batch))
+    def __repr__(self) -> str:
+        return f"<S-{self.connection_id} {self.owner} {STATE_NAMES[self.state]}>"
+
+    # -- login
+
+    def on_connected(self) -> int:
+        """Start the login."""
+        self.owner.move(self, LOGGING_IN)
+        login: ServerLogin = self.login
+        return login.go_on(None)
+
+    def on_unreachable(self, why: str) -> int:
+        """Called when the server cannot be reached."""
+        return self.lose(ServerLost(f"could not connect to server: {why}"))
+
+    def logged_in(self, hello) -> int:
+        """Called when the login is over: the connection joins its pool."""
+        self.hello = hello
+        self.login = None
+        self.owner.server_ready(self)
         return 0
 
     # -- the data path
@@ -130,7 +153,8 @@ class ServerConnection(OutboundConnection):
         """Process what the server sent, and forward it with one send."""
         out: SendBuffer = self.poller.to_client
         if self.login is not None:
-            return self.login_data(buf, pos, end)
+            login: ServerLogin = self.login  # a reference of its own: it ends, and is forgotten, in this call
+            return login.feed(buf, pos, end)
         out.reset(buf)
         pos = self.look(buf, pos, end, out)
         if self.closed:
@@ -216,7 +240,7 @@ class ServerConnection(OutboundConnection):
         if code == READY_FOR_QUERY:
             self.status = buf[pos + 5]
             action = self.outstanding.answer(code)
-            if action == FORWARD and self.peer is not None and self.peer.resets:
+            if action == FORWARD and self.peer is not None and self.peer.watches & RESETS:
                 out.add_bytes(self.peer.before_ready())
             if self.outstanding.count == 0:
                 self.at_sync = True
@@ -231,7 +255,7 @@ class ServerConnection(OutboundConnection):
                 self.put_off()  # thousands of them may come at once, and each one is parsed
                 return LATER
             action = self.aside(code)
-            if code == NOTICE_RESPONSE and self.may_repeat() and self.peer.retry_on_loss:
+            if code == NOTICE_RESPONSE and self.may_repeat() and self.replay.why & ON_LOSS:
                 fields = messages.read_error(copied(buf, pos + 5, stop))
                 if fields.get("C", "") in LAST_WORDS:
                     return self.ends(fields)
@@ -243,7 +267,7 @@ class ServerConnection(OutboundConnection):
                     self.owner.server_promoted(self)
                     action = SKIP
                 elif action == FORWARD and self.peer is not None:
-                    self.peer.replay_bytes = -1  # the client gets it, so the answer has started
+                    self.replay.discard()  # the client gets it, so the answer has started
                     instead = self.peer.on_parameter(body)
                     if instead is not None:
                         out.add_bytes(instead)
@@ -252,10 +276,12 @@ class ServerConnection(OutboundConnection):
                 out.add_bytes(self.peer.on_notification(copied(buf, pos, stop)))
                 return FAKE
             return action
-        if code == COMMAND_COMPLETE and self.peer is not None and self.peer.discards:
+        if code == COMMAND_COMPLETE and self.peer is not None and self.peer.watches & DISCARDS:
             if copied(buf, pos + 5, stop) == DISCARDED:
-                self.discarded = True
-                self.dirty = self.dirty or self.outstanding.front() != QUERY  # what comes after it is not discarded
+                self.session.discarded = True
+                self.session.dirty = (
+                    self.session.dirty or self.outstanding.front() != QUERY
+                )  # what comes after it is not discarded
                 self.peer.on_deallocated()
             elif copied(buf, pos + 5, pos + 5 + len(DEALLOCATED)) == DEALLOCATED:
                 self.peer.on_deallocated()
@@ -265,12 +291,12 @@ class ServerConnection(OutboundConnection):
                 return LATER
             return self.error(copied(buf, pos + 5, stop), out)
         elif self.outstanding.checks and self.is_described(code):
-            self.described(code, copied(buf, pos + 5, stop))
+            self.session.described(code, copied(buf, pos + 5, stop))
         return self.outstanding.answer(code)
 
     def may_repeat(self) -> cython.bint:
         """Whether the batch may be retried: then no part of this answer goes to the client before its end."""
-        return self.peer is not None and self.peer.replay_bytes > 0
+        return self.peer is not None and self.replay.size > 0
 
     def is_described(self, code: cython.int) -> cython.bint:
         """Whether a message is part of a description to be kept."""
@@ -279,14 +305,6 @@ class ServerConnection(OutboundConnection):
             return False
         kind = self.outstanding.front()
         return kind == CHECK or kind == CHECK_UNNAMED
-
-    def described(self, code: cython.int, body: bytes) -> int:
-        """Keep the server's description of a shared statement that it has parsed."""
-        if code == PARAMETER_DESCRIPTION:
-            self.parameters = body
-        else:
-            self.descriptions.append(description(self.parameters, body if code == ROW_DESCRIPTION else None))
-        return 0
 
     def error(self, body: bytes, out: SendBuffer) -> cython.int:
         """Account for an ErrorResponse; return what to do with it, FAKE if nothing is left to do."""
@@ -308,7 +326,7 @@ class ServerConnection(OutboundConnection):
             self.leave_peer()
         if self.outstanding.unnamed_lost:
             self.outstanding.unnamed_lost = False
-            self.unnamed = None
+            self.session.unnamed = None
         if refused:
             return SKIP
         if ours:
@@ -328,17 +346,16 @@ class ServerConnection(OutboundConnection):
 
     def leave_peer(self) -> int:
         """Detach from the peer, which will retry its batch on another server."""
-        self.make_room(ROOM)
+        self.replay.discard()
         self.xact_s += self.poller.now - self.linked_at
         self.detached_peer = self.peer
-        self.peer.server = None
         self.peer = None
         return 0
 
     def ends(self, fields: dict) -> cython.int:
         """The server is about to close. The answer so far is dropped if the batch can be retried on another server."""
         self.last_error = fields
-        if self.peer is not None and self.peer.replay_bytes > 0 and self.peer.retry_on_loss:
+        if self.may_repeat() and self.replay.why & ON_LOSS:
             self.on_eof("")
         return FAKE
 
@@ -355,9 +372,9 @@ class ServerConnection(OutboundConnection):
         """Forward what came before, and close this server connection."""
         if self.peer is not None:
             if out.length():
-                self.peer.replay_bytes = -1
+                self.replay.discard()
                 self.peer.mid_frame = self.body_left > 0 and self.body_forward
-                self.peer.send_gathered(out)
+                self.peer.stream.send_gathered(out)
         return self.lose(ServerLost(why, sqlstate=sqlstate))
 
     def fakes(self, out: SendBuffer) -> int:
@@ -383,19 +400,17 @@ class ServerConnection(OutboundConnection):
         peer: Peer = self.peer
         if out.length():
             if peer is not None:
-                if peer.replay_bytes > ROOM:
-                    self.make_room(ROOM)
-                peer.replay_bytes = -1
+                if self.replay.size >= 0:
+                    self.replay.discard()
                 peer.mid_frame = self.body_left > 0 and self.body_forward
-                if peer.send_gathered(out) == 1:
+                if peer.stream.send_gathered(out) == 1:
                     self.pause()  # until the peer has drained
         if self.outstanding.has_events:
             self.apply_events(self.outstanding.take_events())
             if self.detached_peer is not None:
                 return 0
-        if self.evicts and self.at_sync and self.outstanding.count == 0:
-            self.evicted = {}
-            self.evicts = False
+        if self.session.evicted and self.at_sync and self.outstanding.count == 0:
+            self.session.evicted = {}
         if self.at_sync and self.outstanding.count == 0:
             if peer is not None:
                 peer.on_ready()
@@ -417,48 +432,11 @@ class ServerConnection(OutboundConnection):
         """Apply the fate of prepared statements: a Parse or Close that was not reached has done nothing."""
         if self.outstanding.unnamed_lost:
             self.outstanding.unnamed_lost = False
-            self.unnamed = None
-        for kind, ident, done in events:
-            if kind == CHECK_UNNAMED:
-                self.checked_unnamed(ident, done)
-            elif not done and ident:
-                if kind == CLOSE:
-                    self.prepared[ident] = self.evicted[ident]
-                elif kind in (PARSE, PARSE_NAMED):
-                    self.prepared.pop(ident, None)
-                elif kind == CHECK:
-                    self.checked(ident, False)
-            elif kind == CHECK:
-                self.checked(ident, True)
+            self.session.unnamed = None
+        if self.session.apply_events(events, self, self.peer):
+            self.leave_peer()
         if self.peer is not None:
             self.peer.on_named(events)
-        return 0
-
-    def checked_unnamed(self, ident: cython.uint, done: cython.bint) -> int:
-        """The client's unnamed statement was described, or not, at its request or at ours."""
-        known: bytes = self.descriptions.pop(0) if done else None
-        if self.peer is not None and self.peer.on_unnamed(ident, known):
-            self.leave_peer()
-        return 0
-
-    def checked(self, ident: cython.uint, done: cython.bint) -> int:
-        """A shared statement was described, or not; if it differs from other servers' it does not count as prepared."""
-        shared: SharedStatement = self.prepared.get(ident, self.evicted.get(ident))
-        known: bytes = self.descriptions.pop(0) if done else None
-        if shared is None:
-            return 0
-        if shared.first is self:
-            shared.first = None
-        if shared.description is None:
-            shared.description = known
-        if known is None or known != shared.description:
-            self.prepared.pop(ident, None)
-        if known is not None and known != shared.description:
-            self.dirty = True  # it holds the statement under a name that means something else on other servers
-            self.changed = shared if self.peer is not None else None
-            if self.peer is not None and self.peer.on_changed(shared, known):
-                self.changed = None
-                self.leave_peer()
         return 0
 
     def close_batch(self) -> int:
@@ -484,15 +462,9 @@ class ServerConnection(OutboundConnection):
 
     # -- our own requests
 
-    def meet(self, custom) -> int:
-        """Record that custom settings of these names have been set here."""
-        if custom:
-            self.custom = custom if self.custom is None else self.custom | custom
-        return 0
-
     def inject(self, sql_message: bytes) -> int:
         """Send a simple Query of our own; its answer is skipped (or captured)."""
-        self.unnamed = None  # a simple Query ends the unnamed statement
+        self.session.unnamed = None  # a simple Query ends the unnamed statement
         self.outstanding.push(QUERY, SKIP)
         self.at_sync = False
         self.send_bytes(sql_message)
@@ -503,15 +475,25 @@ class ServerConnection(OutboundConnection):
     def on_drained(self) -> int:
         """The server accepts bytes again: resume reading from its client."""
         if self.peer is not None:
-            self.peer.resume()
+            self.peer.stream.resume()
         return 0
+
+    def on_eof(self, why: str) -> int:
+        """The server closed the connection."""
+        fields = self.last_error
+        if fields is not None:
+            error = ServerLost(fields.get("M", why), sqlstate=fields.get("C", ""), detail=fields.get("D", ""))
+        else:
+            error = ServerLost("server closed the connection unexpectedly", detail=why)
+        return self.lose(error)
 
     def lose(self, error: RouterError) -> int:
         """Close the connection and report this to the pool, then to the peer."""
         peer: Peer = self.peer
         if self.closed:
             return 0
-        OutboundConnection.lose(self, error)
+        self.close()
+        self.owner.server_closed(self, error)
         if peer is not None:
             self.peer = None
             peer.on_server_lost(error)

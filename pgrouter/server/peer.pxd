@@ -1,27 +1,16 @@
-from pgrouter.net.poller cimport Poller
 from pgrouter.net.stream cimport Stream
 
-cdef class Peer(Stream)  # declared here, because ServerConnection needs it
+cdef class Peer:
+    cdef readonly Stream stream
+    cdef public int watches
+    cdef public bint mid_frame
 
-from pgrouter.server.connection cimport ServerConnection
-
-cdef class Peer(Stream):
-    cdef public ServerConnection server
-    cdef public Py_ssize_t replay_bytes
-    cdef public bint resets
-    cdef public bint discards
-    cdef public bint retry_on_refusal
-    cdef public bint retry_on_loss
-    cdef readonly bint mid_frame
-
-    cpdef int close_cut(self) except -1
-
-    cpdef int on_served(self, ServerConnection server) except -1
+    cpdef int on_served(self, object server) except -1
     cpdef int on_refused(self, object error) except -1
     cpdef int on_ready(self) except -1
     cpdef int on_server_lost(self, object error) except -1
     cpdef bint on_error(self, str sqlstate, str routine) except -1
-    cpdef int on_let_go(self, ServerConnection server) except -1
+    cpdef int on_let_go(self, object server) except -1
     cpdef int on_named(self, list events) except -1
     cpdef bint on_changed(self, object shared, bytes known) except -1
     cpdef bint on_unnamed(self, object ident, bytes known) except -1

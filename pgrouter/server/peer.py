@@ -1,44 +1,30 @@
 """What a server connection needs to know about the client that it serves.
 
-The layers above implement it (`proxy.link`, `proxy.client`). The two classes refer to each other, so each is declared
-to Cython before the other is cimported (the .pxd files).
+The layers above implement it (`proxy.client_peer`).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgrouter.net.poller import Poller
 from pgrouter.net.stream import Stream
 
 if TYPE_CHECKING:
+    import cython
+
     from pgrouter.errors import RouterError
     from pgrouter.server.connection import ServerConnection
 
 
-class Peer(Stream):
-    """What a server connection serves: a client connection, as far as the layers below it need to know."""
+class Peer:
+    """What a server connection serves: the stream that gets its answers, and what happens at certain answers."""
 
-    def __init__(self, poller: Poller) -> None:
-        Stream.__init__(self, poller)
-        self.server = None
-        self.resets = False  # it has sent a RESET: `before_ready` must be called
-        self.discards = False  # it has sent a DEALLOCATE or a DISCARD ALL: their CommandComplete matters
-        self.replay_bytes = -1  # bytes in `server.batch` that can be retried; -1: none, or the answer has started
-        self.retry_on_refusal = False  # retry them also if the server refuses them, since it is a replica
-        self.retry_on_loss = False  # retry them on any other server if this one is lost, since they only read
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.watches = 0  # what the client has sent that concerns certain answers: RESETS, DISCARDS as bits
         self.mid_frame = False  # the bytes from its server ended within a message: the next ones must be its rest
 
-    def send_bytes(self, data: bytes) -> int:
-        """Send bytes of our own, but never inside a message: a client that has got a part of one is disconnected."""
-        if self.mid_frame:
-            self.close_cut()
-            return -1
-        return Stream.send_bytes(self, data)
-
-    def close_cut(self) -> int:
-        """Close the connection inside a message, so without an error message."""
-        raise NotImplementedError
+    # -- from the pool
 
     def on_served(self, server: ServerConnection | None) -> int:
         """After waiting, a server connection has become free for this client."""
@@ -47,6 +33,8 @@ class Peer(Stream):
     def on_refused(self, error: RouterError) -> int:
         """Waiting for a server connection has failed."""
         raise NotImplementedError
+
+    # -- from the linked server
 
     def on_ready(self) -> int:
         """The linked server has no outstanding answers and is at a sync point."""
@@ -85,7 +73,7 @@ class Peer(Stream):
         return False
 
     def on_deallocated(self) -> int:
-        """A DEALLOCATE or DISCARD ALL was executed; called only if `discards` is set."""
+        """A DEALLOCATE or DISCARD ALL was executed; called only if the client watches DISCARDS."""
         return 0
 
     def on_parameter(self, body: bytes) -> bytes | None:
@@ -97,5 +85,5 @@ class Peer(Stream):
         return message
 
     def before_ready(self) -> bytes:
-        """Return what the client gets before a ReadyForQuery; called only if `resets` is set."""
+        """Return what the client gets before a ReadyForQuery; called only if the client watches RESETS."""
         return b""

@@ -10,3 +10,7 @@ cdef enum:
     PASSES = 0
     ASKING = 1
     WAITING = 2
+    ON_LOSS = 1
+    ON_REFUSAL = 2
+    RESETS = 1
+    DISCARDS = 2

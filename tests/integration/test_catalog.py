@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgrouter.cluster.catalog import QUESTION
 from pgrouter.config.settings import Routing
+from pgrouter.control.catalog_reader import QUERY
 from pgrouter.routing.catalog import Catalog, configured
 from pgrouter.routing.catalog_build import Judged
 from pgrouter.routing.catalog_facts import read_facts
@@ -153,7 +153,7 @@ def known(_streaming_cluster: StreamingCluster) -> Iterator[Catalog]:
     primary = _streaming_cluster.primary
     primary.sql(f"CREATE DATABASE {DATABASE}")
     primary.sql(SETUP, dbname=DATABASE)
-    yield Judged(read_facts(primary.sql(QUESTION, dbname=DATABASE)[0][0]), configured(Routing())).catalog(None)
+    yield Judged(read_facts(primary.sql(QUERY, dbname=DATABASE)[0][0]), configured(Routing())).catalog(None)
     primary.sql(f"DROP DATABASE {DATABASE} WITH (FORCE)")
 
 
@@ -174,7 +174,7 @@ def test_what_is_configured_goes_before_volatility_also_for_what_calls_it(stream
     try:
         primary.sql(SETUP, dbname=f"{DATABASE}_2")
         said = configured(Routing(read_only_functions=("by_habit", "lies"), write_functions=("public.steady",)))
-        known = Judged(read_facts(primary.sql(QUESTION, dbname=f"{DATABASE}_2")[0][0]), said).catalog(None)
+        known = Judged(read_facts(primary.sql(QUERY, dbname=f"{DATABASE}_2")[0][0]), said).catalog(None)
     finally:
         primary.sql(f"DROP DATABASE {DATABASE}_2 WITH (FORCE)")
     assert classify("SELECT by_habit(1), lies(), lies_far()", known).target is Target.REPLICA
@@ -201,7 +201,7 @@ def test_a_role_sees_what_its_search_path_names(streaming: StreamingCluster) -> 
             f'ALTER ROLE walker IN DATABASE {DATABASE}_3 SET search_path = hut, "$user", public',
             dbname=f"{DATABASE}_3",
         )
-        judged = Judged(read_facts(primary.sql(QUESTION, dbname=f"{DATABASE}_3")[0][0]), configured(Routing()))
+        judged = Judged(read_facts(primary.sql(QUERY, dbname=f"{DATABASE}_3")[0][0]), configured(Routing()))
     finally:
         primary.sql(f"DROP DATABASE {DATABASE}_3 WITH (FORCE)")
         primary.sql("DROP ROLE walker; DROP ROLE dweller")

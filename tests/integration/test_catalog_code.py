@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgrouter.cluster.catalog import DIGEST, QUESTION
 from pgrouter.config.settings import Routing
+from pgrouter.control.catalog_reader import DIGEST, QUERY
 from pgrouter.routing.catalog import Catalog, configured, pending
 from pgrouter.routing.catalog_build import Judged
 from pgrouter.routing.catalog_facts import read_facts
@@ -346,7 +346,7 @@ SELECT setseed(0.1)
 
 
 def judge(primary, name: str, **routing: object) -> Catalog:
-    document = primary.sql(f"SET search_path = pg_catalog; {QUESTION}", dbname=name)[0][0]  # as the router asks it
+    document = primary.sql(f"SET search_path = pg_catalog; {QUERY}", dbname=name)[0][0]  # as the router asks it
     return Judged(read_facts(document), configured(Routing(**routing))).catalog("postgres")
 
 

@@ -14,6 +14,7 @@ from support.scripted import ScriptedServer
 from pgrouter.cluster.monitor import Monitor
 from pgrouter.cluster.patroni_keys import DcsMember, Snapshot
 from pgrouter.config.settings import Cluster, MemberAddress, MonitorSettings
+from pgrouter.planes import NoSubscriber
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pgrouter.topology import ClusterView
 
 
-class Pollable:
+class World(NoSubscriber):
     """Three scripted servers and the monitor that watches them: pg0 is primary, the others stream."""
 
     def __init__(self) -> None:
@@ -30,10 +31,16 @@ class Pollable:
         self.views: list[tuple[float, ClusterView]] = []
         self.changed = asyncio.Event()
         self.monitor: Monitor
+        self.bytes_received: Callable[[], int | None] = lambda: None
+        self.asked_about: list[str] = []
 
-    def take(self, view: ClusterView) -> None:
+    def apply(self, view: ClusterView) -> None:
         self.changed.set()
         self.views.append((time.monotonic(), view))
+
+    def received(self, name: str, before_s: float) -> int | None:  # noqa: ARG002
+        self.asked_about.append(name)
+        return self.bytes_received()
 
     @property
     def view(self) -> ClusterView:
@@ -50,8 +57,8 @@ class Pollable:
 
 
 @contextlib.asynccontextmanager
-async def watched(prepare: Callable[[Pollable], None] = lambda _: None, **settings: Any) -> AsyncIterator[Pollable]:
-    world = Pollable()
+async def watched(prepare: Callable[[World], None] = lambda _: None, **settings: Any) -> AsyncIterator[World]:
+    world = World()
     prepare(world)
     for server in world.servers:
         await server.start()
@@ -60,8 +67,8 @@ async def watched(prepare: Callable[[Pollable], None] = lambda _: None, **settin
         for number, server in enumerate(world.servers)
     )
     cluster = Cluster(source="static", members=addresses, monitor=MonitorSettings(**{"timeout_s": 5, **settings}))
-    world.monitor = Monitor(cluster, world.take)
-    await world.monitor.start()
+    world.monitor = Monitor(cluster)
+    await world.monitor.start(world)
     try:
         yield world
     finally:
@@ -167,10 +174,9 @@ def test_a_leader_that_has_moved_is_nobody_before_it_has_spoken(run: Run) -> Non
             new.recovering = False
             new.answers.clear()
             source = Told(DcsMember(name="pg0", host="127.0.0.1", port=old.port))
-            views: list[ClusterView] = []
             settings = Cluster(source="static", monitor=MonitorSettings(timeout_s=20))
-            monitor = Monitor(settings, views.append, source=source)
-            await monitor.start()
+            monitor = Monitor(settings, source=source)
+            await monitor.start(NoSubscriber())
             assert monitor.view.primary == "pg0"
             source.members = (DcsMember(name="pg0", host="127.0.0.1", port=new.port),)
             source.on_change()
@@ -194,8 +200,8 @@ def test_a_primary_that_goes_by_another_name_is_no_second_primary(run: Run, capl
             old, new = (DcsMember(name=name, host="127.0.0.1", port=port) for name in ("pg0", "pgA"))
             world.servers[0].started = "1700000000000001"
             source = Told(old)
-            monitor = Monitor(Cluster(source="static"), lambda _: None, source=source)
-            await monitor.start()
+            monitor = Monitor(Cluster(source="static"), source=source)
+            await monitor.start(NoSubscriber())
             assert monitor.view.primary == "pg0"
             source.members, source.leader = (old, new), "pgA"
             source.on_change()
@@ -236,18 +242,12 @@ def test_it_forgets_system_and_timeline_when_told(run: Run) -> None:
 def test_open_connections_speak_for_a_primary_that_does_not_answer_in_time(run: Run) -> None:
     async def story() -> None:
         async with watched(interval_s=0.05, timeout_s=0.3) as world:
-            asked: list[str] = []
-
-            def received(name: str, _before_s: float) -> int:
-                asked.append(name)
-                return len(asked)
-
-            world.monitor.received = received
+            world.bytes_received = lambda: len(world.asked_about)
             world.servers[0].answers.clear()
             await asyncio.sleep(2)
             assert world.monitor.probes["pg0"].failures > 2
-            assert (world.view.primary, set(asked)) == ("pg0", {"pg0"})
-            world.monitor.received = lambda _name, _before_s: 7  # open, and silent as well
+            assert (world.view.primary, set(world.asked_about)) == ("pg0", {"pg0"})
+            world.bytes_received = lambda: 7  # open, and silent as well
             await world.until(lambda view: view.primary is None, 20)
 
     run(story())
@@ -292,7 +292,7 @@ def test_stop_cuts_a_question_short(run: Run) -> None:
 
 
 def test_a_wrong_password_is_said_once_and_retried(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    def refuse(world: Pollable) -> None:
+    def refuse(world: World) -> None:
         for server in world.servers:
             server.password_is_wrong = True
 
@@ -313,7 +313,7 @@ def test_a_wrong_password_is_said_once_and_retried(run: Run, caplog: pytest.LogC
 
 @pytest.mark.parametrize("greeting", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0" * 100, b"R\xff\xff\xff\xff"])
 def test_something_that_is_not_postgresql(run: Run, greeting: bytes) -> None:
-    def replace(world: Pollable) -> None:
+    def replace(world: World) -> None:
         world.servers[2].greeting = greeting
 
     async def story() -> None:

@@ -11,6 +11,7 @@ from support.members import Writers
 
 from pgrouter.cluster.monitor import Monitor
 from pgrouter.config.settings import Cluster, Etcd, MonitorSettings, Patroni
+from pgrouter.planes import NoSubscriber
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,14 +31,14 @@ def failing_over(patroni: PatroniCluster) -> Iterator[PatroniCluster]:
     member.api("/config", {"primary_start_timeout": None}, "PATCH")
 
 
-class Eye:
+class Eye(NoSubscriber):
     """Every view and its moment."""
 
     def __init__(self) -> None:
         self.views: list[tuple[float, ClusterView]] = []
         self.changed = asyncio.Event()
 
-    def take(self, view: ClusterView) -> None:
+    def apply(self, view: ClusterView) -> None:
         self.views.append((time.monotonic(), view))
         self.changed.set()
 
@@ -78,8 +79,8 @@ def test_switchover_crash_and_a_primary_without_patroni(failing_over: PatroniClu
 
     async def story(writers: Writers) -> None:
         eye = Eye()
-        monitor = Monitor(cluster_of(failing_over, source), eye.take)
-        await monitor.start()
+        monitor = Monitor(cluster_of(failing_over, source))
+        await monitor.start(eye)
         try:
             late_s = {}
             await eye.until(complete)

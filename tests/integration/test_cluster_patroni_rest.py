@@ -192,12 +192,12 @@ def test_a_url_of_no_member_is_asked_only_while_none_of_theirs_answers() -> None
             other.start(lambda: None)
             own = {each.url for each in room.patronis}
             async with asyncio.timeout(20):
-                while set(other._voices) != own:  # noqa: ASYNC110
+                while set(other._reports) != own:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             for each in room.patronis:
                 each.die()
             async with asyncio.timeout(20):
-                while len(other._voices) != 4:  # noqa: ASYNC110
+                while len(other._reports) != 4:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             await other.stop()
 

@@ -17,6 +17,7 @@ import pytest
 
 from pgrouter.cluster.monitor import Monitor
 from pgrouter.config.settings import Cluster, Etcd, MemberAddress, MonitorSettings
+from pgrouter.planes import NoSubscriber
 from pgrouter.topology import Role
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.pg
 
 
-class Eye:
+class Eye(NoSubscriber):
     """A monitor and the moments of its views."""
 
     def __init__(self) -> None:
@@ -38,7 +39,7 @@ class Eye:
         self.changed = asyncio.Event()
         self.monitor: Monitor
 
-    def take(self, view: ClusterView) -> None:
+    def apply(self, view: ClusterView) -> None:
         self.views.append((time.monotonic(), view))
         self.changed.set()
 
@@ -54,8 +55,8 @@ class Eye:
 @contextlib.asynccontextmanager
 async def watching(settings: Cluster) -> AsyncIterator[Eye]:
     eye = Eye()
-    eye.monitor = Monitor(settings, eye.take)
-    await eye.monitor.start()
+    eye.monitor = Monitor(settings)
+    await eye.monitor.start(eye)
     try:
         yield eye
     finally:
@@ -99,7 +100,7 @@ def test_what_servers_say_of_themselves(streaming: StreamingCluster) -> None:
     async def story() -> None:
         async with watching(static(streaming)) as eye:
             await eye.until(state("pg0", "pg1", "pg2"))
-            primary, replica = (eye.monitor.probes[name].word for name in ("pg0", "pg1"))
+            primary, replica = (eye.monitor.probes[name].report for name in ("pg0", "pg1"))
             system_id = await sql(streaming.primary, "SELECT system_identifier FROM pg_control_system()")
             assert primary.system_id == replica.system_id == str(system_id)
             assert (primary.role, primary.timeline) == (Role.PRIMARY, 1)
@@ -129,7 +130,7 @@ def test_crash_promotion_and_the_return_of_the_old_primary(streaming: StreamingC
             await asyncio.to_thread(other.stop)
             await asyncio.to_thread(streaming.follow, other, heir)
             await eye.until(state(heir.name, other.name))
-            assert eye.monitor.probes[other.name].word.timeline == 2
+            assert eye.monitor.probes[other.name].report.timeline == 2
 
             await asyncio.to_thread(streaming.primary.start)  # it has not been told, and says that it is primary
             await eye.until(lambda view: view.member("pg0").role is Role.PRIMARY)

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.scripted import FATAL, ScriptedServer, message
 
-from pgrouter.cluster.probe import LEAST_PAUSE_S, QUESTION, Prober, State
+from pgrouter.cluster.probe import LEAST_PAUSE_S, QUERY, Prober, State
 from pgrouter.config.settings import MonitorSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
     from pgrouter.cluster.health import Probe
+    from pgrouter.cluster.refusal import Refusal
 
 NOTICE = message(b"N", b"SNOTICE\0VNOTICE\0C00000\0Mhello\0\0")
 
@@ -29,18 +30,27 @@ class Asked:
     def __init__(self, timeout_s: float, pace_s: float) -> None:
         self.server = ScriptedServer()
         self.outcomes: list[tuple[float, Probe]] = []
-        self.pace_s = pace_s
-        self.on_probe: Callable[[Probe], None] = lambda _: None
+        self.pause_s = pace_s
+        self.then: Callable[[Probe], None] = lambda _: None
         self._settings = MonitorSettings(timeout_s=timeout_s)
         self.prober: Prober
 
     async def open(self) -> None:
         await self.server.start()
-        self.prober = Prober(("127.0.0.1", self.server.port), self._settings, self._take, lambda: self.pace_s)
+        self.prober = Prober(("127.0.0.1", self.server.port), self._settings, self)
 
-    def _take(self, probe: Probe) -> None:
+    def on_address(self, address: str) -> None:
+        pass
+
+    def pace_s(self) -> float:
+        return self.pause_s
+
+    def vouch(self, refusal: Refusal, *, silent: bool) -> float:  # noqa: ARG002
+        return 0.0
+
+    def on_probe(self, probe: Probe) -> None:
         self.outcomes.append((time.monotonic(), probe))
-        self.on_probe(probe)
+        self.then(probe)
 
     @property
     def failures(self) -> list[str]:
@@ -149,10 +159,10 @@ def test_a_fresh_connection_that_dies_in_a_question_is_a_failure(run: Run) -> No
             world.server.hangs_up_s = 0.0
             world.prober.start()
             first = await world.outcome(1)
-            assert (first.failures, first.silences, first.word) == (1, 0, None)
+            assert (first.failures, first.silences, first.report) == (1, 0, None)
             assert "closed the connection" in first.error
             second = await world.outcome(2)
-            assert (second.failures, second.word is None) == (0, False)
+            assert (second.failures, second.report is None) == (0, False)
             assert world.outcomes[1][0] - world.outcomes[0][0] > 0.09
 
     run(story())
@@ -192,7 +202,7 @@ def test_hurry_during_a_question_is_one_more_question_after_it(run: Run) -> None
 def test_hurry_while_it_dials_and_out_of_the_outcome(run: Run) -> None:
     async def story() -> None:
         async with asked(start=False) as world:
-            world.on_probe = lambda _: world.prober.hurry() if len(world.outcomes) < 4 else None
+            world.then = lambda _: world.prober.hurry() if len(world.outcomes) < 4 else None
             world.server.answers.clear()
             world.prober.hurry()  # not yet
             world.prober.start()
@@ -260,7 +270,7 @@ def test_an_answer_that_comes_byte_by_byte(run: Run) -> None:
             for number in range(2, 12):
                 world.prober.hurry()
                 probe = await world.outcome(number)
-                assert (probe.failures, probe.word.timeline, probe.streams) == (0, 1, True)
+                assert (probe.failures, probe.report.timeline, probe.streams) == (0, 1, True)
             assert len(world.outcomes) == world.server.questions == 11
 
     run(story())
@@ -297,7 +307,7 @@ def test_the_connection_dies_while_the_socket_does_not_take_the_question(run: Ru
 def test_a_consumer_that_fails_is_told_again(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         async with asked(start=False, pace_s=0.02) as world:
-            world.on_probe = lambda _: {}["a bug"]
+            world.then = lambda _: {}["a bug"]
             world.prober.start()
             await world.outcome(3)
             await world.server.stop()
@@ -315,7 +325,7 @@ def test_a_question_over_a_kept_connection_takes_no_task_and_watches_no_other_so
             before = left_in_the_loop()[0]
             assert world.prober._fd in before
             tasks: list[int] = []
-            world.on_probe = lambda _: tasks.append(len(asyncio.all_tasks()))
+            world.then = lambda _: tasks.append(len(asyncio.all_tasks()))
             others = len(left_in_the_loop()[2])  # the server's
             for number in range(2, 6):
                 world.prober.hurry()
@@ -358,7 +368,7 @@ async def asking_with_the_way_full(world: Asked) -> None:
     world.server.reads.clear()
     world.prober.hurry()  # this one gets the server to where it waits before it reads the next
     await world.outcome(2)
-    world.prober.question = QUESTION + b"--" + b"x" * 16_000_000
+    world.prober.query = QUERY + b"--" + b"x" * 16_000_000
     world.prober.hurry()
     await world.until(lambda: world.prober._writing)
     await asyncio.sleep(0.1)

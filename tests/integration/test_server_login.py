@@ -9,6 +9,7 @@ import pytest
 from psycopg import sql
 
 from pgrouter.auth import scram
+from pgrouter.auth.conversation import Conversation
 from pgrouter.auth.secret import Derivation, Md5Secret, PlainSecret, ScramSecret, parse_secret
 from pgrouter.auth.server import ServerHello, ServerRefused, server_login
 from pgrouter.demo.postgres import Server, ServerOptions
@@ -51,18 +52,17 @@ def server() -> Iterator[Server]:
 
 def log_in(server: Server, user: str, credential: Credential | None, database: str = "postgres") -> ServerHello:
     """Run a login over a blocking socket."""
-    conversation = server_login(user, database, (("application_name", "t\u00ebst"),), credential)
+    conversation = Conversation(server_login(user, database, (("application_name", "t\u00ebst"),), credential), 1 << 20)
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock, sock.makefile("rb") as incoming:
-        out = next(conversation)
-        while True:
-            sock.sendall(out)
+        request = conversation.resume(None)
+        while request is not None:
+            sock.sendall(conversation.sends())
+            if isinstance(request, Derivation):
+                request = conversation.resume(request.run())
+                continue
             code, *length = incoming.read(5)
-            try:
-                out = conversation.send((code, incoming.read(int.from_bytes(bytes(length), "big") - 4)))
-            except StopIteration as over:
-                return over.value
-            if isinstance(out, Derivation):
-                out = conversation.send(out.run())
+            request = conversation.resume((code, incoming.read(int.from_bytes(bytes(length), "big") - 4)))
+        return conversation.result
 
 
 def stored_secret(server: Server, role: str) -> PlainSecret | Md5Secret | ScramSecret:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pgrouter.net.bytes_stream import BytesStream
 from pgrouter.net.loop import Loop
-from pgrouter.net.stream import PlainStream
 
 if TYPE_CHECKING:
     from pgrouter.net.poller import Poller
@@ -21,11 +21,11 @@ READ = 1  # EPOLLIN
 SIZES = st.one_of(st.integers(0, 40), st.sampled_from([8187, 8188, 8189, 20_000, 262_139, 262_140, 600_000]))
 
 
-class Frames(PlainStream):
+class Frames(BytesStream):
     """Uses whole frames: a type byte, a length that counts itself, a body. Offers may be declined for a while."""
 
     def __init__(self, poller: Poller, declines: list[bool]) -> None:
-        PlainStream.__init__(self, poller)
+        BytesStream.__init__(self, poller)
         self.declines = declines
         self.seen: list[bytes] = []
 

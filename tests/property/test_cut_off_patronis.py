@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pgrouter.cluster.health import Probe, ServerReport
 from pgrouter.cluster.merge import merge
-from pgrouter.cluster.patroni_consensus import Agreement, Voice, agree
+from pgrouter.cluster.patroni_consensus import Agreement, PatroniReport, agree
 from pgrouter.cluster.patroni_keys import DcsConfig, DcsMember, Snapshot
 from pgrouter.cluster.patroni_rest import Answer
 from pgrouter.topology import ClusterView, Role
@@ -52,7 +52,7 @@ class World:
 
     history: list[State] = field(default_factory=lambda: [State()])
     seen: dict[str, int] = field(default_factory=lambda: dict.fromkeys(NAMES, 0))
-    voices: dict[str, Voice] = field(default_factory=lambda: {url: Voice() for url in URLS.values()})
+    reports: dict[str, PatroniReport] = field(default_factory=lambda: {url: PatroniReport() for url in URLS.values()})
     agreed: Agreement | None = None
     now_s: float = 1.0
     ttl_s: int = FOR_EVER
@@ -63,17 +63,17 @@ class World:
         self.seen[name] = last if up_to_date else min(last, self.seen[name] + steps)
         state, url = self.history[self.seen[name]], URLS[name]
         asked_s, self.now_s = self.now_s, self.now_s + 1
-        if up_to_date and self.voices[url].leader != state.leader:
+        if up_to_date and self.reports[url].leader != state.leader:
             self.told = max(self.told, state.reign)
-        self.voices[url] = self.voices[url].answered(url, state.answer(self.ttl_s), asked_s, self.now_s)
+        self.reports[url] = self.reports[url].answered(url, state.answer(self.ttl_s), asked_s, self.now_s)
         return self._agree()
 
     def fail(self, name: str) -> Snapshot | None:
-        self.voices[URLS[name]] = self.voices[URLS[name]].failed("no")
+        self.reports[URLS[name]] = self.reports[URLS[name]].failed("no")
         return self._agree()
 
     def _agree(self) -> Snapshot | None:
-        self.agreed = agree(self.agreed.snapshot if self.agreed else None, self.voices, self.now_s) or self.agreed
+        self.agreed = agree(self.agreed.snapshot if self.agreed else None, self.reports, self.now_s) or self.agreed
         return self.agreed.snapshot if self.agreed else None
 
 

@@ -69,7 +69,7 @@ class World:
         """A server answers a question of now; the router will hear it later."""
         self.tick()
         primary = name == self.primary
-        word = ServerReport(
+        report = ServerReport(
             role=Role.PRIMARY if primary else Role.REPLICA,
             system_id=SYSTEM,
             timeline=self.timelines[name],
@@ -78,15 +78,15 @@ class World:
             asked_s=self.now_s,
             answered_s=self.now_s,
         )
-        self.asked.append((name, word))
+        self.asked.append((name, report))
 
     def hear(self, which: int) -> None:
         self.tick()
         if self.asked:
-            name, word = self.asked.pop(which % len(self.asked))
+            name, report = self.asked.pop(which % len(self.asked))
             last = self.probes.get(name, Probe())
-            if last.word is None or last.word.asked_s < word.asked_s:  # one question at a time to each
-                self.probes[name] = last.answered(word)
+            if last.report is None or last.report.asked_s < report.asked_s:  # one question at a time to each
+                self.probes[name] = last.answered(report)
 
     def restart(self, name: str, back: int) -> None:
         """A replica was killed and begins again further back; whoever lost a connection to it says so."""
@@ -163,7 +163,7 @@ def test_the_same_position_later_makes_every_mark_younger() -> None:
         world.ask(name)
         world.hear(0)
         world.check()
-    assert world.knows.marks(world.view(), world.probes)["b"].fresh_s == world.probes["a"].word.asked_s
+    assert world.knows.marks(world.view(), world.probes)["b"].fresh_s == world.probes["a"].report.asked_s
 
 
 def test_samples_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

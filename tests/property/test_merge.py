@@ -13,7 +13,7 @@ from pgrouter.cluster.health import Probe, ServerReport
 from pgrouter.cluster.merge import merge
 from pgrouter.cluster.patroni_keys import DcsConfig, DcsMember, Snapshot, Switchover
 from pgrouter.cluster.static import elect
-from pgrouter.cluster.switchover import DECIDES_S, NONE, handover
+from pgrouter.cluster.switchover import DECIDES_S, NONE, hold
 from pgrouter.topology import ClusterView, Role
 
 NAMES = ("pg0", "pg1", "pg2")
@@ -34,7 +34,7 @@ snapshots = st.builds(
     leader_since_s=moments,
     reachable=st.booleans(),
     leased=st.booleans(),
-    handover=st.sampled_from(("", "a switchover is announced")),
+    hold=st.sampled_from(("", "a switchover is announced")),
 )
 words = st.builds(
     ServerReport,
@@ -61,9 +61,9 @@ class World:
         if isinstance(event, Snapshot):
             self.snapshot = event
             return
-        name, word = event
+        name, report = event
         probe = self.probes.get(name, Probe())
-        self.probes[name] = probe.answered(word) if isinstance(word, ServerReport) else probe.failed("refused")
+        self.probes[name] = probe.answered(report) if isinstance(report, ServerReport) else probe.failed("refused")
 
 
 def check(before: ClusterView, world: World) -> None:
@@ -77,19 +77,19 @@ def check(before: ClusterView, world: World) -> None:
     check_fence(before, world)
     if view.primary is None:
         return
-    assert not world.snapshot.handover
+    assert not world.snapshot.hold
     probe = world.probes[view.primary]
     assert probe.failures < 2
-    assert probe.word.role is Role.PRIMARY
-    assert probe.word.system_id == view.system_id
-    assert probe.word.timeline == view.timeline >= max(1, world.snapshot.timeline)
+    assert probe.report.role is Role.PRIMARY
+    assert probe.report.system_id == view.system_id
+    assert probe.report.timeline == view.timeline >= max(1, world.snapshot.timeline)
     if world.snapshot.leader != view.primary:
         assert world.snapshot.leader is None
         assert world.snapshot.config.paused
         assert before.last_leader == view.primary
     if before.primary != view.primary:
         assert probe.failures == 0
-        assert probe.word.asked_s >= world.snapshot.leader_since_s
+        assert probe.report.asked_s >= world.snapshot.leader_since_s
 
 
 def check_fence(before: ClusterView, world: World) -> None:
@@ -102,15 +102,15 @@ def check_fence(before: ClusterView, world: World) -> None:
     assert not world.snapshot.config.paused
     assert fenced == before.last_leader
     probe = world.probes.get(fenced, Probe())
-    assert probe.said is None or probe.said.role is Role.REPLICA
-    assert world.snapshot.leased or probe.said is not None
+    assert probe.valid_report is None or probe.valid_report.role is Role.REPLICA
+    assert world.snapshot.leased or probe.valid_report is not None
 
 
 def check_readers(world: World) -> None:
     for name in world.view.readers:
-        word = world.probes[name].word
+        report = world.probes[name].report
         assert world.probes[name].failures < 2
-        assert word.role is Role.REPLICA
+        assert report.role is Role.REPLICA
         if world.view.timeline:  # before there was a primary it is assumed, see test_readable.py
             assert world.probes[name].streamed_timeline > 0
         if world.view.primary:
@@ -171,7 +171,7 @@ def test_a_healthy_cluster_always_comes_back(story: list[object], last: Snapshot
             system_id=system_id,
             heard_s=90.0,
             leader_since_s=90.0,
-            handover="",
+            hold="",
         )
     )
     world.view = merge(world.view, world.snapshot, world.probes)
@@ -193,7 +193,7 @@ def news(draw: st.DrawFn) -> list[object]:
             members=tuple(MEMBERS.values()), system_id="7", timeline=timeline - 1, heard_s=now_s, leader_since_s=now_s
         )
         announced = draw(st.sampled_from(("", "a switchover is announced")))
-        said += [replace(everybody, leader=leader, handover=announced), everybody]
+        said += [replace(everybody, leader=leader, hold=announced), everybody]
         said.append(replace(everybody, leader=following))
         for name in NAMES:
             role = Role.PRIMARY if name in (following, draw(names)) else Role.REPLICA  # a second one says so, too
@@ -247,8 +247,8 @@ def test_a_hold_lasts_no_longer_than_its_announcement_and_its_limit(story: list[
             wrong = Switchover(leader="pg2") if event == "other" else None
             snapshot = replace(snapshot, switchover=wrong, switchover_since_s=now_s)
         for moment_s in (now_s, now_s + 1e-6):  # once more, with nothing new
-            now = last = handover(snapshot, moment_s, wall_s + moment_s - now_s, LIMIT_S, last)
-            view = merge(view, replace(snapshot, handover=now.reason), probes)
+            now = last = hold(snapshot, moment_s, wall_s + moment_s - now_s, LIMIT_S, last)
+            view = merge(view, replace(snapshot, hold=now.reason), probes)
         held_s = (now_s if held_s is None else held_s) if view.primary is None else None
         assert held_s is None or now_s <= held_s + LIMIT_S
         may = due_s is not None and due_s <= now_s

@@ -55,7 +55,7 @@ class PoolManager(RuleBasedStateMachine):
 
     def queued(self) -> list[Client]:
         """Give the clients that wait."""
-        return [entry[0] for queue in (self.group.waiting_writes, self.group.waiting_reads) for entry in queue]
+        return [entry[0] for queue in (self.group.waiting.writes, self.group.waiting.reads) for entry in queue]
 
     # -- clients
 
@@ -67,7 +67,7 @@ class PoolManager(RuleBasedStateMachine):
     @rule(reads=st.booleans())
     def ask(self, reads: bool) -> None:  # noqa: FBT001
         """A new client wants a connection."""
-        queue = self.group.waiting_reads if reads else self.group.waiting_writes
+        queue = self.group.waiting.reads if reads else self.group.waiting.writes
         ahead = len(queue)
         client = Client(self.world, len(self.clients))
         self.clients.append(client)
@@ -80,8 +80,8 @@ class PoolManager(RuleBasedStateMachine):
         """A client is done."""
         client = self.working()[which % len(self.working())]
         server = client.held
-        server.dirty = server.dirty or dirty
-        queues = (self.group.waiting_writes, self.group.waiting_reads)
+        server.session.dirty = server.session.dirty or dirty
+        queues = (self.group.waiting.writes, self.group.waiting.reads)
         before = [[entry[0] for entry in queue] for queue in queues]
         self.world.served.clear()
         client.release()
@@ -141,7 +141,7 @@ class PoolManager(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         """Time passes; the janitor sees to it that somebody is dialled for who waits."""
         self.world.advance(seconds)
-        for queue, reads in ((self.group.waiting_writes, False), (self.group.waiting_reads, True)):
+        for queue, reads in ((self.group.waiting.writes, False), (self.group.waiting.reads, True)):
             pools = self.group.eligible(reads=reads)
             if queue and any(pool.can_dial(self.world.now) for pool in pools):
                 assert sum(pool.pending for pool in pools) >= 1
@@ -169,9 +169,9 @@ class PoolManager(RuleBasedStateMachine):
     @invariant()
     def nobody_waits_in_vain(self) -> None:
         """Who waits could not be served by anything that is free."""
-        if self.group.waiting_writes:
+        if self.group.waiting.writes:
             assert not (self.group.writer is not None and self.group.writer.idle)
-        if self.group.waiting_reads:
+        if self.group.waiting.reads:
             assert not any(pool.idle for pool in self.group.eligible(reads=True))
 
     @invariant()

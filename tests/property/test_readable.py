@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from pgrouter.cluster.case import Lag
 from pgrouter.cluster.health import LOST_AFTER, UNSTREAMED_AFTER, Probe, ServerReport
-from pgrouter.cluster.merge import Lag, merge
+from pgrouter.cluster.merge import merge
 from pgrouter.cluster.patroni_keys import DcsConfig, DcsMember, Snapshot
 from pgrouter.cluster.readable import NEAR_BYTES
 from pgrouter.topology import ClusterView, ReplayPoint, Role
@@ -117,12 +118,12 @@ class Told:
     def objections(self, name: str) -> Iterator[int]:
         """Give the numbers of the paragraphs that are against it."""
         view, probe = self.view, self.probes.get(name, Probe())
-        word = probe.word
-        counts = word is not None and (probe.failures < 2 or (probe.stands and word.role is Role.PRIMARY))
-        if word is None or not counts:
+        report = probe.report
+        counts = report is not None and (probe.failures < 2 or (probe.stands and report.role is Role.PRIMARY))
+        if report is None or not counts:
             yield 1
             return
-        if word.role is Role.PRIMARY or view.system_id not in ("", word.system_id):
+        if report.role is Role.PRIMARY or view.system_id not in ("", report.system_id):
             yield 1
         if any(member.name == name and member.tags for member in view.members):
             yield 2
@@ -131,29 +132,34 @@ class Told:
         follows = self.follows(name)
         if follows is False:
             yield 3
-        elif follows is None and not self.agrees(name, word, probe):
+        elif follows is None and not self.agrees(name, report, probe):
             yield 4
-        if (follows or view.primary) and self.lags(name, word):
+        if (follows or view.primary) and self.lags(name, report):
             yield 5
 
     def follows(self, name: str) -> bool | None:
         """Look back to when there last was a primary."""
         for view, probes in reversed(self.history):
             probe = probes.get(name, Probe())
-            word = probe.said
+            report = probe.valid_report
             if not any(member.name == name for member in view.members):
                 break  # it comes back as one that nobody knows
-            if word is not None and (word.role is Role.PRIMARY or view.system_id not in ("", word.system_id)):
+            if report is not None and (report.role is Role.PRIMARY or view.system_id not in ("", report.system_id)):
                 return False
-            if view.primary is not None and word is not None:
-                leader = probes[view.primary].word
+            if view.primary is not None and report is not None:
+                leader = probes[view.primary].report
                 streams, own_fault = self.streams(view, probe), leader and leader.asked_s >= probe.unstreamed_since_s
                 if not streams and not own_fault and probe.timeline == view.timeline:
                     continue  # it may be that the primary had died already
                 return streams
             if view.primary is not None and probe.failures >= 2:
                 return False
-            if view.primary is None and word is not None and word.streaming and probe.timeline >= max(1, view.timeline):
+            if (
+                view.primary is None
+                and report is not None
+                and report.streaming
+                and probe.timeline >= max(1, view.timeline)
+            ):
                 return True if view.timeline else None
         return False if self.view.timeline else None
 
@@ -161,39 +167,39 @@ class Told:
         return probe.timeline == view.timeline and probe.streamed_timeline > 0 and probe.unstreamed < 3
 
     def relatives(self) -> list[ServerReport]:
-        said = [probe.said for probe in self.probes.values()]
-        return [word for word in said if word is not None and self.view.system_id in ("", word.system_id)]
+        said = [probe.valid_report for probe in self.probes.values()]
+        return [report for report in said if report is not None and self.view.system_id in ("", report.system_id)]
 
     def is_left_behind(self, name: str) -> bool:
-        probe, word = self.probes[name], self.probes[name].word
-        if self.view.primary or word is None or (probe.streamed_timeline and probe.unstreamed < 3):
+        probe, report = self.probes[name], self.probes[name].report
+        if self.view.primary or report is None or (probe.streamed_timeline and probe.unstreamed < 3):
             return False
-        return any(o.streaming and o.timeline >= probe.timeline and o.lsn > word.lsn for o in self.relatives())
+        return any(o.streaming and o.timeline >= probe.timeline and o.lsn > report.lsn for o in self.relatives())
 
-    def agrees(self, name: str, word: ServerReport, probe: Probe) -> bool:
+    def agrees(self, name: str, report: ServerReport, probe: Probe) -> bool:
         key = next((member.timeline for member in self.snapshot.members if member.name == name), 0)
         relatives = self.relatives()
         newest = max(1, self.view.timeline, self.snapshot.timeline, *(each.timeline for each in relatives))
         reached = [each.lsn for each in relatives if each.role is Role.REPLICA]
-        behind = max(self.snapshot.optime, self.view.lsn, *reached) - word.lsn
+        behind = max(self.snapshot.optime, self.view.lsn, *reached) - report.lsn
         return (
             max(probe.timeline, key) >= newest
             and len({each.system_id for each in relatives}) == 1
-            and (word.streaming or word.received_lsn >= word.lsn)
+            and (report.streaming or report.received_lsn >= report.lsn)
             and behind <= (self.lag.most_bytes or NEAR_BYTES)
         )
 
-    def lags(self, name: str, word: ServerReport) -> bool:
+    def lags(self, name: str, report: ServerReport) -> bool:
         view = self.view
         relatives = self.relatives()
         reached = [o.lsn for o in relatives if o.role is Role.REPLICA and o.timeline >= view.timeline]
         tells = view.primary is not None and not self.probes[view.primary].failures
         newest = view.lsn if tells else max(view.lsn, *reached, 0)
-        behind = max(0, newest - word.lsn)
+        behind = max(0, newest - report.lsn)
         if self.lag.most_bytes and behind > self.lag.most_bytes:
             return True
         mark = self.lag.marks.get(name)
-        for_s = 0.0 if not behind else word.answered_s - mark.fresh_s if mark and mark.fresh_s else None
+        for_s = 0.0 if not behind else report.answered_s - mark.fresh_s if mark and mark.fresh_s else None
         return bool(self.lag.most_s and self.lag.marks and newest and (for_s is None or for_s > self.lag.most_s))
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pgrouter.cluster.catalog import DIGEST
-from pgrouter.cluster.catalog import QUESTION as CATALOG
-from pgrouter.cluster.probe import QUESTION as PROBE
+from pgrouter.cluster.probe import QUERY as PROBE
+from pgrouter.control.catalog_reader import DIGEST
+from pgrouter.control.catalog_reader import QUERY as CATALOG
 
 if TYPE_CHECKING:
     from pathlib import Path

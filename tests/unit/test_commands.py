@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from pgrouter.app import addresses
 from pgrouter.cli.main import main
 from pgrouter.config.settings import Listen
+from pgrouter.proxy.data_plane import addresses
 
 if TYPE_CHECKING:
     import pytest

@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[2]
 HOT = [
     "tests/unit/net",
     "tests/unit/protocol",
+    "tests/unit/auth",
+    "tests/unit/proxy",
     "tests/unit/pool",
     "tests/property/test_chunking.py",
     "tests/property/test_framing.py",

@@ -9,7 +9,7 @@ from pgrouter.admin.views import cluster, config, connections, pools, router, st
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pgrouter.admin.context import Scene
+    from pgrouter.admin.context import Context
     from pgrouter.admin.result import Column, Row
 
 
@@ -21,7 +21,7 @@ class View(NamedTuple):
     """
 
     columns: tuple[Column, ...]
-    rows: Callable[[Scene], Iterable[Row | None]]
+    rows: Callable[[Context], Iterable[Row | None]]
     about: str
 
 

@@ -11,7 +11,7 @@ from pgrouter.server.states import ACTIVE, DIALLING, IDLE_STATE, LOGGING_IN
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pgrouter.admin.context import Scene
+    from pgrouter.admin.context import Context
     from pgrouter.admin.result import Row
     from pgrouter.cluster.health import Probe
     from pgrouter.topology import Member
@@ -23,15 +23,15 @@ CLUSTER = columns(
 )
 
 
-def cluster(scene: Scene) -> Iterator[Row]:
+def cluster(context: Context) -> Iterator[Row]:
     """Yield a row per member, in the order of the cluster view."""
-    for member in scene.app.monitor.view.members:
-        yield _row(scene, member)
+    for member in context.app.monitor.view.members:
+        yield _row(context, member)
 
 
-def _row(scene: Scene, member: Member) -> Row:
-    monitor = scene.app.monitor
-    pools = [group.members[member.name] for group in scene.app.pools.groups.values() if member.name in group.members]
+def _row(context: Context, member: Member) -> Row:
+    monitor = context.app.monitor
+    pools = [group.members[member.name] for group in context.app.pools.groups.values() if member.name in group.members]
     done = Counters()
     for pool in pools:
         done = done.plus(member_totals(pool))
@@ -56,14 +56,14 @@ def _row(scene: Scene, member: Member) -> Row:
         member.reason,
         monitor.source_name,
         monitor.view.dcs_reachable,
-        scene.time(monitor.dcs_since_s),
+        context.time(monitor.dcs_since_s),
         monitor.view.paused,
         monitor.view.standby,
-        scene.time(monitor.leader_since_s),
+        context.time(monitor.leader_since_s),
         None if member.lag_s is None else round(member.lag_s * 1000),
         _unseen(monitor.probes.get(member.name)),
     )
 
 
 def _unseen(probe: Probe | None) -> str:
-    return "" if probe is None or probe.word is None else probe.word.unseen
+    return "" if probe is None or probe.report is None else probe.report.unseen

@@ -13,7 +13,7 @@ from pgrouter.config.types import Secret
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pgrouter.admin.context import Scene
+    from pgrouter.admin.context import Context
     from pgrouter.admin.result import Row
 
 CONFIG = columns("key value default changeable")
@@ -52,9 +52,9 @@ class Setting(NamedTuple):
     default: str | None
 
 
-def config(scene: Scene) -> Iterator[Row]:
+def config(context: Context) -> Iterator[Row]:
     """Yield a row per setting in the order of the file, then those with PgBouncer's names."""
-    settings = {setting.key: setting for setting in walk(scene.app.registry.settings, "")}
+    settings = {setting.key: setting for setting in walk(context.app.registry.settings, "")}
     for setting in settings.values():
         yield *setting, _changeable(setting.key)
     for name, key in ALIASES.items():

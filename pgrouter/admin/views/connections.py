@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterable, Iterator
 
-    from pgrouter.admin.context import Scene
+    from pgrouter.admin.context import Context
     from pgrouter.admin.result import Row
     from pgrouter.pool.pool import Pool
+    from pgrouter.proxy.batch import Batch
     from pgrouter.proxy.client import ClientConnection
     from pgrouter.server.connection import ServerConnection
 
@@ -25,32 +26,32 @@ CLIENTS = columns(_PGBOUNCER + "pin pin_time route")
 SERVERS = columns(_PGBOUNCER + "member")
 
 
-def clients(scene: Scene) -> Iterator[Row]:
+def clients(context: Context) -> Iterator[Row]:
     """Yield a row per client, including those that are logging in and the console's own."""
-    registry = scene.app.registry
-    since = waiting_since(scene.app.pools.groups.values())
+    registry = context.app.registry
+    since = waiting_since(context.app.pools.groups.values())
     unproved = [client for number, client in registry.logging_in.items() if number not in registry.clients]
     for client in [*registry.clients.values(), *unproved]:
         if not client.closed:  # since the first row
-            yield _client(scene, client, since.get(id(client)))
+            yield _client(context, client, since.get(id(client.peer)))
 
 
-def _client(scene: Scene, client: ClientConnection, since: float | None) -> Row:
+def _client(context: Context, client: ClientConnection, since: float | None) -> Row:
     info = client.info
-    wait, wait_us = split_us(scene.now - since) if since is not None else (0, 0)
-    server = client.server
+    wait, wait_us = split_us(context.now - since) if since is not None else (0, 0)
+    server = client.link.server
     asked = server.linked_at if server is not None else since
     return (
         "C",
         info.user if info else None,
         info.database if info else None,
         "none",
-        client_state(scene, client),
+        client_state(context, client),
         info.address if info else None,
         info.port if info else None,
         *_local(client.sock),
-        scene.time(client.since),
-        scene.time(asked) if asked is not None else None,
+        context.time(client.since),
+        context.time(asked) if asked is not None else None,
         wait,
         wait_us,
         0,
@@ -59,43 +60,47 @@ def _client(scene: Scene, client: ClientConnection, since: float | None) -> Row:
         _pid(server) if server is not None else None,
         "",
         info.application_name if info else "",
-        len(client.prepared),
+        len(client.session.statements.named),
         client.client_id,
-        client.pin or "",
-        scene.time(client.pinned_at) if client.pin else None,
-        f"{'replica' if client.batch.reads else 'primary'}: {client.batch.reason}" if client.batch.reason else "",
+        client.session.pin or "",
+        context.time(client.session.pinned_at) if client.session.pin else None,
+        _route(client.link.batch),
     )
 
 
-def client_state(scene: Scene, client: ClientConnection) -> str:
+def _route(batch: Batch) -> str:
+    return f"{'replica' if batch.reads else 'primary'}: {batch.reason}" if batch.reason else ""
+
+
+def client_state(context: Context, client: ClientConnection) -> str:
     """Return the state of a client, in PgBouncer's terms; `login` is the router's own."""
-    if client.client_id in scene.app.registry.logging_in:
+    if client.client_id in context.app.registry.logging_in:
         return "login"
     if client.waiting:
         return "waiting"
-    return "active" if client.server is not None or client is scene.client else "idle"
+    return "active" if client.link.server is not None or client is context.client else "idle"
 
 
 def waiting_since(groups: Iterable[Pool]) -> dict[int, float]:
-    """Return since when each client has been waiting, by the identity of the client."""
+    """Return since when each client has been waiting, by the identity of its peer."""
     return {
         id(peer): since
         for group in groups
-        for queue in (group.waiting_logins, group.waiting_reads, group.waiting_writes)
+        for queue in (group.waiting.logins, group.waiting.reads, group.waiting.writes)
         for peer, since in queue
     }
 
 
-def servers(scene: Scene) -> Iterator[Row]:
+def servers(context: Context) -> Iterator[Row]:
     """Yield a row per server connection."""
-    for group in list(scene.app.pools.groups.values()):
+    for group in list(context.app.pools.groups.values()):
         for server in sorted(group.servers(), key=lambda server: server.connection_id):
             if not server.closed:
-                yield _server(scene, group, server)
+                yield _server(context, group, server)
 
 
-def _server(scene: Scene, group: Pool, server: ServerConnection) -> Row:
-    client = server.peer
+def _server(context: Context, group: Pool, server: ServerConnection) -> Row:
+    client = server.peer.client if server.peer is not None else None
     info = client.info if client is not None else None
     member = server.owner.member
     return (
@@ -107,8 +112,8 @@ def _server(scene: Scene, group: Pool, server: ServerConnection) -> Row:
         member.host,
         member.port,
         *_local(server.sock),
-        scene.time(server.created_at),
-        scene.time(server.asked_at) if server.asked_at else None,
+        context.time(server.created_at),
+        context.time(server.asked_at) if server.asked_at else None,
         0,
         0,
         int(server.close_when_idle),
@@ -117,7 +122,7 @@ def _server(scene: Scene, group: Pool, server: ServerConnection) -> Row:
         _pid(server),
         "",
         info.application_name if info is not None else "",
-        len(server.prepared),
+        len(server.session.prepared),
         server.connection_id,
         member.name,
     )

@@ -11,7 +11,7 @@ from pgrouter.admin.views.connections import server_state, split_us
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pgrouter.admin.context import Scene
+    from pgrouter.admin.context import Context
     from pgrouter.admin.result import Row
     from pgrouter.pool.pool import Pool
 
@@ -34,24 +34,24 @@ LISTS = columns("list items:int")
 BALANCE = "round-robin"  # PgBouncer's term for how the router spreads reads
 
 
-def pools(scene: Scene) -> Iterator[Row]:
+def pools(context: Context) -> Iterator[Row]:
     """Yield a row per database and user; maxwait is how long the oldest waiting client has waited."""
     linked: Counter[int] = Counter()
-    for client in scene.app.registry.clients.values():
-        if client.group is not None and not client.waiting:
-            linked[id(client.group)] += 1
-    for _, group in sorted(scene.app.pools.groups.items()):
-        yield _pool(scene, group, linked[id(group)])
+    for client in context.app.registry.clients.values():
+        if client.session.pool is not None and not client.waiting:
+            linked[id(client.session.pool)] += 1
+    for _, group in sorted(context.app.pools.groups.items()):
+        yield _pool(context, group, linked[id(group)])
 
 
-def _pool(scene: Scene, group: Pool, cl_active: int) -> Row:
-    queues = (group.waiting_logins, group.waiting_reads, group.waiting_writes)
+def _pool(context: Context, group: Pool, cl_active: int) -> Row:
+    queues = (group.waiting.logins, group.waiting.reads, group.waiting.writes)
     states = Counter(server_state(server) for server in group.servers())
-    oldest = min((queue[0][1] for queue in queues if queue), default=scene.now)
+    oldest = min((queue[0][1] for queue in queues if queue), default=context.now)
     return (
         group.database,
         group.user,
-        cl_active - len(group.waiting_logins),
+        cl_active - len(group.waiting.logins),
         sum(len(queue) for queue in queues),
         0,
         0,
@@ -62,15 +62,15 @@ def _pool(scene: Scene, group: Pool, cl_active: int) -> Row:
         0,
         states["tested"],
         states["new"] + states["login"],
-        *split_us(scene.now - oldest),
+        *split_us(context.now - oldest),
         group.settings.mode,
         BALANCE,
     )
 
 
-def databases(scene: Scene) -> Iterator[Row]:
+def databases(context: Context) -> Iterator[Row]:
     """Yield a row per database that clients have used, with the primary's address, and one for each console name."""
-    app = scene.app
+    app = context.app
     settings = app.registry.settings.pool
     clients = Counter(client.info.database for client in app.registry.clients.values() if client.info is not None)
     view = app.monitor.view
@@ -103,9 +103,9 @@ def databases(scene: Scene) -> Iterator[Row]:
         yield (name, None, None, name, name, 0, 0, 0, 0, "statement", None, 0, 0, 0, clients[name], 0, 0)
 
 
-def users(scene: Scene) -> Iterator[Row]:
+def users(context: Context) -> Iterator[Row]:
     """Yield a row per user that has pools or clients."""
-    app = scene.app
+    app = context.app
     settings = app.registry.settings.pool
     clients = Counter(client.info.user for client in app.registry.clients.values() if client.info is not None)
     connections: Counter[str] = Counter()
@@ -116,9 +116,9 @@ def users(scene: Scene) -> Iterator[Row]:
         yield (name, mine.size, 0, mine.mode, 0, connections[name], 0, clients[name])
 
 
-def lists(scene: Scene) -> Iterator[Row]:
+def lists(context: Context) -> Iterator[Row]:
     """Yield the counts, under PgBouncer's names; `members` and `prepared_statements` are the router's own."""
-    registry, groups = scene.app.registry, scene.app.pools.groups.values()
+    registry, groups = context.app.registry, context.app.pools.groups.values()
     states = Counter(server_state(server) for group in groups for server in group.servers())
     yield "databases", len({group.database for group in groups})
     yield "users", len({group.user for group in groups})
@@ -134,5 +134,5 @@ def lists(scene: Scene) -> Iterator[Row]:
     yield "dns_zones", 0
     yield "dns_queries", 0
     yield "dns_pending", 0
-    yield "members", len(scene.app.monitor.view.members)
+    yield "members", len(context.app.monitor.view.members)
     yield "prepared_statements", sum(len(database.shared) for database in registry.databases)

@@ -11,7 +11,7 @@ from pgrouter.admin.result import columns
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pgrouter.admin.context import Scene
+    from pgrouter.admin.context import Context
     from pgrouter.admin.result import Row
     from pgrouter.session.prepared import SharedStatement
 
@@ -28,81 +28,81 @@ MANY = 100  # statements that are visited without a break
 BUILD = "compiled" if pgrouter.COMPILED else "not compiled"
 
 
-def routes(scene: Scene) -> Iterator[Row]:
+def routes(context: Context) -> Iterator[Row]:
     """Yield counts of routed batches by target and reason, the most frequent first."""
-    yield from scene.app.registry.routes.items()
+    yield from context.app.registry.routes.items()
 
 
-def cache(scene: Scene) -> Iterator[Row]:
+def cache(context: Context) -> Iterator[Row]:
     """Yield the statistics of the cache of classified statements."""
-    held = _counters(scene)
+    held = _counters(context)
     yield "statements", held["statements"]
     yield "used_bytes", held["used_bytes"]
-    yield "max_bytes", scene.app.registry.settings.routing.cache_bytes
+    yield "max_bytes", context.app.registry.settings.routing.cache_bytes
     yield "hits", held["hits"]
     yield "misses", held["misses"]
     yield "evictions", held["evictions"]
 
 
-def _counters(scene: Scene) -> Counter[str]:
-    return sum((database.counters() for database in scene.app.registry.databases), Counter())
+def _counters(context: Context) -> Counter[str]:
+    return sum((database.counters() for database in context.app.registry.databases), Counter())
 
 
-def prepared(scene: Scene) -> Iterator[Row | None]:
+def prepared(context: Context) -> Iterator[Row | None]:
     """Yield the shared statements that clients hold or servers have parsed; `servers` counts the latter."""
     held: dict[int, SharedStatement] = {}
     servers: Counter[int] = Counter()
-    for client in list(scene.app.registry.clients.values()):
-        for number, shared in enumerate(list(client.prepared.values())):
+    for client in list(context.app.registry.clients.values()):
+        for number, shared in enumerate(list(client.session.statements.named.values())):
             held[shared.ident] = shared
             if number % MANY == 0:
                 yield None
-    for group in list(scene.app.pools.groups.values()):
+    for group in list(context.app.pools.groups.values()):
         for server in list(group.servers()):
-            held.update((shared.ident, shared) for shared in server.prepared.values())
-            servers.update(shared.ident for shared in server.prepared.values())
+            held.update((shared.ident, shared) for shared in server.session.prepared.values())
+            servers.update(shared.ident for shared in server.session.prepared.values())
         yield None
     for ident in sorted(held):
         shared = held[ident]
         yield ident, shared.users, servers[ident], shared.body.partition(b"\0")[0].decode("utf-8", "replace")
 
 
-def mem(scene: Scene) -> Iterator[Row | None]:
+def mem(context: Context) -> Iterator[Row | None]:
     """Yield the memory of the caches: size of one entry, entries, free ones, bytes in total (estimated)."""
-    held = _counters(scene)
+    held = _counters(context)
     used, taken = held["statements"], held["used_bytes"]
     yield "statement_cache", taken // used if used else 0, used, 0, taken
     total = 0
-    for row in prepared(scene):
+    for row in prepared(context):
         if row is None:
             yield None
         else:
             total += len(str(row[-1]).encode())
-    count = sum(len(database.shared) for database in scene.app.registry.databases)
+    count = sum(len(database.shared) for database in context.app.registry.databases)
     yield "prepared_statement_cache", total // count if count else 0, count, 0, total
 
 
-def version(_scene: Scene) -> Iterator[Row]:
+def version(_context: Context) -> Iterator[Row]:
     """Yield the version of PgBouncer's console that this one emulates, and the router's own."""
     yield (f"PgBouncer {PGBOUNCER_VERSION}/pgrouter {pgrouter.__version__} ({BUILD})",)
 
 
-def state(scene: Scene) -> Iterator[Row]:
+def state(context: Context) -> Iterator[Row]:
     """Yield whether clients are served, as in PgBouncer; what follows, from `draining` on, is the router's own."""
-    view = scene.app.monitor.view
+    view = context.app.monitor.view
     yield "active", "yes"
     yield "paused", "no"
     yield "suspended", "no"
-    yield "draining", "yes" if scene.app.pools.draining else "no"
+    yield "draining", "yes" if context.app.pools.draining else "no"
     yield "leader", view.leader or ""
     yield "primary", view.primary or view.no_primary
     yield "dcs_reachable", "yes" if view.dcs_reachable else "no"
     yield "view", str(view.number)
-    monitor = scene.app.monitor
+    monitor = context.app.monitor
     yield "source", monitor.source_name
-    yield "dcs_time", scene.time(monitor.dcs_since_s)
-    yield "dcs_seconds", str(int(scene.now - monitor.dcs_since_s))
-    yield "leader_time", scene.time(monitor.leader_since_s)
+    yield "dcs_time", context.time(monitor.dcs_since_s)
+    yield "dcs_seconds", str(int(context.now - monitor.dcs_since_s))
+    yield "leader_time", context.time(monitor.leader_since_s)
     yield "cluster_paused", "yes" if view.paused else "no"
     yield "standby_cluster", "yes" if view.standby else "no"
     yield "timeline", str(view.timeline)

@@ -10,7 +10,7 @@ from pgrouter.admin.stats import Counters
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pgrouter.admin.context import Scene
+    from pgrouter.admin.context import Context
     from pgrouter.admin.result import Row
 
 # PgBouncer's irregular names: SHOW STATS has the kind of a number in its name, the other two what it counts.
@@ -26,20 +26,20 @@ STATS_TOTALS = columns(f"database {_PLAIN}")
 STATS_AVERAGES = columns(f"database {_PLAIN}")
 
 
-def stats(scene: Scene) -> Iterator[Row]:
+def stats(context: Context) -> Iterator[Row]:
     """Yield totals and averages."""
-    averages = scene.app.sampler.averages(scene.now)
-    for database, total in sorted(scene.app.sampler.totals().items()):
+    averages = context.app.sampler.averages(context.now)
+    for database, total in sorted(context.app.sampler.totals().items()):
         yield database, *total, *averages[database]
 
 
-def stats_totals(scene: Scene) -> Iterator[Row]:
+def stats_totals(context: Context) -> Iterator[Row]:
     """Yield the totals since the start."""
-    for database, total in sorted(scene.app.sampler.totals().items()):
+    for database, total in sorted(context.app.sampler.totals().items()):
         yield database, *total
 
 
-def stats_averages(scene: Scene) -> Iterator[Row]:
+def stats_averages(context: Context) -> Iterator[Row]:
     """Yield the averages of the last periods, per second or per transaction."""
-    for database, average in sorted(scene.app.sampler.averages(scene.now).items()):
+    for database, average in sorted(context.app.sampler.averages(context.now).items()):
         yield database, *average

@@ -1,159 +1,18 @@
-"""A router without sockets: real hub, pools and connections around a clock that the test owns."""
+"""A router without sockets."""
 
 from __future__ import annotations
 
-import select
-import socket
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
-
-from pgrouter.admin.context import Scene
-from pgrouter.admin.stats import Sampler
-from pgrouter.auth.users import UserStore
-from pgrouter.config.settings import Cluster, MemberAddress, MonitorSettings, Settings
-from pgrouter.net.loop import Loop
-from pgrouter.pool.manager import PoolManager
-from pgrouter.proxy.client import ClientConnection
-from pgrouter.proxy.databases import Databases
-from pgrouter.proxy.registry import ClientInfo, Registry
-from pgrouter.routing.catalog import UNKNOWN
-from pgrouter.server.connection import ServerConnection
-from pgrouter.server.states import ACTIVE, IDLE_STATE
-from pgrouter.topology import ClusterView, Member, Role
+from support.desk import Desk, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pgrouter.cluster.health import Probe
-    from pgrouter.net.poller import Poller
-    from pgrouter.pool.pool import Pool
-
-SECRET = "s3" + "cret"
-WALL = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
-
-VIEW = ClusterView(
-    number=7,
-    members=(
-        Member(name="pg1", host="10.0.0.1", port=5432, role=Role.PRIMARY, leader=True, writable=True, timeline=3),
-        Member(
-            name="pg2",
-            host="10.0.0.2",
-            port=5433,
-            role=Role.REPLICA,
-            readable=True,
-            timeline=3,
-            lag_bytes=4096,
-            state="streaming",
-            tags=(("zone", "b"), ("clonefrom", "true")),
-        ),
-        Member(name="pg3", host="10.0.0.3", port=5432, reason="it does not answer"),
-    ),
-    leader="pg1",
-    primary="pg1",
-    readers=("pg2",),
-    no_primary="",
-)
-
-
-@dataclass
-class Watch:
-    """The monitor, as far as the console asks it."""
-
-    view: ClusterView = VIEW
-    source_name: str = "static"
-    dcs_since_s: float = 0.0
-    leader_since_s: float = 0.0
-    probes: dict[str, Probe] = field(default_factory=dict)
-    forgets: int = 0
-
-    def forget(self) -> None:
-        self.forgets += 1
-
-
-@dataclass
-class Desk:
-    """The application, as far as the console asks it."""
-
-    poller: Poller
-    pools: PoolManager
-    registry: Registry
-    sampler: Sampler
-    seconds: list[float]  # the clock
-    monitor: Watch = field(default_factory=Watch)
-    reloads: int = 0
-    stops: int = 0
-    plugs: list[socket.socket] = field(default_factory=list)
-
-    def reload(self) -> str:
-        """Count reloads."""
-        self.reloads += 1
-        return "RELOAD"
-
-    def request_stop(self) -> None:
-        """Count stops."""
-        self.stops += 1
-
-    def wait(self, seconds: float) -> None:
-        """Let time pass."""
-        self.seconds[0] += seconds
-        self.poller.update_clock()
-
-    def scene(self, client: ClientConnection | None = None) -> Scene:
-        """Look at it now."""
-        return Scene(self, client, self.poller.now, WALL)
-
-    def client(self, user: str = "alice", database: str = "app", *, console: bool = False) -> ClientConnection:
-        """Log a client in."""
-        client = ClientConnection(self.poller, self.registry, "split")
-        client.info = ClientInfo(user, database, "192.0.2.7", 40000, "psql")
-        if not console:
-            client.group = self.pools.group(database, user, None)
-        self.registry.admit(client)
-        return client
-
-    def stranger(self) -> ClientConnection:
-        """Accept a client that has not said a word."""
-        client = ClientConnection(self.poller, self.registry, "split")
-        self.registry.arrived(client)
-        return client
-
-    def server(self, group: Pool, member: str, state: int = IDLE_STATE) -> ServerConnection:
-        """Add a server connection to a pool."""
-        pool = group.members[member]
-        server = ServerConnection(self.poller, pool, None)
-        server.state = ACTIVE
-        pool.servers[server] = None
-        pool.move(server, state)
-        return server
-
-    def plug(self, client: ClientConnection) -> socket.socket:
-        """Give a client a socket, and get the other end."""
-        ours, theirs = socket.socketpair()
-        ours.settimeout(0)
-        client.attach(ours, select.EPOLLIN)
-        self.plugs += [ours, theirs]
-        return theirs
-
 
 @pytest.fixture
 def desk() -> Iterator[Desk]:
-    """Give a router with nobody in it."""
-    seconds = [1000.0]
-    loop = Loop(clock=lambda: seconds[0])
-    poller = loop.poller
-    settings = Settings(
-        cluster=Cluster(
-            source="static",
-            members=(MemberAddress(name="pg1", host="10.0.0.1"),),
-            monitor=MonitorSettings(password=SECRET),
-        )
-    )
-    pools = PoolManager(poller, settings.pool, VIEW)
-    registry = Registry(settings, pools, Databases(settings.routing, UNKNOWN), UserStore.empty(), lambda _client: None)
-    desk = Desk(poller, pools, registry, Sampler(pools, poller.now), seconds)
-    yield desk
-    for plug in desk.plugs:
-        plug.close()
-    loop.close()
+    """A router with nobody in it."""
+    with opened() as desk:
+        yield desk

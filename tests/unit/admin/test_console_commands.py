@@ -16,7 +16,7 @@ from pgrouter.admin.views import VIEWS
 from pgrouter.errors import RouterError
 
 if TYPE_CHECKING:
-    from conftest import Desk
+    from support.desk import Desk
 
 
 @pytest.mark.parametrize(
@@ -101,28 +101,28 @@ def test_one_bad_command_spoils_the_text() -> None:
 def test_small_talk_is_acknowledged(desk: Desk, verb: str) -> None:
     (command,) = parse(f"{verb} whatever = 'x'")
     assert (command.tag, command.columns, command.admin) == (HARMLESS[verb], None, False)
-    assert list(command.run(desk.scene())) == []
+    assert list(command.run(desk.context())) == []
 
 
 @pytest.mark.parametrize("text", ["SELECT 1", "select  version();", "SELECT pg_catalog.version()", "select USER"])
 def test_selects_that_drivers_send(desk: Desk, text: str) -> None:
     (command,) = parse(text)
-    ((value,),) = command.run(desk.scene(desk.client("boss", "pgrouter", console=True)))
+    ((value,),) = command.run(desk.context(desk.client("boss", "pgrouter", console=True)))
     assert command.tag == "SELECT 1"
     assert value == 1 or "pgrouter" in value or value == "boss"
 
 
 def test_every_probe_has_an_answer_of_its_type(desk: Desk) -> None:
-    scene = desk.scene(desk.client("boss", "pgrouter", console=True))
+    context = desk.context(desk.client("boss", "pgrouter", console=True))
     for probe in SELECTS.values():
-        value = probe.value(scene)
+        value = probe.value(context)
         assert value is None or probe.column.type.binary(value) is not None
 
 
 @pytest.mark.parametrize("name", ["client_encoding", "TRANSACTION ISOLATION LEVEL", "Standard_Conforming_Strings"])
 def test_show_of_a_setting(desk: Desk, name: str) -> None:
     (command,) = parse(f"SHOW {name};")
-    assert list(command.run(desk.scene())) == [(SETTINGS[name.lower()],)]
+    assert list(command.run(desk.context())) == [(SETTINGS[name.lower()],)]
     assert [column.name for column in command.columns] == [name.lower().replace(" ", "_")]
 
 
@@ -144,7 +144,7 @@ def test_transactions_change_only_the_status(text: str, tag: str, status: bytes)
 
 def test_help_names_every_view_and_action(desk: Desk) -> None:
     (command,) = parse("show help")
-    listed = [row[0] for row in command.run(desk.scene())]
+    listed = [row[0] for row in command.run(desk.context())]
     actions = {"SHOW HELP", "RELOAD", "RELOAD FORGET CLUSTER", "SHUTDOWN", "KILL_CLIENT id"}
     assert {f"SHOW {view}" for view in VIEWS} | actions == set(listed)
 
@@ -153,7 +153,7 @@ def test_reload_and_shutdown_reach_the_application(desk: Desk) -> None:
     for text in ("RELOAD", "reload forget cluster", "shutdown", "shutdown wait_for_clients"):
         (command,) = parse(text)
         assert command.admin
-        assert command.run(desk.scene()) == ()
+        assert command.run(desk.context()) == ()
     assert (desk.reloads, desk.monitor.forgets, desk.stops) == (2, 1, 2)
 
 
@@ -163,7 +163,7 @@ def test_kill_client_ends_that_one(desk: Desk, form: str) -> None:
     end = desk.plug(victim)
     (command,) = parse(form.format(victim.client_id))
     assert command.admin
-    command.run(desk.scene())
+    command.run(desk.context())
     assert victim.closed
     assert b"C57P01\0" in end.recv(4096)
     assert not other.closed
@@ -173,14 +173,14 @@ def test_kill_client_ends_that_one(desk: Desk, form: str) -> None:
 def test_kill_client_ends_one_that_is_logging_in(desk: Desk) -> None:
     victim = desk.stranger()
     desk.plug(victim)
-    parse(f"kill_client {victim.client_id}")[0].run(desk.scene())
+    parse(f"kill_client {victim.client_id}")[0].run(desk.context())
     assert victim.closed
     assert not desk.registry.logging_in
 
 
 def test_kill_client_of_nobody(desk: Desk) -> None:
     with pytest.raises(RouterError) as caught:
-        parse("kill_client 999999999")[0].run(desk.scene())
+        parse("kill_client 999999999")[0].run(desk.context())
     assert caught.value.sqlstate == "42704"
 
 

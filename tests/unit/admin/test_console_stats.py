@@ -12,7 +12,7 @@ from pgrouter.admin.stats import PER, Counters, average
 from pgrouter.server.states import ACTIVE, CLOSED
 
 if TYPE_CHECKING:
-    from conftest import Desk
+    from support.desk import Desk
 
     from pgrouter.pool.pool import Pool
 
@@ -31,7 +31,7 @@ def work(desk: Desk, group: Pool, xacts: int) -> None:
 
 def test_totals_are_per_database(desk: Desk) -> None:
     for user, database in (("alice", "app"), ("bob", "app"), ("bob", "other")):
-        work(desk, desk.client(user, database).group, 10)
+        work(desk, desk.client(user, database).session.pool, 10)
     totals = desk.sampler.totals()
     assert {name: total.xact_count for name, total in totals.items()} == {"app": 20, "other": 10}
     assert totals["app"].query_count == 40
@@ -41,14 +41,14 @@ def test_totals_are_per_database(desk: Desk) -> None:
 def test_waiting_is_counted_with_the_group(desk: Desk) -> None:
     client = desk.client()
     client.waiting = True
-    client.group.enqueue(client, False)
+    client.session.pool.waiting.add(client.peer, desk.poller.now, False)
     desk.wait(0.0015)
-    client.group.give(desk.server(client.group, "pg1", ACTIVE))
+    client.session.pool.give(desk.server(client.session.pool, "pg1", ACTIVE))
     assert desk.sampler.totals()["app"].wait_time == pytest.approx(1500, abs=1)
 
 
 def test_averages_before_the_first_sample_are_since_the_start(desk: Desk) -> None:
-    work(desk, desk.client().group, 40)
+    work(desk, desk.client().session.pool, 40)
     desk.wait(10.0)
     average_of_app = desk.sampler.averages(desk.poller.now)["app"]
     assert (average_of_app.xact_count, average_of_app.query_count) == (4, 8)
@@ -57,7 +57,7 @@ def test_averages_before_the_first_sample_are_since_the_start(desk: Desk) -> Non
 
 
 def test_averages_forget_what_is_older_than_two_periods(desk: Desk) -> None:
-    group = desk.client().group
+    group = desk.client().session.pool
     work(desk, group, 6000)
     seen = []
     for _ in range(3):
@@ -75,7 +75,7 @@ def test_averages_forget_what_is_older_than_two_periods(desk: Desk) -> None:
 def test_a_database_that_appears_between_samples_has_averages(desk: Desk) -> None:
     desk.wait(60.0)
     desk.sampler.tick(desk.poller.now)
-    work(desk, desk.client("bob", "new").group, 60)
+    work(desk, desk.client("bob", "new").session.pool, 60)
     assert desk.sampler.averages(desk.poller.now)["new"].xact_count == 1
 
 

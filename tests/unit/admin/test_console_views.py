@@ -16,7 +16,7 @@ from pgrouter.server.states import ACTIVE, CLOSED, DIALLING, IDLE_STATE, LOGGING
 from pgrouter.topology import Role
 
 if TYPE_CHECKING:
-    from conftest import Desk
+    from support.desk import Desk
 
     from pgrouter.admin.result import Value
     from pgrouter.proxy.client import ClientConnection
@@ -53,7 +53,7 @@ PGBOUNCER = {
 def show(desk: Desk, view: str, client: ClientConnection | None = None) -> list[dict[str, Value]]:
     """Give the rows of a view by column."""
     names = [column.name for column in VIEWS[view].columns]
-    return [dict(zip(names, row, strict=True)) for row in VIEWS[view].rows(desk.scene(client)) if row is not None]
+    return [dict(zip(names, row, strict=True)) for row in VIEWS[view].rows(desk.context(client)) if row is not None]
 
 
 def crowd(desk: Desk) -> None:
@@ -62,18 +62,18 @@ def crowd(desk: Desk) -> None:
     desk.client("boss", "pgrouter", console=True)
     desk.client("half", console=True)  # admitted, but its pools are not known yet
     reader, waiter, idler = desk.client(), desk.client(), desk.client("bob")
-    group = reader.group
+    group = reader.session.pool
     for state in (DIALLING, LOGGING_IN, IDLE_STATE, RESETTING, ACTIVE):
         desk.server(group, "pg2", state)
     linked = desk.server(group, "pg2", ACTIVE)
-    reader.link(linked)
-    reader.batch.reads, reader.batch.reason = True, "read"
+    reader.link.begin(linked)
+    reader.link.batch.send_to(True, "read")
     waiter.waiting = True
-    group.enqueue(waiter, False)
-    idler.pin = "LISTEN"
+    group.waiting.add(waiter.peer, desk.poller.now, False)
+    idler.session.pin = "LISTEN"
     shared = desk.registry.databases.get("app").shared.take(b"select $1\0\0\0", None)
-    idler.prepared[b"s"] = shared
-    linked.prepared[shared.ident] = shared
+    idler.session.statements.named[b"s"] = shared
+    linked.session.prepared[shared.ident] = shared
     desk.registry.routes.add("read", True, 3)
     desk.wait(1.5)
 
@@ -93,7 +93,7 @@ def test_every_view_gives_rows_of_its_columns(desk: Desk, view: str, *, binary: 
     columns = VIEWS[view].columns
     formats = (int(binary),) * len(columns)
     assert row_description(columns, formats).count(b"\0") > len(columns)
-    rows = [data_row(encoders(columns, formats), row) for row in VIEWS[view].rows(desk.scene()) if row is not None]
+    rows = [data_row(encoders(columns, formats), row) for row in VIEWS[view].rows(desk.context()) if row is not None]
     assert rows or not full
     assert all(row[5:7] == len(columns).to_bytes(2, "big") for row in rows)
 
@@ -119,13 +119,13 @@ def test_cluster_says_in_each_row_who_is_followed(desk: Desk) -> None:
 
 
 def test_cluster_says_what_a_member_hides(desk: Desk) -> None:
-    desk.monitor.probes["pg2"] = Probe(word=ServerReport(role=Role.REPLICA, system_id="7", timeline=1, unseen="much"))
+    desk.monitor.probes["pg2"] = Probe(report=ServerReport(role=Role.REPLICA, system_id="7", timeline=1, unseen="much"))
     assert [row["unseen"] for row in show(desk, "CLUSTER")] == ["", "much", ""]
 
 
 def test_cluster_sums_a_member_over_its_pools(desk: Desk) -> None:
     for user in ("alice", "bob"):
-        group = desk.client(user).group
+        group = desk.client(user).session.pool
         server = desk.server(group, "pg2", IDLE_STATE)
         server.xacts, server.queries = 2, 5
         desk.server(group, "pg2", DIALLING)
@@ -135,7 +135,7 @@ def test_cluster_sums_a_member_over_its_pools(desk: Desk) -> None:
 
 
 def test_totals_of_a_member_survive_its_connections(desk: Desk) -> None:
-    group = desk.client().group
+    group = desk.client().session.pool
     server = desk.server(group, "pg1", IDLE_STATE)
     server.xacts, server.queries = 2, 5
     server.owner.move(server, CLOSED)
@@ -157,7 +157,7 @@ def test_pools_count_clients_and_servers_by_state(desk: Desk) -> None:
 def test_a_client_whose_login_waits_is_waiting_not_active(desk: Desk) -> None:
     client = desk.client()
     desk.registry.logging_in[client.client_id] = client
-    client.group.waiting_logins.append((client, desk.poller.now))
+    client.session.pool.waiting.logins.append((client.peer, desk.poller.now))
     (pool,) = show(desk, "POOLS")
     assert (pool["cl_active"], pool["cl_waiting"]) == (0, 1)
 
@@ -197,7 +197,7 @@ def test_servers_say_whom_they_serve(desk: Desk) -> None:
 
 
 def test_a_server_kept_for_a_cancel_request_is_being_canceled(desk: Desk) -> None:
-    server = desk.server(desk.client().group, "pg1", ACTIVE)
+    server = desk.server(desk.client().session.pool, "pg1", ACTIVE)
     server.cancels = 1
     assert show(desk, "SERVERS")[0]["state"] == "being_canceled"
     assert show(desk, "POOLS")[0]["sv_being_canceled"] == 1
@@ -278,7 +278,7 @@ def test_a_thousand_clients_do_not_hold_up_the_others(desk: Desk) -> None:
     for name, view in VIEWS.items():
         encode = encoders(view.columns)
         begun = time.process_time()
-        for row in view.rows(desk.scene()):
+        for row in view.rows(desk.context()):
             if row is not None:
                 data_row(encode, row)
         taken_s[name] = time.process_time() - begun

@@ -5,11 +5,13 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from pgrouter.auth.client import ClientIdentity, Exchange, client_login
+from pgrouter.auth.client import ClientIdentity, client_login
+from pgrouter.auth.conversation import Conversation
 from pgrouter.auth.server import ServerHello, server_login
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from pgrouter.auth.client import StoredSecret
     from pgrouter.auth.secret import Credential
@@ -44,30 +46,37 @@ def message(data: bytes) -> Message:
     return found
 
 
-def begin(auth_type: str, user: str, secret: StoredSecret | None) -> tuple[Exchange, Message]:
+def start(steps: Any) -> Conversation:
+    """Start a login; what it sends first is in its `sends()`."""
+    conversation = Conversation(steps, 256 * 1024)
+    conversation.resume(None)
+    return conversation
+
+
+def say(conversation: Conversation, said: Message | None) -> bytes:
+    """Let a login hear a message; return what it sends."""
+    conversation.resume(said)
+    return conversation.sends()
+
+
+def begin(auth_type: str, user: str, secret: StoredSecret | None) -> tuple[Conversation, Message]:
     """Start a client's login and give the first request."""
-    exchange = client_login(auth_type, user, secret)
-    return exchange, message(next(exchange))
+    exchange = start(client_login(auth_type, user, secret))
+    return exchange, message(exchange.sends())
 
 
 def talk(
     auth_type: str, user: str, secret: StoredSecret | None, credential: Credential | None
 ) -> tuple[ClientIdentity, ServerHello]:
     """Log in with `server_login` at a server that is played by `client_login`; errors of either side come out."""
-    client, server = client_login(auth_type, user, secret), server_login(user, "db", (), credential)
-    next(server)
-    identity = None
-    said = b""
+    client, server = start(client_login(auth_type, user, secret)), start(server_login(user, "db", (), credential))
+    assert server.sends().endswith(b"database\0db\0\0")
     while True:
-        try:
-            request = client.send(message(said) if said else None)
-        except StopIteration as over:
-            identity = over.value
-            request = identity.final + WELCOME
+        identity = client.result
         said = b""
-        for each in messages(request):
-            try:
-                said += server.send(each)
-            except StopIteration as over:
-                assert identity is not None
-                return identity, over.value
+        for each in messages(client.sends() if identity is None else identity.final + WELCOME):
+            said += say(server, each)
+        if server.result is not None:
+            assert identity is not None
+            return identity, server.result
+        client.resume(message(said))

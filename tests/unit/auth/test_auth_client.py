@@ -6,18 +6,19 @@ import struct
 from typing import TYPE_CHECKING
 
 import pytest
-from auth_dialogue import begin, message
+from auth_dialogue import begin, message, say
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgrouter.auth import scram, wire
+from pgrouter.auth import scram
 from pgrouter.auth.client import EXCHANGES, client_login
 from pgrouter.auth.secret import Md5Secret, PlainSecret, ScramSecret
 from pgrouter.auth.server import FOREIGN_REQUESTS
 from pgrouter.errors import AuthenticationFailed, ProtocolViolation, RouterError
+from pgrouter.protocol import codes
 
 if TYPE_CHECKING:
-    from pgrouter.auth.client import Exchange
+    from pgrouter.auth.conversation import Conversation
 
 PASSWORD, QUERY = ord("p"), ord("Q")
 SECRETS = [PlainSecret("pw"), Md5Secret("0" * 32), ScramSecret(b"salt", 4096, bytes(32), bytes(32)), None]
@@ -47,7 +48,7 @@ def test_trust_asks_nothing() -> None:
 def test_another_message_than_a_password(auth_type: str, secret: PlainSecret | None) -> None:
     exchange, _ = begin(auth_type, "joe", secret)
     with pytest.raises(ProtocolViolation, match="response, got message type 81") as caught:
-        exchange.send((QUERY, b"select 1\0"))
+        say(exchange, (QUERY, b"select 1\0"))
     assert caught.value.sqlstate == "08P01"
 
 
@@ -66,7 +67,7 @@ def test_another_message_than_a_password(auth_type: str, secret: PlainSecret | N
 def test_odd_passwords(auth_type: str, body: bytes, error: type[RouterError], words: str) -> None:
     exchange, _ = begin(auth_type, "joe", PlainSecret("pw"))
     with pytest.raises(error, match=words):
-        exchange.send((PASSWORD, body))
+        say(exchange, (PASSWORD, body))
 
 
 @pytest.mark.parametrize(
@@ -87,21 +88,21 @@ def test_odd_initial_responses(body: bytes, words: str) -> None:
     exchange, request = begin("scram-sha-256", "joe", PlainSecret("pw"))
     assert request == (ord("R"), b"\0\0\0\x0aSCRAM-SHA-256\0\0")
     with pytest.raises(ProtocolViolation, match=words):
-        exchange.send((PASSWORD, body))
+        say(exchange, (PASSWORD, body))
 
 
 def test_a_client_may_be_asked_for_its_first_message() -> None:
     exchange, _ = begin("scram-sha-256", "joe", PlainSecret("pw"))
-    assert message(exchange.send((PASSWORD, initial(b"", length=-1)))) == (ord("R"), b"\0\0\0\x0b")
-    _, challenge = message(exchange.send((PASSWORD, b"n,,n=,r=abc")))
+    assert message(say(exchange, (PASSWORD, initial(b"", length=-1)))) == (ord("R"), b"\0\0\0\x0b")
+    _, challenge = message(say(exchange, (PASSWORD, b"n,,n=,r=abc")))
     assert challenge.startswith(b"\0\0\0\x0br=abc")
 
 
 def test_a_proof_for_another_nonce() -> None:
     exchange, _ = begin("scram-sha-256", "joe", PlainSecret("pw"))
-    exchange.send((PASSWORD, initial(b"n,,n=,r=abc")))
+    say(exchange, (PASSWORD, initial(b"n,,n=,r=abc")))
     with pytest.raises(ProtocolViolation, match="malformed SCRAM message") as caught:
-        exchange.send((PASSWORD, b"c=biws,r=abc,p=AAAA"))
+        say(exchange, (PASSWORD, b"c=biws,r=abc,p=AAAA"))
     assert caught.value.detail == "Nonce does not match."
 
 
@@ -110,12 +111,12 @@ def test_nothing_in_the_exchange_tells_an_unknown_user(secret: PlainSecret | Non
     challenges = []
     for known in (secret, None):
         exchange, request = begin("scram-sha-256", "joe", known)
-        _, challenge = message(exchange.send((PASSWORD, initial(b"n,,n=,r=abc"))))
+        _, challenge = message(say(exchange, (PASSWORD, initial(b"n,,n=,r=abc"))))
         parsed = scram.read_server_first(challenge[4:], scram.client_first(b"abc"))
         challenges.append((request, len(parsed.nonce), parsed.iterations))
         response = b"c=biws,r=" + parsed.nonce + b",p=" + scram.encode(bytes(32))
         with pytest.raises(AuthenticationFailed) as caught:
-            exchange.send((PASSWORD, response))
+            say(exchange, (PASSWORD, response))
         challenges[-1] += (str(caught.value),)
     assert challenges[0] == challenges[1]
 
@@ -124,7 +125,7 @@ def test_the_salt_of_an_unknown_user_stays() -> None:
     salts = set()
     for _ in range(3):
         exchange, _ = begin("scram-sha-256", "nobody", None)
-        _, challenge = message(exchange.send((PASSWORD, initial(b"n,,n=,r=abc"))))
+        _, challenge = message(say(exchange, (PASSWORD, initial(b"n,,n=,r=abc"))))
         salts.add(scram.read_server_first(challenge[4:], scram.client_first(b"abc")).salt)
     assert len(salts) == 1
 
@@ -146,11 +147,11 @@ def test_any_bytes_end_in_a_clear_error(auth_type: str, number: int, said: list[
     assert caught.value.closes_client
 
 
-def _say(exchange: Exchange, said: list[tuple[int, bytes]]) -> None:
+def _say(exchange: Conversation, said: list[tuple[int, bytes]]) -> None:
     for each in said:
-        exchange.send(each)
+        say(exchange, each)
 
 
 def test_request_codes_are_told_apart() -> None:
-    ours = {wire.AUTH_OK, wire.AUTH_CLEARTEXT, wire.AUTH_MD5, wire.AUTH_SASL}
+    ours = {codes.AUTH_OK, codes.AUTH_CLEARTEXT, codes.AUTH_MD5, codes.AUTH_SASL}
     assert not ours & set(FOREIGN_REQUESTS)

@@ -6,7 +6,7 @@ import asyncio
 
 import psycopg
 import pytest
-from auth_dialogue import WELCOME
+from auth_dialogue import WELCOME, start
 
 from pgrouter.auth import md5, scram
 from pgrouter.auth.client import StoredSecret, client_login
@@ -26,15 +26,13 @@ async def _serve(
     auth_type: str, user: str, secret: StoredSecret | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big") - 4)
-    exchange = client_login(auth_type, user, secret)
-    answer = None
+    exchange = start(client_login(auth_type, user, secret))
     try:
-        while True:
-            writer.write(exchange.send(answer))
+        while exchange.result is None:
+            writer.write(exchange.sends())
             code, *length = await reader.readexactly(5)
-            answer = code, await reader.readexactly(int.from_bytes(bytes(length), "big") - 4)
-    except StopIteration as over:
-        writer.write(over.value.final + WELCOME)
+            exchange.resume((code, await reader.readexactly(int.from_bytes(bytes(length), "big") - 4)))
+        writer.write(exchange.result.final + WELCOME)
         await reader.read()
     except RouterError as error:
         body = f"SFATAL\0VFATAL\0C{error.sqlstate}\0M{error.message}\0\0".encode()

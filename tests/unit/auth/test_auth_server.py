@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from auth_dialogue import WELCOME, frame, message, messages
+from auth_dialogue import WELCOME, frame, message, messages, say, start
 from hypothesis import given
 from hypothesis import strategies as st
+from support.conversing import play
 
-from pgrouter.auth import scram
+from pgrouter.auth import md5, scram
 from pgrouter.auth.secret import PlainSecret
 from pgrouter.auth.server import ServerHello, ServerRefused, server_login
 from pgrouter.errors import InvalidAuthorization, RouterError, ServerLost
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from pgrouter.auth.conversation import Conversation
 
 R, S, K, Z, N, E = b"RSKZNE"
 OK = (R, b"\0\0\0\0")
@@ -28,17 +30,15 @@ REFUSAL = b'SFATAL\0VFATAL\0C3D000\0Mdatabase "x" does not exist\0Dsome detail\0
 
 def login(*said: tuple[int, bytes], credential: PlainSecret | None = None) -> ServerHello:
     """Log in at a server that says these messages whatever it hears."""
-    server = server_login("joe", "db", (), credential)
-    next(server)
-    for each in said[:-1]:
-        server.send(each)
-    with pytest.raises(StopIteration) as over:
-        server.send(said[-1])
-    return over.value.value
+    server = start(server_login("joe", "db", (), credential))
+    for each in said:
+        assert server.result is None
+        server.resume(each)
+    return server.result
 
 
 def test_the_startup_packet() -> None:
-    packet = next(server_login("joe", "db", (("application_name", "caf\u00e9"),), None))
+    packet = start(server_login("joe", "db", (("application_name", "caf\u00e9"),), None)).sends()
     body = b"user\0joe\0database\0db\0application_name\0caf\xc3\xa9\0\0"
     assert packet == struct.pack("!II", len(body) + 8, 196608) + body
 
@@ -111,38 +111,68 @@ def test_what_we_do_not_speak(request_: bytes, wanted: str) -> None:
     assert caught.value.sqlstate == "28000"
 
 
-def _until_challenged(credential: PlainSecret) -> tuple[Generator[bytes, tuple[int, bytes], ServerHello], bytes]:
-    server = server_login("joe", "db", (), credential)
-    next(server)
-    _, body = message(server.send(SASL))
+def _until_challenged(credential: PlainSecret) -> tuple[Conversation, bytes]:
+    server = start(server_login("joe", "db", (), credential))
+    server.sends()
+    _, body = message(say(server, SASL))
     return server, body.split(b",r=")[1]
 
 
 def test_a_server_that_does_not_know_the_password_itself() -> None:
     server, nonce = _until_challenged(PlainSecret("pw"))
-    server.send((R, b"\0\0\0\x0br=" + nonce + b"x,s=c2FsdA==,i=4096"))
+    say(server, (R, b"\0\0\0\x0br=" + nonce + b"x,s=c2FsdA==,i=4096"))
     with pytest.raises(InvalidAuthorization, match="SCRAM exchange") as caught:
-        server.send((R, b"\0\0\0\x0cv=" + scram.encode(bytes(32))))
+        say(server, (R, b"\0\0\0\x0cv=" + scram.encode(bytes(32))))
     assert caught.value.detail == "Incorrect server signature."
 
 
 def test_a_server_that_wants_us_to_count_for_ever() -> None:
     server, nonce = _until_challenged(PlainSecret("pw"))
     with pytest.raises(InvalidAuthorization) as caught:
-        server.send((R, b"\0\0\0\x0br=" + nonce + b"x,s=c2FsdA==,i=2000000000"))
+        say(server, (R, b"\0\0\0\x0br=" + nonce + b"x,s=c2FsdA==,i=2000000000"))
     assert "more than" in caught.value.detail
 
 
 @given(st.lists(st.tuples(st.sampled_from([R, S, K, Z, N, ord("v")]), st.binary(max_size=30)), max_size=6))
 def test_any_bytes_end_in_a_hello_or_a_clear_error(said: list[tuple[int, bytes]]) -> None:
-    server = server_login("joe", "db", (), PlainSecret("pw"))
-    next(server)
-    with contextlib.suppress(RouterError, StopIteration):
+    server = start(server_login("joe", "db", (), PlainSecret("pw")))
+    server.sends()
+    with contextlib.suppress(RouterError):
         for each in said:
-            answers = list(messages(server.send(each)))
+            if server.result is not None:
+                break
+            answers = list(messages(say(server, each)))
             assert [code for code, _ in answers] in ([], [ord("p")])
 
 
 def test_welcome_is_what_it_seems() -> None:
     assert [chr(code) for code, _ in messages(WELCOME)] == ["R", "S", "K", "Z"]
     assert frame("Z", b"I") in WELCOME
+
+
+# -- whole logins, cut in any pieces
+
+WORDS = frame("N", b"SNOTICE\0Mhello\0\0") + frame("S", b"TimeZone\0Etc/UTC\0")
+SESSIONS = {
+    "trust": (WELCOME, [], (7, b"\1\2\3\4")),
+    "with a notice": (WELCOME[:9] + WORDS + WELCOME[9:], [], (7, b"\1\2\3\4")),
+    "password": (frame("R", b"\0\0\0\3") + WELCOME, [b"p\0\0\0\7pw\0"], (7, b"\1\2\3\4")),
+    "md5": (
+        frame("R", b"\0\0\0\5salt") + WELCOME,
+        [frame("p", md5.response(md5.password_digest("pw", "joe"), b"salt") + b"\0")],
+        (7, b"\1\2\3\4"),
+    ),
+    "refused": (frame("R", b"\0\0\0\3") + frame("E", REFUSAL), [b"p\0\0\0\7pw\0"], "3D000"),
+}
+
+
+@given(st.sampled_from(sorted(SESSIONS)), st.lists(st.integers(0, 120), max_size=6) | st.just(list(range(120))))
+def test_sessions_in_any_pieces(name: str, cuts: list[int]) -> None:
+    says, hears, ends = SESSIONS[name]
+    at = [0, *sorted(min(cut, len(says)) for cut in cuts), len(says)]
+    played = play(server_login("joe", "db", (), PlainSecret("pw")), [says[i:j] for i, j in pairwise(at)])
+    assert (played.sent[1:], played.requests, played.unread) == (hears, [], b"")
+    if isinstance(ends, str):
+        assert played.error.sqlstate == ends
+    else:
+        assert (played.result.pid, played.result.key) == ends

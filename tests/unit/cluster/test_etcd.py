@@ -6,7 +6,9 @@ import base64
 
 import pytest
 
-from pgrouter.cluster.etcd import MOST_BACKOFF_S, KeySpace, WatchLostError, backoff_s, plain, prefix_of
+from pgrouter.cluster.etcd import MOST_BACKOFF_S, backoff_s, prefix_of
+from pgrouter.cluster.etcd_keys import KeySpace, WatchLostError
+from pgrouter.cluster.http import cause_of
 from pgrouter.cluster.patroni_keys import absence
 from pgrouter.config.settings import Etcd
 
@@ -141,4 +143,4 @@ LATE = TRIED + "ConnectTimeoutError(<HTTPConnection(host='e', port=1) at 0x7f84>
 )
 def test_trouble_is_said_without_what_it_was_wrapped_in(wrapped: str, said: str) -> None:
     """And without addresses of objects, or each would be news."""
-    assert plain(wrapped.format(said)) == said
+    assert cause_of(wrapped.format(said)) == said

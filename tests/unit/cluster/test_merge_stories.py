@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from pgrouter.cluster.case import Lag
 from pgrouter.cluster.health import LOST_AFTER, SILENT_AFTER, UNSTREAMED_AFTER, Probe, ServerReport
-from pgrouter.cluster.merge import Lag, merge
+from pgrouter.cluster.merge import merge
 from pgrouter.cluster.patroni_keys import DcsConfig, DcsMember, Snapshot
 from pgrouter.cluster.readable import ASSUMED, NEAR_BYTES
 from pgrouter.topology import ClusterView, Role
@@ -412,7 +413,7 @@ def test_a_single_member() -> None:
 
 def test_an_announced_switchover_holds_writes_and_cuts_nobody() -> None:
     story = Story()
-    story.dcs(handover="a switchover from pg0 to pg1 is announced")
+    story.dcs(hold="a switchover from pg0 to pg1 is announced")
     assert (story.view.primary, story.view.leader, story.view.fenced) == (None, "pg0", None)
     assert story.view.no_primary == "pg0 leads, but a switchover from pg0 to pg1 is announced"
     assert story.view.readers == ("pg1", "pg2")
@@ -420,24 +421,24 @@ def test_an_announced_switchover_holds_writes_and_cuts_nobody() -> None:
     assert story.view.primary is None
     story.fails("pg0", LOST_AFTER)
     assert "connection refused" in story.view.no_primary
-    story.dcs(leader="pg1", handover="")
+    story.dcs(leader="pg1", hold="")
     story.primary("pg1", 3)
     assert story.view.primary == "pg1"
 
 
 def test_a_refused_switchover_lets_writes_go_on_at_once() -> None:
     story = Story()
-    story.dcs(handover="a switchover from pg0 is announced")
-    story.dcs(handover="")  # no new word is awaited: the reign has not ended
+    story.dcs(hold="a switchover from pg0 is announced")
+    story.dcs(hold="")  # no new word is awaited: the reign has not ended
     assert story.view.primary == "pg0"
 
 
 def test_paused_and_an_announced_switchover() -> None:
     story = Story()
     story.pause()
-    story.dcs(handover="a switchover from pg0 to pg1 is announced")
+    story.dcs(hold="a switchover from pg0 to pg1 is announced")
     assert story.view.primary is None
-    story.dcs(handover="")
+    story.dcs(hold="")
     assert story.view.primary == "pg0"
 
 

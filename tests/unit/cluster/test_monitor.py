@@ -7,7 +7,8 @@ import pytest
 from pgrouter.cluster.alarms import second_primaries
 from pgrouter.cluster.etcd import EtcdSource
 from pgrouter.cluster.health import Probe, ServerReport
-from pgrouter.cluster.monitor import pace_s, source_of
+from pgrouter.cluster.pace import pace_s
+from pgrouter.cluster.source import source_of
 from pgrouter.cluster.static import StaticSource
 from pgrouter.config.settings import Cluster, Etcd
 from pgrouter.topology import Role

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pgrouter.cluster.names import follow, is_name
-from pgrouter.pool.resolver import Resolver
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,17 +59,3 @@ def test_a_name_that_stops_resolving_changes_nothing() -> None:
         raise socket.gaierror(-2, "Name or service not known")
 
     assert looked_up([Connected("a", "10.0.0.1")], fail) == [0]
-
-
-def test_clients_are_sent_where_the_monitor_has_found_the_server() -> None:
-    async def story() -> None:
-        resolver = Resolver(asyncio.get_running_loop(), lambda: 0.0)
-        assert resolver.known("a", 1) is None
-        assert not resolver.learn("a", 1, "10.0.0.1")
-        assert resolver.known("a", 1) == (socket.AF_INET, ("10.0.0.1", 1))
-        assert not resolver.learn("a", 1, "10.0.0.1")
-        assert resolver.learn("a", 1, "::1")
-        assert resolver.known("a", 1) == (socket.AF_INET6, ("::1", 1))
-        assert not resolver.learn("a", 1, "")
-
-    asyncio.run(story())

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import pytest
 
-from pgrouter.cluster.probe import ProbeError, one_line, read_row
+from pgrouter.cluster.probe import read_row
+from pgrouter.libpq.query import QueryError, one_line
 from pgrouter.topology import Role
 
 
 def test_a_primary() -> None:
-    word = read_row(["f", "7710441312518985579", "3", "22095256", None, None, "d", "t", "1"], 1.0, 2.0)
-    assert (word.role, word.system_id, word.timeline, word.lsn) == (Role.PRIMARY, "7710441312518985579", 3, 22095256)
-    assert (word.received_lsn, word.streaming, word.asked_s, word.answered_s) == (0, False, 1.0, 2.0)
+    report = read_row(["f", "7710441312518985579", "3", "22095256", None, None, "d", "t", "1"], 1.0, 2.0)
+    assert (report.role, report.system_id, report.timeline, report.lsn) == (
+        Role.PRIMARY,
+        "7710441312518985579",
+        3,
+        22095256,
+    )
+    assert (report.received_lsn, report.streaming, report.asked_s, report.answered_s) == (0, False, 1.0, 2.0)
 
 
 def test_a_replica() -> None:
-    word = read_row(["t", "7", "2", "100", "120", "t", "d", "f", "1"], 1.0, 2.0)
-    assert (word.role, word.lsn, word.received_lsn, word.streaming) == (Role.REPLICA, 100, 120, True)
-    assert (word.defaults, bool(word.unseen)) == ("d", True)
+    report = read_row(["t", "7", "2", "100", "120", "t", "d", "f", "1"], 1.0, 2.0)
+    assert (report.role, report.lsn, report.received_lsn, report.streaming) == (Role.REPLICA, 100, 120, True)
+    assert (report.defaults, bool(report.unseen)) == ("d", True)
 
 
 def test_a_replica_without_a_receiver_has_replayed_nothing_yet() -> None:
-    word = read_row(["t", "7", "2", None, None, None, None, None, None], 1.0, 2.0)
-    assert (word.lsn, word.streaming) == (0, False)
+    report = read_row(["t", "7", "2", None, None, None, None, None, None], 1.0, 2.0)
+    assert (report.lsn, report.streaming) == (0, False)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +42,7 @@ def test_a_replica_without_a_receiver_has_replayed_nothing_yet() -> None:
     ],
 )
 def test_nonsense(row: list[str | None]) -> None:
-    with pytest.raises(ProbeError, match="makes no sense"):
+    with pytest.raises(QueryError, match="makes no sense"):
         read_row(row, 1.0, 2.0)
 
 

@@ -24,8 +24,8 @@ class Servers:
     def says(self, name: str, role: Role, timeline: int, system_id: str = "7", started: str = "") -> ClusterView:
         self.now_s += 1
         facts = {"streaming": role is Role.REPLICA, "asked_s": self.now_s, "answered_s": self.now_s, "started": started}
-        word = ServerReport(role=role, timeline=timeline, system_id=system_id, **facts)
-        self.probes[name] = self.probes.get(name, Probe()).answered(word)
+        report = ServerReport(role=role, timeline=timeline, system_id=system_id, **facts)
+        self.probes[name] = self.probes.get(name, Probe()).answered(report)
         return self._merge()
 
     def fails(self, name: str) -> ClusterView:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from pgrouter.auth.users import UserStore
-from pgrouter.config.convert import Converter
+from pgrouter.config.decode import Decoder
 from pgrouter.config.diff import needs_restart
 from pgrouter.config.load import load
 from pgrouter.config.settings import Settings
@@ -55,7 +55,7 @@ def _is_section(kind: object) -> bool:
 
 def value_of(setting: Documented, written: object) -> object:
     """Give what a written value means for this setting."""
-    converter = Converter(Path())
+    converter = Decoder(Path())
     value = converter.value(setting.kind, written, setting.path)
     assert not converter.problems
     return value

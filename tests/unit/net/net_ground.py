@@ -5,28 +5,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from pgrouter.net.stream import PlainStream
+from pgrouter.net.bytes_stream import BytesStream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from pgrouter.net.poller import Poller
 
-READ, WRITE = 1, 4  # EPOLLIN, EPOLLOUT
+READ = 1  # EPOLLIN
+
+Kept = TypeVar("Kept", bound="socket.socket | BytesStream")
 
 
-class Recorder(PlainStream):
+class Recorder(BytesStream):
     """Keeps what it is told; uses all bytes unless `use` says how many."""
 
     def __init__(self, poller: Poller, use: Callable[[bytes], int] = len) -> None:
-        PlainStream.__init__(self, poller)
+        BytesStream.__init__(self, poller)
         self.use = use
         self.chunks: list[bytes] = []
         self.ends: list[str] = []
         self.drained = 0
         self.connects = 0
+        self.unreachable: list[str] = []
 
     @property
     def bytes_used(self) -> bytes:
@@ -43,6 +46,11 @@ class Recorder(PlainStream):
         """Note it."""
         self.connects += 1
         return 0
+
+    def on_unreachable(self, why: str) -> int:
+        """Note it, and close."""
+        self.unreachable.append(why)
+        return self.close()
 
     def on_eof(self, why: str) -> int:
         """Note it, and close."""
@@ -87,7 +95,7 @@ class Ground:
         self.bugs: list[Exception] = []
         self.poller = asyncio.get_running_loop().poller
         self.poller.on_bug = lambda _stream, error: self.bugs.append(error)
-        self._open: list[PlainStream | socket.socket] = []
+        self._open: list[BytesStream | socket.socket] = []
 
     def pair(self, kind: type[Recorder] = Recorder, **more: object) -> tuple[Recorder, socket.socket]:
         """Give a stream and the other end of its socket, which blocks no longer than a moment."""
@@ -102,11 +110,12 @@ class Ground:
         self._open.append(stream)
         return stream
 
-    def keep(self, sock: socket.socket) -> socket.socket:
-        """Close this socket in the end."""
-        sock.setblocking(False)
-        self._open.append(sock)
-        return sock
+    def keep(self, kept: Kept) -> Kept:
+        """Close this socket or stream in the end."""
+        if isinstance(kept, socket.socket):
+            kept.setblocking(False)
+        self._open.append(kept)
+        return kept
 
     def close(self) -> None:
         """Close everything."""

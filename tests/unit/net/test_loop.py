@@ -266,3 +266,76 @@ def test_what_is_done_aside_keeps_nobody_waiting(run: Run) -> None:
         await until(lambda: threading.active_count() == 1)
 
     run(go())
+
+
+class Clock:
+    """Time that can be skipped."""
+
+    def __init__(self) -> None:
+        self.skipped_s = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.skipped_s
+
+    def skip(self, seconds: float) -> None:
+        self.skipped_s += seconds
+
+
+def test_after_a_stall_nothing_is_handled_before_somebody_has_looked() -> None:
+    async def main() -> None:
+        async with ground() as place:
+            stalls: list[float] = []
+            place.poller.on_stall = stalls.append
+            pairs = [place.pair() for _ in range(3)]
+            await asyncio.sleep(0.01)
+            clock.skip(60)
+            for _, other in pairs:
+                other.send(b"x")
+            await until(lambda: stalls)
+            await asyncio.sleep(0.05)  # asyncio goes on
+            assert place.poller.paused
+            assert [stream.received for stream, _ in pairs] == [0, 0, 0]
+            pairs[0][0].close()
+            opened = place.pair()[0]  # its socket has the number of the one that was closed
+            assert opened.fd >= 0
+            place.poller.resume()
+            await until(lambda: [stream.received for stream, _ in pairs] == [0, 1, 1])
+            assert not opened.closed
+            assert opened.received == 0
+            assert len(stalls) == 1
+            assert 59 < stalls[0] < 65
+
+    clock = Clock()
+    with asyncio.Runner(loop_factory=lambda: Loop(clock=clock)) as runner:
+        runner.run(main())
+
+
+@pytest.mark.parametrize(("wait_s", "stalls"), [(0.05, 1), (30.0, 0)])
+def test_a_wait_that_was_asked_for_is_no_stall(wait_s: float, stalls: int) -> None:
+    async def main() -> None:
+        async with ground() as place:
+            seen: list[float] = []
+            place.poller.on_stall = seen.append
+            stream, other = place.pair()
+            await asyncio.sleep(0.01)
+            timer = asyncio.get_running_loop().call_later(
+                wait_s, clock.skip, 0.0
+            )  # the only one: the loop waits for it
+
+            def send() -> None:
+                clock.skip(20.0)
+                other.send(b"x")
+
+            thread = threading.Timer(0.02, send)
+            thread.start()
+            future = asyncio.get_running_loop().create_future()
+            stream.use = done(future)
+            place.poller.on_stall = lambda gap_s: (seen.append(gap_s), place.poller.resume())
+            await future
+            timer.cancel()
+            thread.join()
+            assert len(seen) == stalls
+
+    clock = Clock()
+    with asyncio.Runner(loop_factory=lambda: Loop(clock=clock)) as runner:
+        runner.run(main())

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 import struct
 import time
 from typing import TYPE_CHECKING
 
 import pytest
-from net_ground import WRITE, Recorder, Relay, ground, until
+from net_ground import Recorder, Relay, ground, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from pathlib import Path
     from typing import Any
 
     from net_ground import Ground
@@ -397,36 +399,62 @@ def test_a_bug_ends_its_connection_and_no_other(run: Run, caplog: pytest.LogCapt
 # -- connecting
 
 
-def test_connecting(run: Run) -> None:
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
+def test_dialling(run: Run, family: int, tmp_path: Path) -> None:
     async def main() -> None:
         async with ground() as place:
-            with socket.create_server(("127.0.0.1", 0)) as server:
-                sock = socket.socket()
-                sock.setblocking(False)
-                assert sock.connect_ex(server.getsockname()) == errno.EINPROGRESS
-                stream = place.adopt(sock, mask=1 | WRITE)
+            address = ("127.0.0.1", 0) if family == socket.AF_INET else str(tmp_path / "socket")
+            options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+            with socket.create_server(address, family=family) as server:
+                stream = place.keep(Recorder(place.poller))
+                stream.dial(family, server.getsockname(), options)
                 await until(lambda: stream.connects)
                 with server.accept()[0] as theirs:
                     assert stream.send_bytes(b"hello") == 0
                     assert theirs.recv(10) == b"hello"
                     await asyncio.sleep(0.01)
-            assert stream.connects == 1
+                kept = stream.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                assert kept == (family == socket.AF_INET)
+            assert (stream.connects, stream.unreachable) == (1, [])
 
     run(main())
 
 
-def test_a_refused_connection_is_told_of(run: Run) -> None:
+def test_dialling_where_nobody_listens(run: Run) -> None:
     async def main() -> None:
         async with ground() as place:
             with socket.socket() as holder:  # bound and not listening: nobody else gets the port
                 holder.bind(("127.0.0.1", 0))
-                sock = socket.socket()
-                sock.setblocking(False)
-                sock.connect_ex(holder.getsockname())
-                stream = place.adopt(sock, mask=1 | WRITE)
-                await until(lambda: stream.connects or stream.ends)
-                await until(lambda: stream.ends)
-                assert stream.closed
+                stream = place.keep(Recorder(place.poller))
+                stream.dial(socket.AF_INET, holder.getsockname())
+                await until(lambda: stream.unreachable)
+                assert stream.unreachable == [os.strerror(errno.ECONNREFUSED)]
+                assert (stream.connects, stream.closed) == (0, True)
+
+    run(main())
+
+
+def test_dialling_that_fails_at_once(run: Run, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with ground() as place:
+            stream = place.keep(Recorder(place.poller))
+            stream.dial(socket.AF_UNIX, str(tmp_path / "nowhere"))
+            assert stream.unreachable == [os.strerror(errno.ENOENT)]
+            assert (stream.fd, stream.closed) == (-1, True)
+
+    run(main())
+
+
+def test_bytes_that_wait_are_counted(run: Run) -> None:
+    async def main() -> None:
+        async with ground() as place:
+            stream, other = place.pair()
+            assert stream.unsent() == 0
+            stream.send_bytes(bytes(4_000_000))
+            assert stream.unsent() == 4_000_000 - stream.sent
+            got = await read_exactly(other, 4_000_000)
+            await until(lambda: stream.drained)
+            assert (stream.unsent(), stream.sent, len(got)) == (0, 4_000_000, 4_000_000)
 
     run(main())
 

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 from pgrouter.config.settings import PoolSettings, Reads
 from pgrouter.errors import ServerLost
 from pgrouter.net.loop import Loop
+from pgrouter.net.stream import Stream
+from pgrouter.pool import janitor
 from pgrouter.pool.balancer import LastWrite
+from pgrouter.pool.demand import Demand
 from pgrouter.pool.pool import Pool
 from pgrouter.server.peer import Peer
 from pgrouter.session.settings import Profiles
@@ -29,7 +32,7 @@ class Client(Peer):
     """Takes what it is given."""
 
     def __init__(self, world: World, number: int) -> None:
-        Peer.__init__(self, world.poller)
+        Peer.__init__(self, Stream(world.poller))
         self.world = world
         self.number = number
         self.held: ServerConnection | None = None
@@ -37,9 +40,8 @@ class Client(Peer):
 
     def ask(self, *, reads: bool) -> bool:
         """Take a connection or queue up; True: got one at once."""
-        server = self.world.group.take(reads)
+        server = self.world.group.take(Demand(reads), self)
         if server is None:
-            self.world.group.wait(self, reads)
             return False
         self.link(server)
         return True
@@ -162,8 +164,8 @@ class World:
     def advance(self, seconds: float) -> None:
         """Let time pass, and the janitor look."""
         self.now += seconds
-        self.group.sweep(self.poller.update_clock())
-        self.group.tick(self.now)
+        janitor.sweep(self.group, self.poller.update_clock())
+        janitor.tick(self.group, self.now)
         self.dialled = [server for server in self.dialled if not server.closed]
 
     def servers(self) -> list[ServerConnection]:

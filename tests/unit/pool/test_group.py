@@ -117,12 +117,12 @@ def test_a_connection_with_session_state_is_wiped_first(world: Make) -> None:
     server = first.held
     next_one = Client(ground, 2)
     next_one.ask(reads=False)
-    server.dirty = True
-    server.prepared[1] = object()
+    server.session.dirty = True
+    server.session.prepared[1] = object()
     first.release()
     assert (next_one.held, server.state, server.outstanding.count) == (None, RESETTING, 2)
     server.owner.server_free(server)
-    assert (next_one.held, server.dirty, server.prepared) == (server, False, {})
+    assert (next_one.held, server.session.dirty, server.session.prepared) == (server, False, {})
 
 
 def test_a_connection_of_which_nobody_knows_what_it_owes_is_not_handed_on(world: Make) -> None:

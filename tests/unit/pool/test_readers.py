@@ -9,12 +9,16 @@ import pytest
 from pool_ground import Client, view
 
 from pgrouter.config.settings import ReaderSettings, Reads
+from pgrouter.pool.demand import Demand
+from pgrouter.pool.kinds import FRESH
 from pgrouter.topology import ReplayPoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pool_ground import World
+
+    from pgrouter.server.connection import ServerConnection
 
     Make = Callable[..., World]
 
@@ -31,11 +35,28 @@ def warm(world: World, each: int = 2) -> None:
             client.release()
 
 
+def take_read(world: World) -> ServerConnection | None:
+    """Take a connection for a read; nobody waits for it."""
+    client = Client(world, 99)
+    server = world.group.take(Demand(True), client)
+    world.group.forget(client)
+    return server
+
+
+def take_fresh(world: World, wrote_s: float, lsn: int) -> ServerConnection | None:
+    """Take a connection for a read that must see so much; nobody waits for it."""
+    demand, client = Demand(), Client(world, 99)
+    demand.kind, demand.must_see_s, demand.must_see_lsn = FRESH, wrote_s, lsn
+    server = world.group.take(demand, client)
+    world.group.forget(client)
+    return server
+
+
 def served(world: World, wrote_s: float, lsn: int = 0, times: int = 6) -> Counter[str]:
     """Take for such reads, give back, and count where."""
     names: Counter[str] = Counter()
     for _ in range(times):
-        server = world.group.take_fresh(wrote_s, lsn)
+        server = take_fresh(world, wrote_s, lsn)
         names[server.owner.member.name if server else "nobody"] += 1
         if server:
             world.group.give(server)
@@ -90,7 +111,7 @@ def test_marks_hold_for_groups_and_members_that_come_later(world: World) -> None
 def test_who_is_fresh_but_busy_is_dialled_and_the_primary_serves(world: World) -> None:
     freshen(world, c=ReplayPoint(20.0, 200))
     while world.pool("c").idle:
-        world.group.take_fresh(15.0, 0)
+        take_fresh(world, 15.0, 0)
     dialled = len(world.dialled)
     assert served(world, 15.0, times=1) == {"a": 1}
     assert [server.owner.member.name for server in world.dialled[dialled:]] == ["c"]
@@ -109,7 +130,7 @@ def test_without_a_primary_nobody_has_a_new_write(world: World) -> None:
 def taken(world: World, times: int = 12) -> Counter[str]:
     names: Counter[str] = Counter()
     for _ in range(times):
-        server = world.group.take(True)
+        server = take_read(world)
         names[server.owner.member.name if server else "nobody"] += 1
         if server:
             world.group.give(server)
@@ -135,7 +156,7 @@ def test_turns(world: World, reads: Reads, names: dict[str, int]) -> None:
 def test_the_least_active(world: World) -> None:
     world.reads = Reads(balance="least_active")
     world.group.share_reads(world.view)
-    busy = [server for server in (world.group.take(True) for _ in range(4)) if server]
+    busy = [server for server in (take_read(world) for _ in range(4)) if server]
     assert Counter(server.owner.member.name for server in busy) == {"b": 2, "c": 2}
     for server in busy:
         if server.owner.member.name == "c":

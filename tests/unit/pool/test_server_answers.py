@@ -37,7 +37,7 @@ class Linked:
         ours, self.screen = socket.socketpair()
         ours.setblocking(False)
         self.screen.setblocking(False)
-        self.client.attach(ours, 1)  # EPOLLIN
+        self.client.stream.attach(ours, 1)  # EPOLLIN
         self.far_end = world.far_ends[0]
         self.troubles: list[dict] = []
         world.loop.set_exception_handler(lambda _loop, context: self.troubles.append(context))
@@ -52,7 +52,7 @@ class Linked:
 
     def close(self) -> None:
         """Let go of the client's socket."""
-        self.client.close()
+        self.client.stream.close()
         self.screen.close()
 
 

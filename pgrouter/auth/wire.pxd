@@ -1,1 +1,0 @@
-cpdef bytes authentication(int request, bytes data=*)

@@ -1,0 +1,158 @@
+"""Plain data to frozen structs, collecting every problem with its path instead of stopping at the first.
+
+msgspec converts and checks single values; the walk over sections and lists is here, because msgspec's own stops at the
+first problem and reports types where people think of keys.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, Union, get_args, get_origin
+
+import msgspec
+
+from pgrouter.config.types import DURATION, Secret, duration_s
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Problems = list[str]
+Section = TypeVar("Section", bound=msgspec.Struct)
+
+YAML_NAMES = {dict: "a mapping", list: "a list", NoneType: "nothing"}
+
+# Known to PostgreSQL or planned, so that "unknown" would be misleading
+NOT_YET = {
+    ("auth.type", "cert"): "cert is not supported yet; use scram-sha-256",
+    ("auth.type", "hba"): "hba is not supported yet; use scram-sha-256",
+}
+
+
+class _Wrong(Exception):
+    """A value has been added to the list of problems."""
+
+
+class Decoder:
+    """One file: the base of relative paths, and the problems so far."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.problems: Problems = []
+
+    def section(self, kind: type[Section], data: object, path: str = "") -> Section:
+        """Build a section from a mapping; None is an empty mapping (every key may be commented out)."""
+        if data is None:
+            data = {}
+        if not isinstance(data, dict):
+            raise self._wrong(path, f"expected a mapping, got {_name(data)}")
+        fields = {entry.encode_name: entry for entry in msgspec.structs.fields(kind)}
+        before = len(self.problems)
+        for key in data:
+            if key not in fields:
+                self._wrong(_join(path, key), f"unknown key{_hint(key, fields)}")
+        values = {}
+        for key, entry in fields.items():
+            if key in data:
+                with contextlib.suppress(_Wrong):
+                    values[entry.name] = self.value(entry.type, data[key], _join(path, key))
+            elif entry.required:
+                self._wrong(_join(path, key), "required")
+        if len(self.problems) > before:
+            raise _Wrong
+        return kind(**values)
+
+    def value(self, kind: object, data: object, path: str) -> object:
+        """Convert one value of any type that settings have."""
+        if get_origin(kind) in (Union, UnionType):  # only ever `X | None`
+            if data is None:
+                return None
+            kind = next(part for part in get_args(kind) if part is not NoneType)
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            return self.section(kind, data, path)
+        if get_origin(kind) is tuple:
+            return self._list(get_args(kind)[0], data, path)
+        if get_origin(kind) is Literal:
+            return self._choice(get_args(kind), data, path)
+        return self._scalar(kind, data, path)
+
+    def _list(self, kind: object, data: object, path: str) -> tuple[object, ...]:
+        if not isinstance(data, list):
+            raise self._wrong(path, f"expected a list, got {_name(data)}")
+        items = []
+        for number, item in enumerate(data):
+            with contextlib.suppress(_Wrong):
+                items.append(self.value(kind, item, f"{path}[{number}]"))
+        if len(items) < len(data):
+            raise _Wrong
+        return tuple(items)
+
+    def _choice(self, choices: tuple[str, ...], data: object, path: str) -> str:
+        if data in choices:
+            return data
+        if isinstance(data, str) and (path, data) in NOT_YET:
+            raise self._wrong(path, NOT_YET[path, data])
+        raise self._wrong(path, f"expected one of {', '.join(choices)}; got {data!r}")
+
+    def _scalar(self, kind: object, data: object, path: str) -> object:
+        try:
+            if isinstance(data, str) and _is_duration(kind):
+                data = duration_s(data)
+            if kind is Path:
+                return self.directory / Path(msgspec.convert(data, str)).expanduser()
+            if kind is Secret:
+                return Secret(msgspec.convert(data, str))
+            return msgspec.convert(data, kind)
+        except msgspec.ValidationError as error:
+            raise self._wrong(path, _words(error, data)) from None
+        except (ValueError, RuntimeError) as error:  # RuntimeError: ~nobody
+            raise self._wrong(path, str(error)) from None
+
+    def _wrong(self, path: str, what: str) -> _Wrong:
+        self.problems.append(f"{path}: {what}" if path else what)
+        return _Wrong()
+
+
+def decode(kind: type[Section], data: object, directory: Path) -> tuple[Section | None, Problems]:
+    """Build a struct from plain data, or list everything that is wrong with it as `path.to.key: what is wrong`.
+
+    Relative paths are relative to `directory`.
+    """
+    decoder = Decoder(directory)
+    try:
+        return decoder.section(kind, data), []
+    except _Wrong:
+        return None, decoder.problems
+
+
+def _join(path: str, key: object) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def _hint(key: object, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(key), known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _name(data: object) -> str:
+    return YAML_NAMES.get(type(data), type(data).__name__)
+
+
+def _is_duration(kind: object) -> bool:
+    if get_origin(kind) is not Annotated:
+        return False
+    schemas = (meta.extra_json_schema or {} for meta in get_args(kind)[1:])
+    return any(schema.get("format") == DURATION for schema in schemas)
+
+
+def _words(error: msgspec.ValidationError, data: object) -> str:
+    """Translate msgspec's messages into ours; the value is repeated only if it cannot be a secret."""
+    text = str(error).replace("`", "").replace("1000000000.0", "1e9")
+    text = (text[:1].lower() + text[1:]).replace("expected float", "expected number")
+    if isinstance(data, int | float) and "got" not in text:
+        return f"{text}, got {data:g}"
+    if "expected str, got" in text and not isinstance(data, dict | list | NoneType):
+        return f"{text} (put it in quotes)"
+    return text

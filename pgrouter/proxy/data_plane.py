@@ -1,0 +1,141 @@
+"""The data plane of one router: listeners, clients, pools of server connections, and what they share."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from pgrouter.errors import RouterError, ShuttingDown
+from pgrouter.pool.manager import PoolManager
+from pgrouter.proxy.client import ClientConnection
+from pgrouter.proxy.databases import Databases
+from pgrouter.proxy.listener import Listener
+from pgrouter.proxy.reader import Reader
+from pgrouter.proxy.registry import Registry
+from pgrouter.proxy.timeouts import Deadlines
+from pgrouter.server.connection import ServerConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pgrouter.auth.users import UserStore
+    from pgrouter.config.settings import Listen, Settings
+    from pgrouter.net.poller import Pollable, Poller
+    from pgrouter.planes import ControlPlane
+    from pgrouter.routing.catalog import ByRole
+
+LOOK_S = 1.0  # how long clients wait, after the process was stopped, for a look at who leads; writes wait longer
+DRAIN_PAUSE_S = 0.05
+
+
+class DataPlane:
+    """Serves clients, by what the control plane says."""
+
+    def __init__(
+        self,
+        poller: Poller,
+        settings: Settings,
+        control: ControlPlane,
+        open_console: Callable[[ClientConnection], None],
+    ) -> None:
+        self.poller = poller
+        self.settings = settings
+        self._control = control
+        cluster = control.monitor
+        self._reader = Reader(poller)
+        self.pools = PoolManager(poller, settings.pool, cluster.view, suspect=cluster.suspect, sample=cluster.sample)
+        self.pools.share_reads(settings.reads)
+        databases = Databases(
+            settings.routing,
+            control.catalogs,
+            close_unused_databases=self._close_unused_databases,
+            late=poller.late,
+            reader=self._reader,
+        )
+        self.registry = Registry(settings, self.pools, databases, control.users, open_console)
+        self._listeners = [Listener(poller, self.registry, address) for address in addresses(settings.listen)]
+
+    # -- life
+
+    def start(self, *ticks: Callable[[float], None]) -> list[str]:
+        """Listen, and call `ticks` with the time ten times a second; return the addresses, as HOST:PORT."""
+        self.pools.start(Deadlines(self.registry).tick, self.registry.tick, *ticks)
+        self.poller.on_stall = self._stalled
+        for listener in self._listeners:
+            listener.start()
+        hosts = (f"[{each.host}]" if ":" in each.host else each.host for each in self._listeners)
+        return [f"{host}:{each.port}" for host, each in zip(hosts, self._listeners, strict=True)]
+
+    def reload(self, settings: Settings, users: UserStore) -> None:
+        """Apply what a running router can change."""
+        self.settings = settings
+        self.pools.share_reads(settings.reads)
+        self.registry.reload(settings, users)
+        for listener in self._listeners:
+            listener.tune()
+
+    async def drain(self, at_once: asyncio.Event) -> None:
+        """Stop accepting clients; close each at the end of its transaction, after pool.drain_timeout, or `at_once`."""
+        self._close_listeners()
+        for client in list(self.registry.logging_in.values()):
+            client.violation(ShuttingDown())
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.settings.pool.drain_timeout_s
+        while loop.time() < deadline and not at_once.is_set():
+            self.registry.drain()  # repeated: a transaction may end without a message from its server
+            if not self.registry.clients:
+                break
+            await asyncio.sleep(DRAIN_PAUSE_S)
+        for client in list(self.registry.clients.values()):
+            client.violation(ShuttingDown())
+
+    def stop(self) -> None:
+        """Close every connection."""
+        self._close_listeners()
+        self.pools.stop()
+        self._reader.close()
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+
+    # -- what the control plane tells it (planes.CatalogSubscriber; the pools are its ClusterSubscriber)
+
+    def adopt(self, database: str, catalog: ByRole, idle_timeout: Callable[[str], str] | None) -> None:
+        """Classify by this catalog from now on; see `planes.CatalogSubscriber`."""
+        self.registry.adopt(database, catalog, idle_timeout)
+
+    def watched(self, database: str, *, sign: bool) -> None:
+        """Called when a catalog has been checked; `sign`: there may have been DDL."""
+        self.registry.databases.watched(database, self.poller.now, sign=sign)
+
+    def in_use(self, database: str) -> bool:
+        """Whether a database has clients."""
+        return bool(self.registry.has_clients(database))
+
+    # -- events
+
+    def _close_unused_databases(self) -> None:
+        self.pools.close_unused_databases(self.in_use)
+        self._control.catalogs.close_unused_databases()
+
+    def _stalled(self, gap_s: float) -> None:
+        self.poller.loop.call_later(LOOK_S, self.poller.resume)
+        self._control.monitor.look_again(gap_s, self.poller.resume)
+
+
+def bug(stream: Pollable, error: Exception) -> None:
+    """Report a bug in the handler of a connection to its peer; the poller closes it afterwards."""
+    if isinstance(stream, ClientConnection):
+        stream.violation(RouterError("internal error", detail=type(error).__name__, severity="FATAL"))
+    elif isinstance(stream, ServerConnection):
+        stream.lose(RouterError("internal error", detail=type(error).__name__))
+
+
+def addresses(listen: Iterable[Listen]) -> list[Listen]:
+    """Return what to listen on, with `*` (as in postgresql.conf) expanded to all addresses, IPv4 and IPv6."""
+    every = ("0.0.0.0", "::") if Path("/proc/net/if_inet6").exists() else ("0.0.0.0",)  # noqa: S104  (asked for)
+    return [replace(one, host=host) for one in listen for host in (every if one.host == "*" else (one.host,))]

@@ -1,0 +1,283 @@
+"""Does what a client's login (`proxy.login`) needs: reads, sends, finds its pool, has a server apply its settings."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import cython
+
+from pgrouter.auth.conversation import Conversation
+from pgrouter.auth.secret import Derivation
+from pgrouter.auth.server import ServerRefused
+from pgrouter.errors import ProtocolViolation, RouterError, TooManyClients
+from pgrouter.pool.demand import Demand
+from pgrouter.protocol import codes, messages
+from pgrouter.proxy import startup_settings
+from pgrouter.proxy.client import ClientConnection
+from pgrouter.proxy.login import (
+    CONSOLE,
+    Admit,
+    ApplySettings,
+    Cancellation,
+    Introduce,
+    LookUpUser,
+    Refusal,
+    WaitForCatalog,
+    WaitForPool,
+    login,
+)
+from pgrouter.proxy.registry import ClientInfo, SessionTraits
+from pgrouter.proxy.responder import Responder
+from pgrouter.proxy.startup_template import StartupTemplate
+
+if not cython.compiled:  # compiled, they are constants: see the .pxd files
+    from pgrouter.auth.steps import READ_PACKET
+    from pgrouter.protocol.codes import PASSWORD
+
+if TYPE_CHECKING:
+    from pgrouter.server.connection import ServerConnection
+
+AHEAD = 64 * 1024  # what a client may send before its login is over
+MAX_ANSWER = 128 * 1024  # an authentication message; each exchange has its own, lower limit
+
+PENDING = object()  # in place of an answer that comes later
+
+
+class LoginResponder(Responder):
+    """A client's responder until the first ReadyForQuery."""
+
+    def __init__(self, client: ClientConnection) -> None:
+        Responder.__init__(self, client)
+        self.registry = client.registry
+        self.startup = None  # the startup packet, once it is there
+        self.traits = None  # what the session's settings imply, at the end
+        self.conversation = Conversation(login(client.registry, client.client_id), MAX_ANSWER)
+        self.conversation.resume(None)
+
+    # -- bytes
+
+    def on_bytes(self, data: bytes) -> cython.Py_ssize_t:
+        """Process bytes from the client, as far as the login reads them."""
+        client: ClientConnection = self.client
+        used: cython.Py_ssize_t = 0
+        end: cython.Py_ssize_t = len(data)
+        size: cython.Py_ssize_t
+        if client.put_aside:
+            return 0
+        while client.responder is self and not client.closed:
+            if not self.conversation.reads:
+                if end - used > AHEAD:
+                    client.pause()
+                break  # sent ahead of the end of the login: it has to wait
+            size = self.conversation.size_at(data, used, end)
+            if size and (size < 0 or not self.may_come(data[used])):
+                self.fail(self.impossible(data, used))
+                return end
+            if size == 0 or size > end - used:
+                client.need = size
+                break
+            if client.poller.late():  # many clients may connect at once
+                client.put_off()
+                break
+            self.advance(self.conversation.read(data, used, size))
+            used += size
+        return used
+
+    def may_come(self, code: cython.int) -> cython.bint:
+        """Whether a message of this type may come: during authentication only answers to it; packets have no type."""
+        return self.conversation.reads == READ_PACKET or code == PASSWORD
+
+    def impossible(self, data: bytes, at: cython.Py_ssize_t) -> RouterError:
+        """Return the error for what the client has sent."""
+        if self.conversation.reads == READ_PACKET:
+            return ProtocolViolation("invalid length of startup packet")
+        length = int.from_bytes(data[at + 1 : at + 5], "big")
+        return ProtocolViolation(f"invalid frontend message type {data[at]} or length {length}")
+
+    # -- the login
+
+    def advance(self, answer) -> int:
+        """Continue the login with what it asked for, until it reads, waits or ends."""
+        client: ClientConnection = self.client
+        try:
+            while answer is not PENDING and not client.closed:
+                request = self.conversation.resume(answer)
+                if request is None:
+                    return self.finish(self.conversation.result)
+                if type(request) is int:
+                    return self.flush()
+                answer = self.perform(request)
+        except RouterError as error:
+            self.fail(error)
+        return 0
+
+    def perform(self, request):
+        """Do what the login needs; return its answer, or PENDING."""
+        client: ClientConnection = self.client
+        kind = type(request)
+        if kind is Introduce:
+            self.introduce(request.startup)
+        elif kind is Admit:
+            if not self.registry.admit(client):
+                raise TooManyClients(
+                    "sorry, too many clients already",
+                    detail=f"pool.max_clients is {self.registry.settings.pool.max_clients}.",
+                )
+        elif kind is LookUpUser:
+            return self.registry.settings.auth.type, self.registry.users.secrets.get(request.user)
+        elif kind is Derivation:
+            self.flush()
+            client.put_aside = True
+            client.pause()
+            client.poller.aside(request.run, self.derived)
+            return PENDING
+        elif kind is WaitForPool:
+            return self.enter_pool(request.startup, request.identity)
+        elif kind is WaitForCatalog:
+            if not self.registry.databases.may_begin(client.session.pool.database, client.poller.now, self.go_ahead):
+                return PENDING
+        elif kind is ApplySettings:
+            return self.apply_settings(request.on_primary)
+        else:
+            return self.welcome()
+        return None
+
+    def introduce(self, startup: StartupTemplate) -> int:
+        """Name the client in the log."""
+        client: ClientConnection = self.client
+        self.startup = startup
+        client.info = ClientInfo(startup.user, startup.database, client.address[0], client.address[1], startup.name)
+        return 0
+
+    def derived(self, keys) -> None:
+        """Continue with keys that were derived in another thread."""
+        if self.client.closed:
+            return
+        self.client.put_aside = False
+        self.advance(keys)
+        if not self.client.put_aside:
+            self.client.turn()
+
+    def go_ahead(self) -> int:
+        """Continue after what needed no answer."""
+        return self.advance(None)
+
+    # -- pool and settings
+
+    def enter_pool(self, startup: StartupTemplate, identity: ClientIdentity):
+        """Find the pool of a client and its settings; PENDING: its servers' parameters are not known yet."""
+        client: ClientConnection = self.client
+        if startup.group is None:
+            startup.profile = self.registry.profiles.of_startup(startup.parameters)
+            startup.group = self.registry.group(startup.database, startup.user, identity)
+        elif identity.credential is not None:
+            startup.group.credential = identity.credential  # the newest, as in `PoolManager.group`
+        client.session.pool = startup.group
+        client.follow(startup.profile, startup.profile)
+        if client.session.pool.parameters is not None and not (
+            client.session.pool.outdated and client.session.pool.learns()
+        ):
+            return None
+        client.session.pool.wait_login(client.peer)
+        return PENDING
+
+    def apply_settings(self, on_primary: cython.bint):
+        """Have a server apply the client's settings, if none has yet."""
+        client: ClientConnection = self.client
+        if client.session.profile.reported is not None:
+            return None
+        server = client.session.pool.take(Demand(not on_primary), client.peer)
+        if server is not None:
+            self.ask(server)
+        return PENDING
+
+    def ask(self, server: ServerConnection) -> int:
+        """Ask a server to apply the settings; `ready` follows."""
+        profile = self.client.session.profile
+        self.client.link.begin(server)
+        server.captured = []
+        server.inject(startup_settings.query(server.session.profile, profile, self.client.session.pool.parameters))
+        server.session.meet(profile.custom)
+        server.session.profile = None
+        return 0
+
+    def served(self, server: ServerConnection | None) -> None:
+        """Called when the parameters are known (no server), or with a server that was waited for."""
+        if server is None:
+            self.go_ahead()
+            return
+        try:
+            self.ask(server)
+        except RouterError as error:
+            self.fail(error)
+
+    def refused(self, error: RouterError) -> None:
+        """Called when there is no server: the login fails with the reason."""
+        self.fail(error)
+
+    def ready(self, server: ServerConnection) -> None:
+        """Called when the settings were applied or refused."""
+        client: ClientConnection = self.client
+        answer, server.captured = server.captured, None
+        error = startup_settings.error_of(answer)
+        if error is None:
+            server.session.profile = client.session.profile
+            client.session.profile.reported = startup_settings.applied(
+                answer, client.session.profile, client.session.pool.parameters
+            )
+        else:
+            server.session.dirty = True
+        by_replica: cython.bint = server.owner is not client.session.pool.writer
+        client.link.release()
+        self.advance(None if error is None else Refusal(error, by_replica and client.session.pool.writer is not None))
+
+    # -- the end
+
+    def welcome(self) -> bytes:
+        """Return what the client gets when it is logged in, the same for all sessions with its settings."""
+        client: ClientConnection = self.client
+        traits: SessionTraits = self.registry.traits_of(client)
+        if traits.welcome is None:
+            traits.welcome = startup_settings.welcome(
+                client.session.profile, client.session.pool.parameters, client.mode
+            )
+        self.traits = traits
+        return traits.welcome
+
+    def finish(self, result) -> int:
+        """Do what the login has led to."""
+        client: ClientConnection = self.client
+        if type(result) is Cancellation:
+            self.registry.cancel(result.client_id, result.key)
+            return client.leave()
+        self.flush()
+        if result is CONSOLE:
+            self.registry.open_console(client)
+            return 0
+        client.key = result
+        self.registry.logged_in(client, self.traits)
+        client.responder = None
+        client.resume()
+        return client.process_partial() if client.buffered else 0
+
+    def fail(self, error: RouterError) -> int:
+        """End the connection with an error: PostgreSQL's own as it is."""
+        client: ClientConnection = self.client
+        if client.closed:
+            return 0
+        if isinstance(error, ServerRefused):
+            answer = messages.message(codes.ERROR_RESPONSE, error.body)
+        else:
+            error.severity = "FATAL"
+            answer = messages.error_response(error)
+        client.send_bytes(self.conversation.sends() + answer)
+        self.registry.log(client, logging.INFO, f"login failed: {error.message}")
+        return client.leave()
+
+    def flush(self) -> int:
+        """Send what the login has to send by now."""
+        out: bytes = self.conversation.sends()
+        if out:
+            self.client.send_bytes(out)
+        return 0

@@ -1,0 +1,172 @@
+"""A router without sockets: real registry, pools and connections around a clock that the test owns."""
+
+from __future__ import annotations
+
+import select
+import socket
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from pgrouter.admin.context import Context
+from pgrouter.admin.stats import Sampler
+from pgrouter.auth.users import UserStore
+from pgrouter.config.settings import Cluster, MemberAddress, MonitorSettings, Settings
+from pgrouter.net.loop import Loop
+from pgrouter.pool.manager import PoolManager
+from pgrouter.proxy.client import ClientConnection
+from pgrouter.proxy.databases import Databases
+from pgrouter.proxy.registry import ClientInfo, Registry
+from pgrouter.server.connection import ServerConnection
+from pgrouter.server.states import ACTIVE, IDLE_STATE
+from pgrouter.topology import ClusterView, Member, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgrouter.cluster.health import Probe
+    from pgrouter.net.poller import Poller
+    from pgrouter.pool.pool import Pool
+
+SECRET = "s3" + "cret"
+WALL = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
+
+VIEW = ClusterView(
+    number=7,
+    members=(
+        Member(name="pg1", host="10.0.0.1", port=5432, role=Role.PRIMARY, leader=True, writable=True, timeline=3),
+        Member(
+            name="pg2",
+            host="10.0.0.2",
+            port=5433,
+            role=Role.REPLICA,
+            readable=True,
+            timeline=3,
+            lag_bytes=4096,
+            state="streaming",
+            tags=(("zone", "b"), ("clonefrom", "true")),
+        ),
+        Member(name="pg3", host="10.0.0.3", port=5432, reason="it does not answer"),
+    ),
+    leader="pg1",
+    primary="pg1",
+    readers=("pg2",),
+    no_primary="",
+)
+
+
+@dataclass
+class Watch:
+    """The monitor, as far as the console asks it."""
+
+    view: ClusterView = VIEW
+    source_name: str = "static"
+    dcs_since_s: float = 0.0
+    leader_since_s: float = 0.0
+    probes: dict[str, Probe] = field(default_factory=dict)
+    forgets: int = 0
+
+    def forget(self) -> None:
+        self.forgets += 1
+
+
+@dataclass
+class Desk:
+    """The application, as far as the console asks it."""
+
+    poller: Poller
+    pools: PoolManager
+    registry: Registry
+    sampler: Sampler
+    seconds: list[float]  # the clock
+    monitor: Watch = field(default_factory=Watch)
+    reloads: int = 0
+    stops: int = 0
+    plugs: list[socket.socket] = field(default_factory=list)
+
+    def reload(self) -> str:
+        """Count reloads."""
+        self.reloads += 1
+        return "RELOAD"
+
+    def request_stop(self) -> None:
+        """Count stops."""
+        self.stops += 1
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.seconds[0] += seconds
+        self.poller.update_clock()
+
+    def context(self, client: ClientConnection | None = None) -> Context:
+        """Look at it now."""
+        return Context(self, client, self.poller.now, WALL)
+
+    def client(self, user: str = "alice", database: str = "app", *, console: bool = False) -> ClientConnection:
+        """Log a client in."""
+        client = ClientConnection(self.poller, self.registry, "split")
+        client.info = ClientInfo(user, database, "192.0.2.7", 40000, "psql")
+        if not console:
+            client.session.pool = self.pools.group(database, user, None)
+        self.registry.admit(client)
+        return client
+
+    def session(self, user: str = "alice", database: str = "app") -> ClientConnection:
+        """Log a client in, with a socket and a session."""
+        client = self.client(user, database)
+        pool, profile = client.session.pool, self.registry.profiles.empty
+        first = self.server(pool, "pg1", ACTIVE)
+        first.hello = SimpleNamespace(parameters=(("server_version", "17.0"),), pid=4711, key=b"1234")
+        pool.welcome(first)
+        first.owner.close(first, "only its parameters are wanted", cut=True)
+        client.follow(profile, profile)
+        self.registry.logged_in(client, self.registry.traits_of(client))
+        return client
+
+    def stranger(self) -> ClientConnection:
+        """Accept a client that has not said a word."""
+        client = ClientConnection(self.poller, self.registry, "split")
+        self.registry.arrived(client)
+        return client
+
+    def server(self, group: Pool, member: str, state: int = IDLE_STATE) -> ServerConnection:
+        """Add a server connection to a pool."""
+        pool = group.members[member]
+        server = ServerConnection(self.poller, pool, None)
+        server.state = ACTIVE
+        pool.servers[server] = None
+        pool.move(server, state)
+        return server
+
+    def plug(self, client: ClientConnection | ServerConnection) -> socket.socket:
+        """Give a connection a socket, and get the other end."""
+        ours, theirs = socket.socketpair()
+        ours.settimeout(0)
+        theirs.settimeout(0)
+        client.attach(ours, select.EPOLLIN)
+        self.plugs += [ours, theirs]
+        return theirs
+
+
+@contextmanager
+def opened() -> Iterator[Desk]:
+    """Open a router with nobody in it."""
+    seconds = [1000.0]
+    loop = Loop(clock=lambda: seconds[0])
+    poller = loop.poller
+    settings = Settings(
+        cluster=Cluster(
+            source="static",
+            members=(MemberAddress(name="pg1", host="10.0.0.1"),),
+            monitor=MonitorSettings(password=SECRET),
+        )
+    )
+    pools = PoolManager(poller, settings.pool, VIEW)
+    pools.dial = lambda _pool, _server: None  # type: ignore[method-assign]  # nobody is there
+    registry = Registry(settings, pools, Databases(settings.routing), UserStore.empty(), lambda _client: None)
+    desk = Desk(poller, pools, registry, Sampler(pools, poller.now), seconds)
+    yield desk
+    for plug in desk.plugs:
+        plug.close()
+    loop.close()
