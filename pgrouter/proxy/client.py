@@ -87,7 +87,7 @@ class ClientConnection(Stream):
             return WAITING if self.waiting else IDLE
         if self.responder is not None:
             return RESPONDING
-        if self.link.server.held or (
+        if self.link.server.input_state or (
             self.link.server.fenced and self.link.body_left == 0 and self.link.server.at_rest()
         ):
             return BLOCKED

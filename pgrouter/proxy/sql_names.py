@@ -16,7 +16,7 @@ from pgrouter.protocol.requests import PARSE as R_PARSE
 from pgrouter.protocol.requests import SKIP
 from pgrouter.protocol.requests import SYNC as R_SYNC
 from pgrouter.routing.statement import Target
-from pgrouter.server.states import ASKING
+from pgrouter.server.states import ROUTER_ASKS
 from pgrouter.session.refusals import MAX_PRESENTED
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _give(
 
 def forget_shared(server: ServerConnection) -> None:
     """Close all shared statements on the server: SQL may have deallocated some of them."""
-    server.held = ASKING
+    server.input_state = ROUTER_ASKS
     server.send_bytes(_close_shared(server))
     server.sync()
 

@@ -12,7 +12,7 @@ from pgrouter.errors import RouterError, ServerLost
 from pgrouter.pool.kinds import AGAIN, FRESH, OWN, READ, WRITE
 from pgrouter.proxy.client_states import BLOCKED, CONGESTED, IDLE, LINKED, RESPONDING, SKIPPING, WAITING
 from pgrouter.proxy.responder import Responder
-from pgrouter.server.states import ACTIVE, ASKING, PASSES
+from pgrouter.server.states import ACTIVE, FORWARDING, ROUTER_ASKS
 
 if TYPE_CHECKING:
     import socket
@@ -67,7 +67,7 @@ class Seat:
     def frees(self, member: str) -> tuple[ServerConnection, socket.socket]:
         """Add one that is idle."""
         server, far_end = self.server(member)
-        self.client.session.pool.give(server)
+        self.client.session.pool.release(server)
         return server, far_end
 
 
@@ -153,15 +153,15 @@ def test_waiting_ends_with_the_client(seat: Seat) -> None:
     assert not seat.client.session.pool.waiting.writes
 
 
-@pytest.mark.parametrize("held", [ASKING])
+@pytest.mark.parametrize("held", [ROUTER_ASKS])
 def test_a_server_that_has_to_answer_the_router_first_blocks(seat: Seat, held: int) -> None:
     server, far_end = seat.frees("pg2")
     seat.sends(READ_QUERY)
     far_end.recv(4096)
-    server.held = held
+    server.input_state = held
     seat.sends(READ_QUERY)
     assert (seat.client.state, seat.client.buffered) == (BLOCKED, len(READ_QUERY))
-    server.held = PASSES
+    server.input_state = FORWARDING
     assert seat.client.state == LINKED
 
 
