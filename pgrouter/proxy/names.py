@@ -156,8 +156,8 @@ class StatementNames(UnnamedStatement):
     def deallocated(self, statement, server: ServerConnection) -> int:
         """Apply a DEALLOCATE or DISCARD ALL: the named statement is gone, here and on the server, or all of them."""
         if statement.tag == "DEALLOCATE":
-            server.session.sql_names = frozenset(server.session.sql_names).difference((statement.cause.encode(),))
-            return self.discard(statement.cause.encode())
+            server.session.sql_names = frozenset(server.session.sql_names).difference((statement.prepared.encode(),))
+            return self.discard(statement.prepared.encode())
         self.shared.release_all(self.named)
         self.named = Names()
         server.session.prepared = {}
