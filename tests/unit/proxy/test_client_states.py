@@ -40,9 +40,9 @@ READY_IDLE = message("Z", b"I")
 class Seat:
     """A client with a socket, whose servers are the test's."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, mode: str = "split") -> None:
         self.desk = desk
-        self.client: ClientConnection = desk.session()
+        self.client: ClientConnection = desk.session(mode=mode)
         self.screen: socket.socket = desk.plug(self.client)
 
     def sends(self, data: bytes) -> None:
@@ -244,3 +244,15 @@ def test_what_a_batch_demands(seat: Seat, *, wrote: bool, sequences: bool, sql: 
     assert (client.state, demand.kind, demand.reads) == (WAITING, kind, reads)
     waiting, own = client.session.pool.waiting, kind == OWN
     assert [len(waiting.reads), len(waiting.writes), len(waiting.claims)] == [reads, not (reads or own), own]
+
+
+def test_a_listener_for_replicas_never_takes_the_primary(desk: Desk) -> None:
+    """Whatever other clients of the pool ask for: a session there may have been linked to a replica only."""
+    seat = Seat(desk, "replica")
+    last, _ = seat.server("pg2")
+    seat.client.session.last_write_server = last
+    seat.client.session.pool.sequences = True
+    seat.frees("pg1")
+    replica, _ = seat.frees("pg2")
+    seat.sends(READ_QUERY)
+    assert seat.client.link.server is replica
