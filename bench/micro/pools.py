@@ -66,7 +66,7 @@ class Ground:
             server = client.got
         if server is None:
             raise RuntimeError("the pool gave no server")
-        self.group.give(server)
+        self.group.release(server)
 
     def close(self) -> None:
         """Let go of everything."""
@@ -94,8 +94,8 @@ def take_and_give_ns(*, reads: bool) -> float:
     try:
         for _ in range(4):
             ground.fill(reads=reads)
-        take, give = ground.group.take, ground.group.give
+        take, release = ground.group.take, ground.group.release
         demand, client = Demand(reads), Served(Stream(ground.poller))
-        return best_ns(lambda: give(take(demand, client)), 20_000)
+        return best_ns(lambda: release(take(demand, client)), 20_000)
     finally:
         ground.close()

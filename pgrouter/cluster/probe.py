@@ -75,9 +75,9 @@ class State(Enum):
     """What a prober does; its one timer ends the pause, or the time limit of the query."""
 
     STOPPED = 0
-    PAUSING = 1  # -> ASKING over the open connection, -> DIALING without one
-    DIALING = 2  # -> ASKING; -> PAUSING with a failure
-    ASKING = 3  # -> PAUSING with a report or a failure; -> DIALING if the failed connection was not fresh
+    PAUSING = 1  # -> ROUTER_ASKS over the open connection, -> DIALING without one
+    DIALING = 2  # -> ROUTER_ASKS; -> PAUSING with a failure
+    ROUTER_ASKS = 3  # -> PAUSING with a report or a failure; -> DIALING if the failed connection was not fresh
 
 
 class Watcher(Protocol):
@@ -215,7 +215,7 @@ class Prober:
                     raise
 
     def _ask(self) -> None:
-        self._state = State.ASKING
+        self._state = State.ROUTER_ASKS
         self._wake_at(self._until_s, self._time_is_up)
         self._exchange = exchange(self._opened().pgconn, self.query)
         self._go_on()
@@ -225,7 +225,7 @@ class Prober:
         return self._connection
 
     def _readable(self) -> None:
-        if self._state is State.ASKING:
+        if self._state is State.ROUTER_ASKS:
             self._go_on()
         else:
             self._on_unsolicited()

@@ -194,7 +194,7 @@ class PoolManager:
 
         def then() -> None:
             self._cancels.discard(connection)
-            pool.group.cancelled(server)
+            pool.pool.cancelled(server)
 
         connection = CancelConnection(self.poller, cancel_request(server.hello.pid, server.hello.key), then)
         self._cancels.add(connection)

@@ -11,7 +11,7 @@ cdef class MemberPool:
     cdef public int deficit
     cdef public double fresh_s
     cdef public long long lsn
-    cdef readonly object group
+    cdef readonly object pool
     cdef public object member
     cdef public Py_ssize_t size
     cdef readonly dict servers

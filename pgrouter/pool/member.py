@@ -61,10 +61,10 @@ class Totals:
 class MemberPool:
     """Connections of one database and user to one member."""
 
-    def __init__(self, group: Pool, member: Member) -> None:
-        self.group = group
+    def __init__(self, pool: Pool, member: Member) -> None:
+        self.pool = pool
         self.member = member
-        self.size = group.settings.size  # maximum number of connections
+        self.size = pool.settings.size  # maximum number of connections
         self.servers = {}  # the oldest first; the values mean nothing
         self.free = None  # the idle one that was used last
         self.free_count = 0
@@ -80,7 +80,7 @@ class MemberPool:
         self.closed = Totals()
 
     def __repr__(self) -> str:
-        return f"{self.member.name} {self.group}"
+        return f"{self.member.name} {self.pool}"
 
     # -- states
 
@@ -153,11 +153,11 @@ class MemberPool:
 
     def dial(self) -> ServerConnection:
         """Start a new connection, and return it; `server_ready` or `server_closed` follows."""
-        group = self.group
-        server = ServerConnection(group.poller, self, group.login())
+        pool = self.pool
+        server = ServerConnection(pool.poller, self, pool.login())
         self.servers[server] = None
         self.pending += 1
-        group.pools.dial(self, server)
+        pool.pools.dial(self, server)
         return server
 
     def admitted(self) -> None:
@@ -169,14 +169,14 @@ class MemberPool:
 
     def server_ready(self, server: ServerConnection) -> None:
         """Logged in: the connection joins the pool, unless it is for writes and the server reports to be a standby."""
-        if self is self.group.writer and STANDBY in server.hello.parameters:
+        if self is self.pool.writer and STANDBY in server.hello.parameters:
             server.lose(NoServer("the server is a standby now"))
             return
         self.admitted()
-        server.session.profile = self.group.pools.profiles.empty
+        server.session.profile = self.pool.pools.profiles.empty
         self.move(server, ACTIVE)
-        self.group.welcome(server)
-        self.group.give(server)
+        self.pool.welcome(server)
+        self.pool.release(server)
 
     def server_closed(self, server: ServerConnection, error: RouterError) -> None:
         """The connection is gone, for whatever reason."""
@@ -184,18 +184,18 @@ class MemberPool:
         self.move(server, CLOSED)
         if was in (DIALLING, LOGGING_IN):
             self.failures += 1
-            self.retry_at = self.group.poller.now + min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(self.failures, 10))
+            self.retry_at = self.pool.poller.now + min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(self.failures, 10))
             log.warning("S-%d %s: login failed: %s", server.connection_id, self, error.message)
-            self.group.dial_failed(self, error)
+            self.pool.dial_failed(self, error)
         else:
             log.info("S-%d %s: closed: %s (%s)", server.connection_id, self, error.message, STATE_NAMES[was])
             if was != RESETTING or server in self.doubted:
                 self.doubted.discard(server)
                 if not self.cutting:
                     self.doubt()
-                self.group.server_lost(self)
+                self.pool.server_lost(self)
             else:
-                self.group.wake()  # its place is free, and reads may have to go to the primary
+                self.pool.wake()  # its place is free, and reads may have to go to the primary
 
     def doubt(self) -> None:
         """Check that all idle connections are alive: what has ended one may have ended all.
@@ -206,25 +206,25 @@ class MemberPool:
         for server in self.idle:
             self.move(server, RESETTING)
             self.doubted.add(server)
-            server.used_at = server.asked_at = self.group.poller.now
+            server.used_at = server.asked_at = self.pool.poller.now
             server.at_sync = False
             server.sync()
 
     def server_promoted(self, server: ServerConnection) -> None:
         """The server is no longer a standby (in_hot_standby, PostgreSQL 14): under load, the first sign of that."""
         log.info("S-%d %s: in_hot_standby has changed", server.connection_id, self)
-        self.group.pools.suspect(self.member.name)
+        self.pool.pools.suspect(self.member.name)
 
     def server_free(self, server: ServerConnection) -> None:
         """A reset, or the check by `doubt`, has ended."""
         if server in self.doubted:
             self.doubted.discard(server)
             self.move(server, ACTIVE)
-            self.group.give(server)
+            self.pool.release(server)
             return
-        server.session.reset(self.group.pools.profiles.empty)
+        server.session.reset(self.pool.pools.profiles.empty)
         self.move(server, ACTIVE)
-        self.group.give(server)
+        self.pool.release(server)
 
     # -- giving back
 
@@ -232,7 +232,7 @@ class MemberPool:
         """Discard the last client's session state before another client gets it; `server_free` follows."""
         self.move(server, RESETTING)
         server.resume()  # its last client may have been slow to read
-        server.used_at = self.group.poller.now
+        server.used_at = self.pool.poller.now
         clean = server.at_sync and server.status == IDLE_STATUS
         if server.outstanding.skipping:
             server.sync()  # after an error the server ignores everything else
@@ -265,7 +265,7 @@ class MemberPool:
         """Hold new transactions of linked clients (a pinned session, a pipeline), or resume them."""
         if not on and not self.fenced_at:
             return
-        self.fenced_at = (self.fenced_at or self.group.poller.now) if on else 0.0
+        self.fenced_at = (self.fenced_at or self.pool.poller.now) if on else 0.0
         for server in list(self.servers):
             server.fenced = on
             if not on and server.peer is not None:

@@ -40,7 +40,7 @@ cdef class Pool:
     cpdef ServerConnection take(self, Demand demand, Peer peer)
     cdef ServerConnection take_certain(self, Demand demand)
     cpdef bint needs_primary(self, double wrote_s, long long lsn) except -1
-    cpdef give(self, ServerConnection server)
+    cpdef release(self, ServerConnection server)
     cdef tuple next_waiter(self, MemberPool pool)
     cdef object _queue_of(self, MemberPool pool)
     cpdef bint learns(self) except -1

@@ -163,10 +163,10 @@ class Pool:
         for _, _, server, _ in list(self.waiting.claims):
             if server.state == IDLE_STATE and server.owner is self.writer:
                 self.writer.move(server, ACTIVE)
-                self.give(server)
+                self.release(server)
         for pool in self.eligible(reads=False) + self.eligible(reads=True):
             while pool.free is not None and self._queue_of(pool) is not None:
-                self.give(pool.take())
+                self.release(pool.take())
         self.grow()
 
     def eligible(self, *, reads: bool) -> list[MemberPool]:
@@ -264,14 +264,14 @@ class Pool:
         for other in reversed(pool.idle):
             if other.session.custom is None or other.session.custom <= custom:
                 pool.move(other, ACTIVE)
-                self.give(server)
+                self.release(server)
                 return other
         full: cython.bint = len(pool.servers) >= pool.size
         if full:
             pool.close(server, "it has met custom settings of another session")
         self.waiting.claims.append((peer, self.poller.now, pool.dial(), READ if reads else WRITE))
         if not full:
-            self.give(server)  # last: the client that gets it may want another one, too
+            self.release(server)  # last: the client that gets it may want another one, too
         return None
 
     def wait_login(self, peer: Peer) -> None:
@@ -299,7 +299,7 @@ class Pool:
 
     # -- releasing
 
-    def give(self, server: ServerConnection):
+    def release(self, server: ServerConnection):
         """Release a connection at a sync point, with no outstanding answers and no peer: the only way to be idle."""
         pool: MemberPool = server.owner
         now: cython.double = self.poller.now
@@ -329,7 +329,7 @@ class Pool:
         server.cancels -= 1
         free = not server.cancels and not server.closed and server.peer is None and server.state == ACTIVE
         if free and server.at_sync and not server.outstanding.count:
-            self.give(server)
+            self.release(server)
 
     def next_waiter(self, pool: MemberPool) -> tuple | None:
         """Dequeue the client that has waited longest among those that this member may serve."""

@@ -21,6 +21,12 @@ PARSE_UNNAMED, CLOSE_UNNAMED, PARSE_FAILED = range(14, 17)
 # answer is kept, and its fate is reported
 CHECK, CHECK_UNNAMED = range(17, 19)
 
+# What the id of a request is; 0 where there is none:
+#   PARSE, PARSE_NAMED, CLOSE, CLOSE_NAMED, CHECK       the number of the shared statement
+#   QUERY, PARSE_UNNAMED, CLOSE_UNNAMED, PARSE_FAILED   the number of the change of the unnamed statement
+#   CHECK_UNNAMED                                       who has asked, the router or the client
+#   REFUSED, REFUSED_QUERY                              the number of the refusal, whose error is the answer
+
 # What a message from the server means for the request at the front
 WRONG, PART, ENDS, ABORTS = range(4)
 

@@ -322,7 +322,7 @@ class Batch:
         effects: cython.int = statement.effects & ~REPLACED
         if self.decided & DRAWS:
             effects &= ~SEQUENCES  # this server has the values: they were taken since the link
-        if statement.tag == "DEALLOCATE" and statement.cause.encode() in self.statements.named:
+        if statement.tag == "DEALLOCATE" and statement.prepared.encode() in self.statements.named:
             effects &= ~DEALLOCATE  # the server gets the statement first, see `proxy.sql_names`
         self.effects |= effects
         if statement.tx in ENDINGS:

@@ -54,7 +54,6 @@ cdef class ClientConnection(Stream):
     cdef Py_ssize_t refuse(self, int refusal, bint unnamed, Py_ssize_t pos) except -1
     cdef Py_ssize_t swallow(self, Py_ssize_t pos, Py_ssize_t end) except -1
     cpdef int skip(self, Py_ssize_t size) except -1
-    cdef Py_ssize_t converse(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
     cpdef int follow(self, object profile, object startup_profile) except -1
     cpdef int settled(self) except -1
     cdef int answered(self) except -1
@@ -62,7 +61,6 @@ cdef class ClientConnection(Stream):
     cpdef int end_link(self) except -1
     cpdef int proceed(self) except -1
     cpdef int run_again(self) except -1
-    cpdef int close_cut(self) except -1
     cpdef int violation(self, object error) except -1
     cpdef int leave(self) except -1
     cdef int dismantle(self) except -1

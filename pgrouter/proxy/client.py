@@ -87,7 +87,7 @@ class ClientConnection(Stream):
             return WAITING if self.waiting else IDLE
         if self.responder is not None:
             return RESPONDING
-        if self.link.server.held or (
+        if self.link.server.input_state or (
             self.link.server.fenced and self.link.body_left == 0 and self.link.server.at_rest()
         ):
             return BLOCKED
@@ -136,7 +136,8 @@ class ClientConnection(Stream):
                 if self.link.server is not None or self.responder is not None:
                     continue
             elif state == RESPONDING:
-                used = self.converse(buf, pos, end)
+                self.link.idle_at = self.poller.now
+                used = pos + self.responder.on_bytes(copied(buf, pos, end))
                 if used == pos and self.responder is None:  # what the responder left is processed here
                     continue
             elif state == SKIPPING:
@@ -258,11 +259,6 @@ class ClientConnection(Stream):
         self.link.body_left = size
         return 0
 
-    def converse(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Pass the bytes to the responder."""
-        self.link.idle_at = self.poller.now
-        return pos + self.responder.on_bytes(copied(buf, pos, end))
-
     # -- what leaves a state
 
     def answered(self) -> int:
@@ -366,13 +362,9 @@ class ClientConnection(Stream):
         if self.closed:
             return -1
         if self.peer.mid_frame:
-            self.close_cut()
+            self.leave()
             return -1
         return Stream.send_bytes(self, data)
-
-    def close_cut(self) -> int:
-        """Close the connection: the client has a part of a message, and the rest will not come."""
-        return self.leave()
 
     def violation(self, error: RouterError) -> int:
         """Send an error to the client, and close the connection."""

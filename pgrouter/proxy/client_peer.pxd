@@ -8,7 +8,7 @@ from pgrouter.server.connection cimport ServerConnection
 from pgrouter.server.peer cimport Peer
 from pgrouter.protocol.codes cimport IDLE
 from pgrouter.routing.flags cimport WRITES
-from pgrouter.server.states cimport DISCARDS, ON_LOSS, WAITING
+from pgrouter.server.states cimport DISCARDS, ON_LOSS, AWAITS_ANSWERS
 
 cdef int CODE
 

@@ -20,7 +20,7 @@ from pgrouter.session.timeouts import CANCELED, timed_out
 if not cython.compiled:  # compiled, they are constants: see the .pxd files
     from pgrouter.protocol.codes import IDLE
     from pgrouter.routing.flags import WRITES
-    from pgrouter.server.states import DISCARDS, ON_LOSS, WAITING
+    from pgrouter.server.states import AWAITS_ANSWERS, DISCARDS, ON_LOSS
 
 CODE = int(Effect.CODE)
 
@@ -46,10 +46,10 @@ class ClientPeer(Peer):
         link: Link = client.link
         if link.batch.needs_own_server() and not session.owns_sequences(server):  # another client has written there
             if link.retry is None or not link.retry.inside:
-                session.pool.give(server)
+                session.pool.release(server)
                 return self.on_refused(REFUSALS[NO_SEQUENCES])
         if link.batch.may_use_replica() and not dispatcher.is_fresh(server):  # its member was added meanwhile
-            session.pool.give(server)
+            session.pool.release(server)
             server = dispatcher.take_fresh()
         elif server.session.custom is not None:
             server = dispatcher.unacquainted(server)
@@ -126,7 +126,7 @@ class ClientPeer(Peer):
 
     def may_retry(self, server: ServerConnection) -> cython.bint:
         """Whether the batch that has ended in an error has been recorded, and may not have been answered."""
-        return server.replay.size > 0 or (server.replay.size == 0 and server.held == WAITING)
+        return server.replay.size > 0 or (server.replay.size == 0 and server.input_state == AWAITS_ANSWERS)
 
     def retry_with(self, again) -> cython.bint:
         """Let go of the server if the batch is retried (None: it is not); returns whether it is."""
@@ -155,7 +155,7 @@ class ClientPeer(Peer):
         client: ClientConnection = self.client
         server: ServerConnection = client.link.server
         client.session.statements.outdated()
-        if server.held == WAITING:
+        if server.input_state == AWAITS_ANSWERS:
             return self.retry_with(retry.changed(client, server))
         server.session.changed = None
         client.session.statements.part(shared, known)

@@ -46,7 +46,7 @@ class DeferredStatements:
         if code == EXECUTE and statement is not None and statement.settings:
             self.batch.touch(statement.settings)
         if statement is not None and statement.tag == "EXECUTE":
-            statement = self.statements.class_named(statement.cause.encode()) if statement.cause else None
+            statement = self.statements.class_named(statement.prepared.encode()) if statement.prepared else None
         if statement is None or statement.tag not in DEALLOCATIONS:
             return False
         self.deallocating = statement

@@ -6,7 +6,7 @@ from pgrouter.protocol.codes cimport CLOSE, DESCRIBE, PARSE
 from pgrouter.protocol.requests cimport (
     CHECK, CHECK_UNNAMED, CLOSE as R_CLOSE, FORWARD, PARSE as R_PARSE, REFUSED as R_REFUSED, SKIP
 )
-from pgrouter.server.states cimport WAITING
+from pgrouter.server.states cimport AWAITS_ANSWERS
 
 cdef int OURS, THEIRS
 cdef int OLD_PLAN

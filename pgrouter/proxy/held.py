@@ -28,7 +28,7 @@ if not cython.compiled:  # compiled, they are constants: see the .pxd files
     from pgrouter.protocol.requests import CLOSE as R_CLOSE
     from pgrouter.protocol.requests import PARSE as R_PARSE
     from pgrouter.protocol.requests import REFUSED as R_REFUSED
-    from pgrouter.server.states import WAITING
+    from pgrouter.server.states import AWAITS_ANSWERS
 
 # Who asked for a description of the unnamed statement: the router or the client
 OURS, THEIRS = 1, 2
@@ -55,7 +55,7 @@ class HeldStatements(StatementNames):
         """Send a Parse first if the server does not have the statement; make it the most recently used.
 
         Returns the statement; another one if parsing it again under the current settings gives it another meaning.
-        None: the current message has to wait (`server.held`) or else to be refused.
+        None: the current message has to wait (`server.input_state`) or else to be refused.
         """
         held: dict = server.session.prepared
         shared: SharedStatement = self.named[name]
@@ -88,21 +88,21 @@ class HeldStatements(StatementNames):
         known: bytes = shared.description
         other: SharedStatement
         if known is None or isinstance(meaning, tuple):
-            other = self.shared.take(shared.body, shared.statement, shared.judge, meaning)
+            other = self.shared.acquire(shared.body, shared.statement, shared.judge, meaning)
             if known is not None and other.description is None:
-                self.shared.give(other)
+                self.shared.release(other)
                 server.outstanding.push(R_CLOSE, SKIP)
                 out.add_bytes(other.close())
                 server.outstanding.push(R_PARSE, SKIP, other.ident)
                 out.add_bytes(other.parse)
                 return other if self.check(server, other, True, out) else None
             if known is None or known == other.description:
-                self.shared.give(shared)
+                self.shared.release(shared)
                 self.named[name] = other
                 return other
-            self.shared.give(other)
+            self.shared.release(other)
         other = self.shared.alone(shared, meaning, known)
-        self.shared.give(shared)
+        self.shared.release(shared)
         self.named[name] = other
         return other
 
@@ -125,7 +125,7 @@ class HeldStatements(StatementNames):
         if not waits or server.outstanding.skipping:  # after an error it is ignored
             return True
         out.add_bytes(messages.FLUSH)
-        server.held = WAITING
+        server.input_state = AWAITS_ANSWERS
         return False
 
     def refuse_unless_held(self, server: ServerConnection, out: SendBuffer) -> cython.bint:
@@ -133,7 +133,7 @@ class HeldStatements(StatementNames):
 
         False: it has not described the statement yet.
         """
-        if server.held == WAITING:
+        if server.input_state == AWAITS_ANSWERS:
             return False
         server.outstanding.push(R_REFUSED, FORWARD, OLD_PLAN)
         out.add_bytes(_REFUSED)
@@ -144,8 +144,8 @@ class HeldStatements(StatementNames):
         shared = self.named.get(name)
         if shared is not None:
             self.shared.retire(shared)
-            self.named[name] = self.shared.take(shared.body, shared.statement, shared.judge, shared.meaning)
-            self.shared.give(shared)
+            self.named[name] = self.shared.acquire(shared.body, shared.statement, shared.judge, shared.meaning)
+            self.shared.release(shared)
         return 0
 
     def outdated(self) -> int:
@@ -159,7 +159,7 @@ class HeldStatements(StatementNames):
         for name, stood in list(self.named.items()):
             if stood is shared:
                 self.named[name] = self.shared.alone(shared, shared.meaning, known)
-                self.shared.give(shared)
+                self.shared.release(shared)
         return 0
 
     def meaning(self, server: ServerConnection):
@@ -181,7 +181,7 @@ class HeldStatements(StatementNames):
     def ensure_unnamed(self, server: ServerConnection, out: SendBuffer) -> cython.bint:
         """Send the client's unnamed statement first if the server has another client's, or none.
 
-        False: the current message has to wait (`server.held`) or else to be refused, as with a named one.
+        False: the current message has to wait (`server.input_state`) or else to be refused, as with a named one.
         """
         mine = self if self.unnamed_class is UNSEEN else self.unnamed_parse
         if mine is not None and server.session.unnamed is mine:
@@ -196,7 +196,7 @@ class HeldStatements(StatementNames):
             server.outstanding.push_check(CHECK_UNNAMED, SKIP, OURS)
             out.add_bytes(_DESCRIBE_UNNAMED)
             out.add_bytes(messages.FLUSH)
-            server.held = WAITING
+            server.input_state = AWAITS_ANSWERS
         elif self.unnamed_parse is not None:
             server.outstanding.push(R_PARSE, SKIP)
             out.add_bytes(self.unnamed_parse)

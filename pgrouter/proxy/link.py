@@ -117,7 +117,7 @@ class Link:
             server.session.sequences_used = self.batch.decided & DRAWS
             if self.batch.decided & WRITES:
                 self.note_write()
-        self.session.pool.give(server)
+        self.session.pool.release(server)
         return 0
 
     def note_write(self) -> int:
@@ -177,7 +177,7 @@ class Link:
             if self.body_left == 0 and server.outstanding.count == 0 and server.at_sync:
                 server.send_gathered(out)  # the rest of a CopyData, which held the link after its COPY had failed
                 self.peer.on_ready()
-                if self.server is not server or server.held:
+                if self.server is not server or server.input_state:
                     return pos
                 out.reset(buf)
         while end - pos >= 5:

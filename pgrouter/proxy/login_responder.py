@@ -168,12 +168,12 @@ class LoginResponder(Responder):
     def enter_pool(self, startup: StartupTemplate, identity: ClientIdentity):
         """Find the pool of a client and its settings; PENDING: its servers' parameters are not known yet."""
         client: ClientConnection = self.client
-        if startup.group is None:
+        if startup.pool is None:
             startup.profile = self.registry.profiles.of_startup(startup.parameters)
-            startup.group = self.registry.group(startup.database, startup.user, identity)
+            startup.pool = self.registry.group(startup.database, startup.user, identity)
         elif identity.credential is not None:
-            startup.group.credential = identity.credential  # the newest, as in `PoolManager.group`
-        client.session.pool = startup.group
+            startup.pool.credential = identity.credential  # the newest, as in `PoolManager.group`
+        client.session.pool = startup.pool
         client.follow(startup.profile, startup.profile)
         if client.session.pool.parameters is not None and not (
             client.session.pool.outdated and client.session.pool.learns()

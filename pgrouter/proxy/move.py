@@ -19,7 +19,7 @@ from pgrouter.protocol.requests import SKIP
 from pgrouter.proxy.retry import Retry, split
 from pgrouter.routing.read_only import Needs, needs, parts_of
 from pgrouter.routing.statement import Reason, Statement, Target
-from pgrouter.server.states import ASKING
+from pgrouter.server.states import ROUTER_ASKS
 from pgrouter.session.refusals import INSTEAD, NOT_REPEATABLE, OPEN_CURSOR, SNAPSHOT
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def course(replica: ReplicaTransaction, batch: bytes, whole: bool) -> int:  # no
         replica.leave(Move(transaction.said, ends=bool(asked.needs & Needs.ENDS), failed=failed))
     elif course == ASKS:
         server.captured = []
-        server.held = ASKING
+        server.input_state = ROUTER_ASKS
         server.inject(_QUESTION)
     return course
 

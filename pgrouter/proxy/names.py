@@ -57,7 +57,7 @@ class StatementNames(UnnamedStatement):
                 if shared is None:
                     continue
                 if done:
-                    self.shared.give(shared)
+                    self.shared.release(shared)
                 else:
                     self.reopen(name, shared)
             elif kind == R_PARSE_FAILED:
@@ -88,7 +88,7 @@ class StatementNames(UnnamedStatement):
                 self.pending_closes[i] = (name, None)
                 self.failed[shared.ident] = name
                 self.has_batch_names = True
-                self.shared.give(shared)
+                self.shared.release(shared)
                 return 0
         if name in self.named:
             self.failed[self.named[name].ident] = name
@@ -121,7 +121,7 @@ class StatementNames(UnnamedStatement):
             if len(stood) > self.pending_parses.count(name):
                 self.named[name] = stood.pop(0)
             for shared in stood:
-                self.shared.give(shared)
+                self.shared.release(shared)
         self.pending_parses = []
         self.pending_closes = []
         self.describing = []
@@ -145,7 +145,7 @@ class StatementNames(UnnamedStatement):
         """Release one name, if it was not closed meanwhile."""
         shared = self.named.pop(name, None)
         if shared is not None:
-            self.shared.give(shared)
+            self.shared.release(shared)
         return 0
 
     def forget(self) -> int:
@@ -156,9 +156,9 @@ class StatementNames(UnnamedStatement):
     def deallocated(self, statement, server: ServerConnection) -> int:
         """Apply a DEALLOCATE or DISCARD ALL: the named statement is gone, here and on the server, or all of them."""
         if statement.tag == "DEALLOCATE":
-            server.session.sql_names = frozenset(server.session.sql_names).difference((statement.cause.encode(),))
-            return self.discard(statement.cause.encode())
-        self.shared.give_all(self.named)
+            server.session.sql_names = frozenset(server.session.sql_names).difference((statement.prepared.encode(),))
+            return self.discard(statement.prepared.encode())
+        self.shared.release_all(self.named)
         self.named = Names()
         server.session.prepared = {}
         server.session.sql_names = ()
@@ -167,7 +167,7 @@ class StatementNames(UnnamedStatement):
     def forget_named(self) -> int:
         """Release all named statements."""
         if self.named:
-            self.shared.give_all(self.named)
+            self.shared.release_all(self.named)
             self.named = Names()
         if self.pending_parses:
             self.pending_parses = []
@@ -178,7 +178,7 @@ class StatementNames(UnnamedStatement):
         if self.pending_closes:
             for _, shared in self.pending_closes:
                 if shared is not None:
-                    self.shared.give(shared)
+                    self.shared.release(shared)
             self.pending_closes = []
         return 0
 

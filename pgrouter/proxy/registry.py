@@ -359,7 +359,7 @@ class Registry:
                 self.pools.cancel(server)
             # No Terminate after half a message: it would be read as the rest of it.
             server.owner.close(server, "client disconnect while server was not ready", cut=client.link.streams)
-            server.owner.group.grow()
+            server.owner.pool.grow()
         else:
             self._free(server)
 
@@ -376,7 +376,7 @@ class Registry:
         if server.outstanding.count or server.status != IDLE or not server.at_sync:
             server.owner.reset(server)
         else:
-            server.owner.group.give(server)
+            server.owner.pool.release(server)
 
     def tick(self, now: float) -> None:
         """End logins that take too long, continue those that wait for a catalog, and release unused statements."""

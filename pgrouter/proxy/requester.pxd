@@ -17,7 +17,7 @@ from pgrouter.protocol.requests cimport (
 )
 from pgrouter.proxy.flags cimport ASKED, FOREIGN, OPEN, OWN, TO_DISCARD, UNUSUAL
 from pgrouter.routing.flags cimport DRAWS
-from pgrouter.server.states cimport WAITING
+from pgrouter.server.states cimport AWAITS_ANSWERS
 
 cdef int NAMES, NO_SEQUENCES, REPLACED, SEQUENCES
 

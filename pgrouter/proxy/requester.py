@@ -50,7 +50,7 @@ if not cython.compiled:  # compiled, they are constants: see the .pxd files
     from pgrouter.protocol.requests import SYNC as R_SYNC
     from pgrouter.proxy.flags import ASKED, FOREIGN, OPEN, OWN, TO_DISCARD, UNUSUAL
     from pgrouter.routing.flags import DRAWS
-    from pgrouter.server.states import WAITING
+    from pgrouter.server.states import AWAITS_ANSWERS
 
 NAMES = int(Effect.NAMES)
 REPLACED = int(Effect.INSTEAD)
@@ -109,9 +109,9 @@ class Requester:
             waits = self.deferred.follow(code, buf, pos, stop)
         if self.batch.sent & UNUSUAL and (code == QUERY or code == PARSE or code == BIND or code == DESCRIBE):
             if self.request_unusual(server, code, buf, pos, stop, out, continues):
-                if not server.held:
+                if not server.input_state:
                     self.sent = (self.sent & ~OPEN) | (OPEN if code != QUERY else 0)
-                return not server.held
+                return not server.input_state
         if code == SYNC or code == QUERY or code == FUNCTION_CALL:
             self.sent &= ~OPEN
         elif code != FLUSH and frontend_kind(code) != COPY:
@@ -144,7 +144,7 @@ class Requester:
         if waits and not outstanding.skipping:
             if code == EXECUTE:
                 out.add_bytes(messages.FLUSH)
-            server.held = WAITING
+            server.input_state = AWAITS_ANSWERS
             return 2
         return 1
 
@@ -201,7 +201,7 @@ class Requester:
             if code == QUERY and self.sent & ASKED and outstanding.count > outstanding.fakes:
                 if continues:
                     out.add_bytes(messages.FLUSH)
-                server.held = WAITING
+                server.input_state = AWAITS_ANSWERS
                 return True
             if runs and too_many(statement, self.statements.named):
                 self.refuse(server, code, TOO_MANY_NAMES, False, out)

@@ -12,7 +12,7 @@ from pgrouter.protocol.framing import copied, frontend_kind, length_at
 from pgrouter.proxy import move
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.routing.statement import Statement, Tx
-from pgrouter.session.failed_transaction import LEFT, Limbo
+from pgrouter.session.failed_transaction import LEFT, FailedTransaction
 
 if not cython.compiled:  # compiled, they are constants: see the .pxd files
     from pgrouter.protocol.codes import MAX_MESSAGE, UNKNOWN
@@ -111,21 +111,21 @@ class FailedTransactionResponder(Responder):
         self, client: ClientConnection, error: RouterError | None, *, skipping: bool = False, failed: bool = False
     ) -> None:
         super().__init__(client)
-        self.limbo = Limbo(error, self, skipping=skipping, failed=failed)
+        self.failed_transaction = FailedTransaction(error, self, skipping=skipping, failed=failed)
 
     def on_message(self, code: cython.int, body: bytes) -> None:
         """Refuse the message, or end the lost transaction and leave what follows to a server."""
         if code == codes.TERMINATE:
             self.client.leave()
             return
-        answer = self.limbo.on_message(code, body)
+        answer = self.failed_transaction.on_message(code, body)
         if answer is LEFT:
             self.leaves = True
-            if self.limbo.failed:
+            if self.failed_transaction.failed:
                 self.client.link.retry = move.of_lost()
         elif answer:
             self.client.send_bytes(answer)
-        if self.limbo.over:
+        if self.failed_transaction.over:
             self.end()
 
     def on_long_message(self, code: cython.int) -> cython.bint:

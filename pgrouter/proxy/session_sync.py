@@ -15,7 +15,7 @@ from pgrouter.protocol import codes, messages, requests
 from pgrouter.proxy.retry import REFUSED, Retry, first_batch, only_statement
 from pgrouter.proxy.sql_names import forget_shared
 from pgrouter.routing.statement import Effect, Target, Tx
-from pgrouter.server.states import ASKING, ON_REFUSAL
+from pgrouter.server.states import ON_REFUSAL, ROUTER_ASKS
 from pgrouter.session import leftovers, settings_readback
 from pgrouter.session.readback import Readback
 from pgrouter.session.settings import assignments, is_certain, transition
@@ -86,7 +86,7 @@ class SessionSync:
     @staticmethod
     def _ask(server: ServerConnection, question: Applied | Readback) -> None:
         server.captured = question
-        server.held = ASKING
+        server.input_state = ROUTER_ASKS
         server.inject(question.message)
 
     def heard(self, client: ClientConnection, server: ServerConnection) -> None:

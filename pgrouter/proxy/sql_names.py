@@ -15,8 +15,7 @@ from pgrouter.protocol.requests import CLOSE as R_CLOSE
 from pgrouter.protocol.requests import PARSE as R_PARSE
 from pgrouter.protocol.requests import SKIP
 from pgrouter.protocol.requests import SYNC as R_SYNC
-from pgrouter.routing.statement import Target
-from pgrouter.server.states import ASKING
+from pgrouter.server.states import ROUTER_ASKS
 from pgrouter.session.refusals import MAX_PRESENTED
 
 if TYPE_CHECKING:
@@ -34,12 +33,12 @@ def named_by(statement: Statement, named: dict) -> list[bytes]:
     """Return which of these names a statement refers to: the one in it, or all."""
     if not _names_one(statement):
         return list(named)
-    name = statement.cause.encode()
+    name = statement.prepared.encode()
     return [name] if name in named else []
 
 
 def _names_one(statement: Statement) -> bool:
-    return statement.tag in BY_NAME and statement.target is Target.SESSION and bool(statement.cause)
+    return statement.tag in BY_NAME and bool(statement.prepared)
 
 
 def too_many(statement: Statement, named: dict) -> bool:
@@ -106,7 +105,7 @@ def _give(
 
 def forget_shared(server: ServerConnection) -> None:
     """Close all shared statements on the server: SQL may have deallocated some of them."""
-    server.held = ASKING
+    server.input_state = ROUTER_ASKS
     server.send_bytes(_close_shared(server))
     server.sync()
 
@@ -114,8 +113,8 @@ def forget_shared(server: ServerConnection) -> None:
 def _close_presented(statements: ClientStatements, server: ServerConnection, statement: Statement) -> bytes:
     """Close what the server has under names that the client has closed since: its Close is not forwarded."""
     closed = frozenset(server.session.sql_names).difference(statements.named)
-    if statement.tag in BY_NAME and statement.cause:
-        closed &= {statement.cause.encode()}
+    if statement.tag in BY_NAME and statement.prepared:
+        closed &= {statement.prepared.encode()}
     server.session.sql_names = frozenset(server.session.sql_names) - closed
     for _ in closed:
         server.outstanding.push(R_CLOSE, SKIP)

@@ -9,4 +9,4 @@ cdef class StartupTemplate:
     cdef readonly bint long_keys
     cdef readonly bytes negotiation
     cdef public object profile
-    cdef public Pool group
+    cdef public Pool pool

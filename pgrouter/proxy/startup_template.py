@@ -31,4 +31,4 @@ class StartupTemplate:
         )
         # Set by the first login: the settings, and the pool of the database and user
         self.profile = None
-        self.group = None
+        self.pool = None

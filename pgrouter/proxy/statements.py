@@ -92,7 +92,9 @@ class ClientStatements(HeldStatements):
             return False
         if name:
             judged = self.cache.lookup_now(text, 0, len(text), self.unusual_strings)
-            self.named[name] = self.shared.take(statement, judged, self.cache, object() if self.temporary else meaning)
+            self.named[name] = self.shared.acquire(
+                statement, judged, self.cache, object() if self.temporary else meaning
+            )
         else:
             self.define_unnamed(messages.message(PARSE, body))
             self.become(self.unnamed_parse)
@@ -224,7 +226,7 @@ class ClientStatements(HeldStatements):
         shared: SharedStatement = self.taken(server, copied(buf, finish + 1, stop), statement)
         held: cython.bint = shared.ident in server.session.prepared
         if not held and self.is_known(shared) and not server.outstanding.skipping:
-            self.shared.give(shared)
+            self.shared.release(shared)
             server.outstanding.push(R_CLOSE, SKIP)  # it may have another version of it
             out.add_bytes(shared.close())
             server.outstanding.push(R_PARSE, SKIP, shared.ident)
@@ -244,15 +246,15 @@ class ClientStatements(HeldStatements):
         meaning = self.meaning(server)
         judge = None if statement is UNREAD else self.cache
         if statement is not None and (statement.effects & NAMES or statement.tag in ("FETCH", "MOVE")):
-            shared: SharedStatement = self.shared.take(body, statement, judge, object())
+            shared: SharedStatement = self.shared.acquire(body, statement, judge, object())
             shared.description = VARIES
             return shared
-        shared = self.shared.take(body, statement, judge, meaning)
+        shared = self.shared.acquire(body, statement, judge, meaning)
         if server.session.changed is shared:  # for other servers it has another description
             server.session.changed = None
             self.shared.retire(shared)
-            self.shared.give(shared)
-            shared = self.shared.take(body, statement, judge, meaning)
+            self.shared.release(shared)
+            shared = self.shared.acquire(body, statement, judge, meaning)
         return shared
 
     def parse_in_error(

@@ -77,7 +77,7 @@ class Deadlines:
 
     def _linked(self, client: ClientConnection, before: dict[ServerConnection, Mark], now: float) -> None:
         server = client.link.server
-        if client.responder is not None or server.held:  # it runs something for the router
+        if client.responder is not None or server.input_state:  # it runs something for the router
             return
         what = doing(owed=server.outstanding.count, idle=server.status == IDLE_STATUS, at_sync=server.at_sync)
         look = what, server.outstanding.head, server.asked_at
@@ -96,7 +96,7 @@ class Deadlines:
 
     def _unlinked(self, client: ClientConnection, now: float) -> None:
         conversation = client.responder
-        lost = isinstance(conversation, FailedTransactionResponder) and conversation.limbo.failed
+        lost = isinstance(conversation, FailedTransactionResponder) and conversation.failed_transaction.failed
         what = Doing.IN_TRANSACTION if lost else Doing.IDLE
         verdict = due(what, now - client.link.idle_at, 0.0, client.session.pool.settings)
         if verdict is not None:

@@ -91,7 +91,7 @@ def _together(parts: list[Statement]) -> Statement:
     return Statement(
         Target.PRIMARY if needs_primary else decisive.target,
         decisive.reason,
-        decisive.cause if not effects & Effect.NAMES else "",  # a cause would say that one name is meant
+        decisive.cause,
         decisive.position,
         effects=int(effects),
         tx=tx,

@@ -215,14 +215,17 @@ def _prepare(node: Node, found: Findings) -> Statement:
     return Statement(
         Target.SESSION, Reason.PREPARED, node.get("name", ""), effects=int(effects), tag="PREPARE",
         functions=inner.functions, relations=inner.relations, custom=inner.custom, through=inner.through,
-        literal_sensitive=inner.literal_sensitive,
+        literal_sensitive=inner.literal_sensitive, prepared=node.get("name", ""),
     )  # fmt: skip
 
 
 def _execute(node: Node, found: Findings) -> Statement:
     read = _read(node, found, "EXECUTE", Target.SESSION, Reason.PREPARED)  # its arguments may call functions
-    cause = node.get("name", "") if read.target is Target.SESSION else read.cause
-    return replace(_with_effects(read, Effect.CODE | Effect.NAMES), cause=cause, through=read.through or "EXECUTE")
+    name = node.get("name", "")
+    return replace(
+        _with_effects(read, Effect.CODE | Effect.NAMES), cause=name if read.target is Target.SESSION else read.cause,
+        through=read.through or "EXECUTE", prepared=name,
+    )  # fmt: skip
 
 
 def _deallocate(node: Node, _: Findings) -> Statement:
@@ -230,7 +233,7 @@ def _deallocate(node: Node, _: Findings) -> Statement:
     if not name:
         return Statement(Target.SESSION, Reason.PREPARED, effects=int(Effect.DEALLOCATE), tag="DEALLOCATE ALL")
     effects = Effect.DEALLOCATE | Effect.NAMES
-    return Statement(Target.SESSION, Reason.PREPARED, name, effects=int(effects), tag="DEALLOCATE")
+    return Statement(Target.SESSION, Reason.PREPARED, name, effects=int(effects), tag="DEALLOCATE", prepared=name)
 
 
 def _discard(node: Node, _: Findings) -> Statement:

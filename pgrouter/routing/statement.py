@@ -156,6 +156,7 @@ class Statement(Struct, frozen=True, gc=False):  # gc: a cache of many of them m
     relations: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ()
     parts: tuple[Statement, ...] = ()  # the statements of a string with several
+    prepared: str = ""  # the prepared statement that a PREPARE, EXECUTE or DEALLOCATE names; never that of a part
     verdict: Verdict = _verdict(WRITES | STATELESS, "")  # derived from the other fields, for the data path
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ from pgrouter.protocol.codes cimport (
 from pgrouter.protocol.requests cimport (
     CHECK, CHECK_UNNAMED, CLOSE, FAKE, FORWARD, LATER, PARSE, PARSE_NAMED, QUERY, SKIP, SYNC
 )
-from pgrouter.server.states cimport ASKING, DIALLING, DISCARDS, LOGGING_IN, ON_LOSS, PASSES, RESETS, RESETTING, WAITING
+from pgrouter.server.states cimport ROUTER_ASKS, DIALLING, DISCARDS, LOGGING_IN, ON_LOSS, FORWARDING, RESETS, RESETTING, AWAITS_ANSWERS
 
 cdef Py_ssize_t WHOLE
 
@@ -31,7 +31,7 @@ cdef class ServerConnection(Stream):
     cdef readonly int status
     cdef public bint at_sync
     cdef public bint executed
-    cdef public int held
+    cdef public int input_state
     cdef public bint fenced
     cdef bint body_forward
     cdef Py_ssize_t body_left
@@ -56,7 +56,7 @@ cdef class ServerConnection(Stream):
     cdef public object hello
     cdef public object last_error
 
-    cdef Py_ssize_t look(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end, SendBuffer out) except -1
+    cdef Py_ssize_t process_frames(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end, SendBuffer out) except -1
     cdef int message(self, int code, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t stop, SendBuffer out) except -2
     cdef int error(self, bytes body, SendBuffer out) except -2
     cdef bint may_repeat(self) noexcept

@@ -58,15 +58,15 @@ if not cython.compiled:  # compiled, they are constants: see the .pxd files
         SYNC,
     )
     from pgrouter.server.states import (
-        ASKING,
+        AWAITS_ANSWERS,
         DIALLING,
         DISCARDS,
+        FORWARDING,
         LOGGING_IN,
         ON_LOSS,
-        PASSES,
         RESETS,
         RESETTING,
-        WAITING,
+        ROUTER_ASKS,
     )
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class ServerConnection(Stream):
         self.body_forward = False
         self.at_sync = True  # the last request was answered with ReadyForQuery
         self.executed = False  # since then something was bound or executed: a transaction may be open
-        self.held = PASSES  # whether its client's next message is forwarded, see `states`
+        self.input_state = FORWARDING  # whether its client's next message is forwarded, see `states`
         self.fenced = False  # no transaction may start here: its member was the primary, is not now, may be again
         self.next_idle = None  # the next idle one in the stack, used before this one, see `pool.member`
         self.close_when_idle = False  # to be closed when it becomes idle
@@ -156,7 +156,7 @@ class ServerConnection(Stream):
             login: ServerLogin = self.login  # a reference of its own: it ends, and is forgotten, in this call
             return login.feed(buf, pos, end)
         out.reset(buf)
-        pos = self.look(buf, pos, end, out)
+        pos = self.process_frames(buf, pos, end, out)
         if self.closed:
             pos = end
         else:
@@ -167,7 +167,7 @@ class ServerConnection(Stream):
             peer.on_let_go(self)
         return pos
 
-    def look(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t, out: SendBuffer) -> cython.Py_ssize_t:
+    def process_frames(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t, out: SendBuffer) -> cython.Py_ssize_t:
         """Walk over the frames in buf[pos:end]; return the offset of the first that needs more bytes."""
         code: cython.int
         action: cython.int
@@ -245,7 +245,7 @@ class ServerConnection(Stream):
             if self.outstanding.count == 0:
                 self.at_sync = True
                 self.executed = False
-                self.held = PASSES
+                self.input_state = FORWARDING
                 self.query_s += self.poller.now - self.asked_at
             elif self.status == IDLE:
                 self.xact_at = self.poller.now
@@ -417,8 +417,8 @@ class ServerConnection(Stream):
             elif self.state == RESETTING:
                 self.owner.server_free(self)
         elif peer is not None and self.outstanding.count == 0:
-            if self.held == WAITING:  # the answers that the client's next message waits for have come
-                self.held = PASSES
+            if self.input_state == AWAITS_ANSWERS:  # the answers that the client's next message waits for have come
+                self.input_state = FORWARDING
                 peer.on_waiting()
             elif not self.outstanding.skipping and not self.executed and self.status == IDLE:
                 self.close_batch()
@@ -446,7 +446,7 @@ class ServerConnection(Stream):
         answered by the router.
         """
         if self.status == IDLE and self.body_left == 0:
-            self.held = ASKING
+            self.input_state = ROUTER_ASKS
             self.sync()
         return 0
 

@@ -7,9 +7,9 @@ cdef enum:
     ACTIVE = 3
     RESETTING = 4
     CLOSED = 5
-    PASSES = 0
-    ASKING = 1
-    WAITING = 2
+    FORWARDING = 0
+    ROUTER_ASKS = 1
+    AWAITS_ANSWERS = 2
     ON_LOSS = 1
     ON_REFUSAL = 2
     RESETS = 1

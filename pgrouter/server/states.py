@@ -5,9 +5,9 @@ from __future__ import annotations
 DIALLING, LOGGING_IN, IDLE_STATE, ACTIVE, RESETTING, CLOSED = range(6)
 
 # Whether its client's messages are forwarded to it
-PASSES = 0
-ASKING = 1  # not now: a request of the router's own is running, up to ReadyForQuery
-WAITING = 2  # the next message waits for the answers to the previous ones, with or without ReadyForQuery
+FORWARDING = 0
+ROUTER_ASKS = 1  # not now: a request of the router's own is running, up to ReadyForQuery
+AWAITS_ANSWERS = 2  # the next message waits for the answers to the previous ones, with or without ReadyForQuery
 
 # Why a batch may be retried, as bits: see `server.replay`
 ON_LOSS = 1  # the server is lost: the batch only reads

@@ -51,7 +51,7 @@ class Statements(Protocol):
         """Apply a Close that is answered here."""
 
 
-class Limbo:
+class FailedTransaction:
     """A session without a server, which gets the client's messages until `over`.
 
     `error` answers the next statement (None: it has been sent); `skipping`: nothing is answered before a Sync;

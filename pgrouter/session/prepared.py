@@ -174,7 +174,7 @@ class SharedStatements:
     def __len__(self) -> int:
         return len(self._known)
 
-    def take(self, body: bytes, statement: object, judge: object = None, meaning: object = ()) -> SharedStatement:
+    def acquire(self, body: bytes, statement: object, judge: object = None, meaning: object = ()) -> SharedStatement:
         """Return the shared statement of this body for a client's name; a new one if `meaning` equals no other."""
         shared = self._known.get((body, meaning))
         if shared is None:
@@ -193,7 +193,7 @@ class SharedStatements:
         other.users = 1
         return other
 
-    def give(self, shared: SharedStatement) -> None:
+    def release(self, shared: SharedStatement) -> None:
         """Release a statement that a client's name no longer stands for."""
         shared.users -= 1
         if shared.users == 0 and self._known.get((shared.body, shared.meaning)) is shared:
@@ -202,7 +202,7 @@ class SharedStatements:
                 _, oldest = self._unused.popitem(last=False)
                 del self._known[oldest.body, oldest.meaning]
 
-    def give_all(self, names: Names) -> None:
+    def release_all(self, names: Names) -> None:
         """Release all statements of a client's names; if there are very many, bit by bit."""
         self._leaving.append(names)
         if len(names) <= AT_ONCE:
@@ -214,7 +214,7 @@ class SharedStatements:
             names = self._leaving[0]
             while names and number > 0:
                 number -= 1
-                self.give(names.popitem()[1])
+                self.release(names.popitem()[1])
                 if names.by_number:
                     names.by_number.popitem()
             if not names:

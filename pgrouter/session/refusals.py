@@ -10,7 +10,7 @@ gets the router's own error for it (`ANSWERS`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pgrouter.errors import FeatureNotSupported, NotInThisSession
 from pgrouter.protocol import codes, messages
@@ -19,6 +19,7 @@ from pgrouter.session.leftovers import WORDS
 
 if TYPE_CHECKING:
     from pgrouter.config.settings import PoolSettings
+    from pgrouter.errors import RouterError
     from pgrouter.routing.statement import Statement
 
 # What a pool may forbid, as bits
@@ -63,30 +64,46 @@ _TOO_MANY_NAMES = FeatureNotSupported(
     hint="Close some, or use session pooling.",
 )
 
-# By number; 0: the statement may be sent
-REFUSALS = (
-    None, *(_pinning(state) for state in WORDS.values()), _NO_BLOCKS, _NO_SEQUENCES,
-    *(FeatureNotSupported(_ONLY_PRIMARY, detail=detail, hint=_HINT) for detail in _UNMOVED),
-    _TOO_MANY_NAMES,
-)  # fmt: skip
-_NO_BLOCK = len(WORDS) + 1
-NO_SEQUENCES = len(WORDS) + 2
-SNAPSHOT, OPEN_CURSOR, NOT_REPEATABLE, TOO_MANY_NAMES = range(len(WORDS) + 3, len(WORDS) + 7)
-
-ANSWERS = (b"", *(messages.error_response(error) for error in REFUSALS if error is not None))
-INSTEAD = (
-    b"", *(f"pgrouter has refused a statement ({why})".encode() for why in WORDS.values()),
-    b"pgrouter: BEGIN", b"pgrouter: currval",
-    b"pgrouter: snapshot", b"pgrouter: cursor", b"pgrouter: transaction", b"pgrouter: prepared statements",
-)  # fmt: skip
-
 # For what would have another result type than it was described with: PostgreSQL's own error, which drivers know
-OLD_PLAN = len(INSTEAD)
 OLD_PLAN_ROUTINE = "RevalidateCachedQuery"  # plancache.c
-_WORDS = (b"SERROR", b"VERROR", b"C0A000", b"Mcached plan must not change result type", b"Fplancache.c", b"L720")
-_OLD_PLAN = b"\0".join((*_WORDS, b"R" + OLD_PLAN_ROUTINE.encode(), b"", b""))
-INSTEAD = (*INSTEAD, b"pgrouter: cached plan")
-ANSWERS = (*ANSWERS, messages.message(codes.ERROR_RESPONSE, _OLD_PLAN))
+_OLD_PLAN = (b"SERROR", b"VERROR", b"C0A000", b"Mcached plan must not change result type", b"Fplancache.c", b"L720")
+
+
+class Refusal(NamedTuple):
+    """A statement that is refused."""
+
+    error: RouterError | None  # None: PostgreSQL's own
+    stand_in: bytes  # what the server gets in its place, which it cannot parse
+    answer: bytes  # what the client gets in place of the server's complaint
+
+
+def _refusal(error: RouterError, stand_in: str) -> Refusal:
+    return Refusal(error, stand_in.encode(), messages.error_response(error))
+
+
+# By number; 0: the statement may be sent
+_TABLE = (
+    Refusal(None, b"", b""),
+    *(_refusal(_pinning(state), f"pgrouter has refused a statement ({state})") for state in WORDS.values()),
+    _refusal(_NO_BLOCKS, "pgrouter: BEGIN"),
+    _refusal(_NO_SEQUENCES, "pgrouter: currval"),
+    *(
+        _refusal(FeatureNotSupported(_ONLY_PRIMARY, detail=detail, hint=_HINT), f"pgrouter: {what}")
+        for detail, what in zip(_UNMOVED, ("snapshot", "cursor", "transaction"), strict=True)
+    ),
+    _refusal(_TOO_MANY_NAMES, "pgrouter: prepared statements"),
+    Refusal(
+        None,
+        b"pgrouter: cached plan",
+        messages.message(codes.ERROR_RESPONSE, b"\0".join((*_OLD_PLAN, b"R" + OLD_PLAN_ROUTINE.encode(), b"", b""))),
+    ),
+)
+_NO_BLOCK, NO_SEQUENCES, SNAPSHOT, OPEN_CURSOR, NOT_REPEATABLE, TOO_MANY_NAMES, OLD_PLAN = range(
+    len(WORDS) + 1, len(WORDS) + 8
+)
+REFUSALS = tuple(refusal.error for refusal in _TABLE)
+INSTEAD = tuple(refusal.stand_in for refusal in _TABLE)
+ANSWERS = tuple(refusal.answer for refusal in _TABLE)
 
 
 def forbidden_by(settings: PoolSettings) -> int:

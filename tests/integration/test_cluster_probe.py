@@ -372,7 +372,7 @@ async def asking_with_the_way_full(world: Asked) -> None:
     world.prober.hurry()
     await world.until(lambda: world.prober._writing)
     await asyncio.sleep(0.1)
-    assert world.prober._state is State.ASKING
+    assert world.prober._state is State.ROUTER_ASKS
 
 
 async def about_to_ask(world: Asked) -> None:

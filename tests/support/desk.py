@@ -103,18 +103,20 @@ class Desk:
         """Look at it now."""
         return Context(self, client, self.poller.now, WALL)
 
-    def client(self, user: str = "alice", database: str = "app", *, console: bool = False) -> ClientConnection:
+    def client(
+        self, user: str = "alice", database: str = "app", *, console: bool = False, mode: str = "split"
+    ) -> ClientConnection:
         """Log a client in."""
-        client = ClientConnection(self.poller, self.registry, "split")
+        client = ClientConnection(self.poller, self.registry, mode)
         client.info = ClientInfo(user, database, "192.0.2.7", 40000, "psql")
         if not console:
             client.session.pool = self.pools.group(database, user, None)
         self.registry.admit(client)
         return client
 
-    def session(self, user: str = "alice", database: str = "app") -> ClientConnection:
+    def session(self, *, mode: str = "split") -> ClientConnection:
         """Log a client in, with a socket and a session."""
-        client = self.client(user, database)
+        client = self.client(mode=mode)
         pool, profile = client.session.pool, self.registry.profiles.empty
         first = self.server(pool, "pg1", ACTIVE)
         first.hello = SimpleNamespace(parameters=(("server_version", "17.0"),), pid=4711, key=b"1234")

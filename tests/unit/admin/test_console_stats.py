@@ -43,7 +43,7 @@ def test_waiting_is_counted_with_the_group(desk: Desk) -> None:
     client.waiting = True
     client.session.pool.waiting.add(client.peer, desk.poller.now, False)
     desk.wait(0.0015)
-    client.session.pool.give(desk.server(client.session.pool, "pg1", ACTIVE))
+    client.session.pool.release(desk.server(client.session.pool, "pg1", ACTIVE))
     assert desk.sampler.totals()["app"].wait_time == pytest.approx(1500, abs=1)
 
 

@@ -71,7 +71,7 @@ def crowd(desk: Desk) -> None:
     waiter.waiting = True
     group.waiting.add(waiter.peer, desk.poller.now, False)
     idler.session.pin = "LISTEN"
-    shared = desk.registry.databases.get("app").shared.take(b"select $1\0\0\0", None)
+    shared = desk.registry.databases.get("app").shared.acquire(b"select $1\0\0\0", None)
     idler.session.statements.named[b"s"] = shared
     linked.session.prepared[shared.ident] = shared
     desk.registry.routes.add("read", True, 3)

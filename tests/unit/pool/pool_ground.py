@@ -56,7 +56,7 @@ class Client(Peer):
         """Give it back."""
         server, self.held = self.held, None
         server.peer = None
-        self.world.group.give(server)
+        self.world.group.release(server)
 
     def on_served(self, server: ServerConnection | None) -> int:
         """A connection, after waiting (none: a login may go on)."""

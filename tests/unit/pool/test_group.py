@@ -429,6 +429,23 @@ def test_what_ends_one_connection_puts_the_free_ones_in_doubt(world: Make) -> No
     assert late.held is free[1]
 
 
+def test_a_read_goes_to_the_primary_when_the_last_connection_to_a_replica_ends_in_its_reset(world: Make) -> None:
+    ground = world(size=2)
+    ground.apply(view(readers=("b",)))
+    (writer,) = filled(ground, 1, reads=False)
+    writer.release()
+    (reader,) = filled(ground, 1, reads=True)
+    waiting = Client(ground, 9)
+    assert not waiting.ask(reads=True)
+    ground.fail(ground.dialled[0])  # the second connection to the replica
+    last = reader.held
+    last.session.dirty = True
+    reader.release()
+    assert (last.state, waiting.held) == (RESETTING, None)
+    last.lose(ServerLost("terminated"))
+    assert waiting.held.owner is ground.pool("a")
+
+
 def test_connections_that_we_end_ourselves_put_none_in_doubt(world: Make) -> None:
     ground = world()
     for client in filled(ground, 2, reads=False):

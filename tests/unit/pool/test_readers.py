@@ -59,7 +59,7 @@ def served(world: World, wrote_s: float, lsn: int = 0, times: int = 6) -> Counte
         server = take_fresh(world, wrote_s, lsn)
         names[server.owner.member.name if server else "nobody"] += 1
         if server:
-            world.group.give(server)
+            world.group.release(server)
     return names
 
 
@@ -133,7 +133,7 @@ def taken(world: World, times: int = 12) -> Counter[str]:
         server = take_read(world)
         names[server.owner.member.name if server else "nobody"] += 1
         if server:
-            world.group.give(server)
+            world.group.release(server)
     return names
 
 
@@ -160,7 +160,7 @@ def test_the_least_active(world: World) -> None:
     assert Counter(server.owner.member.name for server in busy) == {"b": 2, "c": 2}
     for server in busy:
         if server.owner.member.name == "c":
-            world.group.give(server)
+            world.group.release(server)
     assert taken(world) == {"c": 12}
 
 

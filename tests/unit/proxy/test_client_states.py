@@ -12,7 +12,7 @@ from pgrouter.errors import RouterError, ServerLost
 from pgrouter.pool.kinds import AGAIN, FRESH, OWN, READ, WRITE
 from pgrouter.proxy.client_states import BLOCKED, CONGESTED, IDLE, LINKED, RESPONDING, SKIPPING, WAITING
 from pgrouter.proxy.responder import Responder
-from pgrouter.server.states import ACTIVE, ASKING, PASSES
+from pgrouter.server.states import ACTIVE, FORWARDING, ROUTER_ASKS
 
 if TYPE_CHECKING:
     import socket
@@ -40,9 +40,9 @@ READY_IDLE = message("Z", b"I")
 class Seat:
     """A client with a socket, whose servers are the test's."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, mode: str = "split") -> None:
         self.desk = desk
-        self.client: ClientConnection = desk.session()
+        self.client: ClientConnection = desk.session(mode=mode)
         self.screen: socket.socket = desk.plug(self.client)
 
     def sends(self, data: bytes) -> None:
@@ -67,7 +67,7 @@ class Seat:
     def frees(self, member: str) -> tuple[ServerConnection, socket.socket]:
         """Add one that is idle."""
         server, far_end = self.server(member)
-        self.client.session.pool.give(server)
+        self.client.session.pool.release(server)
         return server, far_end
 
 
@@ -153,15 +153,15 @@ def test_waiting_ends_with_the_client(seat: Seat) -> None:
     assert not seat.client.session.pool.waiting.writes
 
 
-@pytest.mark.parametrize("held", [ASKING])
+@pytest.mark.parametrize("held", [ROUTER_ASKS])
 def test_a_server_that_has_to_answer_the_router_first_blocks(seat: Seat, held: int) -> None:
     server, far_end = seat.frees("pg2")
     seat.sends(READ_QUERY)
     far_end.recv(4096)
-    server.held = held
+    server.input_state = held
     seat.sends(READ_QUERY)
     assert (seat.client.state, seat.client.buffered) == (BLOCKED, len(READ_QUERY))
-    server.held = PASSES
+    server.input_state = FORWARDING
     assert seat.client.state == LINKED
 
 
@@ -244,3 +244,15 @@ def test_what_a_batch_demands(seat: Seat, *, wrote: bool, sequences: bool, sql: 
     assert (client.state, demand.kind, demand.reads) == (WAITING, kind, reads)
     waiting, own = client.session.pool.waiting, kind == OWN
     assert [len(waiting.reads), len(waiting.writes), len(waiting.claims)] == [reads, not (reads or own), own]
+
+
+def test_a_listener_for_replicas_never_takes_the_primary(desk: Desk) -> None:
+    """Whatever other clients of the pool ask for: a session there may have been linked to a replica only."""
+    seat = Seat(desk, "replica")
+    last, _ = seat.server("pg2")
+    seat.client.session.last_write_server = last
+    seat.client.session.pool.sequences = True
+    seat.frees("pg1")
+    replica, _ = seat.frees("pg2")
+    seat.sends(READ_QUERY)
+    assert seat.client.link.server is replica

@@ -389,3 +389,20 @@ def test_an_implicit_cast_that_writes_can_be_anywhere() -> None:
     catalog = Catalog(implicit_cast="volatile function")
     assert classify("select 1", catalog).target is Target.REPLICA
     assert classify("select a from t where b = 1", catalog).reason == Reason.CATALOG
+
+
+@pytest.mark.parametrize(
+    ("sql", "name"),
+    [
+        ("execute p", "p"),
+        ("/* pgrouter: primary */ execute p", "p"),
+        ("execute p(nextval('s'))", "p"),
+        ('prepare "P p" as select 1', "P p"),
+        ("deallocate p", "p"),
+        ("deallocate all", ""),
+        ("deallocate p; select 1", ""),
+        ("select 1", ""),
+    ],
+)
+def test_which_prepared_statement_is_named(sql: str, name: str) -> None:
+    assert classify(sql).prepared == name

@@ -85,8 +85,8 @@ def test_what_a_pool_forbids(settings: PoolSettings, forbidden: int) -> None:
 
 
 def test_every_refusal_has_its_words() -> None:
-    assert len(REFUSALS) == OLD_PLAN == len(ANSWERS) - 1 == len(INSTEAD) - 1
-    for error, answer, text in zip(REFUSALS[1:], ANSWERS[1:OLD_PLAN], INSTEAD[1:OLD_PLAN], strict=True):
+    assert len(REFUSALS) == len(ANSWERS) == len(INSTEAD) == OLD_PLAN + 1
+    for error, answer, text in zip(REFUSALS[1:OLD_PLAN], ANSWERS[1:OLD_PLAN], INSTEAD[1:OLD_PLAN], strict=True):
         wanted = "55000" if error is REFUSALS[NO_SEQUENCES] else "0A000"
         assert (error.severity, error.sqlstate) == ("ERROR", wanted)
         assert error.hint

@@ -8,7 +8,7 @@ import pytest
 
 from pgrouter.errors import ServerLost
 from pgrouter.protocol import codes, messages
-from pgrouter.session.failed_transaction import Limbo, after_loss
+from pgrouter.session.failed_transaction import FailedTransaction, after_loss
 
 LOST = ServerLost("gone")
 ENDINGS = {b"rollback": "ROLLBACK", b"commit": "COMMIT", b"rollback; insert": "ROLLBACK", b"commit; insert": "COMMIT",
@@ -213,9 +213,9 @@ STORIES = {
 @pytest.mark.parametrize("story", STORIES)
 def test_limbo(story: str) -> None:
     arguments, steps = STORIES[story]
-    limbo = Limbo(statements=Statements(), **arguments)
+    transaction = FailedTransaction(statements=Statements(), **arguments)
     for (code, body), answer, over in steps:
-        assert (told(limbo.on_message(code, body)), limbo.over) == (answer, over), chr(code)
+        assert (told(transaction.on_message(code, body)), transaction.over) == (answer, over), chr(code)
 
 
 PART, SIMPLE, END = 0, 1, 2
