@@ -83,7 +83,7 @@ class Dispatcher:
 
     def claim(self) -> int:
         """Demand the server whose sequence values are ours."""
-        own: cython.bint = not self.goes_on()
+        own: cython.bint = self.session.last_write_server is not None and not self.goes_on()
         self.session.pool.sequences = True
         if own:
             self.demand.kind = OWN
