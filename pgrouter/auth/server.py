@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pgrouter.auth import md5, scram
+from pgrouter.auth.encryption import PLAIN, Attempt, StartTls, encrypt
 from pgrouter.auth.secret import Credential, Derivation, Md5Secret, PlainSecret
 from pgrouter.auth.steps import READ_MESSAGE
 from pgrouter.auth.text import as_bytes
@@ -64,20 +65,27 @@ class ServerRefused(RouterError):
         self.body = body
 
 
-Login = Generator[bytes | int | Derivation, Any, ServerHello]
+Login = Generator[bytes | int | Derivation | StartTls, Any, ServerHello]
 
 
 def server_login(
-    user: str, database: str, parameters: Iterable[tuple[str, str]], credential: Credential | None
+    user: str,
+    database: str,
+    parameters: Iterable[tuple[str, str]],
+    credential: Credential | None,
+    attempt: Attempt = PLAIN,
 ) -> Login:
     """Log in to a server as `user`; `parameters` are startup parameters besides user and database.
+
+    `attempt` says how the connection is protected.
 
     Raises:
         ServerRefused: the server refused the login; the SQLSTATE is its own.
         InvalidAuthorization: 28000, it asks for what `credential` cannot provide, or does not know the password itself.
-        ServerLost: 08P01, it does not speak the protocol.
+        ServerLost: 08P01, it does not speak the protocol; 08006, TLS cannot be had.
 
     """
+    yield from encrypt(attempt)
     pairs = (("user", user), ("database", database), *parameters)
     yield messages.startup((as_bytes(name), as_bytes(value)) for name, value in pairs)
     request, data = yield from _authentication()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pgrouter.auth.users import UserStore
 from pgrouter.cluster.monitor import Monitor
 from pgrouter.control.catalogs import Catalogs
+from pgrouter.libpq.connection import protection
 
 if TYPE_CHECKING:
     from pgrouter.config.settings import Settings
@@ -18,7 +19,7 @@ class ControlPlane:
 
     def __init__(self, settings: Settings) -> None:
         self.users = users_of(settings)
-        self.monitor = Monitor(settings.cluster, settings.reads)
+        self.monitor = Monitor(settings.cluster, settings.reads, protection=protection(settings.servers.tls))
         self.catalogs = Catalogs(settings, self.monitor)
 
     async def start(self, cluster: ClusterSubscriber, catalogs: CatalogSubscriber) -> None:
