@@ -5,14 +5,14 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from psycopg import pq
 
 if TYPE_CHECKING:
     from pgrouter.config.settings import ServersTls
 
-Protection = Mapping[str, str]
+Protection = Mapping[str, Any]
 """Parameters of libpq that protect a connection."""
 
 NO_PROTECTION: Protection = MappingProxyType({})
@@ -22,7 +22,7 @@ CERTMODE_SINCE = 160000
 
 def protection(tls: ServersTls) -> Protection:
     """Return libpq's connection parameters for these settings."""
-    found = {"sslmode": tls.mode, "ssl_min_protocol_version": tls.min_version}
+    found: dict[str, Any] = {"sslmode": tls.mode, "ssl_min_protocol_version": tls.min_version}
     if tls.mode == "disable":
         return found
     if tls.ca:

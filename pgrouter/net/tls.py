@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING
 
 from pgrouter.errors import ConfigError
 from pgrouter.net.certificate import distinguished_name, end_point
-from pgrouter.net.sealed import CodecError
+from pgrouter.net.codec import CodecError
+
+try:
+    from pgrouter.net import openssl
+except ImportError:
+    openssl = None
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,9 +155,8 @@ def for_clients(tls: ListenTls, path: str) -> TlsContext:
     if tls.ca:  # as PostgreSQL: a certificate is asked for, and one that is shown must be valid
         _trust(context, tls.ca, tls.crl, path)
         context.verify_mode = ssl.CERT_OPTIONAL
-    with contextlib.suppress(OSError):
-        return TlsContext(context, end_point(_first_certificate(tls.cert)))
-    return TlsContext(context)
+    binding = end_point(_first_certificate(tls.cert))
+    return _native(tls, path, server=True, binding=binding, verify=tls.ca is not None) or TlsContext(context, binding)
 
 
 def for_servers(tls: ServersTls, path: str = "servers.tls") -> TlsContext:
@@ -169,7 +173,19 @@ def for_servers(tls: ServersTls, path: str = "servers.tls") -> TlsContext:
         _trust(context, tls.ca, tls.crl, path)
     elif verified:
         context.load_default_certs()
-    return TlsContext(context)
+    verify_host = tls.mode == "verify-full"
+    return _native(tls, path, server=False, verify=verified, verify_host=verify_host) or TlsContext(context)
+
+
+def _native(tls: ListenTls | ServersTls, path: str, **more: object) -> TlsContext | None:
+    """Return the same over OpenSSL itself, if that was built; what is wrong with the files is known already."""
+    if openssl is None:
+        return None
+    names = ("min_version", "ciphers", "cert", "key", "ca", "crl")
+    try:
+        return openssl.Context(**{name: getattr(tls, name) for name in names}, **more)
+    except openssl.OpenSslError as error:
+        raise ConfigError([f"{path}: {error}"]) from None
 
 
 def _limit(context: ssl.SSLContext, version: str, ciphers: str, path: str) -> None:
