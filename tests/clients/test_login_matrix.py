@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ssl
 from typing import TYPE_CHECKING, Any, get_args
 
 import asyncpg
@@ -12,11 +13,14 @@ import pytest
 from support.router import static_cluster
 
 from pgrouter.demo.postgres import Auth, ServerOptions
+from pgrouter.demo.processes import write_file
 from pgrouter.demo.streaming import StreamingCluster
+from pgrouter.demo.template import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from support.authority import Authority
     from support.router import Router, RouterFactory
 
 pytestmark = pytest.mark.pg
@@ -25,51 +29,81 @@ WAYS: tuple[Auth, ...] = get_args(Auth)
 
 
 @pytest.fixture(scope="module", params=WAYS)
-def cluster(request: pytest.FixtureRequest) -> Iterator[StreamingCluster]:
-    """Give one server that asks for its logins in this way."""
+def cluster(request: pytest.FixtureRequest, authority: Authority) -> Iterator[StreamingCluster]:
+    """Give one server that asks for its logins in this way, and has TLS."""
     with StreamingCluster(1, options=ServerOptions(auth=request.param)) as made:
+        for name, source in zip(("server.crt", "server.key"), authority.issue("127.0.0.1", file="server"), strict=True):
+            write_file(made.primary.data / name, source.read_text())
+        made.primary.sql("alter system set ssl = on")
+        made.primary.sql("select pg_reload_conf()")
         yield made
 
 
-def by_psycopg(router: Router, password: str) -> Any:
-    with psycopg.connect(router.dsn(password=password), connect_timeout=30) as connection:
-        row = connection.execute("select current_user").fetchone()
-        return row[0] if row else None
+WHO = "select current_user, (select ssl from pg_stat_ssl where pid = pg_backend_pid())"
 
 
-def by_asyncpg(router: Router, password: str) -> Any:
+def by_psycopg(router: Router, password: str = PASSWORD, **tls: Any) -> Any:
+    tls = tls or {"sslmode": "disable"}
+    with psycopg.connect(router.dsn(password=password, **tls), connect_timeout=30) as connection:
+        assert connection.pgconn.ssl_in_use == (tls["sslmode"] != "disable")
+        return connection.execute(WHO).fetchone()
+
+
+def by_asyncpg(router: Router, password: str = PASSWORD, **tls: Any) -> Any:
+    context = ssl.create_default_context(cafile=tls["sslrootcert"]) if tls else False
+
     async def main() -> Any:
         login = {"user": "postgres", "password": password, "database": "postgres"}
-        connection = await asyncpg.connect(host="127.0.0.1", port=router.port, timeout=5, **login)
+        connection = await asyncpg.connect(host="127.0.0.1", port=router.port, timeout=5, ssl=context, **login)
         try:
-            return await connection.fetchval("select current_user")
+            return tuple(await connection.fetchrow(WHO))
         finally:
             await connection.close()
 
     return asyncio.run(main())
 
 
+# asyncpg leaves the transport of a login that failed over TLS to the collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("protected", [False, True], ids=["clear", "verified"])
 @pytest.mark.parametrize("way", WAYS)
 def test_passwords_in_the_users_file_open_every_combination(
-    cluster: StreamingCluster, router: RouterFactory, way: Auth
+    cluster: StreamingCluster,
+    router: RouterFactory,
+    authority: Authority,
+    listener_tls: dict[str, str],
+    way: Auth,
+    *,
+    protected: bool,
 ) -> None:
-    front = router({"cluster": static_cluster(cluster.servers), "auth": {"type": way}})
-    assert by_psycopg(front, "postgres") == by_asyncpg(front, "postgres") == "postgres"
-    if way != "trust":
-        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-            by_psycopg(front, "wrong")
-        with pytest.raises(asyncpg.InvalidPasswordError):
-            by_asyncpg(front, "wrong")
-    unknown = {"user": "nobody", "password": "postgres"}
-    with pytest.raises(psycopg.OperationalError, match=r"authentication failed|does not exist|no password"):
-        psycopg.connect(front.dsn(**unknown), connect_timeout=30)
+    servers = {"mode": "verify-full", "ca": str(authority.ca)} if protected else {"mode": "disable"}
+    front = router(
+        {
+            "listen": [{"host": "127.0.0.1", "port": 0, "tls": listener_tls}],
+            "cluster": static_cluster(cluster.servers),
+            "servers": {"tls": servers},
+            "auth": {"type": way},
+        }
+    )
+    verified = {"sslmode": "verify-full", "sslrootcert": authority.ca}
+    for client in ({}, verified):
+        tls = client or {"sslmode": "disable"}
+        assert by_psycopg(front, **client) == by_asyncpg(front, **client) == ("postgres", protected)
+        if way != "trust":
+            with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+                psycopg.connect(front.dsn(password="wrong", **tls), connect_timeout=30)
+            with pytest.raises(asyncpg.InvalidPasswordError):
+                by_asyncpg(front, "wrong", **client)
+        unknown = {"user": "nobody", "password": "postgres"}
+        with pytest.raises(psycopg.OperationalError, match=r"authentication failed|does not exist|no password"):
+            psycopg.connect(front.dsn(**unknown, **tls), connect_timeout=30)
 
 
 def test_a_scram_secret_copied_from_the_server(router: RouterFactory, streaming: StreamingCluster) -> None:
     secret = streaming.primary.sql("select rolpassword from pg_authid where rolname = 'postgres'")[0][0]
     assert secret.startswith("SCRAM-SHA-256$")
     front = router({"cluster": static_cluster(streaming.servers)}, users={"postgres": secret})
-    assert by_psycopg(front, "postgres") == by_asyncpg(front, "postgres") == "postgres"
+    assert by_psycopg(front, "postgres") == by_asyncpg(front, "postgres") == ("postgres", False)
     with pytest.raises(psycopg.OperationalError):
         by_psycopg(front, "wrong")
 
@@ -79,5 +113,5 @@ def test_an_md5_secret_where_servers_ask_for_md5(router: RouterFactory) -> None:
     with StreamingCluster(1, options=ServerOptions(auth="md5")) as old:
         settings = {"cluster": static_cluster(old.servers), "auth": {"type": "md5"}}
         front = router(settings, users={"postgres": secret})
-        assert by_psycopg(front, "postgres") == by_asyncpg(front, "postgres") == "postgres"
+        assert by_psycopg(front, "postgres") == by_asyncpg(front, "postgres") == ("postgres", False)
         front.stop()

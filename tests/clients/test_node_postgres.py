@@ -16,6 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from support.authority import Authority
     from support.router import Router
 
     from pgrouter.demo.streaming import StreamingCluster
@@ -337,3 +338,18 @@ def test_a_refused_login_says_why(run: Any) -> None:
     """)
     assert wrong[:2] == ["28P01", "FATAL"]
     assert nowhere[:2] == ["3D000", "FATAL"]
+
+
+def test_over_tls(run: Any, authority: Authority) -> None:
+    script = """
+        const ca = require("node:fs").readFileSync(CA).toString();
+        const c = await connect({ ssl: { ca, rejectUnauthorized: true } });
+        const rows = (await c.query("select $1::int a", [7])).rows;
+        const big = (await c.query("select repeat('x', 100000) t from generate_series(1, 20)")).rows.length;
+        await c.end();
+        const stranger = await failure(connect({ ssl: { rejectUnauthorized: true } }));
+        return [rows, big, stranger[0]];
+    """
+    answer = run(script.replace("CA", json.dumps(str(authority.ca))))
+    assert answer[:2] == [[{"a": 7}], 20]
+    assert answer[2] in ("SELF_SIGNED_CERT_IN_CHAIN", "UNABLE_TO_VERIFY_LEAF_SIGNATURE")

@@ -25,6 +25,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from support.authority import Authority
     from support.router import Router
 
     from pgrouter.demo.streaming import StreamingCluster
@@ -601,6 +602,21 @@ def errors(url: str) -> Any:
 def test_errors_leave_the_session_usable(jdbc: Any) -> None:
     expected = ["22012", "42601", "42P01", "22P02", "42804"]
     assert jdbc(errors) == [expected, expected]
+
+
+def over_tls(url: str) -> Any:
+    with connect(url) as connection:
+        return ask(connection, "select 7, repeat('x', 3)")
+
+
+def fails(url: str) -> str:
+    return state(lambda: connect(url))
+
+
+def test_over_tls(jdbc: Any, authority: Authority) -> None:
+    verified = f"&sslmode=verify-full&sslrootcert={authority.ca}"
+    assert jdbc(over_tls, verified) == [[7, "xxx"]]
+    assert jdbc(fails, f"&sslmode=verify-full&sslrootcert={Path(__file__).parent / 'nobody.crt'}") != "no error"
 
 
 if __name__ == "__main__":
