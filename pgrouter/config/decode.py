@@ -24,12 +24,6 @@ Section = TypeVar("Section", bound=msgspec.Struct)
 
 YAML_NAMES = {dict: "a mapping", list: "a list", NoneType: "nothing"}
 
-# Known to PostgreSQL or planned, so that "unknown" would be misleading
-NOT_YET = {
-    ("auth.type", "cert"): "cert is not supported yet; use scram-sha-256",
-    ("auth.type", "hba"): "hba is not supported yet; use scram-sha-256",
-}
-
 
 class _Wrong(Exception):
     """A value has been added to the list of problems."""
@@ -92,8 +86,6 @@ class Decoder:
     def _choice(self, choices: tuple[str, ...], data: object, path: str) -> str:
         if data in choices:
             return data
-        if isinstance(data, str) and (path, data) in NOT_YET:
-            raise self._wrong(path, NOT_YET[path, data])
         raise self._wrong(path, f"expected one of {', '.join(choices)}; got {data!r}")
 
     def _scalar(self, kind: object, data: object, path: str) -> object:

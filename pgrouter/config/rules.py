@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from pgrouter.config.settings import Settings, Tls
 
+BY_PASSWORD = ("password", "md5", "scram-sha-256")  # types of auth for which secrets have to come from somewhere
+
 
 def broken_rules(settings: Settings) -> list[str]:
     """Return a line `path.to.key: what is wrong` for every violated rule."""
@@ -104,9 +106,12 @@ def _monitor(settings: Settings) -> Iterator[str]:
 
 def _auth(settings: Settings) -> Iterator[str]:
     auth = settings.auth
-    if auth.users_file is None and auth.type != "trust":
-        yield f"auth.users_file: required when type is {auth.type}"
-    yield from _file("auth.users_file", auth.users_file)
+    if auth.users_file is None and auth.type in BY_PASSWORD and not (auth.query or auth.query_user):
+        yield f"auth.users_file: required when type is {auth.type}, unless there is auth.query or auth.query_user"
+    if auth.type == "hba" and auth.hba_file is None:
+        yield "auth.hba_file: required when type is hba"
+    for key in ("users_file", "hba_file", "ident_file"):
+        yield from _file(f"auth.{key}", getattr(auth, key))
 
 
 def _pool(settings: Settings) -> Iterator[str]:

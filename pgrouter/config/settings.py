@@ -114,8 +114,17 @@ class Tcp(_Section, frozen=True, kw_only=True):
 class Auth(_Section, frozen=True, kw_only=True):
     """How clients prove who they are, and the passwords with which the router logs in to servers."""
 
-    type: Literal["trust", "password", "md5", "scram-sha-256"] = "scram-sha-256"
-    users_file: Path | None = None  # PgBouncer's userlist.txt; only type trust works without
+    # hba: by the lines of hba_file
+    type: Literal["trust", "password", "md5", "scram-sha-256", "cert", "peer", "hba"] = "scram-sha-256"
+    users_file: Path | None = None  # PgBouncer's userlist.txt
+    hba_file: Path | None = None  # pg_hba.conf's format
+    ident_file: Path | None = None  # pg_ident.conf's format: maps that lines of hba_file name
+    # Secrets of users that users_file does not have, from the primary: PgBouncer's auth_query
+    query: str = ""  # $1 is the user; "": pg_authid if there is a query_user
+    query_user: str = ""  # who asks; "": cluster.monitor.user
+    query_password: Secret = Secret("")
+    query_database: str = ""  # "": cluster.monitor.database
+    query_max_age_s: Seconds = 5.0  # what the primary has said of a user holds for so long
 
 
 class PoolOverride(_Section, frozen=True, kw_only=True):

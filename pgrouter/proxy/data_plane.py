@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from pgrouter.errors import RouterError, ShuttingDown
 from pgrouter.pool.manager import PoolManager
+from pgrouter.proxy.access import Access
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.databases import Databases
 from pgrouter.proxy.listener import Listener
@@ -21,7 +22,7 @@ from pgrouter.server.connection import ServerConnection
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pgrouter.auth.users import UserStore
+    from pgrouter.auth.files import AuthFiles
     from pgrouter.config.settings import Listen, Settings
     from pgrouter.net.poller import Pollable, Poller
     from pgrouter.planes import ControlPlane
@@ -55,7 +56,8 @@ class DataPlane:
             late=poller.late,
             reader=self._reader,
         )
-        self.registry = Registry(settings, self.pools, databases, control.users, open_console)
+        self._access = Access(control.files, control.roles)
+        self.registry = Registry(settings, self.pools, databases, self._access, open_console)
         self._listeners = [Listener(poller, self.registry, address) for address in addresses(settings.listen)]
 
     # -- life
@@ -69,11 +71,12 @@ class DataPlane:
         hosts = (f"[{each.host}]" if ":" in each.host else each.host for each in self._listeners)
         return [f"{host}:{each.port}" for host, each in zip(hosts, self._listeners, strict=True)]
 
-    def reload(self, settings: Settings, users: UserStore) -> None:
+    def reload(self, settings: Settings, files: AuthFiles) -> None:
         """Apply what a running router can change."""
         self.settings = settings
         self.pools.share_reads(settings.reads)
-        self.registry.reload(settings, users)
+        self._access.reload(files)
+        self.registry.reload(settings)
         for listener in self._listeners:
             listener.tune()
 
@@ -95,6 +98,7 @@ class DataPlane:
     def stop(self) -> None:
         """Close every connection."""
         self._close_listeners()
+        self._access.close()
         self.pools.stop()
         self._reader.close()
 

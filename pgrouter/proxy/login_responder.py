@@ -10,10 +10,11 @@ import cython
 from pgrouter.auth.conversation import Conversation
 from pgrouter.auth.secret import Derivation
 from pgrouter.auth.server import ServerRefused
-from pgrouter.errors import ProtocolViolation, RouterError, TooManyClients
+from pgrouter.errors import AuthenticationFailed, ProtocolViolation, RouterError, TooManyClients
 from pgrouter.pool.demand import Demand
 from pgrouter.protocol import codes, messages
 from pgrouter.proxy import startup_settings
+from pgrouter.proxy.arrival import arrival, peer_uid
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.login import (
     CONSOLE,
@@ -51,6 +52,7 @@ class LoginResponder(Responder):
         Responder.__init__(self, client)
         self.registry = client.registry
         self.startup = None  # the startup packet, once it is there
+        self.admission = None  # how it has to authenticate
         self.traits = None  # what the session's settings imply, at the end
         self.conversation = Conversation(login(client.registry, client.client_id), MAX_ANSWER)
         self.conversation.resume(None)
@@ -125,7 +127,7 @@ class LoginResponder(Responder):
                     detail=f"pool.max_clients is {self.registry.settings.pool.max_clients}.",
                 )
         elif kind is LookUpUser:
-            return self.registry.settings.auth.type, self.registry.users.secrets.get(request.user)
+            return self.look_up(request.user, request.database)
         elif kind is Derivation:
             self.flush()
             client.put_aside = True
@@ -149,6 +151,33 @@ class LoginResponder(Responder):
         self.startup = startup
         client.info = ClientInfo(startup.user, startup.database, client.address[0], client.address[1], startup.name)
         return 0
+
+    # -- authentication
+
+    def look_up(self, user: str, database: str):
+        """Find out how the client has to authenticate; PENDING: `admitted` follows."""
+        client: ClientConnection = self.client
+        found = self.registry.access.admit(arrival(client, user, database), peer_uid(client), self.admitted)
+        if found is None:
+            self.flush()
+            client.put_aside = True
+            client.pause()
+            return PENDING
+        self.admission = found
+        return found
+
+    def admitted(self, found) -> None:
+        """Continue with an `Admission` that took time to find, or fail with an error."""
+        if self.client.closed:
+            return
+        self.client.put_aside = False
+        if isinstance(found, RouterError):
+            self.fail(found)
+            return
+        self.admission = found
+        self.advance(found)
+        if not self.client.put_aside:
+            self.client.turn()
 
     def derived(self, keys) -> None:
         """Continue with keys that were derived in another thread."""
@@ -272,7 +301,10 @@ class LoginResponder(Responder):
             error.severity = "FATAL"
             answer = messages.error_response(error)
         client.send_bytes(self.conversation.sends() + answer)
-        self.registry.log(client, logging.INFO, f"login failed: {error.message}")
+        if isinstance(error, AuthenticationFailed) and self.startup is not None:
+            self.registry.access.failed(self.startup.user)
+        line = f" ({self.admission.rule.place})" if self.admission is not None and self.admission.rule.text else ""
+        self.registry.log(client, logging.INFO, f"login failed: {error.message}{line}")
         return client.leave()
 
     def flush(self) -> int:

@@ -113,7 +113,7 @@ def test_passwords_are_never_shown(directory: Path) -> None:
         ("port: 6432}", "port: 6432}\n  - {port: 6432}", "listen: 127.0.0.1:6432 is given twice"),
         ("\n  - {host: 127.0.0.1, port: 6432}", " []", "listen: at least one address is required"),
         ("\n  - {host: 127.0.0.1, port: 6432}", " here", "listen: expected a list, got str"),
-        ("type: trust", "type: hba", "auth.type: hba is not supported yet"),
+        ("type: trust", "type: hba", "auth.hba_file: required when type is hba"),
         ("users.txt", "nobody.txt", "auth.users_file: not found: "),
         ("users.txt", ".", "auth.users_file: not a file: "),
         ("type: trust, users_file: users.txt", "type: md5", "auth.users_file: required when type is md5"),

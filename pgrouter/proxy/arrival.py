@@ -1,0 +1,29 @@
+"""The facts of a client's connection, as the rules of auth/hba.py see them."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+from pgrouter.auth.hba import Arrival, Certificate
+
+if TYPE_CHECKING:
+    from pgrouter.proxy.client import ClientConnection
+
+_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
+NOBODY = -1
+
+
+def arrival(client: ClientConnection, user: str, database: str) -> Arrival:
+    """Return what is known of a client that wants to be `user` in `database`."""
+    sealed = client.sealed
+    names = sealed.codec.peer_names() if sealed is not None else None
+    return Arrival(user, database, client.address[0], sealed is not None, Certificate(*names) if names else None)
+
+
+def peer_uid(client: ClientConnection) -> int:
+    """Return the number of the user at the other end of a Unix socket; NOBODY over TCP."""
+    if client.address[0]:
+        return NOBODY
+    return _CREDENTIALS.unpack(client.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))[1]
