@@ -7,8 +7,10 @@ auto (default: compile, or fall back with a loud warning), require (fail without
 
 import os
 import shutil
+import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -20,7 +22,9 @@ COMPILED = [
     "pgrouter/auth/conversation.py",
     "pgrouter/net/send_buffer.py",
     "pgrouter/net/poller.py",
+    "pgrouter/net/layer.py",
     "pgrouter/net/stream.py",
+    "pgrouter/net/codec.py",
     "pgrouter/net/bytes_stream.py",
     "pgrouter/net/sealed.py",
     "pgrouter/net/acceptor.py",
@@ -63,6 +67,8 @@ COMPILED = [
     "pgrouter/proxy/login_responder.py",
     "pgrouter/proxy/listener.py",
 ]
+OPENSSL = "pgrouter.net.openssl"  # a .pyx: it has no uncompiled version, Python's ssl module takes its place
+LIBRARIES = ["ssl", "crypto"]
 BUILD = os.environ.get("PGROUTER_BUILD", "auto")
 if BUILD not in ("auto", "require", "skip"):
     sys.exit(f"PGROUTER_BUILD={BUILD}: expected auto, require or skip")
@@ -78,21 +84,36 @@ class BuildCompiledModules(build_ext):
             c_files = {module.name: module.sources for module in translated(self.extensions)}
             for module in self.extensions:  # modify these objects: setuptools keeps hidden state in them
                 module.sources = c_files[module.name]
+            if self.extensions and not has_openssl():
+                self.extensions = [module for module in self.extensions if module.name != OPENSSL]
+                say(
+                    "TLS will use Python's ssl module, which is slower. Install OpenSSL's headers (libssl-dev), build again."
+                )
             super().run()
         except Exception as error:
             if BUILD == "require":
                 raise
             self.extensions = []
-            print(  # noqa: T201  (pip -v and `make` show it)
-                "\n"
-                + "*" * 100
-                + f"\n*** pgrouter was NOT compiled ({error})."
-                + "\n*** pgrouter runs, correct but SLOW. Install a C compiler and Python's headers, then build again."
-                + "\n"
-                + "*" * 100
-                + "\n",
-                file=sys.stderr,
+            say(
+                f"pgrouter was NOT compiled ({error}).",
+                "pgrouter runs, correct but SLOW. Install a C compiler and Python's headers, then build again.",
             )
+
+
+def say(*lines: str) -> None:
+    """Print lines that cannot be overlooked; pip -v and `make` show them."""
+    rule = "*" * 100
+    print("\n".join(["", rule, *(f"*** {line}" for line in lines), rule, ""]), file=sys.stderr)  # noqa: T201
+
+
+def has_openssl() -> bool:
+    """Whether the compiler finds OpenSSL's headers and its library."""
+    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()
+    with tempfile.TemporaryDirectory() as directory:
+        source = Path(directory, "openssl.c")
+        source.write_text("#include <openssl/ssl.h>\nint main(void) { return TLS_method() == NULL; }\n")
+        words = [*compiler, str(source), "-o", str(Path(directory, "openssl")), *(f"-l{name}" for name in LIBRARIES)]
+        return subprocess.run(words, capture_output=True, check=False).returncode == 0  # noqa: S603
 
 
 def require_compiler() -> None:
@@ -108,7 +129,10 @@ def extensions() -> list[Extension]:
     """Return one extension per compiled module."""
     if BUILD == "skip":
         return []
-    return [Extension(path[:-3].replace("/", "."), [path], extra_compile_args=["-O2", "-g0"]) for path in COMPILED]
+    args = ["-O2", "-g0"]
+    modules = [Extension(path[:-3].replace("/", "."), [path], extra_compile_args=args) for path in COMPILED]
+    openssl = Extension(OPENSSL, [f"{OPENSSL.replace('.', '/')}.pyx"], libraries=LIBRARIES, extra_compile_args=args)
+    return [*modules, openssl]
 
 
 def translated(modules: list[Extension]) -> list[Extension]:

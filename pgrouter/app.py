@@ -85,18 +85,25 @@ class App:
             settings = load(self.config_path)
             files = AuthFiles.load(settings.auth)
         except ConfigError as error:
-            for problem in error.problems:
-                log.error("reload: %s: %s", self.config_path, problem)  # noqa: TRY400  (not a bug)
-            raise RouterError("the configuration was not reloaded", detail=str(error), sqlstate="F0000") from error
+            raise self._not_reloaded(error) from error
         changes = diff(self.settings, settings)
         for name in changes.restart:
             log.warning("reload: %s has changed, which takes a restart", name)
-        self.settings = settings = taken(self.settings, settings)
+        settings = taken(self.settings, settings)
+        try:
+            self._data.reload(settings, files)
+        except ConfigError as error:
+            raise self._not_reloaded(error) from error
         self._control.reload(settings, files)
-        self._data.reload(settings, files)
+        self.settings = settings
         logging.getLogger("pgrouter").setLevel(settings.log.level.upper())
         log.info("configuration reloaded")
         return "RELOAD"
+
+    def _not_reloaded(self, error: ConfigError) -> RouterError:
+        for problem in error.problems:
+            log.error("reload: %s: %s", self.config_path, problem)
+        return RouterError("the configuration was not reloaded", detail=str(error), sqlstate="F0000")
 
 
 async def serve(config_path: Path, settings: Settings, loop: Loop) -> int:

@@ -78,8 +78,8 @@ def _peer(admission: Admission) -> Exchange:
 
 
 def _password(admission: Admission) -> Exchange:
-    account = admission.account
-    return (yield from client_login(admission.rule.method, admission.arrival.user, account.secret, account.why))
+    method, user, account = admission.rule.method, admission.arrival.user, admission.account
+    return (yield from client_login(method, user, account.secret, account.why, admission.arrival.binding))
 
 
 def _is_in_certificate(admission: Admission) -> bool:

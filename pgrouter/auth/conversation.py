@@ -3,7 +3,7 @@
 The generator yields
 
 - bytes: to be sent; they are collected until it reads or ends, so that one send has them all,
-- READ_PACKET or READ_MESSAGE: it is sent what was read,
+- READ_PACKET, READ_MESSAGE or READ_BYTE: it is sent what was read,
 - anything else: a request to its owner, which has to do or to know something; it is sent the result.
 
 Neither side of it does IO: the owner sends `sends()`, and feeds it with what `size_at` finds in the bytes that it has.
@@ -16,7 +16,7 @@ import cython
 from pgrouter.protocol.framing import copied, length_at
 
 if not cython.compiled:  # compiled, they are constants: see the .pxd files
-    from pgrouter.auth.steps import READ_PACKET
+    from pgrouter.auth.steps import READ_BYTE, READ_PACKET
     from pgrouter.protocol.codes import MAX_STARTUP_PACKET
 
 SHORTEST = 8  # a packet of its length, which counts itself, and a request code
@@ -28,9 +28,14 @@ class Conversation:
     def __init__(self, steps, longest: cython.uint) -> None:
         self.steps = steps
         self.longest = longest
-        self.reads = 0  # READ_PACKET or READ_MESSAGE; 0: it waits for its owner
+        self.reads = 0  # READ_PACKET, READ_MESSAGE or READ_BYTE; 0: it waits for its owner
+        self.messages = 0  # how many have been read
         self.result = None  # what the generator has returned
         self.out = b""
+
+    def begins(self) -> cython.bint:
+        """Whether it reads its first packet."""
+        return self.reads == READ_PACKET and self.messages == 0
 
     def resume(self, answer):
         """Continue with what was asked for; return the next request, a number if it is to read; None: it is over.
@@ -79,6 +84,8 @@ class Conversation:
                 return 0
             length = length_at(buf, pos)
             return length if SHORTEST <= length <= MAX_STARTUP_PACKET else -1
+        if self.reads == READ_BYTE:
+            return 1 if end > pos else 0
         if end - pos < 5:
             return 0
         length = length_at(buf, pos + 1)
@@ -88,6 +95,9 @@ class Conversation:
 
     def read(self, buf, pos: cython.Py_ssize_t, size: cython.Py_ssize_t):
         """Return what the generator is sent for buf[pos:pos+size]."""
+        self.messages += 1
         if self.reads == READ_PACKET:
             return copied(buf, pos + 4, pos + size)
+        if self.reads == READ_BYTE:
+            return buf[pos]
         return buf[pos], copied(buf, pos + 5, pos + size)

@@ -44,6 +44,7 @@ class Arrival:
     address: str = ""  # "": a Unix socket
     encrypted: bool = False
     certificate: Certificate | None = None
+    binding: bytes = b""  # what SCRAM-SHA-256-PLUS binds to: tls-server-end-point; empty: there is no TLS
     system_user: str | None = None  # the peer's, over a Unix socket; None: not looked up
     host_name: str | None = None  # of the address, confirmed by a look-up in both directions; None: not looked up
     roles: AbstractSet[str] | None = None  # the user's own and those that it is a member of; None: not looked up

@@ -3,3 +3,4 @@
 cdef enum:
     READ_PACKET = 1
     READ_MESSAGE = 2
+    READ_BYTE = 3

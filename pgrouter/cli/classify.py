@@ -18,6 +18,7 @@ from pgrouter.cluster.monitor import Monitor
 from pgrouter.config.load import load
 from pgrouter.control.catalog_reader import CatalogReader, conninfo
 from pgrouter.errors import ConfigError, RouterError
+from pgrouter.libpq.connection import protection
 from pgrouter.planes import NoSubscriber
 from pgrouter.routing.catalog import UNKNOWN, Catalog, configured
 from pgrouter.routing.catalog_build import Judged
@@ -67,11 +68,12 @@ def catalog_for(args: argparse.Namespace) -> Catalog | None:
 
 async def _read(settings: Settings, database: str, user: str) -> Catalog:
     """Read the catalog from whichever member is the primary."""
-    monitor = Monitor(settings.cluster)
+    protected = protection(settings.servers)
+    monitor = Monitor(settings.cluster, protection=protected)
     await monitor.start(NoSubscriber())
     members = [(member.host, member.port) for member in monitor.view.members]
     await monitor.stop()
-    address = conninfo(members, database, settings.cluster.monitor)
+    address = conninfo(members, database, settings.cluster.monitor, protected)
     reader = CatalogReader()
     reading = await reader.read(address)
     reader.close()

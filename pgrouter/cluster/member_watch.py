@@ -9,6 +9,7 @@ from pgrouter.cluster.health import Probe
 from pgrouter.cluster.names import is_name
 from pgrouter.cluster.probe import Prober
 from pgrouter.cluster.refusal import Refusal
+from pgrouter.libpq.connection import NO_PROTECTION
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pgrouter.clock import Clock
     from pgrouter.cluster.health import ServerReport
     from pgrouter.config.settings import MonitorSettings
+    from pgrouter.libpq.connection import Protection
     from pgrouter.planes import ClusterSubscriber
 
 log = logging.getLogger("pgrouter.cluster")
@@ -38,11 +40,17 @@ class Owner(Protocol):
 class MemberWatch:
     """Watches one member at one address until it is stopped."""
 
-    def __init__(
-        self, name: str, address: tuple[str, int], settings: MonitorSettings, owner: Owner, clock: Clock
+    def __init__(  # noqa: PLR0913, PLR0917  (what a probe needs)
+        self,
+        name: str,
+        address: tuple[str, int],
+        settings: MonitorSettings,
+        owner: Owner,
+        clock: Clock,
+        protection: Protection = NO_PROTECTION,
     ) -> None:
         self.name = name
-        self.prober = Prober(address, settings, self, clock)
+        self.prober = Prober(address, settings, self, clock, protection)
         self._settings, self._owner, self._clock = settings, owner, clock
         self._probe = Probe()
         self._received: int | None = None  # by open connections at its last failure

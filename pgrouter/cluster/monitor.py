@@ -36,6 +36,7 @@ from pgrouter.cluster.stall import Stall
 from pgrouter.cluster.static import StaticSource
 from pgrouter.cluster.switchover import NONE, hold
 from pgrouter.config.settings import Reads
+from pgrouter.libpq.connection import NO_PROTECTION
 from pgrouter.topology import ClusterView
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from pgrouter.cluster.probe import Prober
     from pgrouter.cluster.source import Source
     from pgrouter.config.settings import Cluster
+    from pgrouter.libpq.connection import Protection
     from pgrouter.planes import ClusterSubscriber
     from pgrouter.topology import ReplayPoint
 
@@ -62,9 +64,14 @@ class Monitor:
     """
 
     def __init__(
-        self, settings: Cluster, reads: Reads | None = None, clock: Clock = monotonic, source: Source | None = None
+        self,
+        settings: Cluster,
+        reads: Reads | None = None,
+        clock: Clock = monotonic,
+        source: Source | None = None,
+        protection: Protection = NO_PROTECTION,
     ) -> None:
-        self._settings, self._clock = settings, clock
+        self._settings, self._clock, self._protection = settings, clock, protection
         self.subscriber: ClusterSubscriber
         self._names: asyncio.Task[None] | None = None
         self._hold = NONE
@@ -282,7 +289,8 @@ class Monitor:
                 self._retire(watch)
         for name, address in wanted.items():
             if name not in self._watches:
-                watch = self._watches[name] = MemberWatch(name, address, self._settings.monitor, self, self._clock)
+                watch = MemberWatch(name, address, self._settings.monitor, self, self._clock, self._protection)
+                self._watches[name] = watch
                 watch.prober.start()
         return dropped
 

@@ -21,6 +21,7 @@ from pgrouter.cluster.health import Probe, ServerReport
 from pgrouter.cluster.names import look_up
 from pgrouter.cluster.refusal import Refusal, plain, refusal
 from pgrouter.libpq import login
+from pgrouter.libpq.connection import NO_PROTECTION
 from pgrouter.libpq.query import QueryError, exchange, one_line
 from pgrouter.lsn import end_of_record
 from pgrouter.topology import Role
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from pgrouter.clock import Clock
     from pgrouter.config.settings import MonitorSettings
+    from pgrouter.libpq.connection import Protection
 
 log = logging.getLogger("pgrouter.cluster")
 
@@ -102,9 +104,15 @@ class Prober:
     query = QUERY
 
     def __init__(
-        self, address: tuple[str, int], settings: MonitorSettings, watcher: Watcher, clock: Clock = monotonic
+        self,
+        address: tuple[str, int],
+        settings: MonitorSettings,
+        watcher: Watcher,
+        clock: Clock = monotonic,
+        protection: Protection = NO_PROTECTION,
     ) -> None:
         self.address = address
+        self._protection = protection
         self._settings, self._watcher, self._clock = settings, watcher, clock
         self._probe = Probe()
         self._state = State.STOPPED
@@ -209,7 +217,7 @@ class Prober:
             now_s, address = self._loop.time(), addresses.pop(0)
             try:
                 async with asyncio.timeout_at(now_s + (self._until_s - now_s) / (1 + len(addresses))):
-                    return await connect(self.address, self._settings, address)
+                    return await connect(self.address, self._settings, address, self._protection)
             except (OSError, psycopg.Error) as error:  # TimeoutError is an OSError
                 if not addresses or refusal(str(error)) is not Refusal.NONE:
                     raise
@@ -314,7 +322,9 @@ class Prober:
             connection.pgconn.finish()
 
 
-async def connect(address: tuple[str, int], settings: MonitorSettings, hostaddr: str = "") -> psycopg.AsyncConnection:
+async def connect(
+    address: tuple[str, int], settings: MonitorSettings, hostaddr: str = "", protection: Protection = NO_PROTECTION
+) -> psycopg.AsyncConnection:
     """Log in to a member, at this address of its name; the caller limits the time."""
     connection = await psycopg.AsyncConnection.connect(
         host=address[0],
@@ -331,6 +341,7 @@ async def connect(address: tuple[str, int], settings: MonitorSettings, hostaddr:
         client_encoding="UTF8",
         options=login.OPTIONS,
         autocommit=True,
+        **protection,
     )
     try:
         await login.settle(connection)

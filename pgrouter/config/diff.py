@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 # Settings, with all below them, that are read once when the router starts; a reload applies all others.
 NEEDS_RESTART = (
-    "listen",  # sockets are bound once
+    "listen",  # sockets are bound once; certificates are read again
+    "servers",  # files are read again
     "cluster",  # the source and the monitor are built once: a reload never puts the leader in doubt
     "routing",  # the cache contains decisions by the old rules
 )

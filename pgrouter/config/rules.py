@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator
     from pathlib import Path
 
-    from pgrouter.config.settings import Settings, Tls
+    from pgrouter.config.settings import ListenTls, ServersTls, Settings, Tls
 
 BY_PASSWORD = ("password", "md5", "scram-sha-256")  # types of auth for which secrets have to come from somewhere
 
@@ -24,9 +24,38 @@ def broken_rules(settings: Settings) -> list[str]:
 def _listen(settings: Settings) -> Iterator[str]:
     if not settings.listen:
         yield "listen: at least one address is required"
-    addresses = (f"{listen.host}:{listen.port}" for listen in settings.listen if listen.port)
+    addresses = (f"{listen.unix or listen.host}:{listen.port}" for listen in settings.listen if listen.port)
     for address in _repeated(addresses):
         yield f"listen: {address} is given twice"
+
+
+def _listen_tls(settings: Settings) -> Iterator[str]:
+    for number, listen in enumerate(settings.listen):
+        section, tls = f"listen[{number}].tls", listen.tls
+        mode = tls.in_force()
+        if listen.unix and mode != "disable":
+            yield f"{section}: a Unix socket has no TLS"
+        elif mode != "disable":
+            if not tls.cert:
+                yield f"{section}.cert: required when mode is {mode}"
+            if mode in ("verify-ca", "verify-full") and not tls.ca:
+                yield f"{section}.ca: required when mode is {mode}"
+        if tls.crl and not tls.ca:
+            yield f"{section}.ca: required with a crl"
+        yield from _tls(section, tls)
+        yield from _file(f"{section}.crl", tls.crl)
+
+
+def _servers_tls(settings: Settings) -> Iterator[str]:
+    tls = settings.servers.tls
+    if tls.mode == "verify-ca" and not tls.ca:
+        yield "servers.tls.ca: required when mode is verify-ca (verify-full can trust whom the system trusts)"
+    if tls.crl and not tls.ca:
+        yield "servers.tls.ca: required with a crl"
+    if tls.negotiation == "direct" and tls.mode in ("allow", "prefer"):
+        yield f"servers.tls.negotiation: direct needs mode require or stronger, got {tls.mode}"
+    yield from _tls("servers.tls", tls)
+    yield from _file("servers.tls.crl", tls.crl)
 
 
 def _source(settings: Settings) -> Iterator[str]:
@@ -74,7 +103,7 @@ def _patroni(settings: Settings) -> Iterator[str]:
     yield from _tls("cluster.patroni.tls", patroni.tls)
 
 
-def _tls(section: str, tls: Tls | None) -> Iterator[str]:
+def _tls(section: str, tls: Tls | ListenTls | ServersTls | None) -> Iterator[str]:
     if tls is None:
         return
     if tls.key and not tls.cert:
@@ -112,6 +141,14 @@ def _auth(settings: Settings) -> Iterator[str]:
         yield "auth.hba_file: required when type is hba"
     for key in ("users_file", "hba_file", "ident_file"):
         yield from _file(f"auth.{key}", getattr(auth, key))
+
+
+def _require_auth(settings: Settings) -> Iterator[str]:
+    rule = settings.servers.require_auth
+    if len({method.startswith("!") for method in rule}) > 1:
+        yield "servers.require_auth: methods with and without ! do not go together"
+    if set(rule) >= {"!password", "!md5", "!scram-sha-256", "!none"}:
+        yield "servers.require_auth: it allows nothing"
 
 
 def _pool(settings: Settings) -> Iterator[str]:
@@ -154,4 +191,17 @@ def _repeated(values: Iterable[Hashable]) -> list[Hashable]:
     return [value for value, count in Counter(values).items() if count > 1]
 
 
-RULES = (_listen, _source, _etcd, _patroni, _monitor, _auth, _pool, _functions, _reads)
+RULES = (
+    _listen,
+    _listen_tls,
+    _servers_tls,
+    _source,
+    _etcd,
+    _patroni,
+    _monitor,
+    _auth,
+    _require_auth,
+    _pool,
+    _functions,
+    _reads,
+)

@@ -14,10 +14,13 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 from msgspec.structs import replace
 
-from pgrouter.config.types import Count, CountOrNone, ListenPort, Name, Port, Seconds, Secret, Weight
+from pgrouter.config.types import Count, CountOrNone, ListenPort, Name, Port, Seconds, Secret, UnixMode, Weight
 
 PoolMode = Literal["transaction", "session", "statement"]
 Pins = Literal["keep", "error"]
+TlsMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+AuthMethod = Literal["password", "md5", "scram-sha-256", "none", "!password", "!md5", "!scram-sha-256", "!none"]
+TlsVersion = Literal["TLSv1.2", "TLSv1.3"]
 
 
 def _key(name: str) -> str:
@@ -29,12 +32,54 @@ class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     """A part of the file: immutable, and an unknown key is an error."""
 
 
-class Listen(_Section, frozen=True, kw_only=True):
-    """One address that clients connect to."""
+class ListenTls(_Section, frozen=True, kw_only=True):
+    """TLS to clients of one listener."""
 
-    host: Name = "127.0.0.1"
+    # allow, prefer: clients may use it; require: they must; verify-ca: with a certificate; verify-full: with one whose
+    # common name is the user's; default: prefer with a certificate, disable without
+    mode: TlsMode | None = None
+    cert: Path | None = None  # the router's own, with its chain
+    key: Path | None = None  # default: in `cert`
+    ca: Path | None = None  # who may have signed clients' certificates; without it none is asked for
+    crl: Path | None = None  # revoked ones
+    min_version: TlsVersion = "TLSv1.2"
+    ciphers: str = ""  # OpenSSL's list, for TLS 1.2; default: OpenSSL's own
+
+    def in_force(self) -> TlsMode:
+        """Return the mode."""
+        return self.mode or ("prefer" if self.cert else "disable")
+
+
+class Listen(_Section, frozen=True, kw_only=True):
+    """One address, or several, that clients connect to, or a Unix socket."""
+
+    host: Name = "127.0.0.1"  # addresses or names, separated by commas; *: all
+    unix: Path | None = None  # instead: the directory of a Unix socket, .s.PGSQL.<port>
+    unix_mode: UnixMode = "0777"  # permissions of the socket
     port: ListenPort = 6432  # 0: the kernel picks one (tests)
     mode: Literal["split", "primary", "replica"] = "split"  # split: each statement by its class
+    tls: ListenTls = field(default_factory=ListenTls)
+
+
+class ServersTls(_Section, frozen=True, kw_only=True):
+    """TLS to servers, for clients' connections and the router's own; Unix sockets have none."""
+
+    mode: TlsMode = "prefer"  # libpq's sslmode
+    ca: Path | None = None  # who may have signed servers' certificates; default: whom the system trusts
+    crl: Path | None = None  # revoked ones
+    cert: Path | None = None  # the router's own, if servers ask for one
+    key: Path | None = None  # default: in `cert`
+    negotiation: Literal["postgres", "direct"] = "postgres"  # direct: without asking first, since PostgreSQL 17
+    min_version: TlsVersion = "TLSv1.2"
+    ciphers: str = ""  # OpenSSL's list, for TLS 1.2
+
+
+class Servers(_Section, frozen=True, kw_only=True):
+    """How the router connects to PostgreSQL servers."""
+
+    # What servers may ask for: libpq's require_auth; default: all, but no password in clear unless nobody can listen
+    require_auth: tuple[AuthMethod, ...] = ()
+    tls: ServersTls = field(default_factory=ServersTls)
 
 
 class MemberAddress(_Section, frozen=True, kw_only=True):
@@ -238,6 +283,7 @@ class Settings(_Section, frozen=True, kw_only=True):
 
     listen: tuple[Listen, ...] = (Listen(),)
     cluster: Cluster
+    servers: Servers = field(default_factory=Servers)
     tcp: Tcp = field(default_factory=Tcp)
     auth: Auth = field(default_factory=Auth)
     pool: PoolSettings = field(default_factory=PoolSettings)

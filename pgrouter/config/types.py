@@ -18,6 +18,8 @@ Count = Annotated[int, Meta(ge=1)]
 CountOrNone = Annotated[int, Meta(ge=0)]
 Weight = Annotated[int, Meta(ge=0, le=100)]
 Name = Annotated[str, Meta(min_length=1)]
+UnixMode = Annotated[str, Meta(pattern="^0?[0-7]{3}$")]
+"""Permissions of a file, in octal digits as chmod takes them; a string, since YAML reads 0777 as 511."""
 
 UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}  # ms ... d as in postgresql.conf
 

@@ -26,6 +26,7 @@ from pgrouter.auth.text import as_bytes
 from pgrouter.control import catalog_reader
 from pgrouter.errors import NoServer, RouterError
 from pgrouter.libpq import login
+from pgrouter.libpq.connection import protection
 from pgrouter.libpq.query import QueryError, ask, one_line
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class AuthQuery:
         self._files = files
         self._query = auth.query or (DEFAULT_QUERY if auth.query_user else "")
         self._max_age_s = auth.query_max_age_s
+        self._protection = protection(settings.servers)
         self._database = auth.query_database or monitor.database
         self._as = monitor
         if auth.query_user and auth.query_user != monitor.user:
@@ -205,7 +207,7 @@ class AuthQuery:
         if member is None:
             raise NoServer("roles cannot be looked up", detail="there is no primary", severity="FATAL")
         where = catalog_reader.conninfo(
-            [(member.host, member.port)], self._database, self._as, writable=not view.standby
+            [(member.host, member.port)], self._database, self._as, self._protection, writable=not view.standby
         )
         return await self._session.role(where, user, self._wanted(user), self._read_secret)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pgrouter.config.settings import MonitorSettings
+    from pgrouter.libpq.connection import Protection
 
 _SQL = files("pgrouter.control")
 QUERY = _SQL.joinpath("catalog.sql").read_text()
@@ -27,7 +28,12 @@ LIMIT_S = 35.0  # for servers that hang; others end their statements by themselv
 
 
 def conninfo(
-    addresses: Sequence[tuple[str, int]], database: str, settings: MonitorSettings, *, writable: bool = True
+    addresses: Sequence[tuple[str, int]],
+    database: str,
+    settings: MonitorSettings,
+    protection: Protection,
+    *,
+    writable: bool = True,
 ) -> str:
     """Build the connection string for whichever of these servers is the primary, or for any of them."""
     return psycopg.conninfo.make_conninfo(
@@ -41,6 +47,7 @@ def conninfo(
         application_name="pgrouter catalog",
         client_encoding="UTF8",
         options=login.OPTIONS,
+        **protection,
     )
 
 

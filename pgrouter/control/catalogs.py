@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from pgrouter.control import catalog_reader
 from pgrouter.errors import RouterError
+from pgrouter.libpq.connection import protection
 from pgrouter.routing.catalog import always, configured, pending
 from pgrouter.routing.catalog_build import Judged
 from pgrouter.routing.catalog_facts import read_facts
@@ -45,6 +46,7 @@ class Catalogs:
 
     def __init__(self, settings: Settings, cluster: ClusterService) -> None:
         self._settings, self._interval_s = settings.cluster.monitor, settings.routing.catalog_interval_s
+        self._protection = protection(settings.servers)
         self._cluster = cluster
         self._configured = configured(settings.routing)
         self._subscriber: CatalogSubscriber
@@ -142,7 +144,7 @@ class Catalogs:
             raise RouterError("the catalog could not be read", detail="there is no primary")
         redefinitions = self._redefinitions[database]
         address = catalog_reader.conninfo(
-            [(member.host, member.port)], database, self._settings, writable=not view.standby
+            [(member.host, member.port)], database, self._settings, self._protection, writable=not view.standby
         )
         reading = await reader.read(address, known)
         if reading.document is not None:

@@ -8,6 +8,7 @@ from pgrouter.auth.files import AuthFiles
 from pgrouter.cluster.monitor import Monitor
 from pgrouter.control.auth_query import AuthQuery
 from pgrouter.control.catalogs import Catalogs
+from pgrouter.libpq.connection import protection
 
 if TYPE_CHECKING:
     from pgrouter.config.settings import Settings
@@ -19,7 +20,7 @@ class ControlPlane:
 
     def __init__(self, settings: Settings) -> None:
         self.files = AuthFiles.load(settings.auth)
-        self.monitor = Monitor(settings.cluster, settings.reads)
+        self.monitor = Monitor(settings.cluster, settings.reads, protection=protection(settings.servers))
         self.roles = AuthQuery(settings, self.files, self.monitor)
         self.catalogs = Catalogs(settings, self.monitor)
 

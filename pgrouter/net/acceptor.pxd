@@ -13,8 +13,6 @@ cdef class Acceptor(Pollable):
     cdef int family
     cdef object sock
     cdef int fd
-    cdef readonly str host
-    cdef readonly int port
     cdef object address
     cdef unsigned int last_number
     cdef str last_host

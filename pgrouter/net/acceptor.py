@@ -16,19 +16,20 @@ from pgrouter.net.sockopt import apply
 
 log = logging.getLogger("pgrouter.net")
 
-BACKLOG = 1024  # the kernel's own limit (net.core.somaxconn) is usually 4096
 PAUSE_S = 0.2  # after accept() has failed: usually no descriptors are left, and it is pointless until some are free
 MOST_AT_ONCE = 64
 
 READ = select.EPOLLIN
 IPV4 = socket.AF_INET
+UNNAMED = ("", 0)  # the address of a Unix socket's client
 NOBODY = (errno.EAGAIN, errno.EINTR, errno.ECONNABORTED)  # no connection is waiting
 
 
 class Acceptor(Pollable):
     """One listening socket, watched by the poller like all others.
 
-    `accepted(sock, address)` is called with each new connection; `address` begins with host and port. It owns the
+    `accepted(sock, address)` is called with each new connection; `address` begins with host and port ("" and 0 of a
+    Unix socket). It owns the
     socket, which does not block and has inherited the options of the listening one. If it raises, the socket is
     closed, and accepting goes on.
 
@@ -36,14 +37,12 @@ class Acceptor(Pollable):
     connections keep coming: a quarter more each time, until there is none.
     """
 
-    def __init__(self, poller: Poller, host: str, port: int, accepted: Callable[[Accepted, tuple], object]) -> None:
+    def __init__(self, poller: Poller, sock: socket.socket, accepted: Callable[[Accepted, tuple], object]) -> None:
         self.poller = poller
         self.accepted = accepted
-        self.family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.sock = socket.create_server((host, port), family=self.family, backlog=BACKLOG)
-        self.sock.setblocking(False)
-        self.host, self.port = self.sock.getsockname()[:2]
-        self.fd = self.sock.fileno()
+        self.sock = sock  # listens already, see `net.listening`
+        self.family = sock.family
+        self.fd = sock.fileno()
         self.address = None  # of the last connection
         self.last_number = 0  # its IPv4 address, if C code accepted it, and its host
         self.last_host = None
@@ -52,7 +51,8 @@ class Acceptor(Pollable):
 
     def tune(self, options: Iterable[tuple[int, int, int]]) -> None:
         """Set socket options (see `net.sockopt`) for connections from now on."""
-        apply(self.sock, options)
+        if self.family != socket.AF_UNIX:
+            apply(self.sock, options)
 
     def start(self) -> None:
         """Start to accept."""
@@ -92,11 +92,12 @@ class Acceptor(Pollable):
     def accept(self) -> socket.socket | None:
         """Return the socket of the next connection, and store its address; None if there is none."""
         try:
-            sock, self.address = self.sock.accept()
+            sock, address = self.sock.accept()
         except OSError as error:
             if error.errno in NOBODY:
                 return None
             raise
+        self.address = address or UNNAMED
         sock.setblocking(False)
         return sock
 

@@ -1,19 +1,23 @@
 from pgrouter cimport libc
-from pgrouter.net.poller cimport Pollable
+from pgrouter.net.codec cimport NativeCodec
+from pgrouter.net.layer cimport Layer
+from pgrouter.net.poller cimport Poller
 from pgrouter.net.stream cimport AGAIN, ENDED, FAILED, Stream
 
 cdef Py_ssize_t HEADROOM
 
 cpdef int secure(Stream stream, object codec, bytes received=*) except -1
 
-cdef class Sealed(Pollable):
+cdef class Sealed(Layer):
     cdef Stream stream
-    cdef readonly object codec
+    cdef NativeCodec native
     cdef bint waits
 
-    cpdef int readable(self, unsigned int mask) except -1
     cdef int read(self, unsigned int mask) except -1
     cdef int opened(self, Py_ssize_t n) except -1
-    cpdef int send(self, bytes data) except -2
-    cdef int push(self, bytes data) except -2
-    cpdef int finish(self) except -1
+    cdef bint is_established(self) except -1
+    cdef bint has_ended(self) except -1
+    cdef Py_ssize_t open(self, Py_ssize_t n) except -1
+    cdef int push_output(self) except -2
+    cdef int push_bytes(self, bytes data) except -2
+    cdef int push(self, const unsigned char *buf, Py_ssize_t size) except -2

@@ -1,6 +1,6 @@
 """TLS between a stream and its socket: what is received is opened before `take`, what is sent is sealed and pushed.
 
-The codec (`Codec`; TLS itself) does no IO: bytes in, bytes out, so that it is tested without sockets. It is called so:
+The codec (`net.codec`; TLS itself) does no IO: bytes in, bytes out, so that it is tested without sockets. Its calls:
 
 1. `secure(stream, codec)` sends the codec's first `output` (a client's hello; a server's is empty).
 2. Whenever the socket has something, `open` gets it and `output` is sent: an answer of the handshake, of which there
@@ -15,51 +15,17 @@ A stream without TLS does not know any of this: for its `sealed` being None it m
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import cython
 
-from pgrouter.net.poller import HEADROOM, Pollable
+from pgrouter.net.codec import CodecError, NativeCodec
+from pgrouter.net.layer import Layer
+from pgrouter.net.poller import HEADROOM, Poller
 from pgrouter.net.stream import CLOSED_BY_PEER, RESET_BY_PEER, Stream
 
 if not cython.compiled:  # compiled, they are C's: see the .pxd file
     from pgrouter.net.stream import AGAIN, ENDED, FAILED
 
 RECORD = 32 * 1024  # more than an incomplete record that a codec keeps: in TLS 16 KiB and its frame
-
-
-class CodecError(Exception):
-    """The handshake has failed, or what was received is not what the peer has sealed; the text says why."""
-
-
-class Codec(Protocol):
-    """What a stream needs of TLS."""
-
-    established: bool
-    """Whether the handshake is over. Before that nothing can be sealed."""
-
-    ended: bool
-    """Whether the peer has said that nothing more will come (close_notify)."""
-
-    def open(self, buffer: memoryview, size: int) -> int:
-        """Open the first `size` bytes of `buffer`; return how many bytes of the stream are there instead.
-
-        All is opened but an incomplete record of less than RECORD bytes, which is kept: so much longer than `size` is
-        the buffer. It is valid during the call only.
-
-        Raises:
-            CodecError: see there; `output` may have an alert for the peer.
-
-        """
-
-    def seal(self, data: bytes) -> bytes:
-        """Return what the socket has to send for these bytes of the stream."""
-
-    def output(self) -> bytes:
-        """Return what has to be sent besides, each byte once: messages of the handshake, alerts, keys."""
-
-    def finish(self) -> bytes:
-        """Return what is sent last: that nothing more will come (close_notify)."""
 
 
 def secure(stream: Stream, codec, received: bytes = b"") -> int:
@@ -70,19 +36,20 @@ def secure(stream: Stream, codec, received: bytes = b"") -> int:
     """
     stream.sealed = sealed = Sealed(stream, codec)
     stream.direct = False
-    sealed.push(codec.output())
+    sealed.push_output()
     if received:
         stream.poller.buffer[HEADROOM : HEADROOM + len(received)] = received
         sealed.opened(len(received))
     return 0
 
 
-class Sealed(Pollable):
+class Sealed(Layer):
     """A stream's codec, and the stream's side of it; in the poller's queue, the turn of a late handshake."""
 
     def __init__(self, stream: Stream, codec) -> None:
         self.stream = stream
         self.codec = codec
+        self.native = codec if cython.compiled and isinstance(codec, NativeCodec) else None  # the same, for C
         self.waits = False  # for its turn
 
     # -- receiving
@@ -91,7 +58,7 @@ class Sealed(Pollable):
         """Read once, and open that; a handshake takes milliseconds, so that it waits if the round is late."""
         if self.waits:
             return 0
-        if not self.codec.established and self.stream.poller.late():
+        if not self.is_established() and self.stream.poller.late():
             self.waits = True
             return self.stream.poller.put_off(self)
         return self.read(mask)
@@ -118,44 +85,80 @@ class Sealed(Pollable):
     def opened(self, n: cython.Py_ssize_t) -> int:
         """Open n bytes in the poller's buffer, and take those that they contain, if any."""
         stream: Stream = self.stream
-        codec = self.codec
-        begun: cython.bint = codec.established
+        begun: cython.bint = self.is_established()
         try:
-            n = codec.open(memoryview(stream.poller.buffer)[HEADROOM:], n)
+            n = self.open(n)
         except CodecError as error:
-            self.push(codec.output())
+            self.push_output()
             return stream.on_eof(str(error))
-        self.push(codec.output())
-        if codec.established and not begun:
+        self.push_output()
+        if not begun and self.is_established():
             if stream.buffered:
                 return stream.on_eof("unprotected bytes were sent before the handshake")
             stream.on_secured()
         if n > 0 and not stream.closed:
             stream.received += n
             stream.take(n)
-        if codec.ended and not stream.closed:
+        if self.has_ended() and not stream.closed:
             stream.on_eof(CLOSED_BY_PEER)
         return 0
 
+    # -- the codec
+
+    def is_established(self) -> cython.bint:
+        """Whether the handshake is over."""
+        return self.codec.established if self.native is None else self.native.established
+
+    def has_ended(self) -> cython.bint:
+        """Whether the peer has said that nothing more will come."""
+        return self.codec.ended if self.native is None else self.native.ended
+
+    def open(self, n: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Open n bytes in the poller's buffer; return how many there are instead."""
+        poller: Poller = self.stream.poller
+        if cython.compiled and self.native is not None:
+            return self.native.open_at(poller.memory + HEADROOM, n, poller.size - HEADROOM)
+        return self.codec.open(memoryview(poller.buffer)[HEADROOM:], n)
+
+    def push_output(self) -> int:
+        """Send what the codec wants to send; returns what `Stream.send` does."""
+        if cython.compiled and self.native is not None:
+            data: cython.p_uchar = cython.NULL
+            size: cython.Py_ssize_t = self.native.output_at(cython.address(data))
+            if size == 0:
+                return 0
+            result: cython.int = self.push(data, size)
+            self.native.sent()
+            return result
+        out: bytes = self.codec.output()
+        return self.push_bytes(out)
+
+    def push_bytes(self, data: bytes) -> int:
+        """Send these bytes as they are; returns what `Stream.send` does."""
+        if cython.compiled:
+            return self.push(cython.cast(cython.p_uchar, libc.PyBytes_AS_STRING(data)), len(data))
+        return self.push(data, len(data))
+
     # -- sending
 
-    def send(self, data: bytes) -> int:
+    def send(self, buf, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> int:
         """Seal and send; returns what `Stream.send` does, -1 also before the handshake is over."""
-        if not self.codec.established:
+        if not self.is_established():
             return -1
-        self.stream.sent += len(data)
-        return self.push(self.codec.seal(data))
+        self.stream.sent += end - start
+        if cython.compiled and self.native is not None:
+            self.native.seal_at(buf + start, end - start)
+            return self.push_output()
+        return self.push_bytes(self.codec.seal(bytes(buf[start:end])))
 
-    def push(self, data: bytes) -> int:
+    def push(self, buf, size: cython.Py_ssize_t) -> int:
         """Send these bytes as they are, after those that are pending; returns what `Stream.send` does."""
         stream: Stream = self.stream
-        size: cython.Py_ssize_t = len(data)
         n: cython.Py_ssize_t = 0
         if not size:
             return 0
         if stream.fd < 0 or stream.broken:
             return -1
-        buf = cython.cast(cython.p_uchar, libc.PyBytes_AS_STRING(data)) if cython.compiled else data
         if stream.pending is None:
             n = stream.transmit(buf, 0, size)
             if n == FAILED:
@@ -168,8 +171,8 @@ class Sealed(Pollable):
 
     def finish(self) -> int:
         """Say that nothing more will come."""
-        if self.codec.established:
-            self.push(self.codec.finish())
+        if self.is_established():
+            self.push_bytes(self.codec.finish())
         return 0
 
     def close(self) -> int:

@@ -1,6 +1,7 @@
 cimport cython
 
 from pgrouter cimport libc
+from pgrouter.net.layer cimport Layer
 from pgrouter.net.send_buffer cimport SendBuffer
 from pgrouter.net.poller cimport Poller, Pollable
 
@@ -25,7 +26,7 @@ cdef class Stream(Pollable):
     cdef Py_ssize_t pending_start
     cdef readonly object sock
     cdef readonly bint broken
-    cdef public object sealed
+    cdef public Layer sealed
 
     cpdef int dial(self, int family, object address, object socket_options=*) except -1
     cpdef int attach(self, object sock, unsigned int mask) except -1

@@ -288,7 +288,7 @@ class Stream(Pollable):
         if self.fd < 0 or self.broken:
             return -1
         if self.sealed is not None:
-            return self.sealed.send(bytes(buf[start:end]))
+            return self.sealed.send(buf, start, end)
         self.defer(buf, start, end)
         return 1
 

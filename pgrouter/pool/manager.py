@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from pgrouter.auth.encryption import PLAIN, Attempt, Encryption
 from pgrouter.auth.server import server_login
 from pgrouter.config.settings import Reads
 from pgrouter.errors import ServerLost
@@ -59,6 +60,7 @@ class PoolManager:
         self.suspect = suspect
         self.sample = sample  # called if a read must see a write that no replica may have yet
         self.socket_options: SocketOptions = ()
+        self.encryption = Encryption()  # how connections to servers are protected
         self._each_tick: tuple[Callable[[float], None], ...] = ()  # what else runs at each tick
         self.groups: dict[tuple[str, str], Pool] = {}
         self.resolver = Resolver(poller.loop, poller.clock)
@@ -161,9 +163,9 @@ class PoolManager:
 
     # -- services for pools
 
-    def server_login(self, database: str, user: str, credential: object) -> object:
+    def server_login(self, database: str, user: str, credential: object, attempt: Attempt) -> object:
         """Start a login conversation with a server."""
-        return server_login(user, database, SERVER_PARAMETERS, credential)
+        return server_login(user, database, SERVER_PARAMETERS, credential, attempt)
 
     def dial(self, pool: MemberPool, server: ServerConnection) -> None:
         """Connect `server` to the member of `pool`, after resolving its host name if it is one."""
@@ -196,7 +198,9 @@ class PoolManager:
             self._cancels.discard(connection)
             pool.pool.cancelled(server)
 
-        connection = CancelConnection(self.poller, cancel_request(server.hello.pid, server.hello.key), then)
+        packet = cancel_request(server.hello.pid, server.hello.key)
+        attempt = self.encryption.at(pool.member.host).encrypted() if server.sealed is not None else None
+        connection = CancelConnection(self.poller, packet, then, attempt or PLAIN)
         self._cancels.add(connection)
         connection.dial(server.sock.family, address)
 

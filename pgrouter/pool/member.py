@@ -58,6 +58,13 @@ class Totals:
             setattr(self, name, getattr(self, name) + getattr(server, name))
 
 
+def refuses_encryption(server: ServerConnection, error: RouterError) -> bool:
+    """Whether a login may have failed because it was encrypted, or because it was not (as libpq sees it)."""
+    if server.sealed is None:
+        return server.login.attempt.tls is None and error.sqlstate == "28000"
+    return error.sqlstate == "28000" or not server.sealed.codec.established
+
+
 class MemberPool:
     """Connections of one database and user to one member."""
 
@@ -151,10 +158,15 @@ class MemberPool:
         """Whether there is room for another connection, and the member has not just failed."""
         return len(self.servers) < self.size and now >= self.retry_at
 
-    def dial(self) -> ServerConnection:
-        """Start a new connection, and return it; `server_ready` or `server_closed` follows."""
+    def dial(self, attempt=None) -> ServerConnection:
+        """Start a new connection, and return it; `server_ready` or `server_closed` follows.
+
+        `attempt`: how it is protected, see `auth.encryption`; None: as the settings say.
+        """
         pool = self.pool
-        server = ServerConnection(pool.poller, self, pool.login())
+        if attempt is None:
+            attempt = pool.pools.encryption.at(self.member.host)
+        server = ServerConnection(pool.poller, self, pool.login(attempt), attempt)
         self.servers[server] = None
         self.pending += 1
         pool.pools.dial(self, server)
@@ -183,6 +195,11 @@ class MemberPool:
         was = server.state
         self.move(server, CLOSED)
         if was in (DIALLING, LOGGING_IN):
+            if was == LOGGING_IN and server.login.attempt.then is not None and refuses_encryption(server, error):
+                log.info("S-%d %s: %s; tried otherwise", server.connection_id, self, error.message)
+                other = self.dial(server.login.attempt.then)
+                self.pool.waiting.claim_other(server, other)
+                return
             self.failures += 1
             self.retry_at = self.pool.poller.now + min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(self.failures, 10))
             log.warning("S-%d %s: login failed: %s", server.connection_id, self, error.message)

@@ -349,9 +349,9 @@ class Pool:
 
     # -- logins
 
-    def login(self) -> object:
+    def login(self, attempt: object) -> object:
         """Start a login conversation with a server."""
-        return self.pools.server_login(self.database, self.user, self.credential)
+        return self.pools.server_login(self.database, self.user, self.credential, attempt)
 
     def welcome(self, server: ServerConnection) -> None:
         """A server has reported its parameters: client logins can continue with them."""

@@ -49,6 +49,13 @@ class WaitingClients:
                 return claim
         return None
 
+    def claim_other(self, server: ServerConnection, other: ServerConnection) -> None:
+        """Let those who claim a connection wait for another one, which is dialled in its place."""
+        self.claims[:] = [
+            (peer, since, other, kind) if claimed is server else (peer, since, claimed, kind)
+            for peer, since, claimed, kind in self.claims
+        ]
+
     def forget(self, peer: Peer) -> int:
         """Remove a client that has gone."""
         for queue in (self.writes, self.reads, self.logins, self.claims):

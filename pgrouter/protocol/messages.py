@@ -22,6 +22,7 @@ BIND_COMPLETE = b"2\x00\x00\x00\x04"
 CLOSE_COMPLETE = b"3\x00\x00\x00\x04"
 NO_DATA = b"n\x00\x00\x00\x04"
 EMPTY_QUERY = b"I\x00\x00\x00\x04"
+SSL_REQUEST = struct.pack("!II", 8, codes.SSL_REQUEST)
 SYNC = b"S\x00\x00\x00\x04"
 FLUSH = b"H\x00\x00\x00\x04"
 TERMINATE = b"X\x00\x00\x00\x04"

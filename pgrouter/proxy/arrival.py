@@ -17,9 +17,19 @@ NOBODY = -1
 
 def arrival(client: ClientConnection, user: str, database: str) -> Arrival:
     """Return what is known of a client that wants to be `user` in `database`."""
-    sealed = client.sealed
-    names = sealed.codec.peer_names() if sealed is not None else None
-    return Arrival(user, database, client.address[0], sealed is not None, Certificate(*names) if names else None)
+    address = client.address[0]
+    if client.sealed is None:
+        return Arrival(user, database, address)
+    codec = client.sealed.codec
+    names = codec.peer_names()
+    return Arrival(
+        user,
+        database,
+        address,
+        encrypted=True,
+        certificate=Certificate(*names) if names else None,
+        binding=codec.binding(),
+    )
 
 
 def peer_uid(client: ClientConnection) -> int:

@@ -394,6 +394,12 @@ class ClientConnection(Stream):
         self.peer = None
         return 0
 
+    def on_secured(self) -> int:
+        """Called when TLS is established, which only a login begins."""
+        return self.responder.secured() if self.responder is not None else 0
+
     def on_eof(self, why: str) -> int:
         """Called when the client has disconnected without Terminate."""
+        if self.responder is not None:
+            self.responder.lost(why)
         return self.leave()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
+from pgrouter.auth.encryption import Encryption
 from pgrouter.errors import RouterError, ShuttingDown
+from pgrouter.net import tls
+from pgrouter.net.listening import UnixSocket, every_address, tcp_socket
 from pgrouter.pool.manager import PoolManager
 from pgrouter.proxy.access import Access
 from pgrouter.proxy.client import ClientConnection
@@ -20,10 +20,10 @@ from pgrouter.proxy.timeouts import Deadlines
 from pgrouter.server.connection import ServerConnection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterator, Sequence
 
     from pgrouter.auth.files import AuthFiles
-    from pgrouter.config.settings import Listen, Settings
+    from pgrouter.config.settings import Listen, Servers, Settings
     from pgrouter.net.poller import Pollable, Poller
     from pgrouter.planes import ControlPlane
     from pgrouter.routing.catalog import ByRole
@@ -48,6 +48,7 @@ class DataPlane:
         cluster = control.monitor
         self._reader = Reader(poller)
         self.pools = PoolManager(poller, settings.pool, cluster.view, suspect=cluster.suspect, sample=cluster.sample)
+        self.pools.encryption = _encryption(settings.servers)
         self.pools.share_reads(settings.reads)
         databases = Databases(
             settings.routing,
@@ -58,7 +59,9 @@ class DataPlane:
         )
         self._access = Access(control.files, control.roles)
         self.registry = Registry(settings, self.pools, databases, self._access, open_console)
-        self._listeners = [Listener(poller, self.registry, address) for address in addresses(settings.listen)]
+        self._unix_sockets: list[UnixSocket] = []
+        self._listeners = [(number, one) for number, entry in enumerate(settings.listen) for one in self._open(entry)]
+        self._protect(settings.listen)
 
     # -- life
 
@@ -66,18 +69,25 @@ class DataPlane:
         """Listen, and call `ticks` with the time ten times a second; return the addresses, as HOST:PORT."""
         self.pools.start(Deadlines(self.registry).tick, self.registry.tick, *ticks)
         self.poller.on_stall = self._stalled
-        for listener in self._listeners:
+        for _, listener in self._listeners:
             listener.start()
-        hosts = (f"[{each.host}]" if ":" in each.host else each.host for each in self._listeners)
-        return [f"{host}:{each.port}" for host, each in zip(hosts, self._listeners, strict=True)]
+        return [listener.name for _, listener in self._listeners]
 
     def reload(self, settings: Settings, files: AuthFiles) -> None:
-        """Apply what a running router can change."""
+        """Apply what a running router can change, all of it or nothing.
+
+        Raises:
+            ConfigError: a certificate cannot be used.
+
+        """
+        encryption = _encryption(settings.servers)
+        self._protect(settings.listen)
+        self.pools.encryption = encryption
         self.settings = settings
         self.pools.share_reads(settings.reads)
         self._access.reload(files)
         self.registry.reload(settings)
-        for listener in self._listeners:
+        for _, listener in self._listeners:
             listener.tune()
 
     async def drain(self, at_once: asyncio.Event) -> None:
@@ -102,9 +112,32 @@ class DataPlane:
         self.pools.stop()
         self._reader.close()
 
+    # -- listeners
+
+    def _open(self, listen: Listen) -> Iterator[Listener]:
+        """Listen at every address of an entry."""
+        if listen.unix is not None:
+            unix_socket = UnixSocket(listen.unix, listen.port, int(listen.unix_mode, 8))
+            self._unix_sockets.append(unix_socket)
+            yield Listener(self.poller, self.registry, listen, unix_socket.sock)
+            return
+        for address in every_address(listen.host, listen.port):
+            yield Listener(self.poller, self.registry, listen, tcp_socket(address, listen.port))
+
+    def _protect(self, listen: Sequence[Listen]) -> None:
+        """Read the certificates of all listeners, and use them from now on."""
+        contexts = [
+            tls.for_clients(entry.tls, f"listen[{number}].tls") if entry.tls.in_force() != "disable" else None
+            for number, entry in enumerate(listen)
+        ]
+        for number, listener in self._listeners:
+            listener.protect(listen[number].tls.in_force(), contexts[number])
+
     def _close_listeners(self) -> None:
-        for listener in self._listeners:
+        for _, listener in self._listeners:
             listener.close()
+        for unix_socket in self._unix_sockets:
+            unix_socket.close()
 
     # -- what the control plane tells it (planes.CatalogSubscriber; the pools are its ClusterSubscriber)
 
@@ -131,15 +164,16 @@ class DataPlane:
         self._control.monitor.look_again(gap_s, self.poller.resume)
 
 
+def _encryption(servers: Servers) -> Encryption:
+    """Return how servers are connected to; certificates are read now."""
+    context = None if servers.tls.mode == "disable" else tls.for_servers(servers.tls)
+    direct = servers.tls.negotiation == "direct"
+    return Encryption(servers.tls.mode, context, servers.require_auth, direct=direct)
+
+
 def bug(stream: Pollable, error: Exception) -> None:
     """Report a bug in the handler of a connection to its peer; the poller closes it afterwards."""
     if isinstance(stream, ClientConnection):
         stream.violation(RouterError("internal error", detail=type(error).__name__, severity="FATAL"))
     elif isinstance(stream, ServerConnection):
         stream.lose(RouterError("internal error", detail=type(error).__name__))
-
-
-def addresses(listen: Iterable[Listen]) -> list[Listen]:
-    """Return what to listen on, with `*` (as in postgresql.conf) expanded to all addresses, IPv4 and IPv6."""
-    every = ("0.0.0.0", "::") if Path("/proc/net/if_inet6").exists() else ("0.0.0.0",)  # noqa: S104  (asked for)
-    return [replace(one, host=host) for one in listen for host in (every if one.host == "*" else (one.host,))]

@@ -10,7 +10,8 @@ cdef class Listener:
     cdef Registry registry
     cdef str mode
     cdef Acceptor acceptor
-    cdef readonly str host
-    cdef readonly int port
+    cdef str tls_mode
+    cdef object tls
+    cdef readonly str name
 
     cpdef int accepted(self, object sock, tuple address) except -1

@@ -13,6 +13,13 @@ cdef class Introduce:
     cdef readonly StartupTemplate startup
 
 @cython.final
+cdef class Encrypt:
+    cdef readonly bint tls
+    cdef readonly str name
+
+cdef class CheckEncryption:
+    cdef readonly str user
+
 cdef class Admit:
     pass
 

@@ -40,6 +40,21 @@ class Introduce:
         self.startup = startup
 
 
+class Encrypt:
+    """The client asks for encryption; it is sent whether there is some now. Nothing may have been sent ahead of it."""
+
+    def __init__(self, tls: cython.bint, name: str) -> None:
+        self.tls = tls  # else GSSAPI, which there never is
+        self.name = name  # in the error message
+
+
+class CheckEncryption:
+    """Refuse the client if its connection is not protected as its listener demands."""
+
+    def __init__(self, user: str) -> None:
+        self.user = user
+
+
 class Admit:
     """Count the client among those of `pool.max_clients`."""
 
@@ -75,6 +90,7 @@ class Welcome:
     """It is sent AuthenticationOk and the ParameterStatus messages."""
 
 
+ENCRYPT_TLS, ENCRYPT_GSS = Encrypt(tls=True, name="SSL"), Encrypt(tls=False, name="GSSAPI encryption")
 ADMIT, WAIT_FOR_CATALOG, WELCOME = Admit(), WaitForCatalog(), Welcome()
 APPLY_SETTINGS, APPLY_ON_PRIMARY = ApplySettings(on_primary=False), ApplySettings(on_primary=True)
 
@@ -111,7 +127,8 @@ CONSOLE = ConsoleSession()
 def login(registry, client_id: int):
     """Log a client in; return its cancel key, or that it was a Cancellation, or CONSOLE.
 
-    `registry` parses startup packets (`application`) and knows the console's names (`is_console`).
+    `registry` parses startup packets (`application`) and knows the console's names (`is_console`). If a client begins
+    with TLS instead of asking for it, the first packet that is read is None.
 
     Raises:
         ProtocolViolation: 08P01, the client does not follow the protocol.
@@ -124,15 +141,20 @@ def login(registry, client_id: int):
     # The beginning of a connection, also of one that only cancels
     asked_ssl = asked_gss = False
     while True:
-        packet: bytes = yield READ_PACKET
+        packet = yield READ_PACKET
+        if packet is None:  # direct TLS
+            asked_ssl = asked_gss = True
+            continue
         request: cython.uint = length_at(packet, 0)
         if request == SSL_REQUEST and not asked_ssl:
             asked_ssl = True
+            if (yield ENCRYPT_TLS):
+                asked_gss = True  # not inside TLS
         elif request == GSSENC_REQUEST and not asked_gss:
             asked_gss = True
+            yield ENCRYPT_GSS
         else:
             break
-        yield b"N"  # the client goes on without, or leaves
     if request == CANCEL_REQUEST:
         return Cancellation(int.from_bytes(packet[4:8], "big"), packet[8:])
     if request >> 16 != 3:
@@ -147,6 +169,7 @@ def login(registry, client_id: int):
         raise _replication()
     if startup.negotiation:
         yield startup.negotiation
+    yield CheckEncryption(startup.user)
     yield ADMIT
 
     # Whether it is that

@@ -5,7 +5,7 @@ from pgrouter.pool.demand cimport Demand
 from pgrouter.protocol.codes cimport PASSWORD
 from pgrouter.proxy.client cimport ClientConnection
 from pgrouter.proxy.login cimport (
-    Admit, ApplySettings, Cancellation, Introduce, LookUpUser, Refusal, WaitForCatalog, WaitForPool
+    Admit, ApplySettings, Cancellation, CheckEncryption, Encrypt, Introduce, LookUpUser, Refusal, WaitForCatalog, WaitForPool
 )
 from pgrouter.proxy.registry cimport Registry, SessionTraits
 from pgrouter.proxy.responder cimport Responder
@@ -21,7 +21,12 @@ cdef class LoginResponder(Responder):
     cdef StartupTemplate startup
     cdef SessionTraits traits
     cdef object admission
+    cdef str tls_mode
+    cdef object tls
+    cdef Py_ssize_t ahead
 
+    cdef object encrypt(self, Encrypt request)
+    cdef int check_encryption(self, str user) except -1
     cdef bint may_come(self, int code) noexcept
     cdef object impossible(self, bytes data, Py_ssize_t at)
     cdef int advance(self, object answer) except -1

@@ -10,7 +10,14 @@ import cython
 from pgrouter.auth.conversation import Conversation
 from pgrouter.auth.secret import Derivation
 from pgrouter.auth.server import ServerRefused
-from pgrouter.errors import AuthenticationFailed, ProtocolViolation, RouterError, TooManyClients
+from pgrouter.errors import (
+    AuthenticationFailed,
+    InvalidAuthorization,
+    ProtocolViolation,
+    RouterError,
+    TooManyClients,
+)
+from pgrouter.net.sealed import secure
 from pgrouter.pool.demand import Demand
 from pgrouter.protocol import codes, messages
 from pgrouter.proxy import startup_settings
@@ -21,6 +28,8 @@ from pgrouter.proxy.login import (
     Admit,
     ApplySettings,
     Cancellation,
+    CheckEncryption,
+    Encrypt,
     Introduce,
     LookUpUser,
     Refusal,
@@ -41,6 +50,10 @@ if TYPE_CHECKING:
 
 AHEAD = 64 * 1024  # what a client may send before its login is over
 MAX_ANSWER = 128 * 1024  # an authentication message; each exchange has its own, lower limit
+TLS_HANDSHAKE = 0x16  # the first byte of a client that begins with TLS (sslnegotiation=direct)
+ALPN = "postgresql"
+INJECTED = "This could be either a client-software bug or evidence of an attempted man-in-the-middle attack."
+ENCRYPTED = ("require", "verify-ca", "verify-full")
 
 PENDING = object()  # in place of an answer that comes later
 
@@ -48,9 +61,12 @@ PENDING = object()  # in place of an answer that comes later
 class LoginResponder(Responder):
     """A client's responder until the first ReadyForQuery."""
 
-    def __init__(self, client: ClientConnection) -> None:
+    def __init__(self, client: ClientConnection, tls_mode: str, tls: object) -> None:
         Responder.__init__(self, client)
         self.registry = client.registry
+        self.tls_mode = tls_mode  # of the listener
+        self.tls = tls  # a TlsContext, or None
+        self.ahead = 0  # bytes that the client has sent behind what is being read
         self.startup = None  # the startup packet, once it is there
         self.admission = None  # how it has to authenticate
         self.traits = None  # what the session's settings imply, at the end
@@ -67,6 +83,9 @@ class LoginResponder(Responder):
         size: cython.Py_ssize_t
         if client.put_aside:
             return 0
+        if end and data[0] == TLS_HANDSHAKE and self.tls is not None and self.conversation.begins():
+            secure(client, self.tls.accept(), data)
+            return end
         while client.responder is self and not client.closed:
             if not self.conversation.reads:
                 if end - used > AHEAD:
@@ -82,6 +101,7 @@ class LoginResponder(Responder):
             if client.poller.late():  # many clients may connect at once
                 client.put_off()
                 break
+            self.ahead = end - used - size
             self.advance(self.conversation.read(data, used, size))
             used += size
         return used
@@ -118,8 +138,12 @@ class LoginResponder(Responder):
         """Do what the login needs; return its answer, or PENDING."""
         client: ClientConnection = self.client
         kind = type(request)
+        if kind is Encrypt:
+            return self.encrypt(request)
         if kind is Introduce:
             self.introduce(request.startup)
+        elif kind is CheckEncryption:
+            self.check_encryption(request.user)
         elif kind is Admit:
             if not self.registry.admit(client):
                 raise TooManyClients(
@@ -144,6 +168,59 @@ class LoginResponder(Responder):
         else:
             return self.welcome()
         return None
+
+    # -- encryption
+
+    def encrypt(self, request: Encrypt):
+        """Answer a request for encryption; PENDING: the handshake follows."""
+        client: ClientConnection = self.client
+        if self.ahead:
+            raise ProtocolViolation(
+                f"received unencrypted data after {request.name} request",
+                detail=INJECTED,
+            )
+        if not request.tls or self.tls is None:
+            client.send_bytes(b"N")  # the client goes on without, or leaves
+            return False
+        client.send_bytes(b"S")
+        secure(client, self.tls.accept())
+        return PENDING
+
+    def secured(self) -> int:
+        """Continue after the handshake."""
+        if self.conversation.reads and self.client.sealed.codec.alpn() != ALPN:  # the client has begun with it
+            self.fail(
+                ProtocolViolation("received direct SSL connection request without ALPN protocol negotiation extension")
+            )
+            return 0
+        return self.advance(None if self.conversation.reads else True)
+
+    def check_encryption(self, user: str) -> int:
+        """Refuse a connection without TLS, or without the certificate, that the listener demands."""
+        if self.tls_mode not in ENCRYPTED or not self.client.address[0]:  # a Unix socket needs no TLS
+            return 0
+        sealed = self.client.sealed
+        if sealed is None:
+            raise InvalidAuthorization(
+                "this address accepts only TLS connections", hint="Connect with sslmode=require or stronger."
+            )
+        if self.tls_mode == "require":
+            return 0
+        names = sealed.codec.peer_names()
+        if names is None:
+            raise InvalidAuthorization("connection requires a valid client certificate")
+        if self.tls_mode == "verify-full" and names[0] != user:
+            raise InvalidAuthorization(
+                f'certificate authentication failed for user "{user}"',
+                detail=f'The certificate is for "{names[0]}".',
+            )
+        return 0
+
+    def lost(self, why: str) -> None:
+        """Called when the client has gone: say so if TLS was not established."""
+        sealed = self.client.sealed
+        if sealed is not None and not sealed.codec.established:
+            self.registry.log(self.client, logging.INFO, f"could not accept SSL connection: {why}")
 
     def introduce(self, startup: StartupTemplate) -> int:
         """Name the client in the log."""

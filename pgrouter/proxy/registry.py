@@ -66,7 +66,7 @@ class ClientInfo(msgspec.Struct, frozen=True):
     application_name: str
 
     def __str__(self) -> str:
-        return f"{self.database}/{self.user}@{self.address}:{self.port}"
+        return f"{self.database}/{self.user}@{self.address or 'unix'}:{self.port}"
 
 
 class SessionTraits:

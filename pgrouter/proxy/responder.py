@@ -90,6 +90,13 @@ class Responder:
     def go_on(self) -> None:
         """Continue what was put off, or what the client was too slow to take."""
 
+    def secured(self) -> int:
+        """Called when TLS is established."""
+        return 0
+
+    def lost(self, why: str) -> None:
+        """Called when the client has disconnected."""
+
     def end(self) -> None:
         """Return the client to the data path."""
         self.client.responder = None

@@ -91,10 +91,10 @@ class ServerConnection(Stream):
     Its owner is called each time: `move` when it is connected, `server_ready` when it is logged in, `server_closed`.
     """
 
-    def __init__(self, poller: Poller, owner, login) -> None:
+    def __init__(self, poller: Poller, owner, login, attempt=None) -> None:
         Stream.__init__(self, poller)
         self.owner = owner  # a MemberPool
-        self.login = ServerLogin(self, login)  # None once it is over
+        self.login = ServerLogin(self, login, attempt)  # None once it is over
         self.state = DIALLING
         self.hello = None  # what the server reported at login
         self.last_error = None  # fields of the FATAL before the connection closed
@@ -133,6 +133,11 @@ class ServerConnection(Stream):
     def on_connected(self) -> int:
         """Start the login."""
         self.owner.move(self, LOGGING_IN)
+        login: ServerLogin = self.login
+        return login.go_on(None)
+
+    def on_secured(self) -> int:
+        """Continue the login under TLS."""
         login: ServerLogin = self.login
         return login.go_on(None)
 
@@ -483,6 +488,8 @@ class ServerConnection(Stream):
         fields = self.last_error
         if fields is not None:
             error = ServerLost(fields.get("M", why), sqlstate=fields.get("C", ""), detail=fields.get("D", ""))
+        elif self.sealed is not None and not self.sealed.codec.established:
+            error = ServerLost(f"could not establish TLS with the server: {why}")
         else:
             error = ServerLost("server closed the connection unexpectedly", detail=why)
         return self.lose(error)

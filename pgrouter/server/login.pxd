@@ -8,6 +8,7 @@ from pgrouter.net.stream cimport Stream
 cdef class ServerLogin:
     cdef Stream connection
     cdef Conversation conversation
+    cdef readonly object attempt
 
     cdef Py_ssize_t feed(self, const unsigned char *buf, Py_ssize_t pos, Py_ssize_t end) except -1
     cdef int go_on(self, object answer) except -1

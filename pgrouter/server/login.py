@@ -5,8 +5,10 @@ from __future__ import annotations
 import cython
 
 from pgrouter.auth.conversation import Conversation
+from pgrouter.auth.encryption import StartTls
 from pgrouter.auth.secret import Derivation
 from pgrouter.errors import RouterError, ServerLost
+from pgrouter.net.sealed import secure
 from pgrouter.net.stream import Stream
 
 # Messages that we read ourselves are buffered whole up to this size. A larger one ends a login; later it is streamed.
@@ -16,8 +18,9 @@ WHOLE = 256 * 1024
 class ServerLogin:
     """Does what `auth.server.server_login` asks for, and calls `logged_in` or `lose` of its connection."""
 
-    def __init__(self, connection: Stream, generator) -> None:
+    def __init__(self, connection: Stream, generator, attempt) -> None:
         self.connection = connection
+        self.attempt = attempt  # see `auth.encryption`
         self.conversation = Conversation(generator, WHOLE)
 
     def feed(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
@@ -50,6 +53,8 @@ class ServerLogin:
             connection.send_bytes(out)
         if request is None:
             cython.cast(object, connection).logged_in(self.conversation.result)
+        elif isinstance(request, StartTls):
+            secure(connection, request.codec)
         elif isinstance(request, Derivation):
             connection.put_aside = True
             connection.pause()

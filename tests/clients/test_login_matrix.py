@@ -53,7 +53,8 @@ def by_asyncpg(router: Router, password: str) -> Any:
 def test_passwords_in_the_users_file_open_every_combination(
     cluster: StreamingCluster, router: RouterFactory, way: Auth
 ) -> None:
-    front = router({"cluster": static_cluster(cluster.servers), "auth": {"type": way}})
+    servers = {"require_auth": ["scram-sha-256", "md5", "password", "none"]}  # in clear, too
+    front = router({"cluster": static_cluster(cluster.servers), "auth": {"type": way}, "servers": servers})
     assert by_psycopg(front, "postgres") == by_asyncpg(front, "postgres") == "postgres"
     if way != "trust":
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):

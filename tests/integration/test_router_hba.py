@@ -74,7 +74,8 @@ def front(cluster: StreamingCluster, router: RouterFactory, tmp_path: Path) -> R
     (tmp_path / "pg_hba.conf").write_text("\n".join(HBA) + "\n")
     secrets = dict(cluster.primary.sql("select rolname, rolpassword from pg_authid where rolpassword is not null"))
     settings = {"type": "hba", "hba_file": str(tmp_path / "pg_hba.conf")}
-    return router({"cluster": static_cluster(cluster.servers), "auth": settings}, users=secrets)
+    servers = {"require_auth": ["scram-sha-256", "md5", "password", "none"]}  # in clear, too
+    return router({"cluster": static_cluster(cluster.servers), "auth": settings, "servers": servers}, users=secrets)
 
 
 def outcome(port: int, user: str, password: str, database: str = "postgres") -> str:

@@ -6,8 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from pgrouter.cli.main import main
-from pgrouter.config.settings import Listen
-from pgrouter.proxy.data_plane import addresses
+from pgrouter.net.listening import every_address
 
 if TYPE_CHECKING:
     import pytest
@@ -24,6 +23,7 @@ def test_the_demo_says_what_to_install(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 def test_an_asterisk_is_every_address() -> None:
-    hosts = [one.host for one in addresses([Listen(host="127.0.0.1", port=1), Listen(host="*", port=2)])]
-    assert hosts[:2] == ["127.0.0.1", "0.0.0.0"]  # noqa: S104
-    assert hosts[2:] in ([], ["::"])
+    hosts = every_address("127.0.0.1, 127.0.0.2,*,127.0.0.1", 1)
+    assert hosts[:3] == ["127.0.0.1", "127.0.0.2", "0.0.0.0"]  # noqa: S104
+    assert hosts[3:] in ([], ["::"])
+    assert "127.0.0.1" in every_address("localhost", 1)

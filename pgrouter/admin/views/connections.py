@@ -47,7 +47,7 @@ def _client(context: Context, client: ClientConnection, since: float | None) -> 
         info.database if info else None,
         "none",
         client_state(context, client),
-        info.address if info else None,
+        info.address or "unix" if info else None,
         info.port if info else None,
         *_local(client.sock),
         context.time(client.since),

@@ -12,6 +12,7 @@ import pytest
 from net_ground import until
 
 from pgrouter.net.acceptor import PAUSE_S, Acceptor
+from pgrouter.net.listening import tcp_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -26,7 +27,9 @@ class Guests:
         self.poller = asyncio.get_running_loop().poller
         self.refuses = False
         self.came: list[tuple[Any, tuple]] = []
-        self.acceptor = Acceptor(self.poller, host, 0, self.accepted)
+        sock = tcp_socket(host, 0)
+        self.address = sock.getsockname()[:2]
+        self.acceptor = Acceptor(self.poller, sock, self.accepted)
         self.acceptor.start()
 
     def __enter__(self) -> Self:
@@ -43,7 +46,7 @@ class Guests:
         self.came.append((sock, address))
 
     def connect(self) -> socket.socket:
-        return socket.create_connection((self.acceptor.host, self.acceptor.port), timeout=5)
+        return socket.create_connection(self.address, timeout=5)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -131,6 +134,6 @@ def test_closed_twice_and_started_no_more(run: Run) -> None:
             guests.acceptor.close()
             guests.acceptor.start()
             with socket.socket() as sock:
-                assert sock.connect_ex((guests.acceptor.host, guests.acceptor.port)) == errno.ECONNREFUSED
+                assert sock.connect_ex(guests.address) == errno.ECONNREFUSED
 
     run(main())

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from net_ground import Recorder, ground, until
 
-from pgrouter.net.sealed import CodecError, secure
+from pgrouter.net.codec import CodecError
+from pgrouter.net.sealed import secure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

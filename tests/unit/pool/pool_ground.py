@@ -6,6 +6,7 @@ import socket
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+from pgrouter.auth.encryption import Encryption
 from pgrouter.config.settings import PoolSettings, Reads
 from pgrouter.errors import ServerLost
 from pgrouter.net.loop import Loop
@@ -90,6 +91,7 @@ class World:
         self.poller = self.loop.poller
         self.settings = PoolSettings(**settings)
         self.profiles = Profiles()
+        self.encryption = Encryption()
         self.reads = Reads()
         self.writes = LastWrite()
         self.marks: dict[str, ReplayPoint] = {}
@@ -122,7 +124,7 @@ class World:
         """Hear that a member should be looked at."""
         self.suspects.append(name)
 
-    def server_login(self, _database: str, _user: str, _credential: object) -> Iterator[bytes]:
+    def server_login(self, _database: str, _user: str, _credential: object, _attempt: object) -> Iterator[bytes]:
         """Begin a login that never says anything."""
         yield b""
 

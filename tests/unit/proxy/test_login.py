@@ -58,7 +58,7 @@ def admission(method: str, secret: StoredSecret | None = None) -> Callable[[Look
 
 
 def answers(**more: Any) -> dict[str, Callable[[Any], Any]]:
-    return {"LookUpUser": admission("trust"), "Welcome": lambda _: WELCOME} | {
+    return {"LookUpUser": admission("trust"), "Welcome": lambda _: WELCOME, "Encrypt": lambda _: False} | {
         name: (value if callable(value) else lambda _, value=value: value) for name, value in more.items()
     }
 
@@ -69,7 +69,8 @@ def key(size: int) -> bytes:
 
 
 SSL, GSS = packet(codes.SSL_REQUEST), packet(codes.GSSENC_REQUEST)
-ADMITTED = ["Introduce", "Admit", "LookUpUser"]
+ADMITTED = ["Introduce", "CheckEncryption", "Admit", "LookUpUser"]
+TLS = {"Encrypt": lambda request: request.tls}
 ENTERED = ["WaitForPool", "WaitForCatalog", "ApplySettings"]
 COMPLETE = [*ADMITTED, *ENTERED, "Welcome"]
 CLEARTEXT = messages.authentication(codes.AUTH_CLEARTEXT)
@@ -98,11 +99,20 @@ SCRIPTS = {
         [messages.negotiate_protocol_version(2, ["_pq_.x"]) + WELCOME + key(32)],
         bytes,
     ),
-    "neither TLS nor GSSAPI": Script(SSL + GSS + startup(), COMPLETE, [b"N", b"N", WELCOME + key(4)], bytes),
-    "TLS is asked for twice": Script(SSL + SSL, [], [b"N"], "unsupported frontend protocol 1234.5679"),
+    "neither TLS nor GSSAPI": Script(
+        SSL + GSS + startup(), ["Encrypt", "Encrypt", *COMPLETE], [WELCOME + key(4)], bytes
+    ),
+    "TLS": Script(SSL + startup(), ["Encrypt", *COMPLETE], [WELCOME + key(4)], bytes, TLS),
+    "GSSAPI, then TLS": Script(
+        GSS + SSL + startup(), ["Encrypt", "Encrypt", *COMPLETE], [WELCOME + key(4)], bytes, TLS
+    ),
+    "GSSAPI in TLS": Script(SSL + GSS, ["Encrypt"], [], "unsupported frontend protocol 1234.5680", TLS),
+    "TLS in TLS": Script(SSL + SSL, ["Encrypt"], [], "unsupported frontend protocol 1234.5679", TLS),
+    "cancel in TLS": Script(SSL + packet(codes.CANCEL_REQUEST), ["Encrypt"], [], Cancellation, TLS),
+    "TLS is asked for twice": Script(SSL + SSL, ["Encrypt"], [], "unsupported frontend protocol 1234.5679"),
     "protocol 2": Script(packet(0x20000), [], [], "unsupported frontend protocol 2.0: server supports 3.0 to 3.2"),
     "cancel": Script(packet(codes.CANCEL_REQUEST, b"\0\0\0\x2akey."), ends=Cancellation),
-    "cancel after TLS was refused": Script(SSL + packet(codes.CANCEL_REQUEST), [], [b"N"], Cancellation),
+    "cancel after TLS was refused": Script(SSL + packet(codes.CANCEL_REQUEST), ["Encrypt"], [], Cancellation),
     "nobody": Script(startup(user=""), ends="no PostgreSQL user name specified"),
     "no packet": Script(packet(codes.PROTOCOL_3_0, b"user"), ends="invalid startup packet layout"),
     "replication": Script(
