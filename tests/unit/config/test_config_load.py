@@ -128,6 +128,36 @@ def test_a_problem_is_told_by_its_path(old: str, new: str, expected: str, direct
     assert [problem for problem in found if problem.startswith(expected)], found
 
 
+def test_a_secret_may_be_in_a_file_or_in_the_environment(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (directory / "secret").write_text("from a file\n")
+    monkeypatch.setenv("PGROUTER_TEST_SECRET", "from the environment")
+    for written, expected in (
+        ("{file: secret}", "from a file"),
+        (f"{{file: {directory}/secret}}", "from a file"),
+        ("{env: PGROUTER_TEST_SECRET}", "from the environment"),
+    ):
+        settings = parse(STATIC.replace("password: secret", f"password: {written}"), directory)
+        assert settings.cluster.monitor.password == expected
+        assert expected not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("{file: none}", "none cannot be read: No such file or directory"),
+        ("{file: .}", ". cannot be read: Is a directory"),
+        ("{env: PGROUTER_NOT_SET}", "there is no environment variable PGROUTER_NOT_SET"),
+        ("{env: A, file: b}", "expected a string, {file: PATH} or {env: NAME}"),
+        ("{file: 5}", "expected a string, {file: PATH} or {env: NAME}"),
+        ("{vault: x}", "expected a string, {file: PATH} or {env: NAME}"),
+        ("{}", "expected a string, {file: PATH} or {env: NAME}"),
+    ],
+)
+def test_a_secret_that_cannot_be_had(written: str, expected: str, directory: Path) -> None:
+    found = problems(STATIC.replace("password: secret", f"password: {written}"), directory)
+    assert found == [f"cluster.monitor.password: {expected}"]
+
+
 @pytest.mark.parametrize(
     ("endpoint", "right"),
     [
