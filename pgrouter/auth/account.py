@@ -6,6 +6,8 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from pgrouter.auth import scram
 from pgrouter.auth.secret import Md5Secret, PlainSecret, ScramSecret
 
@@ -30,8 +32,7 @@ class Role:
 NOTHING_KNOWN = Role()  # no server could be asked, and nothing speaks against it
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(msgspec.Struct, frozen=True):
     """A user as a login needs it."""
 
     secret: StoredSecret | None  # None: nobody can log in as it by a password

@@ -6,9 +6,10 @@ Source: backend/libpq/auth.c, ClientAuthentication(), CheckCertAuth(), auth_peer
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from pgrouter.auth.client import ClientIdentity, Exchange, client_login
 from pgrouter.auth.hba_options import VERIFY_FULL
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("pgrouter.auth")
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(msgspec.Struct, frozen=True):
     """How a client has to authenticate, and what that is checked against."""
 
     rule: Rule

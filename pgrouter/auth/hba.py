@@ -14,6 +14,8 @@ from enum import Enum, auto
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from pgrouter.auth.addresses import Interface, Kind, Network, parse_network
 from pgrouter.auth.hba_options import NO_OPTIONS, VERIFY_FULL, Options, check_method, parse_options
 from pgrouter.auth.names import Name, any_of, database_name, user_name
@@ -35,8 +37,7 @@ class Certificate(NamedTuple):
     distinguished_name: str  # RFC 2253
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True):
     """What is known of a connection when it asks to be let in."""
 
     user: str
@@ -50,10 +51,8 @@ class Arrival:
     roles: AbstractSet[str] | None = None  # the user's own and those that it is a member of; None: not looked up
 
     @property
-    def ip(self) -> IPv4Address | IPv6Address | None:
-        """The address as a number; None: a Unix socket."""
-        if not self.address:
-            return None
+    def ip(self) -> IPv4Address | IPv6Address:
+        """The address as a number, if it is not a Unix socket's."""
         bare = self.address.partition("%")[0]
         if ":" not in bare:
             return IPv4Address(bare)
@@ -98,9 +97,8 @@ class Rule:
         users = any_of([each.matches_user(arrival.user, arrival.roles) for each in self.users])
         if databases is False or users is False:
             return False
-        ip = arrival.ip
-        if self.network is not None and ip is not None:
-            near = self.network.contains(ip, arrival.host_name, interfaces)
+        if self.network is not None:
+            near = self.network.contains(arrival.ip, arrival.host_name, interfaces)
             if near is not True:
                 return Missing.HOST_NAME if near is None else False
         return Missing.ROLES if databases is None or users is None else True
@@ -126,6 +124,7 @@ class Rules:
     """All lines of a file, in their order."""
 
     rules: tuple[Rule, ...] = ()
+    everybody: bool = False  # one for Unix sockets and one for addresses, which are about everybody
 
     @classmethod
     def load(cls, path: Path, files: Files | None = None) -> Rules:
@@ -154,15 +153,23 @@ class Rules:
         every = (database_name(Token("all")),)
         options = Options(client_cert=VERIFY_FULL) if method == "cert" else NO_OPTIONS
         rule = Rule("local", every, every, None, method, options, place=f"auth.type {method}")
-        return cls((rule, replace(rule, type="host", network=Network(Kind.ALL))))
+        return cls((rule, replace(rule, type="host", network=Network(Kind.ALL))), everybody=True)
 
     @property
     def needs_interfaces(self) -> bool:
         """Whether a line depends on this machine's own addresses."""
         return any(rule.network is not None and rule.network.is_own for rule in self.rules)
 
+    @property
+    def needs_roles(self) -> bool:
+        """Whether a line depends on the roles that a user is a member of."""
+        return any(name.needs_roles for rule in self.rules for name in rule.databases + rule.users)
+
     def match(self, arrival: Arrival, interfaces: tuple[Interface, ...] = ()) -> Verdict:
         """Return the first line that matches. Raises InvalidAuthorization as `Pattern.search` does."""
+        if self.everybody:
+            rule = self.rules[1 if arrival.address else 0]
+            return Verdict(rule, None, rule.place)
         for rule in self.rules:
             answer = rule.matches(arrival, interfaces)
             if isinstance(answer, Missing):

@@ -71,6 +71,11 @@ class UserMaps:
             raise ConfigError(reader.problems)
         return cls(tuple(mappings))
 
+    @property
+    def needs_roles(self) -> bool:
+        """Whether a line depends on the roles that a user is a member of."""
+        return any(mapping.user.needs_roles for mapping in self.mappings)
+
     def allow(self, name: str, system_user: str, user: str, roles: AbstractSet[str] | None) -> bool | None:
         """Whether a system user (or a certificate's name) may log in as `user`.
 

@@ -43,6 +43,11 @@ class Name:
     text: str
     pattern: Pattern | None = None
 
+    @property
+    def needs_roles(self) -> bool:
+        """Whether it depends on the roles that a user is a member of."""
+        return self.kind in (Kind.GROUP, Kind.SAMEROLE)
+
     def matches_database(self, database: str, user: str, roles: AbstractSet[str] | None) -> bool | None:
         """Whether a database of this name is meant; None: that depends on the user's roles, which are not known."""
         if self.kind is Kind.SAMEUSER:

@@ -170,7 +170,8 @@ class AuthQuery:
                 continue
             except Exception:
                 log.exception("bug in looking up a role")
-                role = Role(can_login=False)
+                self._answer(user, RouterError("internal error", severity="FATAL"))
+                continue
             self._failing = False
             self._cache.put(user, role, loop.time())
             self._answer(user, role)

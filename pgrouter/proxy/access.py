@@ -11,12 +11,12 @@ import logging
 import pwd
 import socket
 from collections.abc import Callable
-from dataclasses import replace
 from enum import Enum, auto
 from ipaddress import ip_interface
 from typing import TYPE_CHECKING
 
 import ifaddr
+from msgspec.structs import replace
 
 from pgrouter.auth.account import NOTHING_KNOWN, Account, Role, decoy
 from pgrouter.auth.admission import Admission
@@ -57,6 +57,8 @@ class Access:
     def _take(self, files: AuthFiles) -> None:
         self._files = files
         self.users = files.users
+        self._needs_roles = files.rules.needs_roles or files.maps.needs_roles
+        self._needs_interfaces = files.rules.needs_interfaces
 
     def reload(self, files: AuthFiles) -> None:
         """Decide by these files from now on."""
@@ -89,7 +91,7 @@ class Access:
             task.cancel()
 
     def _decide(self, arrival: Arrival, role: Role | None) -> Admission | Missing | Wanted:
-        if role is not None and arrival.roles is None:
+        if self._needs_roles and role is not None:
             arrival = replace(arrival, roles=role.roles)
         verdict = self._files.rules.match(arrival, self._interfaces())
         if verdict.missing is not None:
@@ -118,7 +120,7 @@ class Access:
 
     def _interfaces(self) -> tuple[Interface, ...]:
         """Return this machine's own addresses, if a line depends on them."""
-        if not self._files.rules.needs_interfaces:
+        if not self._needs_interfaces:
             return ()
         return tuple(
             ip_interface(f"{ip.ip if ip.is_IPv4 else ip.ip[0]}/{ip.network_prefix}")
