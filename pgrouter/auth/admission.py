@@ -13,6 +13,7 @@ import msgspec
 
 from pgrouter.auth.client import ClientIdentity, Exchange, client_login
 from pgrouter.auth.hba_options import VERIFY_FULL
+from pgrouter.auth.oauth import TokenError, bearer_login
 from pgrouter.auth.secret import Md5Secret, PlainSecret
 from pgrouter.errors import AuthenticationFailed, InvalidAuthorization
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pgrouter.auth.account import Account
     from pgrouter.auth.hba import Arrival, Rule
     from pgrouter.auth.ident import UserMaps
+    from pgrouter.auth.oauth import TokenVerifier
 
 log = logging.getLogger("pgrouter.auth")
 
@@ -33,6 +35,7 @@ class Admission(msgspec.Struct, frozen=True):
     arrival: Arrival
     account: Account
     maps: UserMaps
+    tokens: TokenVerifier | None = None
 
 
 def authenticate(admission: Admission) -> Exchange:
@@ -82,6 +85,24 @@ def _password(admission: Admission) -> Exchange:
     return (yield from client_login(method, user, account.secret, account.why, admission.arrival.binding))
 
 
+def _oauth(admission: Admission) -> Exchange:
+    user, options = admission.arrival.user, admission.rule.options
+    try:
+        if admission.tokens is None:
+            raise TokenError("there are no keys")  # noqa: TRY301  (it fails like any other)
+        subject = yield from bearer_login(admission.tokens, options.issuer, options.scope)
+    except TokenError as error:
+        log.info('login of user "%s" failed: %s', user, error)
+        raise _no_bearer(user) from None
+    if not _may_be(admission, subject):
+        raise _no_bearer(user)
+    return (yield from _without_asking(admission))
+
+
+def _no_bearer(user: str) -> InvalidAuthorization:
+    return InvalidAuthorization(f'OAuth bearer authentication failed for user "{user}"')
+
+
 def _is_in_certificate(admission: Admission) -> bool:
     """Whether the client's certificate is the user's."""
     certificate = admission.arrival.certificate
@@ -111,6 +132,7 @@ METHODS: MappingProxyType[str, Callable[[Admission], Exchange]] = MappingProxyTy
         "password": _password,
         "md5": _password,
         "scram-sha-256": _password,
+        "oauth": _oauth,
     }
 )
 """The methods of `auth.hba_options.SUPPORTED`, except reject, which is decided before."""

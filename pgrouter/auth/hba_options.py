@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pgrouter.auth.tokens import Token
 
-SUPPORTED = ("trust", "reject", "password", "md5", "scram-sha-256", "cert", "peer")
-UNSUPPORTED = ("ident", "gss", "sspi", "pam", "bsd", "ldap", "radius", "oauth")
+SUPPORTED = ("trust", "reject", "password", "md5", "scram-sha-256", "cert", "peer", "oauth")
+UNSUPPORTED = ("ident", "gss", "sspi", "pam", "bsd", "ldap", "radius")
 VERIFY_CA, VERIFY_FULL = "verify-ca", "verify-full"
 
 # Options, and the methods that have them; clientcert belongs to hostssl lines of any method
 OPTIONS = {
-    "map": ("peer", "cert"),
+    "map": ("peer", "cert", "oauth"),
+    "issuer": ("oauth",),
+    "scope": ("oauth",),
     "clientcert": SUPPORTED,
     "clientname": SUPPORTED,
 }
@@ -30,6 +32,8 @@ class Options:
     map: str = ""  # of pg_ident.conf; "": the names must be the same
     client_cert: str = ""  # "", verify-ca (there must be a certificate), verify-full (with the user's name)
     client_name: str = "CN"  # or DN: which name of the certificate
+    issuer: str = ""  # of tokens
+    scope: str = ""  # that a token must have; several with blanks
 
 
 NO_OPTIONS = Options()
@@ -64,14 +68,19 @@ def parse_options(kind: str, method: str, tokens: list[Token]) -> Options:
         if client_cert == VERIFY_CA:
             raise ValueError('clientcert only accepts "verify-full" when using "cert" authentication')
         client_cert = VERIFY_FULL
-    return Options(given.get("map", ""), client_cert, given.get("clientname", "CN"))
+    if method == "oauth":
+        for name in ("issuer", "scope"):
+            if not given.get(name):
+                raise ValueError(f'authentication method "oauth" requires argument "{name}" to be set')
+    issuer, scope = given.get("issuer", ""), given.get("scope", "")
+    return Options(given.get("map", ""), client_cert, given.get("clientname", "CN"), issuer, scope)
 
 
 def _check_option(kind: str, method: str, name: str, value: str) -> None:
     if name not in OPTIONS:
         raise ValueError(f'unrecognized authentication option name: "{name}"')
     if method not in OPTIONS[name]:
-        methods = " and ".join(OPTIONS[name])
+        methods = ", ".join(OPTIONS[name])
         raise ValueError(f'authentication option "{name}" is only valid for authentication methods {methods}')
     if name in ("clientcert", "clientname") and kind != "hostssl":
         raise ValueError(f'{name} can only be configured for "hostssl" rows')

@@ -141,6 +141,7 @@ def _auth(settings: Settings) -> Iterator[str]:
         yield "auth.hba_file: required when type is hba"
     for key in ("users_file", "hba_file", "ident_file"):
         yield from _file(f"auth.{key}", getattr(auth, key))
+    yield from _file("auth.oauth.jwks_file", auth.oauth.jwks_file)
 
 
 def _require_auth(settings: Settings) -> Iterator[str]:

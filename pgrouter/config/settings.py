@@ -156,6 +156,14 @@ class Tcp(_Section, frozen=True, kw_only=True):
     user_timeout_s: Seconds = 0.0  # for unacknowledged data; 0: the kernel's own
 
 
+class Oauth(_Section, frozen=True, kw_only=True):
+    """Tokens, for lines of auth.hba_file with the method oauth."""
+
+    jwks_file: Path | None = None  # the issuer's public keys (JSON Web Key Set)
+    audience: str = ""  # that tokens must be for; "": any
+    user_claim: Name = "sub"  # which claim is the user's name, for the line's map
+
+
 class Auth(_Section, frozen=True, kw_only=True):
     """How clients prove who they are, and the passwords with which the router logs in to servers."""
 
@@ -170,6 +178,7 @@ class Auth(_Section, frozen=True, kw_only=True):
     query_password: Secret = Secret("")
     query_database: str = ""  # "": cluster.monitor.database
     query_max_age_s: Seconds = 5.0  # what the primary has said of a user holds for so long
+    oauth: Oauth = field(default_factory=Oauth)
 
 
 class PoolOverride(_Section, frozen=True, kw_only=True):

@@ -104,7 +104,8 @@ class Access:
             return Wanted.SYSTEM_USER
         if role is None:
             return Wanted.ROLE
-        return Admission(verdict.rule, arrival, self._account(verdict.rule, arrival.user, role), self._files.maps)
+        account = self._account(verdict.rule, arrival.user, role)
+        return Admission(verdict.rule, arrival, account, self._files.maps, self._files.tokens)
 
     def _account(self, rule: Rule, user: str, role: Role) -> Account:
         secret = self.users.get(user) or role.secret

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
+import time
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import psycopg
 import pytest
-from support.rawclient import RawClient, message, startup
+from joserfc import jwk, jws
+from support.rawclient import RawClient, message, startup, values
 from support.router import static_cluster
 
 from pgrouter.demo.postgres import ServerOptions
@@ -168,6 +171,44 @@ def greeting(port: int, user: str) -> tuple[Any, ...]:
 @pytest.mark.parametrize(("known", "unknown"), [("by_scram", "unknown"), ("by_md5_with_scram", "unknown_md5")])
 def test_an_unknown_user_looks_like_a_wrong_password(front: Router, known: str, unknown: str) -> None:
     assert greeting(front.port, known) == greeting(front.port, unknown)
+
+
+def test_a_token_opens_a_session(cluster: StreamingCluster, router: RouterFactory, tmp_path: Path) -> None:
+    key = jwk.ECKey.generate_key("P-256", {"kid": "1"}, auto_kid=False)
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [key.as_dict(private=False)]}))
+    (tmp_path / "ident").write_text("tokens /^(.*)@example$ \\1\n")
+    (tmp_path / "hba").write_text('host all all all oauth issuer=https://issuer scope="db" map=tokens\n')
+    auth = {
+        "type": "hba", "hba_file": str(tmp_path / "hba"), "ident_file": str(tmp_path / "ident"),
+        "oauth": {"jwks_file": str(tmp_path / "jwks.json"), "user_claim": "email"},
+    }  # fmt: skip
+    front = router({"cluster": static_cluster(cluster.servers), "auth": auth})
+
+    def said(**claims: Any) -> list[Any]:
+        payload = {"iss": "https://issuer", "scope": "db", "exp": time.time() + 60, "email": "trusted@example"} | claims
+        token = jws.serialize_compact({"alg": "ES256", "kid": "1"}, json.dumps(payload), key)
+        body = b"n,,\1auth=Bearer " + token.encode() + b"\1\1"
+        with RawClient(front.port) as client:
+            client.send(startup(user="trusted", database="postgres"))
+            asked = client.receive()
+            assert asked is not None
+            assert asked.body == b"\0\0\0\x0aOAUTHBEARER\0\0"
+            client.send(message(b"p", b"OAUTHBEARER\0" + len(body).to_bytes(4, "big") + body))
+            answer = client.receive()
+            if answer is not None and answer.body[:4] == b"\0\0\0\x0b":
+                client.send(message(b"p", b"\1"))
+                return client.until_closed()
+            if answer is None or answer.code != "R":
+                return [answer]
+            client.until_ready()
+            return values(client.ask("select current_user"))
+
+    assert said() == [["trusted"]]
+    for claims in ({"email": "joe@example"}, {"exp": 0}, {"scope": ""}):
+        (error,) = said(**claims)
+        assert error.fields["C"] == "28000"
+        assert error.fields["M"] == 'OAuth bearer authentication failed for user "trusted"'
+    assert front.log_contains("the token is not accepted: it has expired")
 
 
 def test_the_line_is_in_the_log_and_a_broken_file_changes_nothing(front: Router, tmp_path: Path) -> None:
