@@ -11,7 +11,7 @@ import json
 import re
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from pgrouter.auth.steps import READ_MESSAGE
 from pgrouter.errors import ConfigError, InvalidAuthorization, ProtocolViolation
@@ -117,7 +117,7 @@ def _keys(path: Path) -> KeySet:
         raise ConfigError([f"{path}: no JSON Web Key Set: {type(error).__name__}"]) from error
 
 
-def _is_time(value: object) -> bool:
+def _is_time(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

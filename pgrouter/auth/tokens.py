@@ -101,7 +101,7 @@ class LineReader:
         fields: list[Field] = []
         more = False
         for token, more_follows in _tokens(text):
-            found = (token,)
+            found: Field = (token,)
             if not token.quoted and len(token.text) > 1 and token.text[0] == "@":
                 found = self._listed_in(path, number, token.text[1:], depth)
             if more:

@@ -36,4 +36,5 @@ def peer_uid(client: ClientConnection) -> int:
     """Return the number of the user at the other end of a Unix socket; NOBODY over TCP."""
     if client.address[0]:
         return NOBODY
-    return _CREDENTIALS.unpack(client.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))[1]
+    _, uid, _ = _CREDENTIALS.unpack(client.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return int(uid)
