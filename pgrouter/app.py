@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from pgrouter.admin.console import Console
 from pgrouter.admin.stats import Sampler
+from pgrouter.auth.files import AuthFiles
 from pgrouter.config.diff import diff, taken
 from pgrouter.config.load import load
-from pgrouter.control.plane import ControlPlane, users_of
+from pgrouter.control.plane import ControlPlane
 from pgrouter.errors import ConfigError, RouterError
 from pgrouter.notify import notify
 from pgrouter.proxy.data_plane import DataPlane
@@ -82,7 +83,7 @@ class App:
     def _reload(self) -> str:
         try:
             settings = load(self.config_path)
-            users = users_of(settings)
+            files = AuthFiles.load(settings.auth)
         except ConfigError as error:
             raise self._not_reloaded(error) from error
         changes = diff(self.settings, settings)
@@ -90,10 +91,10 @@ class App:
             log.warning("reload: %s has changed, which takes a restart", name)
         settings = taken(self.settings, settings)
         try:
-            self._data.reload(settings, users)
+            self._data.reload(settings, files)
         except ConfigError as error:
             raise self._not_reloaded(error) from error
-        self._control.reload(settings, users)
+        self._control.reload(settings, files)
         self.settings = settings
         logging.getLogger("pgrouter").setLevel(settings.log.level.upper())
         log.info("configuration reloaded")

@@ -12,10 +12,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from pgrouter.auth.account import NOTHING_KNOWN
+from pgrouter.errors import NoServer
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pgrouter.auth.users import UserStore
+    from pgrouter.auth.account import Role, StoredSecret
+    from pgrouter.auth.files import AuthFiles
     from pgrouter.routing.catalog import ByRole
     from pgrouter.topology import ClusterView, ReplayPoint
 
@@ -55,6 +59,55 @@ class CatalogService(Protocol):
         """Close connections to databases without clients, for a moment."""
 
 
+class RoleService(Protocol):
+    """Knows roles and their secrets, from the primary: `control.roles`."""
+
+    @property
+    def has_secrets(self) -> bool:
+        """Whether it looks up secrets (auth.query)."""
+
+    @property
+    def typical(self) -> StoredSecret | None:
+        """Return a secret like most others that it has looked up; None: it has none."""
+
+    @property
+    def why_unknown(self) -> str:
+        """Return why a user has no secret, for the log."""
+
+    def known(self, user: str) -> Role | None:
+        """Return what is known of a role, if that is new enough."""
+
+    async def ask(self, user: str, *, patient: bool) -> Role:
+        """Return a role, after asking the primary; `patient`: wait for a while if it cannot be asked now.
+
+        Raises:
+            RouterError: 57P03, it cannot be asked.
+
+        """
+
+    def distrust(self, user: str) -> None:
+        """Ask again at the next login: a password was wrong."""
+
+
+class NoRoles:
+    """Knows no role, and nothing against anybody: where there is no server to be asked."""
+
+    has_secrets = False
+    typical: StoredSecret | None = None
+    why_unknown = ""
+
+    def known(self, user: str) -> Role | None:  # noqa: ARG002  (the interface's)
+        """Return that nothing is known."""
+        return NOTHING_KNOWN
+
+    async def ask(self, user: str, *, patient: bool) -> Role:  # noqa: ARG002
+        """Raise RouterError: 57P03."""
+        raise NoServer(f'the role "{user}" cannot be looked up')
+
+    def distrust(self, user: str) -> None:
+        """Do nothing."""
+
+
 class ControlPlane(Protocol):
     """All of it: `control.plane`."""
 
@@ -67,8 +120,12 @@ class ControlPlane(Protocol):
         """Return what knows the catalogs."""
 
     @property
-    def users(self) -> UserStore:
-        """Return who may log in, with what."""
+    def roles(self) -> RoleService:
+        """Return what knows the roles."""
+
+    @property
+    def files(self) -> AuthFiles:
+        """Return who may log in, with what, by the files."""
 
 
 # -- down: what the control plane tells the data plane, and asks of it

@@ -11,7 +11,7 @@ from pgrouter.protocol.framing cimport copied, end_of_string, length_at
 
 cdef Py_ssize_t INT_BYTES, MAX_SASL_BYTES
 cdef unsigned int ABSENT
-cdef bytes MECHANISM
+cdef bytes MECHANISM, MECHANISM_PLUS
 
 @cython.final
 cdef class ClientIdentity:
@@ -19,7 +19,8 @@ cdef class ClientIdentity:
     cdef readonly object credential
     cdef readonly bytes final
 
-cpdef client_login(str auth_type, str user, secret)
+cpdef client_login(str auth_type, str user, secret, str why=*, bytes binding=*)
 cdef bytes _body(tuple answer, str what, Py_ssize_t limit)
-cdef bytes _initial_response(bytes body)
+cdef bytes _mechanism(bytes body, bytes binding)
+cdef bytes _initial_response(bytes body, Py_ssize_t end)
 cdef object _proven(object secret, object known, Proof proof)

@@ -15,13 +15,16 @@ import hmac
 import logging
 import secrets
 from collections.abc import Callable, Generator
-from types import MappingProxyType, NoneType
+from types import MappingProxyType
 
 import cython
 
 from pgrouter.auth import md5
+from pgrouter.auth.account import StoredSecret, decoy
 from pgrouter.auth.scram import (
     MECHANISM,
+    MECHANISM_PLUS,
+    BindingError,
     ClientFirst,
     Proof,
     ScramError,
@@ -35,7 +38,7 @@ from pgrouter.auth.scram import (
 )
 from pgrouter.auth.secret import Credential, Derivation, Md5Secret, PlainSecret, ScramSecret, scram_secret
 from pgrouter.auth.text import as_text
-from pgrouter.errors import AuthenticationFailed, ProtocolViolation
+from pgrouter.errors import AuthenticationFailed, InvalidAuthorization, ProtocolViolation
 from pgrouter.protocol.framing import copied, end_of_string, length_at
 from pgrouter.protocol.messages import authentication
 
@@ -60,8 +63,7 @@ INT_BYTES = 4
 ABSENT = 0xFFFFFFFF  # -1: no initial response
 
 _OFFER = authentication(AUTH_SASL, MECHANISM + b"\0\0")
-
-StoredSecret = PlainSecret | Md5Secret | ScramSecret
+_OFFER_WITH_BINDING = authentication(AUTH_SASL, MECHANISM_PLUS + b"\0" + MECHANISM + b"\0\0")
 
 
 class ClientIdentity:
@@ -79,9 +81,13 @@ class ClientIdentity:
 Exchange = Generator[bytes | int | Derivation, tuple[int, bytes] | ScramKeys | None, ClientIdentity]
 
 
-def client_login(auth_type: str, user: str, secret: StoredSecret | None) -> Exchange:
+def client_login(
+    auth_type: str, user: str, secret: StoredSecret | None, why: str = "", binding: bytes = b""
+) -> Exchange:
     """Return the exchange that checks whether a client is `user`, who has this `secret`; None for an unknown user.
 
+    `why` goes to the log if it fails: of an unknown user, whose secret is a decoy, the real reason. `binding` are the
+    tls-server-end-point data of its connection (RFC 5929); empty: it has no TLS.
     If it yields a `Derivation`, it is sent the keys.
 
     The exchange raises:
@@ -89,7 +95,10 @@ def client_login(auth_type: str, user: str, secret: StoredSecret | None) -> Exch
         ProtocolViolation: 08P01, the client sent something that the exchange does not allow at that point.
 
     """
-    return _trust(user) if auth_type == "trust" else EXCHANGES[auth_type, type(secret)](user, secret)
+    if auth_type == "trust":
+        return _trust(user)
+    known = decoy(auth_type, user, None) if secret is None else secret
+    return EXCHANGES[auth_type, type(known)](user, known, why or _why(secret), binding)
 
 
 def _trust(user: str) -> Exchange:
@@ -102,43 +111,42 @@ def _failed(user: str, why: str) -> AuthenticationFailed:
     return AuthenticationFailed(f'password authentication failed for user "{user}"')
 
 
-def _why(secret: StoredSecret | None, wrong: str = "wrong password") -> str:
+def _why(secret: StoredSecret | None) -> str:
     if secret is None:
-        return "the users file does not have the user"
+        return "unknown user"
     if isinstance(secret, PlainSecret) and not secret.password:
         return "the user's password in the users file is empty"
-    return wrong
+    return "wrong password"
 
 
 # -- password and md5
 
 
-def _cleartext(user: str, secret: StoredSecret | None) -> Exchange:
+def _cleartext(user: str, secret: StoredSecret, why: str, _: bytes) -> Exchange:
     yield authentication(AUTH_CLEARTEXT)
     answer = yield READ_MESSAGE
     password = as_text(_password(answer))
-    known = scram_secret(user, None) if secret is None else secret
-    if isinstance(known, ScramSecret):
-        proven = yield from known.proven(user, password)
+    if isinstance(secret, ScramSecret):
+        proven = yield from secret.proven(user, password)
     else:
-        proven = known.proves(user, password)
+        proven = secret.proves(user, password)
     if proven is None:
-        raise _failed(user, _why(secret))
+        raise _failed(user, why)
     return ClientIdentity(user, proven)
 
 
-def _md5(user: str, secret: PlainSecret | Md5Secret | None) -> Exchange:
+def _md5(user: str, secret: PlainSecret | Md5Secret, why: str, _: bytes) -> Exchange:
     salt = secrets.token_bytes(md5.SALT_BYTES)
     yield authentication(AUTH_MD5, salt)
     answer = yield READ_MESSAGE
     if isinstance(secret, Md5Secret):
         digest = secret.digest
-    elif isinstance(secret, PlainSecret) and secret.password:
+    elif secret.password:
         digest = md5.password_digest(secret.password, user)
     else:
         digest = secrets.token_hex(16)
     if not hmac.compare_digest(_password(answer), md5.response(digest, salt)):
-        raise _failed(user, _why(secret))
+        raise _failed(user, why)
     return ClientIdentity(user, secret)
 
 
@@ -164,26 +172,28 @@ def _body(answer: tuple, what: str, limit: cython.Py_ssize_t) -> bytes:
 # -- SCRAM
 
 
-def _scram(user: str, secret: StoredSecret | None) -> Exchange:
+def _scram(user: str, secret: StoredSecret, why: str, binding: bytes) -> Exchange:
     known = secret if type(secret) is ScramSecret else scram_secret(user, secret)
     try:
-        yield _OFFER
-        initial = yield READ_MESSAGE
-        message = _initial_response(_body(initial, "SASL", MAX_SASL_BYTES))
+        yield _OFFER_WITH_BINDING if binding else _OFFER
+        body: bytes = _body((yield READ_MESSAGE), "SASL", MAX_SASL_BYTES)
+        mechanism: bytes = _mechanism(body, binding)
+        message = _initial_response(body, len(mechanism))
         if message is None:  # PostgreSQL, too, asks for it with an empty challenge
             yield authentication(AUTH_SASL_CONTINUE)
             message = _body((yield READ_MESSAGE), "SASL", MAX_SASL_BYTES)
-        first: ClientFirst = read_client_first(message)
+        first: ClientFirst = read_client_first(message, mechanism, binding)
         challenge: ServerFirst = server_first(first, new_nonce(), known.salt, known.iterations)
         yield authentication(AUTH_SASL_CONTINUE, challenge.message)
         answer = yield READ_MESSAGE
         response = _body(answer, "SASL", MAX_SASL_BYTES)
         proof: Proof = read_client_final(response, first, challenge, known.stored_key)
+    except BindingError as error:
+        raise InvalidAuthorization(str(error), detail=error.detail) from None
     except ScramError as error:
         raise ProtocolViolation("malformed SCRAM message", detail=str(error)) from None
     if not proof.holds(known.stored_key):
-        usable = not isinstance(secret, Md5Secret)
-        raise _failed(user, _why(secret, "wrong password" if usable else "an md5 secret cannot serve SCRAM"))
+        raise _failed(user, "an md5 secret cannot serve SCRAM" if isinstance(secret, Md5Secret) else why)
     final = authentication(AUTH_SASL_FINAL, server_final(proof, known.server_key))
     return ClientIdentity(user, _proven(secret, known, proof), final)
 
@@ -194,14 +204,20 @@ def _proven(secret, known, proof: Proof) -> Credential:
     return ScramKeys(known.salt, known.iterations, proof.client_key, known.server_key)
 
 
-def _initial_response(body: bytes) -> bytes | None:
-    """Return the client's first SCRAM message, None if it sent only the mechanism's name."""
+def _mechanism(body: bytes, binding: bytes) -> bytes:
+    """Return the mechanism that the client has selected."""
     end: cython.Py_ssize_t = end_of_string(body, 0, len(body))
-    at: cython.Py_ssize_t = end + 1 + INT_BYTES
-    if end < 0 or len(body) < at:
+    if end < 0 or len(body) < end + 1 + INT_BYTES:
         raise ProtocolViolation("invalid SASL initial response: insufficient data left in message")
-    if copied(body, 0, end) != MECHANISM:
+    mechanism: bytes = copied(body, 0, end)
+    if mechanism != MECHANISM and (mechanism != MECHANISM_PLUS or not binding):
         raise ProtocolViolation("client selected an invalid SASL authentication mechanism")
+    return mechanism
+
+
+def _initial_response(body: bytes, end: cython.Py_ssize_t) -> bytes | None:
+    """Return the client's first SCRAM message, which begins after the mechanism; None if there is none."""
+    at: cython.Py_ssize_t = end + 1 + INT_BYTES
     length: cython.uint = length_at(body, end + 1)
     if length == ABSENT and len(body) == at:
         return None
@@ -210,20 +226,17 @@ def _initial_response(body: bytes) -> bytes | None:
     return copied(body, at, len(body))
 
 
-EXCHANGES: MappingProxyType[tuple[str, type], Callable[[str, StoredSecret | None], Exchange]] = MappingProxyType(
+EXCHANGES: MappingProxyType[tuple[str, type], Callable[[str, StoredSecret, str, bytes], Exchange]] = MappingProxyType(
     {
         ("password", PlainSecret): _cleartext,
         ("password", Md5Secret): _cleartext,
         ("password", ScramSecret): _cleartext,
-        ("password", NoneType): _cleartext,
         ("md5", PlainSecret): _md5,
         ("md5", Md5Secret): _md5,
         ("md5", ScramSecret): _scram,
-        ("md5", NoneType): _md5,
         ("scram-sha-256", PlainSecret): _scram,
         ("scram-sha-256", Md5Secret): _scram,  # always fails, without revealing that the user exists
         ("scram-sha-256", ScramSecret): _scram,
-        ("scram-sha-256", NoneType): _scram,
     }
 )
 """The exchange for an auth.type and a kind of secret; without an entry there is no such auth.type."""

@@ -5,15 +5,16 @@ Source: libpq, "SSL Support"; fe-connect.c, fe-secure.c.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from pgrouter.auth.require import METHODS, allowed
 from pgrouter.auth.steps import READ_BYTE
 from pgrouter.errors import ServerLost
 from pgrouter.protocol.messages import SSL_REQUEST
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from pgrouter.net.tls import TlsCodec, TlsContext
 
@@ -28,6 +29,7 @@ class Attempt:
     tls: TlsContext | None = None  # None: in clear
     required: bool = True  # else a server that has no TLS is used in clear
     direct: bool = False  # without asking for TLS first
+    allowed: frozenset[str] = METHODS  # what the server may ask for, see `auth.require`
     then: Attempt | None = None  # what is tried if the server refuses this
 
     def encrypted(self) -> Attempt | None:
@@ -36,19 +38,27 @@ class Attempt:
 
 
 PLAIN = Attempt()
+VERIFIED = ("verify-ca", "verify-full")
 
 
 class Encryption:
-    """How connections to all servers are protected: an sslmode, and the context for its TLS."""
+    """How connections to all servers are protected: an sslmode, the context for its TLS, and servers.require_auth."""
 
-    def __init__(self, mode: str = "disable", tls: TlsContext | None = None, *, direct: bool = False) -> None:
+    def __init__(
+        self, mode: str = "disable", tls: TlsContext | None = None, rule: Sequence[str] = (), *, direct: bool = False
+    ) -> None:
         self._mode, self._tls, self._direct = mode, tls, direct
+        self._allowed = allowed(rule, private=mode in VERIFIED)
+        self._plain = Attempt(allowed=self._allowed)
+        self._local = Attempt(allowed=allowed(rule, private=True))
         self._known: dict[str, Attempt] = {}
 
     def at(self, host: str) -> Attempt:
         """Return what is tried first at a host; Unix sockets have no TLS."""
-        if self._mode == "disable" or host.startswith(("/", "@")):
-            return PLAIN
+        if host.startswith(("/", "@")):
+            return self._local
+        if self._mode == "disable":
+            return self._plain
         found = self._known.get(host)
         if found is None:
             found = self._known[host] = self._first(host)
@@ -56,10 +66,10 @@ class Encryption:
 
     def _first(self, host: str) -> Attempt:
         if self._mode == "allow":
-            return Attempt(then=Attempt(host, self._tls))
+            return replace(self._plain, then=Attempt(host, self._tls, allowed=self._allowed))
         if self._mode == "prefer":
-            return Attempt(host, self._tls, required=False, then=PLAIN)
-        return Attempt(host, self._tls, direct=self._direct)
+            return Attempt(host, self._tls, required=False, allowed=self._allowed, then=self._plain)
+        return Attempt(host, self._tls, direct=self._direct, allowed=self._allowed)
 
 
 class StartTls:

@@ -5,10 +5,11 @@ libpq sends, iteration counts below 4096 and passwords that SASLprep prohibits (
 they repeat PBKDF2 at every login. So the messages are implemented here, and the expensive step is one function,
 `derive`, whose result the secrets cache.
 
-Channel binding is neither offered nor accepted. Messages, in order, by their names in the RFC: client-first,
-server-first, client-final, server-final.
+SCRAM-SHA-256-PLUS is the same with channel binding: both sides sign a hash of the server's certificate
+(tls-server-end-point), so that nobody in between can pass the messages on. Messages, in order, by their names in the
+RFC: client-first, server-first, client-final, server-final.
 
-Source: RFC 5802 sections 3, 5 and 7; RFC 7677; backend/libpq/auth-scram.c; common/saslprep.c.
+Source: RFC 5802 sections 3, 5, 6 and 7; RFC 7677; RFC 5929 section 4; backend/libpq/auth-scram.c; common/saslprep.c.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from pgrouter.auth.text import as_bytes
 from pgrouter.protocol.framing import copied
 
 MECHANISM = b"SCRAM-SHA-256"
+MECHANISM_PLUS = b"SCRAM-SHA-256-PLUS"
 
 ITERATIONS = 4096  # PostgreSQL's default, scram_iterations
 SALT_BYTES = 16  # SCRAM_DEFAULT_SALT_LEN, scram-common.h
@@ -51,6 +53,9 @@ BINDING, NAME, NONCE, SALT, COUNT, SIGNATURE = b"cnrsiv"  # attributes
 # The accepted headers, and their base64 form in client-final
 _BINDINGS = {b"n,,": b"biws", b"y,,": b"eSws"}
 
+# The header of who binds to the channel; of who could, and believes that the server cannot; of who cannot
+BOUND, UNBOUND, UNABLE = b"p=tls-server-end-point,,", b"y,,", b"n,,"
+
 # Of HMAC (RFC 2104): the hash's block size, and the inner and outer padding
 BLOCK_BYTES = 64
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
@@ -62,6 +67,14 @@ _SALT_KEY = secrets.token_bytes(KEY_BYTES)
 
 class ScramError(Exception):
     """The peer's message violates the RFC; the text says how, without any secret."""
+
+
+class BindingError(ScramError):
+    """Channel binding was not used though both sides have it, or for another channel: somebody may be in between."""
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
 
 
 class ScramKeys(msgspec.Struct, frozen=True):
@@ -166,10 +179,11 @@ def _xor(left: bytes, right: bytes) -> bytes:
 class ClientFirst:
     """The parts of an exchange's first message: what is signed later, and what must come back."""
 
-    def __init__(self, gs2_header: bytes, bare: bytes, nonce: bytes) -> None:
+    def __init__(self, gs2_header: bytes, bare: bytes, nonce: bytes, channel: bytes = b"") -> None:
         self.gs2_header = gs2_header
         self.bare = bare
         self.nonce = nonce
+        self.channel = channel  # what the exchange is bound to; empty: nothing
 
     @property
     def message(self) -> bytes:
@@ -177,35 +191,54 @@ class ClientFirst:
         return self.gs2_header + self.bare
 
 
-def client_first(nonce: bytes, user: bytes = b"") -> ClientFirst:
+def client_first(nonce: bytes, user: bytes = b"", header: bytes = UNABLE, channel: bytes = b"") -> ClientFirst:
     """Start an exchange; PostgreSQL takes the user from the startup packet, so the name may be empty, as in libpq."""
-    return ClientFirst(b"n,,", b"n=" + user + b",r=" + nonce, nonce)
+    return ClientFirst(header, b"n=" + user + b",r=" + nonce, nonce, channel)
 
 
-def read_client_first(message: bytes) -> ClientFirst:
-    """Parse a client's first message.
+def read_client_first(message: bytes, mechanism: bytes = MECHANISM, binding: bytes = b"") -> ClientFirst:
+    """Parse a client's first message in this mechanism. `binding` is what its connection can be bound to.
 
     Raises:
-        ScramError: malformed, or it asks for channel binding, an authorization identity or an extension.
+        ScramError: malformed, not for the mechanism, or it asks for an authorization identity or an extension.
+        BindingError: the client was made to believe that there is no channel binding.
 
     """
-    header: bytes = copied(message, 0, min(3, len(message)))
-    if header not in _BINDINGS:
-        raise ScramError(_odd_header(message))
-    if message.startswith(b"m=", 3):
+    plus: cython.bint = mechanism == MECHANISM_PLUS
+    header: bytes = BOUND if plus else copied(message, 0, min(3, len(message)))
+    start: cython.Py_ssize_t = len(header)
+    if not message.startswith(header) or (not plus and header not in _BINDINGS):
+        raise ScramError(_odd_header(message, mechanism))
+    if binding and header == UNBOUND:
+        raise BindingError(
+            "SCRAM channel binding negotiation error",
+            "The client supports SCRAM channel binding but thinks the server does not.  "
+            "However, this server does support channel binding.",
+        )
+    if message.startswith(b"m=", start):
         raise ScramError("The client requires an unsupported SCRAM extension.")
-    after_name: cython.Py_ssize_t = _attribute(message, 3, NAME)
+    after_name: cython.Py_ssize_t = _attribute(message, start, NAME)
     end: cython.Py_ssize_t = _attribute(message, after_name + 1, NONCE)
     nonce: bytes = copied(message, after_name + 3, end)
     if not _is_nonce(nonce):
         raise ScramError("Non-printable characters in SCRAM nonce.")
-    return ClientFirst(header, copied(message, 3, len(message)), nonce)
+    return ClientFirst(header, copied(message, start, len(message)), nonce, binding if plus else b"")
 
 
-def _odd_header(message: bytes) -> str:
+def _odd_header(message: bytes, mechanism: bytes) -> str:
+    plus = mechanism == MECHANISM_PLUS
     flag, _, rest = message.partition(b",")
+    if plus and flag in (b"n", b"y"):
+        return "The client selected SCRAM-SHA-256-PLUS, but the SCRAM message does not include channel binding data."
+    if flag.startswith(b"p=") and not plus:
+        return (
+            "The client selected SCRAM-SHA-256 without channel binding, but the SCRAM message includes channel "
+            "binding data."
+        )
+    if flag.startswith(b"p=") and flag != b"p=tls-server-end-point":
+        return "Unsupported SCRAM channel-binding type."
     if flag.startswith(b"p="):
-        return "The client requires channel binding, which SCRAM-SHA-256 does not have."
+        return "The client uses an authorization identity, which is not supported."
     if flag not in (b"n", b"y") or b"," not in rest:
         return "Unexpected channel-binding flag."
     return "The client uses an authorization identity, which is not supported."
@@ -281,7 +314,7 @@ def read_server_first(message: bytes, first: ClientFirst) -> ServerFirst:
 
 def client_final(keys: ScramKeys, first: ClientFirst, challenge: ServerFirst) -> tuple[bytes, bytes]:
     """Prove knowledge of the keys; return the message and the signature that the server must answer with."""
-    unproven = b"c=" + encode(first.gs2_header) + b",r=" + challenge.nonce
+    unproven = b"c=" + encode(first.gs2_header + first.channel) + b",r=" + challenge.nonce
     signed = _signed(first, challenge, unproven)
     proof = _xor(keys.client_key, _hmac(keys.stored_key, signed))
     return unproven + b",p=" + encode(proof), _hmac(keys.server_key, signed)
@@ -311,6 +344,7 @@ def read_client_final(message: bytes, first: ClientFirst, challenge: ServerFirst
 
     Raises:
         ScramError: malformed, or for another header or nonce.
+        BindingError: for another channel.
 
     """
     last: cython.Py_ssize_t = message.rfind(b",p=")
@@ -318,7 +352,11 @@ def read_client_final(message: bytes, first: ClientFirst, challenge: ServerFirst
         raise ScramError("The proof is missing.")
     unproven: bytes = copied(message, 0, last)
     after_binding: cython.Py_ssize_t = _attribute(unproven, 0, BINDING)
-    if copied(unproven, 2, after_binding) != _BINDINGS[first.gs2_header]:
+    bound: bytes = copied(unproven, 2, after_binding)
+    if first.gs2_header == BOUND:
+        if bound != encode(BOUND + first.channel):  # not a secret
+            raise BindingError("SCRAM channel binding check failed")
+    elif bound != _BINDINGS[first.gs2_header]:
         raise ScramError("Unexpected SCRAM channel-binding attribute in client-final-message.")
     after_nonce: cython.Py_ssize_t = _attribute(unproven, after_binding + 1, NONCE)
     if copied(unproven, after_binding + 3, after_nonce) != challenge.nonce:  # not a secret

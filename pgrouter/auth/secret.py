@@ -162,11 +162,11 @@ def parse_secret(text: str) -> PlainSecret | Md5Secret | ScramSecret:
     return ScramSecret(salt, int(parts[1]), stored_key, server_key)
 
 
-def scram_secret(user: str, secret: Secret | None) -> ScramSecret:
+def scram_secret(user: str, secret: Secret) -> ScramSecret:
     """Return the secret that a client's proof is checked against.
 
-    An unknown user, or one whose secret does not work for SCRAM, gets one that no password satisfies and that looks
-    like any other: nothing in the exchange reveals which it was.
+    A user whose secret does not work for SCRAM gets one that no password satisfies and that looks like any other:
+    nothing in the exchange reveals which it was.
     """
     if isinstance(secret, ScramSecret):
         return secret

@@ -85,12 +85,14 @@ def server_login(
         ServerLost: 08P01, it does not speak the protocol; 08006, TLS cannot be had.
 
     """
-    yield from encrypt(attempt)
+    codec = yield from encrypt(attempt)
+    binding = codec.binding() if codec is not None else b""
     pairs = (("user", user), ("database", database), *parameters)
     yield messages.startup((as_bytes(name), as_bytes(value)) for name, value in pairs)
     request, data = yield from _authentication()
+    _check(request, user, attempt.allowed)
     if request == codes.AUTH_SASL:
-        yield from _scram(user, data, credential)
+        yield from _scram(user, data, credential, binding)
         request, data = yield from _authentication()
     elif request != codes.AUTH_OK:
         yield messages.password(_password(request, data, user, credential) + b"\0")
@@ -128,6 +130,30 @@ def _odd(what: str) -> ServerLost:
 
 # -- authentication
 
+NAMES = {
+    codes.AUTH_OK: "none",
+    codes.AUTH_CLEARTEXT: "password",
+    codes.AUTH_MD5: "md5",
+    codes.AUTH_SASL: "scram-sha-256",
+}
+
+
+def _check(request: int, user: str, allowed: frozenset[str]) -> None:
+    """Refuse what the server must not ask for."""
+    name = NAMES.get(request)
+    if name is None or name in allowed:
+        return
+    wanted = {
+        "none": "The server lets the router in without authentication",
+        "password": "The server asks for the password in clear",
+    }.get(name, f"The server asks for {name}")
+    raise InvalidAuthorization(
+        f'cannot log in to the server as user "{user}"',
+        detail=f"{wanted}, which is not allowed here.",
+        hint="Let its pg_hba.conf ask for scram-sha-256, set servers.tls.mode to verify-full, or allow it with "
+        f"servers.require_auth: [{', '.join(sorted(allowed | {name}))}].",
+    )
+
 
 def _password(request: int, data: bytes, user: str, credential: Credential | None) -> bytes:
     """Return the answer to a password request, without the final NUL."""
@@ -155,15 +181,22 @@ def _cannot(wanted: str, user: str, credential: Credential | None) -> InvalidAut
     )
 
 
-def _scram(user: str, data: bytes, credential: Credential | None) -> Generator[bytes | int | Derivation, Any, None]:
+def _scram(
+    user: str, data: bytes, credential: Credential | None, binding: bytes
+) -> Generator[bytes | int | Derivation, Any, None]:
     """Run the SASL exchange, up to the server's proof that it knows the password, too."""
-    if scram.MECHANISM not in data.split(b"\0"):
+    offered = data.split(b"\0")
+    mechanism = scram.MECHANISM_PLUS if binding and scram.MECHANISM_PLUS in offered else scram.MECHANISM
+    if mechanism not in offered:
         raise _cannot("an unknown SASL mechanism", user, None)
     if not isinstance(credential, PlainSecret | scram.ScramKeys):
         raise _cannot("SCRAM-SHA-256", user, credential)
-    first = scram.client_first(scram.new_nonce())
+    if mechanism == scram.MECHANISM_PLUS:
+        first = scram.client_first(scram.new_nonce(), header=scram.BOUND, channel=binding)
+    else:
+        first = scram.client_first(scram.new_nonce(), header=scram.UNBOUND if binding else scram.UNABLE)
     try:
-        yield messages.password(scram.MECHANISM + b"\0" + struct.pack("!I", len(first.message)) + first.message)
+        yield messages.password(mechanism + b"\0" + struct.pack("!I", len(first.message)) + first.message)
         challenge = scram.read_server_first((yield from _sasl(codes.AUTH_SASL_CONTINUE)), first)
         keys = yield from _keys(user, credential, challenge)
         final, signature = scram.client_final(keys, first, challenge)

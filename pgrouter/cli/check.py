@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pgrouter.auth.users import UserStore
+from pgrouter.auth.files import AuthFiles
 from pgrouter.config.load import load
 from pgrouter.errors import ConfigError
 
@@ -32,18 +32,9 @@ def checked(path: Path) -> Settings | None:
     """Return the settings of a file; None if it is not valid, after printing every problem, one per line."""
     try:
         settings = load(path)
-        _read_users(settings)
+        AuthFiles.load(settings.auth)
     except ConfigError as error:
         for problem in error.problems:
             print(f"{path}: {problem}", flush=True)  # noqa: T201  (the contract)
         return None
     return settings
-
-
-def _read_users(settings: Settings) -> None:
-    if settings.auth.users_file is None:
-        return
-    try:
-        UserStore.load(settings.auth.users_file)
-    except ConfigError as error:
-        raise ConfigError([f"auth.users_file: {problem}" for problem in error.problems]) from error

@@ -68,7 +68,7 @@ def catalog_for(args: argparse.Namespace) -> Catalog | None:
 
 async def _read(settings: Settings, database: str, user: str) -> Catalog:
     """Read the catalog from whichever member is the primary."""
-    protected = protection(settings.servers.tls)
+    protected = protection(settings.servers)
     monitor = Monitor(settings.cluster, protection=protected)
     await monitor.start(NoSubscriber())
     members = [(member.host, member.port) for member in monitor.view.members]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import os
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, Union, get_args, get_origin
@@ -23,12 +24,6 @@ Problems = list[str]
 Section = TypeVar("Section", bound=msgspec.Struct)
 
 YAML_NAMES = {dict: "a mapping", list: "a list", NoneType: "nothing"}
-
-# Known to PostgreSQL or planned, so that "unknown" would be misleading
-NOT_YET = {
-    ("auth.type", "cert"): "cert is not supported yet; use scram-sha-256",
-    ("auth.type", "hba"): "hba is not supported yet; use scram-sha-256",
-}
 
 
 class _Wrong(Exception):
@@ -92,8 +87,6 @@ class Decoder:
     def _choice(self, choices: tuple[str, ...], data: object, path: str) -> str:
         if data in choices:
             return data
-        if isinstance(data, str) and (path, data) in NOT_YET:
-            raise self._wrong(path, NOT_YET[path, data])
         raise self._wrong(path, f"expected one of {', '.join(choices)}; got {data!r}")
 
     def _scalar(self, kind: object, data: object, path: str) -> object:
@@ -103,12 +96,28 @@ class Decoder:
             if kind is Path:
                 return self.directory / Path(msgspec.convert(data, str)).expanduser()
             if kind is Secret:
-                return Secret(msgspec.convert(data, str))
+                return Secret(msgspec.convert(self._fetched(data) if isinstance(data, dict) else data, str))
             return msgspec.convert(data, kind)
         except msgspec.ValidationError as error:
             raise self._wrong(path, _words(error, data)) from None
         except (ValueError, RuntimeError) as error:  # RuntimeError: ~nobody
             raise self._wrong(path, str(error)) from None
+
+    def _fetched(self, data: dict[object, object]) -> object:
+        """Return a secret that is kept elsewhere: `{file: PATH}` without its last newline, or `{env: NAME}`."""
+        match data:
+            case {"file": str(name), **rest} if not rest:
+                try:
+                    return (self.directory / Path(name).expanduser()).read_text("utf-8").removesuffix("\n")
+                except OSError as error:
+                    raise ValueError(f"{name} cannot be read: {error.strerror or error}") from None
+                except UnicodeDecodeError:
+                    raise ValueError(f"{name} is not UTF-8") from None
+            case {"env": str(name), **rest} if not rest:
+                if name not in os.environ:
+                    raise ValueError(f"there is no environment variable {name}")
+                return os.environ[name]
+        raise ValueError("expected a string, {file: PATH} or {env: NAME}")
 
     def _wrong(self, path: str, what: str) -> _Wrong:
         self.problems.append(f"{path}: {what}" if path else what)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from pgrouter.config.settings import ListenTls, ServersTls, Settings, Tls
 
+BY_PASSWORD = ("password", "md5", "scram-sha-256")  # types of auth for which secrets have to come from somewhere
+
 
 def broken_rules(settings: Settings) -> list[str]:
     """Return a line `path.to.key: what is wrong` for every violated rule."""
@@ -133,9 +135,21 @@ def _monitor(settings: Settings) -> Iterator[str]:
 
 def _auth(settings: Settings) -> Iterator[str]:
     auth = settings.auth
-    if auth.users_file is None and auth.type != "trust":
-        yield f"auth.users_file: required when type is {auth.type}"
-    yield from _file("auth.users_file", auth.users_file)
+    if auth.users_file is None and auth.type in BY_PASSWORD and not (auth.query or auth.query_user):
+        yield f"auth.users_file: required when type is {auth.type}, unless there is auth.query or auth.query_user"
+    if auth.type == "hba" and auth.hba_file is None:
+        yield "auth.hba_file: required when type is hba"
+    for key in ("users_file", "hba_file", "ident_file"):
+        yield from _file(f"auth.{key}", getattr(auth, key))
+    yield from _file("auth.oauth.jwks_file", auth.oauth.jwks_file)
+
+
+def _require_auth(settings: Settings) -> Iterator[str]:
+    rule = settings.servers.require_auth
+    if len({method.startswith("!") for method in rule}) > 1:
+        yield "servers.require_auth: methods with and without ! do not go together"
+    if set(rule) >= {"!password", "!md5", "!scram-sha-256", "!none"}:
+        yield "servers.require_auth: it allows nothing"
 
 
 def _pool(settings: Settings) -> Iterator[str]:
@@ -178,4 +192,17 @@ def _repeated(values: Iterable[Hashable]) -> list[Hashable]:
     return [value for value, count in Counter(values).items() if count > 1]
 
 
-RULES = (_listen, _listen_tls, _servers_tls, _source, _etcd, _patroni, _monitor, _auth, _pool, _functions, _reads)
+RULES = (
+    _listen,
+    _listen_tls,
+    _servers_tls,
+    _source,
+    _etcd,
+    _patroni,
+    _monitor,
+    _auth,
+    _require_auth,
+    _pool,
+    _functions,
+    _reads,
+)

@@ -19,6 +19,7 @@ from pgrouter.config.types import Count, CountOrNone, ListenPort, Name, Port, Se
 PoolMode = Literal["transaction", "session", "statement"]
 Pins = Literal["keep", "error"]
 TlsMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+AuthMethod = Literal["password", "md5", "scram-sha-256", "none", "!password", "!md5", "!scram-sha-256", "!none"]
 TlsVersion = Literal["TLSv1.2", "TLSv1.3"]
 
 
@@ -76,6 +77,8 @@ class ServersTls(_Section, frozen=True, kw_only=True):
 class Servers(_Section, frozen=True, kw_only=True):
     """How the router connects to PostgreSQL servers."""
 
+    # What servers may ask for: libpq's require_auth; default: all, but no password in clear unless nobody can listen
+    require_auth: tuple[AuthMethod, ...] = ()
     tls: ServersTls = field(default_factory=ServersTls)
 
 
@@ -153,11 +156,29 @@ class Tcp(_Section, frozen=True, kw_only=True):
     user_timeout_s: Seconds = 0.0  # for unacknowledged data; 0: the kernel's own
 
 
+class Oauth(_Section, frozen=True, kw_only=True):
+    """Tokens, for lines of auth.hba_file with the method oauth."""
+
+    jwks_file: Path | None = None  # the issuer's public keys (JSON Web Key Set)
+    audience: str = ""  # that tokens must be for; "": any
+    user_claim: Name = "sub"  # which claim is the user's name, for the line's map
+
+
 class Auth(_Section, frozen=True, kw_only=True):
     """How clients prove who they are, and the passwords with which the router logs in to servers."""
 
-    type: Literal["trust", "password", "md5", "scram-sha-256"] = "scram-sha-256"
-    users_file: Path | None = None  # PgBouncer's userlist.txt; only type trust works without
+    # hba: by the lines of hba_file
+    type: Literal["trust", "password", "md5", "scram-sha-256", "cert", "peer", "hba"] = "scram-sha-256"
+    users_file: Path | None = None  # PgBouncer's userlist.txt
+    hba_file: Path | None = None  # pg_hba.conf's format
+    ident_file: Path | None = None  # pg_ident.conf's format: maps that lines of hba_file name
+    # Secrets of users that users_file does not have, from the primary: PgBouncer's auth_query
+    query: str = ""  # $1 is the user; "": pg_authid if there is a query_user
+    query_user: str = ""  # who asks; "": cluster.monitor.user
+    query_password: Secret = Secret("")
+    query_database: str = ""  # "": cluster.monitor.database
+    query_max_age_s: Seconds = 5.0  # what the primary has said of a user holds for so long
+    oauth: Oauth = field(default_factory=Oauth)
 
 
 class PoolOverride(_Section, frozen=True, kw_only=True):

@@ -46,7 +46,7 @@ class Catalogs:
 
     def __init__(self, settings: Settings, cluster: ClusterService) -> None:
         self._settings, self._interval_s = settings.cluster.monitor, settings.routing.catalog_interval_s
-        self._protection = protection(settings.servers.tls)
+        self._protection = protection(settings.servers)
         self._cluster = cluster
         self._configured = configured(settings.routing)
         self._subscriber: CatalogSubscriber

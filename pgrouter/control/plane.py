@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgrouter.auth.users import UserStore
+from pgrouter.auth.files import AuthFiles
 from pgrouter.cluster.monitor import Monitor
+from pgrouter.control.auth_query import AuthQuery
 from pgrouter.control.catalogs import Catalogs
 from pgrouter.libpq.connection import protection
 
@@ -18,8 +19,9 @@ class ControlPlane:
     """Who leads, what names mean, and who may log in."""
 
     def __init__(self, settings: Settings) -> None:
-        self.users = users_of(settings)
-        self.monitor = Monitor(settings.cluster, settings.reads, protection=protection(settings.servers.tls))
+        self.files = AuthFiles.load(settings.auth)
+        self.monitor = Monitor(settings.cluster, settings.reads, protection=protection(settings.servers))
+        self.roles = AuthQuery(settings, self.files, self.monitor)
         self.catalogs = Catalogs(settings, self.monitor)
 
     async def start(self, cluster: ClusterSubscriber, catalogs: CatalogSubscriber) -> None:
@@ -29,16 +31,13 @@ class ControlPlane:
 
     async def stop(self) -> None:
         """Close the router's own connections."""
+        await self.roles.stop()
         await self.catalogs.stop()
         await self.monitor.stop()
 
-    def reload(self, settings: Settings, users: UserStore) -> None:
+    def reload(self, settings: Settings, files: AuthFiles) -> None:
         """Apply what a running router can change."""
-        self.users = users
+        self.files = files
+        self.roles.reload(settings, files)
         self.monitor.limit(settings.reads)
         self.monitor.reload(settings.cluster)
-
-
-def users_of(settings: Settings) -> UserStore:
-    """Read the users file. Raises ConfigError as `UserStore.load` does."""
-    return UserStore.load(settings.auth.users_file) if settings.auth.users_file else UserStore.empty()

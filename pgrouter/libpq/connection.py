@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -9,25 +10,38 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import pq
 
+from pgrouter.auth.encryption import VERIFIED
+from pgrouter.auth.require import libpq_rule
+
 if TYPE_CHECKING:
-    from pgrouter.config.settings import ServersTls
+    from pgrouter.config.settings import Servers
 
 Protection = Mapping[str, Any]
 """Parameters of libpq that protect a connection."""
 
 NO_PROTECTION: Protection = MappingProxyType({})
 DIRECT_SINCE = 170000  # libpq's version, with sslnegotiation
-CERTMODE_SINCE = 160000
+CERTMODE_SINCE = REQUIRE_AUTH_SINCE = 160000
+
+log = logging.getLogger("pgrouter.cluster")
 
 
-def protection(tls: ServersTls) -> Protection:
+def protection(servers: Servers) -> Protection:
     """Return libpq's connection parameters for these settings."""
+    tls = servers.tls
     found: dict[str, Any] = {"sslmode": tls.mode, "ssl_min_protocol_version": tls.min_version}
+    rule = libpq_rule(servers.require_auth, private=tls.mode in VERIFIED)
+    if rule and pq.version() >= REQUIRE_AUTH_SINCE:
+        found["require_auth"] = rule
+    elif rule:
+        log.warning(
+            "this libpq is older than 16: to a server that asks for it, it sends the monitor's password in clear"
+        )
     if tls.mode == "disable":
         return found
     if tls.ca:
         found["sslrootcert"] = str(tls.ca)
-    elif tls.mode in ("verify-ca", "verify-full"):
+    elif tls.mode in VERIFIED:
         found["sslrootcert"] = ssl.get_default_verify_paths().cafile or "system"  # libpq may have an OpenSSL of its own
     if tls.crl:
         found["sslcrl"] = str(tls.crl)

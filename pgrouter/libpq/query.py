@@ -12,21 +12,28 @@ from typing import TYPE_CHECKING
 from psycopg import pq
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
 
 class QueryError(Exception):
     """The server returned no usable answer; the text says why, in one line."""
 
 
-def exchange(connection: pq.abc.PGconn, query: bytes) -> Generator[bool, None, list[str | None]]:
+def exchange(
+    connection: pq.abc.PGconn, query: bytes, parameters: Sequence[bytes] = (), *, optional: bool = False
+) -> Generator[bool, None, list[str | None]]:
     """Send one query and return its only row, as text; the connection is non-blocking from then on.
+
+    `parameters` are texts for $1, $2, ... `optional`: there may be no row, which is returned as one without columns.
 
     Yields to wait for the socket: continue when it is readable or, if the value is true, writable.
     Raises psycopg.Error or OSError if the connection is lost, QueryError if the server does not return one row.
     """
     connection.nonblocking = 1
-    connection.send_query(query)
+    if parameters:
+        connection.send_query_params(query, parameters)
+    else:
+        connection.send_query(query)
     row: list[str | None] | None = None
     while True:
         writing = connection.flush() != 0
@@ -34,7 +41,7 @@ def exchange(connection: pq.abc.PGconn, query: bytes) -> Generator[bool, None, l
             result = connection.get_result()
             if result is None:
                 break
-            row = _only_row(result)
+            row = _only_row(result, optional=optional)
             continue
         yield writing
         connection.consume_input()
@@ -43,9 +50,11 @@ def exchange(connection: pq.abc.PGconn, query: bytes) -> Generator[bool, None, l
     return row
 
 
-async def ask(connection: pq.abc.PGconn, query: bytes) -> list[str | None]:
-    """Run one query and return its row; if this is canceled, the caller must close the connection."""
-    exchanging = exchange(connection, query)
+async def ask(
+    connection: pq.abc.PGconn, query: bytes, parameters: Sequence[bytes] = (), *, optional: bool = False
+) -> list[str | None]:
+    """Run one query as `exchange` does; return its row. If this is canceled, the caller must close the connection."""
+    exchanging = exchange(connection, query, parameters, optional=optional)
     while True:
         try:
             writing = next(exchanging)
@@ -70,7 +79,9 @@ async def _ready(fd: int, *, writing: bool) -> None:
             loop.remove_writer(fd)
 
 
-def _only_row(result: pq.abc.PGresult) -> list[str | None]:
+def _only_row(result: pq.abc.PGresult, *, optional: bool) -> list[str | None]:
+    if optional and result.status == pq.ExecStatus.TUPLES_OK and result.ntuples == 0:
+        return []
     if result.status != pq.ExecStatus.TUPLES_OK or result.ntuples != 1:
         raise QueryError(one_line(result.get_error_message()) or "the server gave no row")
     values = (result.get_value(0, column) for column in range(result.nfields))

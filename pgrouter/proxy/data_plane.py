@@ -10,6 +10,7 @@ from pgrouter.errors import RouterError, ShuttingDown
 from pgrouter.net import tls
 from pgrouter.net.listening import UnixSocket, every_address, tcp_socket
 from pgrouter.pool.manager import PoolManager
+from pgrouter.proxy.access import Access
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.databases import Databases
 from pgrouter.proxy.listener import Listener
@@ -21,8 +22,8 @@ from pgrouter.server.connection import ServerConnection
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from pgrouter.auth.users import UserStore
-    from pgrouter.config.settings import Listen, ServersTls, Settings
+    from pgrouter.auth.files import AuthFiles
+    from pgrouter.config.settings import Listen, Servers, Settings
     from pgrouter.net.poller import Pollable, Poller
     from pgrouter.planes import ControlPlane
     from pgrouter.routing.catalog import ByRole
@@ -47,7 +48,7 @@ class DataPlane:
         cluster = control.monitor
         self._reader = Reader(poller)
         self.pools = PoolManager(poller, settings.pool, cluster.view, suspect=cluster.suspect, sample=cluster.sample)
-        self.pools.encryption = _encryption(settings.servers.tls)
+        self.pools.encryption = _encryption(settings.servers)
         self.pools.share_reads(settings.reads)
         databases = Databases(
             settings.routing,
@@ -56,7 +57,8 @@ class DataPlane:
             late=poller.late,
             reader=self._reader,
         )
-        self.registry = Registry(settings, self.pools, databases, control.users, open_console)
+        self._access = Access(control.files, control.roles)
+        self.registry = Registry(settings, self.pools, databases, self._access, open_console)
         self._unix_sockets: list[UnixSocket] = []
         self._listeners = [(number, one) for number, entry in enumerate(settings.listen) for one in self._open(entry)]
         self._protect(settings.listen)
@@ -71,19 +73,20 @@ class DataPlane:
             listener.start()
         return [listener.name for _, listener in self._listeners]
 
-    def reload(self, settings: Settings, users: UserStore) -> None:
+    def reload(self, settings: Settings, files: AuthFiles) -> None:
         """Apply what a running router can change, all of it or nothing.
 
         Raises:
             ConfigError: a certificate cannot be used.
 
         """
-        encryption = _encryption(settings.servers.tls)
+        encryption = _encryption(settings.servers)
         self._protect(settings.listen)
         self.pools.encryption = encryption
         self.settings = settings
         self.pools.share_reads(settings.reads)
-        self.registry.reload(settings, users)
+        self._access.reload(files)
+        self.registry.reload(settings)
         for _, listener in self._listeners:
             listener.tune()
 
@@ -105,6 +108,7 @@ class DataPlane:
     def stop(self) -> None:
         """Close every connection."""
         self._close_listeners()
+        self._access.close()
         self.pools.stop()
         self._reader.close()
 
@@ -160,11 +164,11 @@ class DataPlane:
         self._control.monitor.look_again(gap_s, self.poller.resume)
 
 
-def _encryption(servers: ServersTls) -> Encryption:
+def _encryption(servers: Servers) -> Encryption:
     """Return how servers are connected to; certificates are read now."""
-    if servers.mode == "disable":
-        return Encryption()
-    return Encryption(servers.mode, tls.for_servers(servers), direct=servers.negotiation == "direct")
+    context = None if servers.tls.mode == "disable" else tls.for_servers(servers.tls)
+    direct = servers.tls.negotiation == "direct"
+    return Encryption(servers.tls.mode, context, servers.require_auth, direct=direct)
 
 
 def bug(stream: Pollable, error: Exception) -> None:

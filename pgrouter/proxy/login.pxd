@@ -1,6 +1,6 @@
 cimport cython
 
-from pgrouter.auth.client cimport ClientIdentity, client_login
+from pgrouter.auth.client cimport ClientIdentity
 from pgrouter.auth.steps cimport READ_PACKET
 from pgrouter.protocol.codes cimport BACKEND_KEY_DATA, CANCEL_REQUEST, GSSENC_REQUEST, SSL_REQUEST
 from pgrouter.protocol.framing cimport length_at

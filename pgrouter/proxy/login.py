@@ -13,7 +13,8 @@ from os import urandom
 
 import cython
 
-from pgrouter.auth.client import ClientIdentity, client_login
+from pgrouter.auth.admission import authenticate
+from pgrouter.auth.client import ClientIdentity
 from pgrouter.errors import FeatureNotSupported, InvalidAuthorization, RouterError
 from pgrouter.protocol.framing import length_at
 from pgrouter.protocol.messages import READY_IDLE
@@ -59,7 +60,7 @@ class Admit:
 
 
 class LookUpUser:
-    """Find out how a user has to authenticate, and its secret: it is sent `(auth type, secret)`."""
+    """Find out how a user has to authenticate, and its secret: it is sent an `Admission`."""
 
     def __init__(self, user: str, database: str) -> None:
         self.user = user
@@ -132,7 +133,7 @@ def login(registry, client_id: int):
     Raises:
         ProtocolViolation: 08P01, the client does not follow the protocol.
         FeatureNotSupported: 0A000, another protocol version, or a replication connection.
-        InvalidAuthorization: 28000, no user.
+        InvalidAuthorization: 28000, no user, or one that is not let in.
         AuthenticationFailed: 28P01, wrong password or unknown user.
         RouterError: a server has refused the settings; the SQLSTATE is its own.
 
@@ -172,8 +173,8 @@ def login(registry, client_id: int):
     yield ADMIT
 
     # Whether it is that
-    auth_type, secret = yield LookUpUser(startup.user, startup.database)
-    identity: ClientIdentity = yield from client_login(auth_type, startup.user, secret)
+    admission = yield LookUpUser(startup.user, startup.database)
+    identity: ClientIdentity = yield from authenticate(admission)
     if identity.final:
         yield identity.final  # the client does not answer it
 

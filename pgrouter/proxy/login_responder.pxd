@@ -20,6 +20,7 @@ cdef class LoginResponder(Responder):
     cdef Conversation conversation
     cdef StartupTemplate startup
     cdef SessionTraits traits
+    cdef object admission
     cdef str tls_mode
     cdef object tls
     cdef Py_ssize_t ahead
@@ -30,6 +31,7 @@ cdef class LoginResponder(Responder):
     cdef object impossible(self, bytes data, Py_ssize_t at)
     cdef int advance(self, object answer) except -1
     cdef object perform(self, object request)
+    cdef object look_up(self, str user, str database)
     cdef int introduce(self, StartupTemplate startup) except -1
     cpdef int go_ahead(self) except -1
     cdef object enter_pool(self, StartupTemplate startup, ClientIdentity identity)

@@ -10,11 +10,18 @@ import cython
 from pgrouter.auth.conversation import Conversation
 from pgrouter.auth.secret import Derivation
 from pgrouter.auth.server import ServerRefused
-from pgrouter.errors import InvalidAuthorization, ProtocolViolation, RouterError, TooManyClients
+from pgrouter.errors import (
+    AuthenticationFailed,
+    InvalidAuthorization,
+    ProtocolViolation,
+    RouterError,
+    TooManyClients,
+)
 from pgrouter.net.sealed import secure
 from pgrouter.pool.demand import Demand
 from pgrouter.protocol import codes, messages
 from pgrouter.proxy import startup_settings
+from pgrouter.proxy.arrival import arrival, peer_uid
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.login import (
     CONSOLE,
@@ -61,6 +68,7 @@ class LoginResponder(Responder):
         self.tls = tls  # a TlsContext, or None
         self.ahead = 0  # bytes that the client has sent behind what is being read
         self.startup = None  # the startup packet, once it is there
+        self.admission = None  # how it has to authenticate
         self.traits = None  # what the session's settings imply, at the end
         self.conversation = Conversation(login(client.registry, client.client_id), MAX_ANSWER)
         self.conversation.resume(None)
@@ -143,7 +151,7 @@ class LoginResponder(Responder):
                     detail=f"pool.max_clients is {self.registry.settings.pool.max_clients}.",
                 )
         elif kind is LookUpUser:
-            return self.registry.settings.auth.type, self.registry.users.secrets.get(request.user)
+            return self.look_up(request.user, request.database)
         elif kind is Derivation:
             self.flush()
             client.put_aside = True
@@ -220,6 +228,33 @@ class LoginResponder(Responder):
         self.startup = startup
         client.info = ClientInfo(startup.user, startup.database, client.address[0], client.address[1], startup.name)
         return 0
+
+    # -- authentication
+
+    def look_up(self, user: str, database: str):
+        """Find out how the client has to authenticate; PENDING: `admitted` follows."""
+        client: ClientConnection = self.client
+        found = self.registry.access.admit(arrival(client, user, database), peer_uid(client), self.admitted)
+        if found is None:
+            self.flush()
+            client.put_aside = True
+            client.pause()
+            return PENDING
+        self.admission = found
+        return found
+
+    def admitted(self, found) -> None:
+        """Continue with an `Admission` that took time to find, or fail with an error."""
+        if self.client.closed:
+            return
+        self.client.put_aside = False
+        if isinstance(found, RouterError):
+            self.fail(found)
+            return
+        self.admission = found
+        self.advance(found)
+        if not self.client.put_aside:
+            self.client.turn()
 
     def derived(self, keys) -> None:
         """Continue with keys that were derived in another thread."""
@@ -343,7 +378,10 @@ class LoginResponder(Responder):
             error.severity = "FATAL"
             answer = messages.error_response(error)
         client.send_bytes(self.conversation.sends() + answer)
-        self.registry.log(client, logging.INFO, f"login failed: {error.message}")
+        if isinstance(error, AuthenticationFailed) and self.startup is not None:
+            self.registry.access.failed(self.startup.user)
+        line = f" ({self.admission.rule.place})" if self.admission is not None and self.admission.rule.text else ""
+        self.registry.log(client, logging.INFO, f"login failed: {error.message}{line}")
         return client.leave()
 
     def flush(self) -> int:

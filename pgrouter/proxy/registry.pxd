@@ -25,7 +25,7 @@ cdef class SessionTraits:
 
 cdef class Registry:
     cdef readonly object settings
-    cdef readonly object users
+    cdef readonly object access
     cdef readonly object pools
     cdef readonly object databases
     cdef readonly object open_console

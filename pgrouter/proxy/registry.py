@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pgrouter.auth.client import ClientIdentity
-    from pgrouter.auth.users import UserStore
     from pgrouter.config.settings import Settings
     from pgrouter.pool.manager import PoolManager
+    from pgrouter.proxy.access import Access
     from pgrouter.proxy.databases import Databases
     from pgrouter.routing.catalog import ByRole
 
@@ -100,11 +100,12 @@ class Registry:
         settings: Settings,
         pools: PoolManager,
         databases: Databases,
-        users: UserStore,
+        access: Access,
         open_console: Callable[[ClientConnection], None],
     ) -> None:
         self.pools = pools
         self.databases = databases
+        self.access = access
         self.open_console = open_console
         self.profiles = pools.profiles
         self.clients = {}  # by their ids, once they have sent a startup packet
@@ -113,20 +114,19 @@ class Registry:
         self.sync = SessionSync(self)
         self.timed_out = set()  # ids of clients whose queries have been cancelled for their query_timeout
         self.idle_limits = {}  # seconds by client id, for clients that have an idle_session_timeout
-        self._take(settings, users)
+        self._take(settings)
 
-    def _take(self, settings: Settings, users: UserStore) -> None:
+    def _take(self, settings: Settings) -> None:
         self.settings = settings
-        self.users = users
         self.max_clients = settings.pool.max_clients
         self.tells = settings.log.connections and settings.log.level in ("debug", "info")
         self.pools.socket_options = self.socket_options = socket_options(settings.tcp)
         self.application = lru_cache(maxsize=TEMPLATES)(StartupTemplate)
         self.traits = {}
 
-    def reload(self, settings: Settings, users: UserStore) -> None:
+    def reload(self, settings: Settings) -> None:
         """Apply new settings. What they forbid is refused from now on; pinned sessions stay pinned."""
-        self._take(settings, users)
+        self._take(settings)
         self.pools.reload(settings.pool)
         for client in self.clients.values():
             if client.session.pool is not None:
@@ -224,7 +224,7 @@ class Registry:
 
     def group(self, database: str, user: str, identity: ClientIdentity) -> Pool:
         """Return the pool of a client, whose own credential, if any, logs in to servers."""
-        return self.pools.group(database, user, self.users.credential(user, identity))
+        return self.pools.group(database, user, self.access.users.credential(user, identity))
 
     # -- what RESET restores
 

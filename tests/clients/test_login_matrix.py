@@ -76,12 +76,14 @@ def test_passwords_in_the_users_file_open_every_combination(
     *,
     protected: bool,
 ) -> None:
-    servers = {"mode": "verify-full", "ca": str(authority.ca)} if protected else {"mode": "disable"}
+    servers: dict[str, Any] = {"tls": {"mode": "verify-full", "ca": str(authority.ca)}}
+    if not protected:
+        servers = {"tls": {"mode": "disable"}, "require_auth": ["scram-sha-256", "md5", "password", "none"]}
     front = router(
         {
             "listen": [{"host": "127.0.0.1", "port": 0, "tls": listener_tls}],
             "cluster": static_cluster(cluster.servers),
-            "servers": {"tls": servers},
+            "servers": servers,
             "auth": {"type": way},
         }
     )

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from pgrouter.admin.context import Context
 from pgrouter.admin.stats import Sampler
-from pgrouter.auth.users import UserStore
+from pgrouter.auth.files import AuthFiles
 from pgrouter.config.settings import Cluster, MemberAddress, MonitorSettings, Settings
 from pgrouter.net.loop import Loop
+from pgrouter.planes import NoRoles
 from pgrouter.pool.manager import PoolManager
+from pgrouter.proxy.access import Access
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.databases import Databases
 from pgrouter.proxy.registry import ClientInfo, Registry
@@ -166,7 +168,8 @@ def opened() -> Iterator[Desk]:
     )
     pools = PoolManager(poller, settings.pool, VIEW)
     pools.dial = lambda _pool, _server: None  # type: ignore[method-assign]  # nobody is there
-    registry = Registry(settings, pools, Databases(settings.routing), UserStore.empty(), lambda _client: None)
+    access = Access(AuthFiles.load(settings.auth), NoRoles())
+    registry = Registry(settings, pools, Databases(settings.routing), access, lambda _client: None)
     desk = Desk(poller, pools, registry, Sampler(pools, poller.now), seconds)
     yield desk
     for plug in desk.plugs:

@@ -99,7 +99,7 @@ def test_passwords_are_prepared_as_postgresql_does(password: str, prepared: byte
         (b"n", "channel-binding flag"),
         (b"n,", "channel-binding flag"),
         (b"x,,n=,r=abc", "channel-binding flag"),
-        (b"p=tls-server-end-point,,n=,r=abc", "requires channel binding"),
+        (b"p=tls-server-end-point,,n=,r=abc", "without channel binding"),
         (b"n,a=joe,n=,r=abc", "authorization identity"),
         (b"n,,m=1,n=,r=abc", "extension"),
         (b"n,,", 'attribute "n"'),

@@ -113,7 +113,7 @@ def test_passwords_are_never_shown(directory: Path) -> None:
         ("port: 6432}", "port: 6432}\n  - {port: 6432}", "listen: 127.0.0.1:6432 is given twice"),
         ("\n  - {host: 127.0.0.1, port: 6432}", " []", "listen: at least one address is required"),
         ("\n  - {host: 127.0.0.1, port: 6432}", " here", "listen: expected a list, got str"),
-        ("type: trust", "type: hba", "auth.type: hba is not supported yet"),
+        ("type: trust", "type: hba", "auth.hba_file: required when type is hba"),
         ("users.txt", "nobody.txt", "auth.users_file: not found: "),
         ("users.txt", ".", "auth.users_file: not a file: "),
         ("type: trust, users_file: users.txt", "type: md5", "auth.users_file: required when type is md5"),
@@ -126,6 +126,36 @@ def test_a_problem_is_told_by_its_path(old: str, new: str, expected: str, direct
     assert old in STATIC
     found = problems(STATIC.replace(old, new, 1), directory)
     assert [problem for problem in found if problem.startswith(expected)], found
+
+
+def test_a_secret_may_be_in_a_file_or_in_the_environment(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (directory / "secret").write_text("from a file\n")
+    monkeypatch.setenv("PGROUTER_TEST_SECRET", "from the environment")
+    for written, expected in (
+        ("{file: secret}", "from a file"),
+        (f"{{file: {directory}/secret}}", "from a file"),
+        ("{env: PGROUTER_TEST_SECRET}", "from the environment"),
+    ):
+        settings = parse(STATIC.replace("password: secret", f"password: {written}"), directory)
+        assert settings.cluster.monitor.password == expected
+        assert expected not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("{file: none}", "none cannot be read: No such file or directory"),
+        ("{file: .}", ". cannot be read: Is a directory"),
+        ("{env: PGROUTER_NOT_SET}", "there is no environment variable PGROUTER_NOT_SET"),
+        ("{env: A, file: b}", "expected a string, {file: PATH} or {env: NAME}"),
+        ("{file: 5}", "expected a string, {file: PATH} or {env: NAME}"),
+        ("{vault: x}", "expected a string, {file: PATH} or {env: NAME}"),
+        ("{}", "expected a string, {file: PATH} or {env: NAME}"),
+    ],
+)
+def test_a_secret_that_cannot_be_had(written: str, expected: str, directory: Path) -> None:
+    found = problems(STATIC.replace("password: secret", f"password: {written}"), directory)
+    assert found == [f"cluster.monitor.password: {expected}"]
 
 
 @pytest.mark.parametrize(

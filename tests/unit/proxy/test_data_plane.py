@@ -5,10 +5,12 @@ from __future__ import annotations
 import select
 import socket
 
-from pgrouter.auth.users import UserStore
+from pgrouter.auth.files import AuthFiles
 from pgrouter.config.settings import Cluster, MemberAddress, Settings
 from pgrouter.net.loop import Loop
+from pgrouter.planes import NoRoles
 from pgrouter.pool.manager import PoolManager
+from pgrouter.proxy.access import Access
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.data_plane import bug
 from pgrouter.proxy.databases import Databases
@@ -20,7 +22,8 @@ def test_a_client_is_told_of_a_bug_and_closed() -> None:
     loop = Loop(on_bug=bug)
     settings = Settings(cluster=Cluster(source="static", members=(MemberAddress(name="pg0", host="10.0.0.1"),)))
     pools = PoolManager(loop.poller, settings.pool, ClusterView())
-    registry = Registry(settings, pools, Databases(settings.routing), UserStore.empty(), lambda _client: None)
+    access = Access(AuthFiles.load(settings.auth), NoRoles())
+    registry = Registry(settings, pools, Databases(settings.routing), access, lambda _client: None)
     ours, theirs = socket.socketpair()
     with theirs:
         client = ClientConnection(loop.poller, registry, "split")

@@ -13,11 +13,15 @@ from hypothesis import strategies as st
 from support.conversing import Played, play
 
 from pgrouter.auth import scram
+from pgrouter.auth.account import Account, StoredSecret
+from pgrouter.auth.admission import Admission
+from pgrouter.auth.hba import Arrival, Rules
+from pgrouter.auth.ident import UserMaps
 from pgrouter.auth.secret import PlainSecret, ScramSecret
 from pgrouter.auth.server import server_login
 from pgrouter.errors import RouterError
 from pgrouter.protocol import codes, messages
-from pgrouter.proxy.login import CONSOLE, Cancellation, Refusal, login
+from pgrouter.proxy.login import CONSOLE, Cancellation, LookUpUser, Refusal, login
 from pgrouter.proxy.startup_template import StartupTemplate
 
 if TYPE_CHECKING:
@@ -47,8 +51,14 @@ def startup(version: int = codes.PROTOCOL_3_0, **parameters: str) -> bytes:
     return packet(version, words + b"\0")
 
 
+def admission(method: str, secret: StoredSecret | None = None) -> Callable[[LookUpUser], Admission]:
+    """Let everybody authenticate by this method."""
+    rule = Rules.always(method).rules[1]
+    return lambda asked: Admission(rule, Arrival(asked.user, asked.database, "::1"), Account(secret), UserMaps())
+
+
 def answers(**more: Any) -> dict[str, Callable[[Any], Any]]:
-    return {"LookUpUser": lambda _: ("trust", None), "Welcome": lambda _: WELCOME, "Encrypt": lambda _: False} | {
+    return {"LookUpUser": admission("trust"), "Welcome": lambda _: WELCOME, "Encrypt": lambda _: False} | {
         name: (value if callable(value) else lambda _, value=value: value) for name, value in more.items()
     }
 
@@ -64,7 +74,7 @@ TLS = {"Encrypt": lambda request: request.tls}
 ENTERED = ["WaitForPool", "WaitForCatalog", "ApplySettings"]
 COMPLETE = [*ADMITTED, *ENTERED, "Welcome"]
 CLEARTEXT = messages.authentication(codes.AUTH_CLEARTEXT)
-PASSWORD = {"LookUpUser": ("password", PlainSecret("pw"))}
+PASSWORD = {"LookUpUser": admission("password", PlainSecret("pw"))}
 WRONG = Refusal(RouterError("no such role", sqlstate="22023"), False)
 LATE = Refusal(RouterError("no such role yet", sqlstate="22023"), True)
 
@@ -168,7 +178,7 @@ def test_a_cancel_request_is_passed_on_whole() -> None:
 def test_the_log_names_a_client_before_it_is_refused_and_the_user_is_looked_up_in_its_database() -> None:
     seen = []
     given_ = answers(Introduce=lambda request: seen.append(request.startup.user))
-    given_["LookUpUser"] = lambda request: seen.append((request.user, request.database)) or ("trust", None)
+    given_["LookUpUser"] = lambda request: seen.append((request.user, request.database)) or admission("trust")(request)
     play(login(Registry(), CLIENT), [startup(database="")], given_)
     assert seen == ["joe", ("joe", "joe")]
 
@@ -190,7 +200,7 @@ def scram_login(**more: Any) -> Played:
     """Log in with SCRAM and return the router's side of it."""
     keys = scram.derive("pw", b"0123456789abcdef", 4096)
     secret = ScramSecret(keys.salt, keys.iterations, keys.stored_key, keys.server_key)
-    router = Played(login(Registry(), CLIENT), answers(LookUpUser=("scram-sha-256", secret), **more))
+    router = Played(login(Registry(), CLIENT), answers(LookUpUser=admission("scram-sha-256", secret), **more))
     client = Played(server_login("joe", "db", (), PlainSecret("pw")), None)
     while router.error is None and client.result is None:
         router.hear(client.sent[-1])
