@@ -40,7 +40,7 @@ class Introduce:
 
 
 class Admit:
-    """Count the client among those of `pool.max_clients`."""
+    """It has proved who it is: count it among those of `pool.max_clients`."""
 
 
 class LookUpUser:
@@ -121,7 +121,7 @@ def login(registry, client_id: int):
 
     """
     # The beginning of a connection, also of one that only cancels
-    asked_ssl = asked_gss = False
+    asked_ssl = asked_gss = False  # PostgreSQL, too, refuses a second one
     while True:
         packet: bytes = yield READ_PACKET
         request: cython.uint = length_at(packet, 0)
@@ -146,13 +146,13 @@ def login(registry, client_id: int):
         raise _replication()
     if startup.negotiation:
         yield startup.negotiation
-    yield ADMIT
 
     # Whether it is that
     auth_type, secret = yield LookUpUser(startup.user, startup.database)
     identity: ClientIdentity = yield from client_login(auth_type, startup.user, secret)
     if identity.final:
         yield identity.final  # the client does not answer it
+    yield ADMIT
 
     # What it connects to, with its settings
     if registry.is_console(startup.database):

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from pgrouter.server.connection import ServerConnection
 
 AHEAD = 64 * 1024  # what a client may send before its login is over
-MAX_ANSWER = 128 * 1024  # an authentication message; each exchange has its own, lower limit
+# The length of an authentication message: PG_MAX_AUTH_TOKEN_LENGTH (auth.c); some exchanges have their own, lower limit
+MAX_ANSWER = 65535
 
 PENDING = object()  # in place of an answer that comes later
 
@@ -54,6 +55,7 @@ class LoginResponder(Responder):
         self.traits = None  # what the session's settings imply, at the end
         self.conversation = Conversation(login(client.registry, client.client_id), MAX_ANSWER)
         self.conversation.resume(None)
+        self.asked_at = client.poller.now
 
     # -- bytes
 
@@ -68,7 +70,7 @@ class LoginResponder(Responder):
         while client.responder is self and not client.closed:
             if not self.conversation.reads:
                 if end - used > AHEAD:
-                    client.pause()
+                    return self.too_early(end, used)
                 break  # sent ahead of the end of the login: it has to wait
             size = self.conversation.size_at(data, used, end)
             if size and (size < 0 or not self.may_come(data[used])):
@@ -95,17 +97,27 @@ class LoginResponder(Responder):
         length = int.from_bytes(data[at + 1 : at + 5], "big")
         return ProtocolViolation(f"invalid frontend message type {data[at]} or length {length}")
 
+    def too_early(self, end: cython.Py_ssize_t, used: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Called when a client has sent a lot that it was not asked for: it has to wait, a stranger has to go."""
+        if self.client.client_id in self.registry.clients:
+            self.client.pause()
+            return used
+        self.fail(ProtocolViolation("too much was sent before the end of authentication"))
+        return end
+
     # -- the login
 
     def advance(self, answer) -> int:
         """Continue the login with what it asked for, until it reads, waits or ends."""
         client: ClientConnection = self.client
+        self.asked_at = -1.0
         try:
             while answer is not PENDING and not client.closed:
                 request = self.conversation.resume(answer)
                 if request is None:
                     return self.finish(self.conversation.result)
                 if type(request) is int:
+                    self.asked_at = client.poller.now
                     return self.flush()
                 answer = self.perform(request)
         except RouterError as error:
@@ -127,11 +139,7 @@ class LoginResponder(Responder):
         elif kind is LookUpUser:
             return self.registry.settings.auth.type, self.registry.users.secrets.get(request.user)
         elif kind is Derivation:
-            self.flush()
-            client.put_aside = True
-            client.pause()
-            client.poller.aside(request.run, self.derived)
-            return PENDING
+            return self.derive(request)
         elif kind is WaitForPool:
             return self.enter_pool(request.startup, request.identity)
         elif kind is WaitForCatalog:
@@ -149,6 +157,16 @@ class LoginResponder(Responder):
         self.startup = startup
         client.info = ClientInfo(startup.user, startup.database, client.address[0], client.address[1], startup.name)
         return 0
+
+    def derive(self, wanted):
+        """Have keys derived in another thread; `derived` follows."""
+        client: ClientConnection = self.client
+        if not self.registry.derivations.request(client.address[0], wanted, self.derived):
+            raise TooManyClients("too many logins wait for the verification of a password", severity="FATAL")
+        self.flush()
+        client.put_aside = True
+        client.pause()
+        return PENDING
 
     def derived(self, keys) -> None:
         """Continue with keys that were derived in another thread."""

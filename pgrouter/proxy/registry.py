@@ -22,10 +22,12 @@ from pgrouter.proxy.batch import RouteCounts
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.client_peer import ClientPeer
 from pgrouter.proxy.databases import UNWATCHED_S
+from pgrouter.proxy.derivations import Derivations
 from pgrouter.proxy.responder import FailedTransactionResponder
 from pgrouter.proxy.server_loss import tell
 from pgrouter.proxy.session_sync import IS_SUPERUSER, SessionSync
 from pgrouter.proxy.startup_template import StartupTemplate
+from pgrouter.proxy.strangers import Strangers
 from pgrouter.routing.policy import PLAIN, facts_of
 from pgrouter.routing.statement import Effect
 from pgrouter.server.connection import ServerConnection
@@ -107,8 +109,10 @@ class Registry:
         self.databases = databases
         self.open_console = open_console
         self.profiles = pools.profiles
-        self.clients = {}  # by their ids, once they have sent a startup packet
+        self.clients = {}  # by their ids, once they have proved who they are
         self.logging_in = {}  # by their ids, until they are logged in
+        self.strangers = Strangers()  # those of them that have not proved who they are
+        self.derivations = Derivations(pools.poller)
         self.routes = RouteCounts()
         self.sync = SessionSync(self)
         self.timed_out = set()  # ids of clients whose queries have been cancelled for their query_timeout
@@ -119,6 +123,7 @@ class Registry:
         self.settings = settings
         self.users = users
         self.max_clients = settings.pool.max_clients
+        self.strangers.limit(settings.pool)
         self.tells = settings.log.connections and settings.log.level in ("debug", "info")
         self.pools.socket_options = self.socket_options = socket_options(settings.tcp)
         self.application = lru_cache(maxsize=TEMPLATES)(StartupTemplate)
@@ -142,12 +147,14 @@ class Registry:
     def arrived(self, client: ClientConnection) -> int:
         """Called when a connection was accepted; it has to log in before the login timeout."""
         self.logging_in[client.client_id] = client
+        self.strangers.add(client)
         return 0
 
     def admit(self, client: ClientConnection) -> cython.bint:
-        """Admit a client if there are fewer than max_clients; returns whether that was possible."""
-        if len(self.clients) >= self.max_clients:
+        """Admit a client that has proved who it is unless max_clients are; the console is there for such moments."""
+        if len(self.clients) >= self.max_clients and not self.is_console(client.info.database):
             return False
+        self.strangers.remove(client)
         self.clients[client.client_id] = client
         return True
 
@@ -324,6 +331,7 @@ class Registry:
         """Clean up after a client: its server is reset and kept if that is safe and cheap, otherwise closed."""
         known = self.clients.pop(client.client_id, None) is not None
         self.logging_in.pop(client.client_id, None)
+        self.strangers.remove(client)
         self.idle_limits.pop(client.client_id, None)
         self.sync.hushed.pop(client.client_id, None)
         if client.session.pool is not None:
@@ -384,7 +392,7 @@ class Registry:
         for database in self.databases:
             database.shared.let_go()
         limit_s = self.settings.pool.login_timeout_s
-        for client in [c for c in self.logging_in.values() if now - c.since > limit_s]:
+        for client in [c for c in self.logging_in.values() if now - c.since > limit_s or self.strangers.late(c, now)]:
             client.violation(RouterError("canceling authentication due to timeout", sqlstate="57014", severity="FATAL"))
 
     def log(self, client: ClientConnection, level: int, text: str) -> None:

@@ -59,7 +59,8 @@ def key(size: int) -> bytes:
 
 
 SSL, GSS = packet(codes.SSL_REQUEST), packet(codes.GSSENC_REQUEST)
-ADMITTED = ["Introduce", "Admit", "LookUpUser"]
+ASKED = ["Introduce", "LookUpUser"]
+ADMITTED = [*ASKED, "Admit"]
 ENTERED = ["WaitForPool", "WaitForCatalog", "ApplySettings"]
 COMPLETE = [*ADMITTED, *ENTERED, "Welcome"]
 CLEARTEXT = messages.authentication(codes.AUTH_CLEARTEXT)
@@ -90,6 +91,7 @@ SCRIPTS = {
     ),
     "neither TLS nor GSSAPI": Script(SSL + GSS + startup(), COMPLETE, [b"N", b"N", WELCOME + key(4)], bytes),
     "TLS is asked for twice": Script(SSL + SSL, [], [b"N"], "unsupported frontend protocol 1234.5679"),
+    "GSSAPI is asked for twice": Script(GSS + SSL + GSS, [], [b"N", b"N"], "unsupported frontend protocol 1234.5680"),
     "protocol 2": Script(packet(0x20000), [], [], "unsupported frontend protocol 2.0: server supports 3.0 to 3.2"),
     "cancel": Script(packet(codes.CANCEL_REQUEST, b"\0\0\0\x2akey."), ends=Cancellation),
     "cancel after TLS was refused": Script(SSL + packet(codes.CANCEL_REQUEST), [], [b"N"], Cancellation),
@@ -102,7 +104,7 @@ SCRIPTS = {
         startup() + messages.password(b"pw\0"), COMPLETE, [CLEARTEXT, WELCOME + key(4)], bytes, PASSWORD
     ),
     "a wrong password": Script(
-        startup() + messages.password(b"no\0"), ADMITTED, [CLEARTEXT], 'failed for user "joe"', PASSWORD
+        startup() + messages.password(b"no\0"), ASKED, [CLEARTEXT], 'failed for user "joe"', PASSWORD
     ),
     "console": Script(startup(database="pgrouter"), ADMITTED, [], type(CONSOLE)),
     "settings that a replica does not know yet": Script(
