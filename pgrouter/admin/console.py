@@ -96,7 +96,7 @@ class Console(Responder):
         if command.admin:
             if not self._may_command:
                 raise RouterError(f"permission denied for {command.tag}", sqlstate="42501")
-            self._app.registry.log(self.client, logging.INFO, f"console: {command.tag}")
+            self._app.registry.log(self.client, logging.INFO, "console: %s", command.tag)
         return command.run(Context(self._app, self.client, self._app.poller.now, time.time()))
 
 

@@ -15,6 +15,7 @@ from pgrouter.pool.demand import Demand
 from pgrouter.protocol import codes, messages
 from pgrouter.proxy import startup_settings
 from pgrouter.proxy.client import ClientConnection
+from pgrouter.proxy.client_info import ClientInfo
 from pgrouter.proxy.login import (
     CONSOLE,
     Admit,
@@ -27,7 +28,7 @@ from pgrouter.proxy.login import (
     WaitForPool,
     login,
 )
-from pgrouter.proxy.registry import ClientInfo, SessionTraits
+from pgrouter.proxy.registry import SessionTraits
 from pgrouter.proxy.responder import Responder
 from pgrouter.proxy.startup_template import StartupTemplate
 
@@ -290,7 +291,7 @@ class LoginResponder(Responder):
             error.severity = "FATAL"
             answer = messages.error_response(error)
         client.send_bytes(self.conversation.sends() + answer)
-        self.registry.log(client, logging.INFO, f"login failed: {error.message}")
+        self.registry.log(client, logging.INFO, "login failed: %s", error.message)
         return client.leave()
 
     def flush(self) -> int:

@@ -12,9 +12,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import cython
-import msgspec
 
 from pgrouter.errors import RouterError, ShuttingDown
+from pgrouter.logs import EVERY
 from pgrouter.net.sockopt import socket_options
 from pgrouter.pool.pool import Pool
 from pgrouter.protocol import messages
@@ -56,19 +56,6 @@ TEMPLATES = 256  # startup packets that are cached
 TRAITS = 1024
 
 _GONE = object()  # in place of a client that has left, as the owner of a server's sequence values
-
-
-class ClientInfo(msgspec.Struct, frozen=True):
-    """The identity of a client."""
-
-    user: str
-    database: str
-    address: str
-    port: int
-    application_name: str
-
-    def __str__(self) -> str:
-        return f"{self.database}/{self.user}@{self.address}:{self.port}"
 
 
 class SessionTraits:
@@ -170,7 +157,7 @@ class Registry:
         self.logging_in.pop(client.client_id, None)
         client.link.idle_at = self.pools.poller.now
         if self.tells:
-            self.log(client, logging.INFO, "login")
+            log.info("C-%d %s: login", client.client_id, client.info, extra=EVERY)
         return 0
 
     def traits_of(self, client: ClientConnection) -> SessionTraits:
@@ -343,7 +330,7 @@ class Registry:
         if server is not None:
             self._take_back(client, server)
         if known and self.tells and client.info is not None:
-            self.log(client, logging.INFO, "logout")
+            log.info("C-%d %s: logout", client.client_id, client.info, extra=EVERY)
 
     def _take_back(self, client: ClientConnection, server: ServerConnection) -> None:
         client.link.server = None
@@ -395,6 +382,7 @@ class Registry:
         for client in [c for c in self.logging_in.values() if now - c.since > limit_s or self.strangers.late(c, now)]:
             client.violation(RouterError("canceling authentication due to timeout", sqlstate="57014", severity="FATAL"))
 
-    def log(self, client: ClientConnection, level: int, text: str) -> None:
+    def log(self, client: ClientConnection, level: int, text: str, *args: object) -> None:
         """Log a line about a client's connection: its id, its identity, what happened."""
-        log.log(level, "C-%d %s: %s", client.client_id, client.info or "-", text)
+        line = f"C-%d %s: {text}"  # its kind, so it has no words of the client's
+        log.log(level, line, client.client_id, client.info or "-", *args)

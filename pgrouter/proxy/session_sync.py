@@ -119,7 +119,7 @@ class SessionSync:
         client.link.release()
         if late:
             client.link.retry = Retry(b"", REFUSED)
-            self.registry.log(client, logging.DEBUG, f"goes to the primary: {server!r} refuses its settings")
+            self.registry.log(client, logging.DEBUG, "goes to the primary: %r refuses its settings", server)
         else:
             self.registry.refuse(client, _not_restored(fields))
 
@@ -231,7 +231,7 @@ class SessionSync:
         client.session.pin = leftovers.words(state)
         if state and not before:
             client.session.pinned_at = self.registry.pools.poller.now
-            self.registry.log(client, logging.DEBUG, f"pinned to {server!r}: {client.session.pin}")
+            self.registry.log(client, logging.DEBUG, "pinned to %r: %s", server, client.session.pin)
 
     def _read_back(self, client: ClientConnection, server: ServerConnection, answer: Readback) -> None:
         if answer.failed:

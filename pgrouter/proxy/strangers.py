@@ -10,6 +10,8 @@ Source: sshd's MaxStartups; PostgreSQL's authentication_timeout.
 
 from __future__ import annotations
 
+import fcntl
+import termios
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -59,11 +61,17 @@ class Strangers:
     def _silent(self) -> ClientConnection | None:
         for client_id in list(islice(self._clients, LOOKED_AT)):
             client = self._clients[client_id]
-            if _silent(client):
+            if _silent(client) and not _has_spoken(client):
                 return client
             del self._clients[client_id]
             self._clients[client_id] = client
         return None
+
+
+def _has_spoken(client: ClientConnection) -> bool:
+    """Whether something of a connection has arrived and was not read yet: it is us who are late."""
+    unread = fcntl.ioctl(client.sock.fileno(), termios.FIONREAD, bytes(4))
+    return any(unread)
 
 
 def _silent(client: ClientConnection) -> bool:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pgrouter.config.settings import PoolSettings
-from pgrouter.errors import RouterError
 from pgrouter.proxy.strangers import LEAST, LOOKED_AT, Strangers
+
+if TYPE_CHECKING:
+    from pgrouter.errors import RouterError
+
+
+SILENT, _other_end = socket.socketpair()
+SPEAKING, _speaker = socket.socketpair()
+_speaker.send(b"x")
 
 
 @dataclass
@@ -17,6 +26,7 @@ class Client:
     client_id: int
     responder: SimpleNamespace | None = field(default_factory=lambda: SimpleNamespace(asked_at=5.0))
     put_aside: bool = False
+    sock: socket.socket = field(default_factory=lambda: SILENT)
     errors: list[RouterError] = field(default_factory=list)
 
     def violation(self, error: RouterError) -> None:
@@ -56,9 +66,10 @@ def test_the_oldest_silent_one_goes_with_an_error() -> None:
     everybody = [Client(number) for number in range(6)]
     everybody[0].put_aside = True  # it has said something that waits for its turn
     everybody[1].responder.asked_at = -1.0  # it waits for us
-    arrive(strangers(3), everybody)
-    assert gone(everybody) == [2, 3, 4]
-    assert [error.sqlstate for error in everybody[2].errors] == ["53300"]
+    everybody[2].sock = SPEAKING  # it has said something that was not read yet
+    arrive(strangers(4), everybody)
+    assert gone(everybody) == [3, 4]
+    assert [error.sqlstate for error in everybody[3].errors] == ["53300"]
 
 
 def test_who_waits_for_the_router_is_never_pushed_out() -> None:
