@@ -15,6 +15,8 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from pgrouter.control import catalog_reader
 from pgrouter.errors import RouterError
 from pgrouter.routing.catalog import always, configured, pending
@@ -208,5 +210,7 @@ def _judge(document: str, configured: Catalog) -> Judged:
     gc.disable()
     try:
         return Judged(read_facts(document), configured)
+    except msgspec.DecodeError as error:
+        raise RouterError("the catalog could not be read", detail=f"the answer makes no sense: {error}") from None
     finally:
         gc.enable()

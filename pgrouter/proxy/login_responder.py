@@ -285,7 +285,7 @@ class LoginResponder(Responder):
         client: ClientConnection = self.client
         if client.closed:
             return 0
-        if isinstance(error, ServerRefused):
+        if isinstance(error, ServerRefused) and error.body:
             answer = messages.message(codes.ERROR_RESPONSE, error.body)
         else:
             error.severity = "FATAL"

@@ -54,6 +54,7 @@ IDLE = ord("I")
 
 TEMPLATES = 256  # startup packets that are cached
 TRAITS = 1024
+REPORTED = 1000  # settings that are remembered as reported to a client: PostgreSQL reports some fifteen
 
 _GONE = object()  # in place of a client that has left, as the owner of a server's sequence values
 
@@ -235,7 +236,8 @@ class Registry:
             ):
                 self.sync.hush(client, name, value)  # maybe a RESET in code
                 return b""
-        client.session.reported[key] = value
+        if len(client.session.reported) < REPORTED or key in client.session.reported:
+            client.session.reported[key] = value
         return None
 
     def restored(self, client: ClientConnection) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from pgrouter.errors import RouterError
+from pgrouter.errors import RouterError, ServerLost
 from pgrouter.protocol import codes, messages, requests
 from pgrouter.proxy.retry import REFUSED, Retry, first_batch, only_statement
 from pgrouter.proxy.sql_names import forget_shared
@@ -94,15 +94,19 @@ class SessionSync:
         answer, server.captured = server.captured, None
         if isinstance(answer, Applied):
             self._applied(client, server, answer)
-        else:
+            return
+        try:
             self._read_back(client, server, answer)
+        except ServerLost as error:  # nobody knows what the session has set
+            server.close_when_idle = True
+            client.violation(RouterError(error.message, sqlstate=error.sqlstate, severity="FATAL"))
 
     def _applied(self, client: ClientConnection, server: ServerConnection, answer: Applied) -> None:
         refusal = next((body for code, body in answer if code == codes.ERROR_RESPONSE), None)
         if refusal is None:
             server.session.profile, server.session.stands_for = answer.profile, client.session.profile
             server.session.meet(answer.profile.custom)
-        elif messages.read_error(refusal)["C"] == CANCELED and answer.tries < TRIES:
+        elif messages.read_error(refusal).get("C") == CANCELED and answer.tries < TRIES:
             answer.tries += 1
             answer.clear()
             self._ask(server, answer)
