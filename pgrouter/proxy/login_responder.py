@@ -16,6 +16,7 @@ from pgrouter.protocol import codes, messages
 from pgrouter.proxy import startup_settings
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.client_info import ClientInfo
+from pgrouter.proxy.local_peer import is_own
 from pgrouter.proxy.login import (
     CONSOLE,
     Admit,
@@ -138,6 +139,8 @@ class LoginResponder(Responder):
                     detail=f"pool.max_clients is {self.registry.settings.pool.max_clients}.",
                 )
         elif kind is LookUpUser:
+            if self.registry.is_console(request.database) and is_own(client):
+                return "trust", None
             return self.registry.settings.auth.type, self.registry.users.secrets.get(request.user)
         elif kind is Derivation:
             return self.derive(request)
