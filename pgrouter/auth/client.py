@@ -33,7 +33,7 @@ from pgrouter.auth.scram import (
     server_final,
     server_first,
 )
-from pgrouter.auth.secret import Credential, Derivation, Md5Secret, PlainSecret, ScramSecret, UnknownUser, scram_secret
+from pgrouter.auth.secret import Credential, Derivation, Md5Secret, PlainSecret, ScramSecret, scram_secret
 from pgrouter.auth.text import as_text
 from pgrouter.errors import AuthenticationFailed, ProtocolViolation
 from pgrouter.protocol.framing import copied, end_of_string, length_at
@@ -63,9 +63,6 @@ _OFFER = authentication(AUTH_SASL, MECHANISM + b"\0\0")
 
 StoredSecret = PlainSecret | Md5Secret | ScramSecret
 
-# Why a login has failed, for the log
-WRONG, UNKNOWN = "wrong password", "the users file does not have the user"
-
 
 class ClientIdentity:
     """Who a client is, and the credential that its login left for logging in to servers."""
@@ -82,10 +79,8 @@ class ClientIdentity:
 Exchange = Generator[bytes | int | Derivation, tuple[int, bytes] | ScramKeys | None, ClientIdentity]
 
 
-def client_login(auth_type: str, user: str, secret: StoredSecret | UnknownUser | None) -> Exchange:
-    """Return the exchange that checks whether a client is `user`, who has this `secret`.
-
-    `secret`: for an unknown user an `UnknownUser`, or None if nobody has one.
+def client_login(auth_type: str, user: str, secret: StoredSecret | None) -> Exchange:
+    """Return the exchange that checks whether a client is `user`, who has this `secret`; None for an unknown user.
 
     If it yields a `Derivation`, it is sent the keys.
 
@@ -94,12 +89,7 @@ def client_login(auth_type: str, user: str, secret: StoredSecret | UnknownUser |
         ProtocolViolation: 08P01, the client sent something that the exchange does not allow at that point.
 
     """
-    if auth_type == "trust":
-        return _trust(user)
-    if type(secret) is UnknownUser:
-        like = None if type(secret.like) is not ScramSecret and auth_type == "scram-sha-256" else secret.like
-        return EXCHANGES[auth_type, type(like)](user, like, UNKNOWN)
-    return EXCHANGES[auth_type, type(secret)](user, secret, WRONG if secret is not None else UNKNOWN)
+    return _trust(user) if auth_type == "trust" else EXCHANGES[auth_type, type(secret)](user, secret)
 
 
 def _trust(user: str) -> Exchange:
@@ -112,7 +102,9 @@ def _failed(user: str, why: str) -> AuthenticationFailed:
     return AuthenticationFailed(f'password authentication failed for user "{user}"')
 
 
-def _why(secret: StoredSecret | None, wrong: str) -> str:
+def _why(secret: StoredSecret | None, wrong: str = "wrong password") -> str:
+    if secret is None:
+        return "the users file does not have the user"
     if isinstance(secret, PlainSecret) and not secret.password:
         return "the user's password in the users file is empty"
     return wrong
@@ -121,7 +113,7 @@ def _why(secret: StoredSecret | None, wrong: str) -> str:
 # -- password and md5
 
 
-def _cleartext(user: str, secret: StoredSecret | None, wrong: str) -> Exchange:
+def _cleartext(user: str, secret: StoredSecret | None) -> Exchange:
     yield authentication(AUTH_CLEARTEXT)
     answer = yield READ_MESSAGE
     password = as_text(_password(answer))
@@ -131,11 +123,11 @@ def _cleartext(user: str, secret: StoredSecret | None, wrong: str) -> Exchange:
     else:
         proven = known.proves(user, password)
     if proven is None:
-        raise _failed(user, _why(secret, wrong))
+        raise _failed(user, _why(secret))
     return ClientIdentity(user, proven)
 
 
-def _md5(user: str, secret: PlainSecret | Md5Secret | None, wrong: str) -> Exchange:
+def _md5(user: str, secret: PlainSecret | Md5Secret | None) -> Exchange:
     salt = secrets.token_bytes(md5.SALT_BYTES)
     yield authentication(AUTH_MD5, salt)
     answer = yield READ_MESSAGE
@@ -146,7 +138,7 @@ def _md5(user: str, secret: PlainSecret | Md5Secret | None, wrong: str) -> Excha
     else:
         digest = secrets.token_hex(16)
     if not hmac.compare_digest(_password(answer), md5.response(digest, salt)):
-        raise _failed(user, _why(secret, wrong))
+        raise _failed(user, _why(secret))
     return ClientIdentity(user, secret)
 
 
@@ -172,7 +164,7 @@ def _body(answer: tuple, what: str, limit: cython.Py_ssize_t) -> bytes:
 # -- SCRAM
 
 
-def _scram(user: str, secret: StoredSecret | None, wrong: str) -> Exchange:
+def _scram(user: str, secret: StoredSecret | None) -> Exchange:
     known = secret if type(secret) is ScramSecret else scram_secret(user, secret)
     try:
         yield _OFFER
@@ -190,7 +182,8 @@ def _scram(user: str, secret: StoredSecret | None, wrong: str) -> Exchange:
     except ScramError as error:
         raise ProtocolViolation("malformed SCRAM message", detail=str(error)) from None
     if not proof.holds(known.stored_key):
-        raise _failed(user, _why(secret, "an md5 secret cannot serve SCRAM" if type(secret) is Md5Secret else wrong))
+        usable = not isinstance(secret, Md5Secret)
+        raise _failed(user, _why(secret, "wrong password" if usable else "an md5 secret cannot serve SCRAM"))
     final = authentication(AUTH_SASL_FINAL, server_final(proof, known.server_key))
     return ClientIdentity(user, _proven(secret, known, proof), final)
 
@@ -217,7 +210,7 @@ def _initial_response(body: bytes) -> bytes | None:
     return copied(body, at, len(body))
 
 
-EXCHANGES: MappingProxyType[tuple[str, type], Callable[[str, StoredSecret | None, str], Exchange]] = MappingProxyType(
+EXCHANGES: MappingProxyType[tuple[str, type], Callable[[str, StoredSecret | None], Exchange]] = MappingProxyType(
     {
         ("password", PlainSecret): _cleartext,
         ("password", Md5Secret): _cleartext,

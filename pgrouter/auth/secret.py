@@ -132,16 +132,6 @@ class ScramSecret(_Hidden):
         return _keep(self._proven, candidate)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class UnknownUser(_Hidden):
-    """In place of the secret of a user that there is not: a secret that no password proves, of a kind that others have.
-
-    So the exchange and the time that it takes do not tell who exists.
-    """
-
-    like: PlainSecret | Md5Secret | ScramSecret
-
-
 Credential = PlainSecret | Md5Secret | scram.ScramKeys
 """What the router can log in to a server with."""
 

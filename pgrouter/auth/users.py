@@ -9,15 +9,11 @@ Source: PgBouncer, doc/config.md, "Authentication file format"; src/loader.c.
 from __future__ import annotations
 
 import re
-import secrets
-from collections import Counter
 from dataclasses import dataclass
-from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from pgrouter.auth.scram import KEY_BYTES, salt_for
-from pgrouter.auth.secret import Md5Secret, PlainSecret, ScramSecret, UnknownUser, parse_secret
+from pgrouter.auth.secret import Md5Secret, PlainSecret, parse_secret
 from pgrouter.auth.text import as_text
 from pgrouter.errors import ConfigError
 
@@ -26,12 +22,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pgrouter.auth.client import ClientIdentity
-    from pgrouter.auth.secret import Credential
+    from pgrouter.auth.secret import Credential, ScramSecret
 
 _LINE = re.compile(r'"((?:[^"]|"")*)"\s+"((?:[^"]|"")*)"(?:\s.*)?')
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False)
 class UserStore:
     """Who may log in, with what."""
 
@@ -79,26 +75,6 @@ class UserStore:
     def get(self, user: str) -> PlainSecret | Md5Secret | ScramSecret | None:
         """Return a user's secret; None for an unknown user."""
         return self.secrets.get(user)
-
-    def asked(self, user: str) -> PlainSecret | Md5Secret | ScramSecret | UnknownUser | None:
-        """Return what a login of this user is checked against: its secret, or one like those that most others have.
-
-        None: nobody has one.
-        """
-        secret = self.secrets.get(user)
-        if secret is not None or not self.secrets:
-            return secret
-        kind, iterations = self.commonest
-        nothing = secrets.token_bytes(KEY_BYTES)
-        if kind is ScramSecret:
-            return UnknownUser(ScramSecret(salt_for(user), iterations, nothing, nothing))
-        return UnknownUser(kind(nothing.hex() if kind is PlainSecret else nothing[: KEY_BYTES // 2].hex()))
-
-    @cached_property
-    def commonest(self) -> tuple[type, int]:
-        """The commonest kind of secret, with its iterations."""
-        kinds = Counter((type(secret), getattr(secret, "iterations", 0)) for secret in self.secrets.values())
-        return kinds.most_common(1)[0][0]
 
     def credential(self, user: str, identity: ClientIdentity | None) -> Credential | None:
         """Return the credential for server logins as a user: what the client proved, else what the file has.

@@ -141,7 +141,7 @@ class LoginResponder(Responder):
         elif kind is LookUpUser:
             if self.registry.is_console(request.database) and is_own(client):
                 return "trust", None
-            return self.registry.settings.auth.type, self.registry.users.asked(request.user)
+            return self.registry.settings.auth.type, self.registry.users.secrets.get(request.user)
         elif kind is Derivation:
             return self.derive(request)
         elif kind is WaitForPool:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from auth_dialogue import begin, message, say, talk
+from auth_dialogue import talk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgrouter.auth import md5, scram
-from pgrouter.auth.secret import Md5Secret, PlainSecret, ScramSecret, UnknownUser
-from pgrouter.auth.users import UserStore
+from pgrouter.auth.secret import Md5Secret, PlainSecret, ScramSecret
 from pgrouter.errors import AuthenticationFailed, InvalidAuthorization, RouterError
 
 TYPES = ("trust", "password", "md5", "scram-sha-256")
@@ -29,7 +28,6 @@ def stored(kind: str, user: str = "joe", password: str = "pw") -> PlainSecret | 
     return ScramSecret(keys.salt, keys.iterations, keys.stored_key, keys.server_key)
 
 
-StoredSecret = PlainSecret | Md5Secret | ScramSecret
 IMPOSSIBLE = ("scram-sha-256", "md5")
 
 
@@ -159,47 +157,3 @@ def test_an_unknown_user_costs_the_router_no_pbkdf2(monkeypatch: pytest.MonkeyPa
         with pytest.raises(AuthenticationFailed):
             talk("scram-sha-256", "nobody", None, credential)
         monkeypatch.setattr(hashlib, "pbkdf2_hmac", None)  # the salt is known now: whoever calls it fails
-
-
-# -- who exists is nobody's business
-
-MIXES = [("plain",), ("md5",), ("scram",), ("scram", "scram", "plain"), ("plain", "md5", "md5")]
-
-
-def refused(auth_type: str, user: str, secret: StoredSecret | UnknownUser | None) -> tuple[list[int], str]:
-    """Log in with a wrong password; return the sizes of what is sent, and the words of the refusal."""
-    exchange, (_, request) = begin(auth_type, user, secret)
-    sizes, answer = [len(request)], (ord("p"), b"wrong\0")
-    try:
-        if request[:4] == b"\0\0\0\x0a":
-            _, challenge = message(say(exchange, (ord("p"), b"SCRAM-SHA-256\0\0\0\0\x0bn,,n=,r=abc")))
-            sizes.append(len(challenge))
-            nonce = challenge[6:].partition(b",")[0]
-            answer = (ord("p"), b"c=biws,r=" + nonce + b",p=" + scram.encode(bytes(32)))
-        exchange.resume(answer)
-    except AuthenticationFailed as error:
-        return sizes, error.message.replace(user, "")
-    raise AssertionError("let in")
-
-
-@pytest.mark.parametrize("auth_type", TYPES[1:])
-@pytest.mark.parametrize("kinds", MIXES)
-def test_an_unknown_user_is_treated_like_most_others(
-    auth_type: str, kinds: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The same requests, the same words at the end, and as much to compute."""
-    store = UserStore({f"user{number}": stored(kind, f"user{number}") for number, kind in enumerate(kinds)})
-    known = f"user{max(range(len(kinds)), key=lambda number: kinds.count(kinds[number]))}"
-    refused(auth_type, known, store.asked(known))  # what is kept of its secret is there from now on
-    runs: list[int] = []
-    real = hashlib.pbkdf2_hmac
-    monkeypatch.setattr(hashlib, "pbkdf2_hmac", lambda *args: runs.append(args[3]) or real(*args))
-    seen = []
-    for user in (known, "nobody"):
-        runs.clear()
-        seen.append((*refused(auth_type, user, store.asked(user)), list(runs)))
-    assert seen[0] == seen[1]
-
-
-def test_nobody_is_known_where_nobody_is() -> None:
-    assert UserStore.empty().asked("joe") is None
