@@ -1,7 +1,7 @@
 # Every target sets itself up: scripts/bootstrap creates .venv on first use and leaves it alone while nothing has changed.
 SHELL = /bin/sh
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-long deployments oracle regress isolation fuzz-session suites bench bench-failover bench-micro build ready check clean
+.PHONY: help demo test test-long deployments oracle regress isolation fuzz fuzz-session suites bench bench-failover bench-micro build ready check clean
 
 PYTHON_IN_VENV = .venv/bin/python
 
@@ -18,6 +18,8 @@ help:
 	@echo '                        (REGRESS="--interleaved 4 --pool 4", "--replicas", "--contrib", "--only join"; outputs in .oracle/regress)'
 	@echo 'make isolation          PostgreSQL'\''s isolation specs, through the router and directly, compared'
 	@echo '                        (ISOLATION="--pool 4", "--replicas", "--only deadlock-hard"; outputs in .oracle/isolation)'
+	@echo 'make fuzz               an hour of any bytes for every decoder and state machine, guided by coverage (atheris); what is'
+	@echo '                        found is in .fuzz/crashes (FUZZ="--minutes 5", FUZZ="--only scram server_bytes")'
 	@echo 'make fuzz-session       half an hour of random sessions, through the router and directly, compared step by step'
 	@echo '                        (FUZZ="--minutes 5", FUZZ="--seed story7")'
 	@echo 'make bench              pgrouter beside PgBouncer, HAProxy, Pgpool-II and a bare relay on real servers (15 minutes)'
@@ -55,6 +57,10 @@ regress: ready
 isolation: ready
 	@PYTHONPATH=tests $(PYTHON_IN_VENV) -m isolation $(ISOLATION)
 
+fuzz: ready
+	@$(PYTHON_IN_VENV) -c 'import atheris' 2>/dev/null || .venv/bin/pip install --quiet -e '.[fuzz]'
+	@PYTHONPATH=tests nice $(PYTHON_IN_VENV) -m fuzz $(FUZZ)
+
 fuzz-session: ready
 	@PYTHONPATH=tests $(PYTHON_IN_VENV) -m session_fuzz $(FUZZ)
 
@@ -83,6 +89,6 @@ check: ready
 	@.venv/bin/mypy
 
 clean:
-	rm -rf .venv .oracle build dist *.egg-info .hypothesis .import_linter_cache .ruff_cache .mypy_cache
+	rm -rf .venv .oracle .fuzz build dist *.egg-info .hypothesis .import_linter_cache .ruff_cache .mypy_cache
 	find pgrouter \( -name '*.so' -o -name '*.c' \) -delete
 	find pgrouter tests scripts bench -name __pycache__ -prune -exec rm -rf {} +

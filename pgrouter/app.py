@@ -23,6 +23,7 @@ from pgrouter.notify import notify
 from pgrouter.proxy.data_plane import DataPlane
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pgrouter.config.settings import Settings
@@ -50,10 +51,10 @@ class App:
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
 
-    async def start(self) -> list[str]:
-        """Discover the cluster, then listen; return the addresses, as HOST:PORT."""
+    async def start(self, *ticks: Callable[[float], None]) -> list[str]:
+        """Discover the cluster, then listen, calling `ticks` ten times a second; return the addresses, as HOST:PORT."""
         await self._control.start(self.pools, self._data)
-        return self._data.start(self.sampler.tick)
+        return self._data.start(self.sampler.tick, *ticks)
 
     async def drain(self) -> None:
         """Stop accepting clients; close each at the end of its transaction, or after pool.drain_timeout."""
@@ -106,15 +107,15 @@ class App:
         return RouterError("the configuration was not reloaded", detail=str(error), sqlstate="F0000")
 
 
-async def serve(config_path: Path, settings: Settings, loop: Loop) -> int:
-    """Run a router in this loop until SIGTERM or SIGINT; return the exit code."""
+async def serve(config_path: Path, settings: Settings, loop: Loop, *ticks: Callable[[float], None]) -> int:
+    """Run a router in this loop until SIGTERM or SIGINT; return the exit code. `ticks` are called as in `App.start`."""
     _raise_descriptor_limit(settings.pool.max_clients)
     sys.setswitchinterval(SWITCH_S)
     app = App(config_path, settings, loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, app.request_stop)
     loop.add_signal_handler(signal.SIGHUP, _reload_by_signal, app)
-    addresses = await app.start()
+    addresses = await app.start(*ticks)
     gc.collect()
     gc.freeze()  # these objects stay: the cycle collector, during which every client waits, need not visit them again
     for address in addresses:

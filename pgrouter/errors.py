@@ -61,7 +61,7 @@ class InvalidAuthorization(RouterError):
 
 
 class TooManyClients(RouterError):
-    """max_clients is reached."""
+    """max_clients is reached, or max_logins."""
 
     sqlstate = "53300"
     severity = "FATAL"

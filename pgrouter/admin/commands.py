@@ -30,6 +30,7 @@ _TOKEN = re.compile(
 )
 
 MAX_TEXT = 16 * 1024  # characters; what drivers send by themselves has a few hundred at most
+SOME_TOKENS = 256  # after which others may have a turn
 SHOWN_IN_ERRORS = 60  # characters of an unknown command
 
 ALL_STATEMENTS = "ALL"
@@ -55,7 +56,12 @@ class Command:
 
 
 def parse(text: str) -> list[Command]:
-    """Parse the commands in a text, none if it is empty.
+    """Parse the commands in a text, none if it is empty. Raises as `parsing` does."""
+    return [command for command in parsing(text) if command is not None]
+
+
+def parsing(text: str) -> Iterator[Command | None]:
+    """Yield the commands in a text, and None now and then, as a long text takes a while.
 
     Raises:
         RouterError: 42601, one of them is not a command of the console; 0A000, it is one of PgBouncer's that is not
@@ -64,18 +70,27 @@ def parse(text: str) -> list[Command]:
     """
     if len(text) > MAX_TEXT:
         raise RouterError(f"a console command has at most {MAX_TEXT} characters", sqlstate="54000")
-    return [_command(words) for words in split(text)]
+    for words in splitting(text):
+        yield _command(words) if words else None
 
 
 def split(text: str) -> list[list[str]]:
     """Split a text into commands, and those into words; comments and empty commands are dropped."""
-    commands: list[list[str]] = [[]]
-    for token in _TOKEN.finditer(text):
+    return [words for words in splitting(text) if words]
+
+
+def splitting(text: str) -> Iterator[list[str]]:
+    """Yield the words of each command, and an empty list now and then."""
+    pieces: list[str] = []
+    for number, token in enumerate(_TOKEN.finditer(text), 1):
         if token.lastgroup == "end":
-            commands.append([])
-        else:
-            commands[-1].append(" " if token.lastgroup == "space" else token.group())
-    return [words for words in ("".join(command).split() for command in commands) if words]
+            yield "".join(pieces).split()
+            pieces = []
+            continue
+        pieces.append(" " if token.lastgroup == "space" else token.group())
+        if number % SOME_TOKENS == 0:
+            yield []
+    yield "".join(pieces).split()
 
 
 def _command(words: list[str]) -> Command:

@@ -15,6 +15,7 @@ from pgrouter.admin.driver_queries import PARAMETERS
 from pgrouter.admin.protocol import ConsoleProtocol
 from pgrouter.errors import InvalidAuthorization, RouterError
 from pgrouter.protocol import codes, messages
+from pgrouter.proxy.arrival import is_own
 from pgrouter.proxy.responder import Responder
 
 if TYPE_CHECKING:
@@ -47,11 +48,12 @@ class Console(Responder):
         """Start the console for a client that has authenticated.
 
         Raises:
-            InvalidAuthorization: 28000, its user is none of admin.admin_users and admin.stats_users.
+            InvalidAuthorization: 28000, its user is none of admin.admin_users and admin.stats_users, nor is it a
+                process of the router's own system user on a Unix socket, which may do everything.
 
         """
         user = client.info.user
-        access = allowed(user, app.registry.settings.admin)
+        access = is_own(client) or allowed(user, app.registry.settings.admin)
         if access is None:
             raise InvalidAuthorization(
                 f'user "{user}" may not use the console',
@@ -96,7 +98,7 @@ class Console(Responder):
         if command.admin:
             if not self._may_command:
                 raise RouterError(f"permission denied for {command.tag}", sqlstate="42501")
-            self._app.registry.log(self.client, logging.INFO, f"console: {command.tag}")
+            self._app.registry.log(self.client, logging.INFO, "console: %s", command.tag)
         return command.run(Context(self._app, self.client, self._app.poller.now, time.time()))
 
 

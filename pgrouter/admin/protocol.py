@@ -21,7 +21,7 @@ from pgrouter.errors import FeatureNotSupported, RouterError
 from pgrouter.protocol import codes, messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from pgrouter.admin.commands import Command
     from pgrouter.admin.result import Row
@@ -144,7 +144,7 @@ class ConsoleProtocol:
     # -- simple protocol
 
     def _query(self, body: Body) -> Iterator[bytes]:
-        found = commands.parse(body.string())
+        found = yield from _parsed(body.string())
         if not found:
             yield messages.EMPTY_QUERY
         for command in found:
@@ -170,9 +170,9 @@ class ConsoleProtocol:
 
     # -- extended protocol
 
-    def _parse(self, body: Body) -> Iterable[bytes]:
+    def _parse(self, body: Body) -> Iterator[bytes]:
         name = _name(body)
-        found = commands.parse(body.string())
+        found = yield from _parsed(body.string())
         if len(found) > 1:
             raise RouterError("cannot insert multiple commands into a prepared statement", sqlstate="42601")
         if name not in self._statements and len(self._statements) >= MAX_STATEMENTS:
@@ -181,7 +181,7 @@ class ConsoleProtocol:
         if len(oids) > MAX_PARAMETERS:
             raise RouterError(f"more than {MAX_PARAMETERS} parameters", sqlstate="54000")
         self._statements[name] = Statement(found[0] if found else None, oids)
-        return (messages.PARSE_COMPLETE,)
+        yield messages.PARSE_COMPLETE
 
     def _bind(self, body: Body) -> Iterable[bytes]:
         portal = _name(body)
@@ -255,6 +255,16 @@ class ConsoleProtocol:
         if portal is None:
             raise RouterError(f'portal "{name}" does not exist', sqlstate="34000")
         return portal
+
+
+def _parsed(text: str) -> Generator[bytes, None, list[Command]]:
+    """Return the commands in a text; nothing is sent meanwhile, but others have their turn."""
+    found = []
+    for command in commands.parsing(text):
+        if command is not None:
+            found.append(command)
+        yield b""
+    return found
 
 
 def _described(command: Command | None, formats: tuple[int, ...]) -> bytes:

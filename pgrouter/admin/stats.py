@@ -125,10 +125,10 @@ class Sampler:
         """Return the current totals of every database."""
         return totals(self._pools.groups.values())
 
-    def averages(self, now: float) -> dict[str, Counters]:
-        """Return the averages of every database."""
+    def averages(self, now: float, current: dict[str, Counters] | None = None) -> dict[str, Counters]:
+        """Return the averages of every database; `current`: the totals, if they are known."""
         older = self._older
         return {
             database: average(total.minus(older.totals.get(database, Counters())), now - older.at)
-            for database, total in self.totals().items()
+            for database, total in (self.totals() if current is None else current).items()
         }

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from pgrouter.auth.account import Account
 from pgrouter.auth.client import ClientIdentity, Exchange, client_login
+from pgrouter.auth.hba import Rules
 from pgrouter.auth.hba_options import VERIFY_FULL
+from pgrouter.auth.ident import UserMaps
 from pgrouter.auth.oauth import TokenError, bearer_login
 from pgrouter.auth.secret import Md5Secret, PlainSecret
 from pgrouter.errors import AuthenticationFailed, InvalidAuthorization
@@ -20,9 +23,7 @@ from pgrouter.errors import AuthenticationFailed, InvalidAuthorization
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pgrouter.auth.account import Account
     from pgrouter.auth.hba import Arrival, Rule
-    from pgrouter.auth.ident import UserMaps
     from pgrouter.auth.oauth import TokenVerifier
 
 log = logging.getLogger("pgrouter.auth")
@@ -36,6 +37,11 @@ class Admission(msgspec.Struct, frozen=True):
     account: Account
     maps: UserMaps
     tokens: TokenVerifier | None = None
+
+
+def trusted(arrival: Arrival) -> Admission:
+    """Return that a client is asked for nothing."""
+    return Admission(_TRUST, arrival, Account(None), UserMaps())
 
 
 def authenticate(admission: Admission) -> Exchange:
@@ -123,6 +129,8 @@ def _may_be(admission: Admission, name: str) -> bool:
         log.info('user name "%s" authenticated as "%s": %s', arrival.user, name, what)
     return bool(allowed)
 
+
+_TRUST = Rules.always("trust").rules[0]
 
 METHODS: MappingProxyType[str, Callable[[Admission], Exchange]] = MappingProxyType(
     {

@@ -43,6 +43,15 @@ class Derivation:
         self._salt = salt
         self._iterations = iterations
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Derivation) and self._all() == other._all()
+
+    def __hash__(self) -> int:
+        return hash(self._all())
+
+    def _all(self) -> tuple[str, bytes, int]:
+        return self._password, self._salt, self._iterations
+
     def run(self) -> scram.ScramKeys:
         """Compute them; a second of one core for every four million iterations."""
         return scram.derive(self._password, self._salt, self._iterations)

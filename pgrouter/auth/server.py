@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 Message = tuple[int, bytes]
 
 INT_BYTES = 4
+_SQLSTATE = re.compile("[0-9A-Z]{5}")
+
+# Of a cancel key; libpq, too, takes no more (fe-protocol3.c getBackendKeyData())
+MAX_KEY_BYTES = 256
 
 # Authentication methods that a server may ask for and we do not support, by request code
 FOREIGN_REQUESTS = {2: "Kerberos V5", 6: "SCM credentials", 7: "GSSAPI", 9: "SSPI"}
@@ -43,7 +47,7 @@ class ServerHello:
     @property
     def version(self) -> int:
         """PostgreSQL's major version; 0: not reported."""
-        digits = re.match(r"\d*", dict(self.parameters).get("server_version", ""))
+        digits = re.match(r"\d{0,9}", dict(self.parameters).get("server_version", ""))
         return int(digits[0] or 0) if digits else 0
 
     def __repr__(self) -> str:
@@ -51,7 +55,7 @@ class ServerHello:
 
 
 class ServerRefused(RouterError):
-    """PostgreSQL refused the login: `body` is its ErrorResponse, to be passed on byte for byte."""
+    """PostgreSQL refused the login: `body` is its ErrorResponse, to be passed on byte for byte; empty: it is none."""
 
     def __init__(self, body: bytes) -> None:
         fields = messages.read_error(body)
@@ -59,10 +63,11 @@ class ServerRefused(RouterError):
             fields.get("M", "the server refused the login"),
             detail=fields.get("D", ""),
             hint=fields.get("H", ""),
-            sqlstate=fields.get("C", "08006"),
+            sqlstate=fields["C"] if _SQLSTATE.fullmatch(fields.get("C", "")) else "08P01",
             severity=fields.get("V", fields.get("S", "FATAL")),
         )
-        self.body = body
+        complete = body.endswith(b"\0\0") and self.sqlstate == fields.get("C") and {"S", "M"} <= fields.keys()
+        self.body = body if complete else b""
 
 
 Login = Generator[bytes | int | Derivation | StartTls, Any, ServerHello]
@@ -239,9 +244,9 @@ def _session_start() -> Generator[int, Message, ServerHello]:
         if code == codes.PARAMETER_STATUS:
             name, value = messages.read_parameter_status(body)
             parameters[name] = value
-        elif code == codes.BACKEND_KEY_DATA and len(body) > INT_BYTES:
+        elif code == codes.BACKEND_KEY_DATA and INT_BYTES < len(body) <= INT_BYTES + MAX_KEY_BYTES:
             pid, key = int.from_bytes(body[:INT_BYTES], "big"), body[INT_BYTES:]
-        elif code == codes.READY_FOR_QUERY:
+        elif code == codes.READY_FOR_QUERY and body == b"I":
             return ServerHello(tuple(parameters.items()), pid, key)
         else:
             raise _unexpected(code, body)

@@ -11,11 +11,10 @@ import asyncio
 import logging
 import os
 import platform
-import sys
-import time
 from typing import TYPE_CHECKING
 
 import pgrouter
+from pgrouter import logs
 from pgrouter.cli import check
 from pgrouter.errors import RouterError
 
@@ -23,29 +22,9 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
-    from pgrouter.config.settings import Log, Settings
+    from pgrouter.config.settings import Settings
 
 log = logging.getLogger("pgrouter")
-
-
-class _Formatter(logging.Formatter):
-    """logging's own, plus the time zone; date and time are formatted once a second, not for every line."""
-
-    def __init__(self, line: str) -> None:
-        super().__init__(line)
-        self._second, self._time, self._zone = -1, "", ""
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802  (logging's)
-        """Return the time of a line, with milliseconds and the UTC offset."""
-        second = int(record.created)
-        if second != self._second:
-            now = self.converter(second)
-            self._second, self._time = second, time.strftime(self.default_time_format, now)
-            self._zone = time.strftime("%z", now)
-        return f"{self._time},{int(record.msecs):03d} {self._zone}"
-
-
-LINE = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     settings = check.checked(args.config)
     if settings is None:
         return 1
-    start_logging(settings.log)
+    handler = logs.start(settings.log.level)
     from pgrouter.app import serve  # noqa: PLC0415  (a wrong configuration is reported without importing everything)
     from pgrouter.net.loop import Loop  # noqa: PLC0415
     from pgrouter.proxy.data_plane import bug  # noqa: PLC0415
@@ -67,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     loop = Loop(on_bug=bug)
     try:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            code = runner.run(serve(args.config.absolute(), settings, loop))
+            code = runner.run(serve(args.config.absolute(), settings, loop, handler.tick))
     except (OSError, RouterError) as error:
         log.critical("cannot go on: %s", error)
         return 1
@@ -85,14 +64,3 @@ def first_words(path: Path, settings: Settings) -> str:
         f"configuration {path}: listens on {addresses}; cluster from {settings.cluster.source}; "
         f"{pool.mode} pooling, up to {limits}"
     )
-
-
-def start_logging(settings: Log) -> None:
-    """Write log lines to stderr: pgrouter's own from the configured level up, libraries' from WARNING up."""
-    # Two lines per connection: do not collect what they do not show (Logging HOWTO, "Optimization").
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging._srcfile = None  # noqa: SLF001  (so the manual says; it is the line of code that has logged)
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter(LINE))
-    logging.basicConfig(handlers=[handler], level=logging.WARNING)
-    log.setLevel(settings.level.upper())

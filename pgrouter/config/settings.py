@@ -212,6 +212,8 @@ class PoolSettings(_Section, frozen=True, kw_only=True):
     lifetime_s: Seconds = 3600.0  # an older one is closed once it is free
     connect_timeout_s: Seconds = 15.0  # connecting and logging in to a server
     login_timeout_s: Seconds = 60.0  # a client's login
+    login_step_timeout_s: Seconds = 30.0  # each thing that it is asked for meanwhile; 0: no limit of its own
+    max_logins: Count | None = None  # connections that have not proved who they are; null: as many as max_clients
     drain_timeout_s: Seconds = 30.0  # SIGTERM: transactions may finish
     # Limits for clients; 0: none
     query_timeout_s: Seconds = 0.0  # on a server; it is cancelled there: 57014

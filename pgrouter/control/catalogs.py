@@ -15,7 +15,9 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from pgrouter.control import catalog_reader
+import msgspec
+
+from pgrouter.control import catalog_reader, trial
 from pgrouter.errors import RouterError
 from pgrouter.libpq.connection import protection
 from pgrouter.routing.catalog import always, configured, pending
@@ -56,6 +58,7 @@ class Catalogs:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._redefinitions: Counter[str] = Counter()  # a reading during which one arrives must be discarded
         self._left: set[str] = set()  # databases that must have no sessions for a moment
+        self._tried: set[int] = set()  # bodies of functions that do not crash the parser
         self._known: set[str] = set()  # databases whose published catalog is still valid
 
     def start(self, subscriber: CatalogSubscriber) -> None:
@@ -148,7 +151,7 @@ class Catalogs:
         )
         reading = await reader.read(address, known)
         if reading.document is not None:
-            judged = await asyncio.to_thread(_judge, reading.document, self._configured)
+            judged = await asyncio.to_thread(_judge, reading.document, self._configured, self._tried)
             if self._redefinitions[database] != redefinitions:
                 return "", ""  # it is already out of date
             self._known.add(database)
@@ -205,10 +208,12 @@ class Catalogs:
         woken.clear()
 
 
-def _judge(document: str, configured: Catalog) -> Judged:
+def _judge(document: str, configured: Catalog, tried: set[int]) -> Judged:
     """Decode and judge a catalog, in a thread, with the garbage collector off: it would stop all threads."""
     gc.disable()
     try:
-        return Judged(read_facts(document), configured)
+        return Judged(trial.harmless(read_facts(document), tried), configured)
+    except msgspec.DecodeError as error:
+        raise RouterError("the catalog could not be read", detail=f"the answer makes no sense: {error}") from None
     finally:
         gc.enable()

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pgrouter.pool")
 
-# Refusals that a retry cannot fix: authentication (28), no such database (3D), no privilege (42501)
-FINAL_CLASSES = ("28", "3D", "42")
+# Refusals that a retry cannot fix: authentication (28), no such database (3D), no privilege (42501), nonsense (08P01)
+FINAL = ("28", "3D", "42", "08P")
 
 # Parameters that may differ between members and would confuse a client, until the primary has reported them
 CLUSTER_PARAMETERS = {"in_hot_standby": "off", "default_transaction_read_only": "off"}
@@ -370,7 +370,7 @@ class Pool:
     def dial_failed(self, pool: MemberPool, error: RouterError) -> None:
         """A connection could not be made: final refusals go to the waiting clients; otherwise the janitor retries."""
         self.pools.suspect(pool.member.name)
-        if error.sqlstate[:2] in FINAL_CLASSES:
+        if error.sqlstate.startswith(FINAL):
             self.refuse(error)
         self.wake()  # reads may have to go to the primary now
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from pgrouter.errors import ProtocolViolation
+from pgrouter.errors import ProtocolViolation, ServerLost
 from pgrouter.protocol import codes
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def message(code: int, body: bytes) -> bytes:
 
 def cstring(text: str | bytes) -> bytes:
     """Return a NUL-terminated string."""
-    return (text.encode() if isinstance(text, str) else text) + b"\0"
+    return (text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text) + b"\0"
 
 
 # -- building: backend messages
@@ -98,7 +98,7 @@ def data_row(values: Sequence[str | None]) -> bytes:
         if value is None:
             body += struct.pack("!i", -1)
         else:
-            raw = value.encode()
+            raw = value.encode("utf-8", "surrogateescape")
             body += struct.pack("!i", len(raw)) + raw
     return message(codes.DATA_ROW, body)
 
@@ -141,6 +141,11 @@ def cancel_request(pid: int, key: bytes) -> bytes:
 
 
 # -- reading
+
+
+def malformed(what: str) -> ServerLost:
+    """Return the error for a server's message, or answer to a query of ours, that is not what it should be."""
+    return ServerLost(f"the server sent a malformed {what}", sqlstate="08P01")
 
 
 class StartupMessage(NamedTuple):
@@ -198,14 +203,25 @@ def read_startup(body: bytes) -> StartupMessage:
 
 
 def read_parameter_status(body: bytes) -> tuple[str, str]:
-    """Return name and value."""
-    name, _, rest = body.partition(b"\0")
-    value = rest.partition(b"\0")[0]
-    return name.decode("utf-8", "replace"), value.decode("utf-8", "replace")
+    """Return name and value; bytes that are not UTF-8 (a name in the server's encoding) come out as they came in.
+
+    Raises:
+        ServerLost: 08P01, it is not two strings, or the name is empty.
+
+    """
+    parts = body.split(b"\0")
+    if len(parts) != 3 or not parts[0] or parts[2]:
+        raise malformed("ParameterStatus")
+    return parts[0].decode("utf-8", "surrogateescape"), parts[1].decode("utf-8", "surrogateescape")
 
 
 def read_data_row(body: bytes) -> tuple[str | None, ...]:
-    """Return the values of a DataRow in text format."""
+    """Return the values of a DataRow in text format.
+
+    Raises:
+        ServerLost: 08P01, it is shorter or longer than its values.
+
+    """
     values: list[str | None] = []
     at = 2
     for _ in range(int.from_bytes(body[:2], "big")):
@@ -213,6 +229,10 @@ def read_data_row(body: bytes) -> tuple[str | None, ...]:
         at += 4
         values.append(None if size < 0 else body[at : at + size].decode("utf-8", "replace"))
         at += max(size, 0)
+        if at > len(body):
+            break
+    if at != len(body):
+        raise malformed("DataRow")
     return tuple(values)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from typing import TYPE_CHECKING
@@ -34,7 +35,15 @@ def arrival(client: ClientConnection, user: str, database: str) -> Arrival:
 
 def peer_uid(client: ClientConnection) -> int:
     """Return the number of the user at the other end of a Unix socket; NOBODY over TCP."""
-    if client.address[0]:
+    if client.address is None or client.address[0] or client.sock is None:
         return NOBODY
     _, uid, _ = _CREDENTIALS.unpack(client.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
     return int(uid)
+
+
+def is_own(client: ClientConnection) -> bool:
+    """Whether it is a process of the router's own system user on a Unix socket, which can read the router's files.
+
+    So it is asked for nothing on the console. Source: PgBouncer client.c, admin_pre_login().
+    """
+    return peer_uid(client) == os.geteuid()

@@ -369,7 +369,7 @@ class ClientConnection(Stream):
     def violation(self, error: RouterError) -> int:
         """Send an error to the client, and close the connection."""
         self.send_bytes(messages.error_response(error))
-        self.registry.log(self, logging.INFO, error.message)
+        self.registry.log(self, logging.INFO, "%s", error.message)
         return self.leave()
 
     def leave(self) -> int:

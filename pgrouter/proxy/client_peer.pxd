@@ -16,5 +16,6 @@ cdef int CODE
 cdef class ClientPeer(Peer):
     cdef readonly ClientConnection client
 
+    cdef int heard(self) except -1
     cdef bint may_retry(self, ServerConnection server) except -1
     cdef bint retry_with(self, object retry) except -1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cython
 
-from pgrouter.errors import RouterError
+from pgrouter.errors import RouterError, ServerLost
 from pgrouter.protocol import messages
 from pgrouter.proxy import retry
 from pgrouter.proxy.client import ClientConnection
@@ -77,12 +77,25 @@ class ClientPeer(Peer):
     def on_ready(self) -> int:
         """Called when nothing is outstanding."""
         if self.client.responder is not None:
-            self.client.responder.ready(self.client.link.server)
-            return 0
-        if self.client.link.server.captured is not None and self.client.link.server.status == IDLE:
-            self.client.registry.sync.heard(self.client, self.client.link.server)
-            return 0
+            return self.heard()
+        if self.client.link.server.captured is not None:
+            return self.heard()
         return self.client.answered()
+
+    def heard(self) -> int:
+        """Called when a query of the router's own has been answered; an answer that makes no sense ends its server."""
+        client: ClientConnection = self.client
+        server: ServerConnection = client.link.server
+        try:
+            if client.responder is not None:
+                client.responder.ready(server)
+            elif server.status == IDLE:
+                client.registry.sync.heard(client, server)
+            else:
+                return client.answered()
+        except ServerLost as error:
+            server.lose(error)
+        return 0
 
     def on_waiting(self) -> int:
         """Resume forwarding: the server cannot answer until it gets this."""
@@ -208,6 +221,8 @@ class ClientPeer(Peer):
         """
         server: ServerConnection = self.client.link.server
         if server is None:
+            return message
+        if len(message) < 11:  # it has no pid, let alone the two strings after it
             return message
         ours = self.client.client_id
         pid = int.from_bytes(message[5:9], "big")

@@ -56,7 +56,7 @@ class CheckEncryption:
 
 
 class Admit:
-    """Count the client among those of `pool.max_clients`."""
+    """It has proved who it is: count it among those of `pool.max_clients`."""
 
 
 class LookUpUser:
@@ -139,7 +139,7 @@ def login(registry, client_id: int):
 
     """
     # The beginning of a connection, also of one that only cancels
-    asked_ssl = asked_gss = False
+    asked_ssl = asked_gss = False  # PostgreSQL, too, refuses a second one
     while True:
         packet = yield READ_PACKET
         if packet is None:  # direct TLS
@@ -170,13 +170,13 @@ def login(registry, client_id: int):
     if startup.negotiation:
         yield startup.negotiation
     yield CheckEncryption(startup.user)
-    yield ADMIT
 
     # Whether it is that
     admission = yield LookUpUser(startup.user, startup.database)
     identity: ClientIdentity = yield from authenticate(admission)
     if identity.final:
         yield identity.final  # the client does not answer it
+    yield ADMIT
 
     # What it connects to, with its settings
     if registry.is_console(startup.database):

@@ -41,3 +41,5 @@ cdef class LoginResponder(Responder):
     cdef int finish(self, object result) except -1
     cdef int fail(self, object error) except -1
     cdef int flush(self) except -1
+    cdef Py_ssize_t too_early(self, Py_ssize_t end, Py_ssize_t used) except -1
+    cdef object derive(self, wanted)

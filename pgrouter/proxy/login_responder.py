@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import cython
 
+from pgrouter.auth.admission import trusted
 from pgrouter.auth.conversation import Conversation
 from pgrouter.auth.secret import Derivation
 from pgrouter.auth.server import ServerRefused
@@ -21,8 +22,9 @@ from pgrouter.net.sealed import secure
 from pgrouter.pool.demand import Demand
 from pgrouter.protocol import codes, messages
 from pgrouter.proxy import startup_settings
-from pgrouter.proxy.arrival import arrival, peer_uid
+from pgrouter.proxy.arrival import arrival, is_own, peer_uid
 from pgrouter.proxy.client import ClientConnection
+from pgrouter.proxy.client_info import ClientInfo
 from pgrouter.proxy.login import (
     CONSOLE,
     Admit,
@@ -37,7 +39,7 @@ from pgrouter.proxy.login import (
     WaitForPool,
     login,
 )
-from pgrouter.proxy.registry import ClientInfo, SessionTraits
+from pgrouter.proxy.registry import SessionTraits
 from pgrouter.proxy.responder import Responder
 from pgrouter.proxy.startup_template import StartupTemplate
 
@@ -49,7 +51,8 @@ if TYPE_CHECKING:
     from pgrouter.server.connection import ServerConnection
 
 AHEAD = 64 * 1024  # what a client may send before its login is over
-MAX_ANSWER = 128 * 1024  # an authentication message; each exchange has its own, lower limit
+# The length of an authentication message: PG_MAX_AUTH_TOKEN_LENGTH (auth.c); some exchanges have their own, lower limit
+MAX_ANSWER = 65535
 TLS_HANDSHAKE = 0x16  # the first byte of a client that begins with TLS (sslnegotiation=direct)
 ALPN = "postgresql"
 INJECTED = "This could be either a client-software bug or evidence of an attempted man-in-the-middle attack."
@@ -72,6 +75,7 @@ class LoginResponder(Responder):
         self.traits = None  # what the session's settings imply, at the end
         self.conversation = Conversation(login(client.registry, client.client_id), MAX_ANSWER)
         self.conversation.resume(None)
+        self.asked_at = client.poller.now
 
     # -- bytes
 
@@ -89,7 +93,7 @@ class LoginResponder(Responder):
         while client.responder is self and not client.closed:
             if not self.conversation.reads:
                 if end - used > AHEAD:
-                    client.pause()
+                    return self.too_early(end, used)
                 break  # sent ahead of the end of the login: it has to wait
             size = self.conversation.size_at(data, used, end)
             if size and (size < 0 or not self.may_come(data[used])):
@@ -117,17 +121,27 @@ class LoginResponder(Responder):
         length = int.from_bytes(data[at + 1 : at + 5], "big")
         return ProtocolViolation(f"invalid frontend message type {data[at]} or length {length}")
 
+    def too_early(self, end: cython.Py_ssize_t, used: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Called when a client has sent a lot that it was not asked for: it has to wait, a stranger has to go."""
+        if self.client.client_id in self.registry.clients:
+            self.client.pause()
+            return used
+        self.fail(ProtocolViolation("too much was sent before the end of authentication"))
+        return end
+
     # -- the login
 
     def advance(self, answer) -> int:
         """Continue the login with what it asked for, until it reads, waits or ends."""
         client: ClientConnection = self.client
+        self.asked_at = -1.0
         try:
             while answer is not PENDING and not client.closed:
                 request = self.conversation.resume(answer)
                 if request is None:
                     return self.finish(self.conversation.result)
                 if type(request) is int:
+                    self.asked_at = client.poller.now
                     return self.flush()
                 answer = self.perform(request)
         except RouterError as error:
@@ -153,11 +167,7 @@ class LoginResponder(Responder):
         elif kind is LookUpUser:
             return self.look_up(request.user, request.database)
         elif kind is Derivation:
-            self.flush()
-            client.put_aside = True
-            client.pause()
-            client.poller.aside(request.run, self.derived)
-            return PENDING
+            return self.derive(request)
         elif kind is WaitForPool:
             return self.enter_pool(request.startup, request.identity)
         elif kind is WaitForCatalog:
@@ -234,7 +244,11 @@ class LoginResponder(Responder):
     def look_up(self, user: str, database: str):
         """Find out how the client has to authenticate; PENDING: `admitted` follows."""
         client: ClientConnection = self.client
-        found = self.registry.access.admit(arrival(client, user, database), peer_uid(client), self.admitted)
+        facts = arrival(client, user, database)
+        if self.registry.is_console(database) and is_own(client):
+            found = trusted(facts)
+        else:
+            found = self.registry.access.admit(facts, peer_uid(client), self.admitted)
         if found is None:
             self.flush()
             client.put_aside = True
@@ -255,6 +269,16 @@ class LoginResponder(Responder):
         self.advance(found)
         if not self.client.put_aside:
             self.client.turn()
+
+    def derive(self, wanted):
+        """Have keys derived in another thread; `derived` follows."""
+        client: ClientConnection = self.client
+        if not self.registry.derivations.request(client.address[0], wanted, self.derived):
+            raise TooManyClients("too many logins wait for the verification of a password", severity="FATAL")
+        self.flush()
+        client.put_aside = True
+        client.pause()
+        return PENDING
 
     def derived(self, keys) -> None:
         """Continue with keys that were derived in another thread."""
@@ -372,7 +396,7 @@ class LoginResponder(Responder):
         client: ClientConnection = self.client
         if client.closed:
             return 0
-        if isinstance(error, ServerRefused):
+        if isinstance(error, ServerRefused) and error.body:
             answer = messages.message(codes.ERROR_RESPONSE, error.body)
         else:
             error.severity = "FATAL"
@@ -381,7 +405,7 @@ class LoginResponder(Responder):
         if isinstance(error, AuthenticationFailed) and self.startup is not None:
             self.registry.access.failed(self.startup.user)
         line = f" ({self.admission.rule.place})" if self.admission is not None and self.admission.rule.text else ""
-        self.registry.log(client, logging.INFO, f"login failed: {error.message}{line}")
+        self.registry.log(client, logging.INFO, "login failed: %s%s", error.message, line)
         return client.leave()
 
     def flush(self) -> int:

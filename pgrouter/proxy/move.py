@@ -125,7 +125,7 @@ class Transaction:
         self.movable, self.why = False, SNAPSHOT
         for code, body in collected:
             if code == codes.DATA_ROW:
-                isolation, cursors = messages.read_data_row(body)
+                isolation, cursors, *_ = (*messages.read_data_row(body), None, None)
                 self.movable = isolation in _MOVABLE and cursors == "f"
                 self.why = SNAPSHOT if isolation not in _MOVABLE else OPEN_CURSOR
 

@@ -60,7 +60,7 @@ class Reader:
         self._timer: TimerHandle | None = None
 
     def read(self, cache: StatementCache, text: bytes, client: Stream) -> None:
-        """Have `text` classified for `cache`, and then call the client's `turn`."""
+        """Have `text` classified for `cache`, and then give the client a turn."""
         self._waiting.setdefault((cache, text), []).append(client)
         if not self._busy:
             self._next()
@@ -82,7 +82,7 @@ class Reader:
         if self._waiting:
             self._next()
         for client in clients:
-            client.turn()
+            self.poller.put_off(client)
 
     def failed(self) -> None:
         """Called when the process has ended or is too slow."""

@@ -32,6 +32,8 @@ cdef class Registry:
     cdef readonly object profiles
     cdef readonly dict clients
     cdef readonly dict logging_in
+    cdef readonly object strangers
+    cdef readonly object derivations
     cdef readonly RouteCounts routes
     cdef readonly object sync
     cdef readonly dict idle_limits

@@ -12,9 +12,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import cython
-import msgspec
 
 from pgrouter.errors import RouterError, ShuttingDown
+from pgrouter.logs import EVERY
 from pgrouter.net.sockopt import socket_options
 from pgrouter.pool.pool import Pool
 from pgrouter.protocol import messages
@@ -22,10 +22,12 @@ from pgrouter.proxy.batch import RouteCounts
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.client_peer import ClientPeer
 from pgrouter.proxy.databases import UNWATCHED_S
+from pgrouter.proxy.derivations import Derivations
 from pgrouter.proxy.responder import FailedTransactionResponder
 from pgrouter.proxy.server_loss import tell
 from pgrouter.proxy.session_sync import IS_SUPERUSER, SessionSync
 from pgrouter.proxy.startup_template import StartupTemplate
+from pgrouter.proxy.strangers import Strangers
 from pgrouter.routing.policy import PLAIN, facts_of
 from pgrouter.routing.statement import Effect
 from pgrouter.server.connection import ServerConnection
@@ -52,21 +54,9 @@ IDLE = ord("I")
 
 TEMPLATES = 256  # startup packets that are cached
 TRAITS = 1024
+REPORTED = 1000  # settings that are remembered as reported to a client: PostgreSQL reports some fifteen
 
 _GONE = object()  # in place of a client that has left, as the owner of a server's sequence values
-
-
-class ClientInfo(msgspec.Struct, frozen=True):
-    """The identity of a client."""
-
-    user: str
-    database: str
-    address: str
-    port: int
-    application_name: str
-
-    def __str__(self) -> str:
-        return f"{self.database}/{self.user}@{self.address or 'unix'}:{self.port}"
 
 
 class SessionTraits:
@@ -108,8 +98,10 @@ class Registry:
         self.access = access
         self.open_console = open_console
         self.profiles = pools.profiles
-        self.clients = {}  # by their ids, once they have sent a startup packet
+        self.clients = {}  # by their ids, once they have proved who they are
         self.logging_in = {}  # by their ids, until they are logged in
+        self.strangers = Strangers()  # those of them that have not proved who they are
+        self.derivations = Derivations(pools.poller)
         self.routes = RouteCounts()
         self.sync = SessionSync(self)
         self.timed_out = set()  # ids of clients whose queries have been cancelled for their query_timeout
@@ -119,6 +111,7 @@ class Registry:
     def _take(self, settings: Settings) -> None:
         self.settings = settings
         self.max_clients = settings.pool.max_clients
+        self.strangers.limit(settings.pool)
         self.tells = settings.log.connections and settings.log.level in ("debug", "info")
         self.pools.socket_options = self.socket_options = socket_options(settings.tcp)
         self.application = lru_cache(maxsize=TEMPLATES)(StartupTemplate)
@@ -142,12 +135,14 @@ class Registry:
     def arrived(self, client: ClientConnection) -> int:
         """Called when a connection was accepted; it has to log in before the login timeout."""
         self.logging_in[client.client_id] = client
+        self.strangers.add(client)
         return 0
 
     def admit(self, client: ClientConnection) -> cython.bint:
-        """Admit a client if there are fewer than max_clients; returns whether that was possible."""
-        if len(self.clients) >= self.max_clients:
+        """Admit a client that has proved who it is unless max_clients are; the console is there for such moments."""
+        if len(self.clients) >= self.max_clients and not self.is_console(client.info.database):
             return False
+        self.strangers.remove(client)
         self.clients[client.client_id] = client
         return True
 
@@ -163,7 +158,7 @@ class Registry:
         self.logging_in.pop(client.client_id, None)
         client.link.idle_at = self.pools.poller.now
         if self.tells:
-            self.log(client, logging.INFO, "login")
+            log.info("C-%d %s: login", client.client_id, client.info, extra=EVERY)
         return 0
 
     def traits_of(self, client: ClientConnection) -> SessionTraits:
@@ -241,7 +236,8 @@ class Registry:
             ):
                 self.sync.hush(client, name, value)  # maybe a RESET in code
                 return b""
-        client.session.reported[key] = value
+        if len(client.session.reported) < REPORTED or key in client.session.reported:
+            client.session.reported[key] = value
         return None
 
     def restored(self, client: ClientConnection) -> bytes:
@@ -324,6 +320,7 @@ class Registry:
         """Clean up after a client: its server is reset and kept if that is safe and cheap, otherwise closed."""
         known = self.clients.pop(client.client_id, None) is not None
         self.logging_in.pop(client.client_id, None)
+        self.strangers.remove(client)
         self.idle_limits.pop(client.client_id, None)
         self.sync.hushed.pop(client.client_id, None)
         if client.session.pool is not None:
@@ -335,7 +332,7 @@ class Registry:
         if server is not None:
             self._take_back(client, server)
         if known and self.tells and client.info is not None:
-            self.log(client, logging.INFO, "logout")
+            log.info("C-%d %s: logout", client.client_id, client.info, extra=EVERY)
 
     def _take_back(self, client: ClientConnection, server: ServerConnection) -> None:
         client.link.server = None
@@ -384,9 +381,10 @@ class Registry:
         for database in self.databases:
             database.shared.let_go()
         limit_s = self.settings.pool.login_timeout_s
-        for client in [c for c in self.logging_in.values() if now - c.since > limit_s]:
+        for client in [c for c in self.logging_in.values() if now - c.since > limit_s or self.strangers.late(c, now)]:
             client.violation(RouterError("canceling authentication due to timeout", sqlstate="57014", severity="FATAL"))
 
-    def log(self, client: ClientConnection, level: int, text: str) -> None:
+    def log(self, client: ClientConnection, level: int, text: str, *args: object) -> None:
         """Log a line about a client's connection: its id, its identity, what happened."""
-        log.log(level, "C-%d %s: %s", client.client_id, client.info or "-", text)
+        line = f"C-%d %s: {text}"  # its kind, so it has no words of the client's
+        log.log(level, line, client.client_id, client.info or "-", *args)

@@ -8,6 +8,7 @@ cdef class Responder:
     cdef readonly ClientConnection client
     cdef unsigned int longest
     cdef public bint leaves
+    cdef readonly double asked_at
 
     cpdef Py_ssize_t on_bytes(self, bytes data) except -1
     cpdef bint knows(self, int code) except -1

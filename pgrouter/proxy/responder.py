@@ -37,6 +37,7 @@ class Responder:
     def __init__(self, client: ClientConnection) -> None:
         self.client = client
         self.longest = LONGEST
+        self.asked_at = -1.0  # since when it waits for something that the client was asked for; -1: it does not
         self.leaves = False  # it has ended, and its last message is left to the data path
 
     def on_bytes(self, data: bytes) -> cython.Py_ssize_t:

@@ -120,11 +120,11 @@ def refused(client: ClientConnection, server: ServerConnection, sqlstate: str, r
         name = only_prepared(server.replay.contents())
         if name:
             client.session.statements.renew(name)
-            client.registry.log(client, logging.DEBUG, f"prepared anew: its plan on {server!r} was too old")
+            client.registry.log(client, logging.DEBUG, "prepared anew: its plan on %r was too old", server)
             return _moved_or(client, Retry(server.replay.contents(), REPLANNED))
     if not server.replay.why & ON_REFUSAL or (sqlstate not in STANDBY and sqlstate not in BEHIND):
         return None
-    client.registry.log(client, logging.DEBUG, f"runs again on the primary: {sqlstate} from {server!r}")
+    client.registry.log(client, logging.DEBUG, "runs again on the primary: %s from %r", sqlstate, server)
     again = _moved_or(client, Retry(server.replay.contents(), REFUSED))
     again.reason = REFUSED
     if sqlstate in STANDBY and not again.inside:  # in which the transaction may be refused: SERIALIZABLE
@@ -152,7 +152,7 @@ def changed(client: ClientConnection, server: ServerConnection) -> Retry | None:
         or client.responder is not None
     ):
         return None
-    client.registry.log(client, logging.DEBUG, f"runs again on the primary: another description by {server!r}")
+    client.registry.log(client, logging.DEBUG, "runs again on the primary: another description by %r", server)
     again = _moved_or(client, Retry(server.replay.contents(), REFUSED))
     again.reason = REFUSED
     return again
@@ -176,7 +176,7 @@ def renew_changed(client: ClientConnection, rest: bytes) -> None:
 
 def lost(client: ClientConnection, server: ServerConnection, error: RouterError) -> Retry:
     """Return the retry after the loss of a server that ran a read."""
-    client.registry.log(client, logging.DEBUG, f"runs again on another server: lost {server!r}: {error.message}")
+    client.registry.log(client, logging.DEBUG, "runs again on another server: lost %r: %s", server, error.message)
     return Retry(server.replay.contents(), LOST, server.owner)
 
 

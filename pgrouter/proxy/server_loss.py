@@ -64,12 +64,12 @@ def tell(client: ClientConnection, server: ServerConnection, error: RouterError)
     if failed or skipping:
         to_tell = None if said or server.outstanding.skipping else told
         client.responder = FailedTransactionResponder(client, to_tell, skipping=skipping, failed=failed)
-    client.registry.log(client, logging.WARNING, f"lost {server!r}: {error.message}")
+    client.registry.log(client, logging.WARNING, "lost %r: %s", server, error.message)
 
 
 def _close(client: ClientConnection, server: ServerConnection, error: RouterError, fate: str) -> None:
     lost = "a message was cut in the middle" if client.peer.mid_frame else f"its session state ({client.session.pin})"
-    client.registry.log(client, logging.WARNING, f"closed with its server: {lost}: {error.message}")
+    client.registry.log(client, logging.WARNING, "closed with its server: %s: %s", lost, error.message)
     client.session.pin = None
     detail = f"{fate} The session cannot go on without it: {lost}.".strip()
     told = _told(error, detail, severity="FATAL")

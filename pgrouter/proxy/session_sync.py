@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from pgrouter.errors import RouterError
+from pgrouter.errors import RouterError, ServerLost
 from pgrouter.protocol import codes, messages, requests
 from pgrouter.proxy.retry import REFUSED, Retry, first_batch, only_statement
 from pgrouter.proxy.sql_names import forget_shared
@@ -94,15 +94,19 @@ class SessionSync:
         answer, server.captured = server.captured, None
         if isinstance(answer, Applied):
             self._applied(client, server, answer)
-        else:
+            return
+        try:
             self._read_back(client, server, answer)
+        except ServerLost as error:  # nobody knows what the session has set
+            server.close_when_idle = True
+            client.violation(RouterError(error.message, sqlstate=error.sqlstate, severity="FATAL"))
 
     def _applied(self, client: ClientConnection, server: ServerConnection, answer: Applied) -> None:
         refusal = next((body for code, body in answer if code == codes.ERROR_RESPONSE), None)
         if refusal is None:
             server.session.profile, server.session.stands_for = answer.profile, client.session.profile
             server.session.meet(answer.profile.custom)
-        elif messages.read_error(refusal)["C"] == CANCELED and answer.tries < TRIES:
+        elif messages.read_error(refusal).get("C") == CANCELED and answer.tries < TRIES:
             answer.tries += 1
             answer.clear()
             self._ask(server, answer)
@@ -119,7 +123,7 @@ class SessionSync:
         client.link.release()
         if late:
             client.link.retry = Retry(b"", REFUSED)
-            self.registry.log(client, logging.DEBUG, f"goes to the primary: {server!r} refuses its settings")
+            self.registry.log(client, logging.DEBUG, "goes to the primary: %r refuses its settings", server)
         else:
             self.registry.refuse(client, _not_restored(fields))
 
@@ -231,7 +235,7 @@ class SessionSync:
         client.session.pin = leftovers.words(state)
         if state and not before:
             client.session.pinned_at = self.registry.pools.poller.now
-            self.registry.log(client, logging.DEBUG, f"pinned to {server!r}: {client.session.pin}")
+            self.registry.log(client, logging.DEBUG, "pinned to %r: %s", server, client.session.pin)
 
     def _read_back(self, client: ClientConnection, server: ServerConnection, answer: Readback) -> None:
         if answer.failed:

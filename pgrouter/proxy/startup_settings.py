@@ -37,12 +37,14 @@ def error_of(answer: Answer) -> RouterError | None:
 
 
 def applied(answer: Answer, profile: Profile, parameters: Parameters) -> Parameters:
-    """Return the settings as the server that has answered spells their values."""
+    """Return the settings as the server that has answered spells their values; ServerLost if it has said nonsense."""
     values = dict(profile.values)
     values.update(messages.read_parameter_status(body) for code, body in answer if code == codes.PARAMETER_STATUS)
     if names := _reportable(profile, parameters):
-        rows = [body for code, body in answer if code == codes.DATA_ROW]
-        values.update(zip(names, messages.read_data_row(rows.pop()), strict=True))
+        rows = [messages.read_data_row(body) for code, body in answer if code == codes.DATA_ROW]
+        if not rows or len(rows[-1]) != len(names):
+            raise messages.malformed("answer to the settings of a startup packet")
+        values.update(zip(names, rows[-1], strict=True))
     return tuple(values.items())
 
 

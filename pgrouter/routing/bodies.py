@@ -31,6 +31,7 @@ Rows = Mapping[str, Mapping[str, int]]
 """Columns of tables, with their types, as `Catalog.columns` has them."""
 
 _ANY_WORD = re.compile(r'"(?:[^"]|"")+"|[^\W\d][\w$]*')
+MOST_INPUTS = 100  # FUNC_MAX_ARGS, pg_config_manual.h
 _EXPRESSION, _ASSIGNMENTS = 2, (3, 4, 5)  # RawParseMode, parser.h
 
 _HARMLESS = frozenset(
@@ -236,8 +237,15 @@ def _assignment(text: str) -> tuple[str, str]:
 
 
 def _definition(function: Node, source: str) -> str:
-    """Rewrite the function with types libpg_query knows: others it finds in public only, as rows."""
+    """Rewrite the function with types libpg_query knows: others it finds in public only, as rows.
+
+    Raises:
+        ParseError: it has more input parameters than PostgreSQL takes; libpg_query would write behind its array.
+
+    """
     parameters = [node["FunctionParameter"] for node in function.get("parameters", ())]
+    if sum(one["mode"] not in ("FUNC_PARAM_OUT", "FUNC_PARAM_TABLE") for one in parameters) > MOST_INPUTS:
+        raise parse.ParseError(f"functions cannot have more than {MOST_INPUTS} arguments", 0)
     takes = ", ".join(_parameter(one) for one in parameters if one["mode"] != "FUNC_PARAM_TABLE")
     columns = ", ".join(_parameter(one) for one in parameters if one["mode"] == "FUNC_PARAM_TABLE")
     result = function.get("returnType", {"names": [{"String": {"sval": "void"}}]})  # procedures and blocks have none

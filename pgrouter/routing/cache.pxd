@@ -5,7 +5,7 @@ from pgrouter.protocol.framing cimport is_same
 from pgrouter.routing.fingerprint cimport Fingerprinter
 from pgrouter.routing.weight cimport weigh
 
-cdef Py_ssize_t _HEAVIEST, _LIGHT, _SHORT_BYTES, _ENTRY_BYTES, _NAME_BYTES, _SETTING_BYTES, _LEARNED, _RECENT, _RECENT_KEY_BYTES
+cdef Py_ssize_t _BIG_BYTES, _HEAVIEST, _LIGHT, _SHORT_BYTES, _ENTRY_BYTES, _NAME_BYTES, _SETTING_BYTES, _LEARNED, _RECENT, _RECENT_KEY_BYTES
 cdef object _STRICT, _BY_TEXT
 
 cpdef bytes _short(bytes key)
@@ -21,6 +21,7 @@ cdef class StatementCache:
     cdef object _answer
     cdef Py_ssize_t _half_bytes
     cdef Py_ssize_t _max_parsed_bytes
+    cdef Py_ssize_t _big_bytes
     cdef Fingerprinter _fingerprinter
     cdef dict _young
     cdef dict _old
@@ -44,6 +45,7 @@ cdef class StatementCache:
     cpdef object remember_refusal(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end)
     @cython.locals(text=bytes)
     cdef object _by_text(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end)
+    cdef bint _is_too_long(self, const unsigned char *buf, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int _forget_recent(self) except -1
     cpdef clear(self)
     cdef object _find(self, bytes key)

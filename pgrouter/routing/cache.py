@@ -41,6 +41,7 @@ _LEARNED = 10_000  # statements that a replica refused, at most
 _LIGHT = 1000  # what is classified at once, in about 3 ms
 # What is classified at all: half a second in another thread. 300 kB of rows, or a script of 10,000 commands.
 _HEAVIEST = 120_000
+_BIG_BYTES = 256 * 1024  # the first part of a text that shows whether there are too many words in it
 _SHORT_BYTES = 32  # kept of each refused key
 
 _STRICT = Statement(Target.PRIMARY, Reason.LEXING, effects=int(Effect.CODE), literal_sensitive=True)
@@ -72,6 +73,7 @@ class StatementCache:
         self._answer = UNREAD
         self._half_bytes = max_bytes // 2
         self._max_parsed_bytes = max_parsed_bytes
+        self._big_bytes = min(_BIG_BYTES, max_parsed_bytes)
         self._fingerprinter = Fingerprinter()
         self._young: dict[bytes, Statement] = {}
         self._old: dict[bytes, Statement] = {}
@@ -90,7 +92,7 @@ class StatementCache:
         hide a backslash or a quote inside a character (BIG5, GB18030, GBK, JOHAB, SJIS, UHC). If that could change
         the meaning, the statement goes to the primary unparsed.
         """
-        if end - start > self._max_parsed_bytes:
+        if end - start > self._big_bytes and self._is_too_long(buf, start, end):
             return LONG
         if unusual_strings and self._is_ambiguous(buf, start, end):
             return _STRICT
@@ -113,6 +115,12 @@ class StatementCache:
             self._recent[slot] = key
             self._recent[slot + 1] = statement
         return statement
+
+    def _is_too_long(self, buf: bytes, start: int, end: int) -> bool:
+        """Whether a big text is never parsed: not even its fingerprint, which takes milliseconds, is needed then."""
+        if end - start > self._max_parsed_bytes:
+            return True
+        return weigh(buf, start, start + self._big_bytes, _HEAVIEST) > _HEAVIEST
 
     def lookup_again(self, buf: bytes, start: int, end: int, unusual_strings: bool = False) -> Statement:
         """Like `lookup`, for a text that most likely comes again byte for byte, as those of Parse do."""

@@ -21,6 +21,8 @@ if not cython.compiled:  # compiled, they are constants: see the .pxd files
 
 # A token takes 2 to 5 microseconds, a run of 1000 characters 5 milliseconds.
 RUN_PER_TOKEN = 1000
+TOKENS_PER_COMMAND = 6  # each is classified by itself
+SEMICOLON = ord(";")
 BYTES_PER_TOKEN = 256  # bytes of literals cost as well, if little
 
 
@@ -44,6 +46,8 @@ def weigh(buf: bytes, start: int, end: int, limit: int) -> int:
                 kind = WORD
             if kind == PUNCTUATION or kind not in (before, SPACE):
                 weight += 1
+                if buf[i] == SEMICOLON:
+                    weight += TOKENS_PER_COMMAND
         before = kind
         i += 1
     return weight + run * run // RUN_PER_TOKEN

@@ -78,6 +78,10 @@ _ids = count(1)
 # A notice with one of these ends the server, too: another backend's crash, immediate shutdown (postgres.c quickdie())
 LAST_WORDS = ("57P01", "57P02")
 
+# Messages of an answer to the router, which asks for settings at most; bytes of a description (1,600 columns: 150 kB)
+MOST_CAPTURED = 20_000
+MOST_DESCRIBED = 4 * 1024 * 1024
+
 DISCARDED = b"DISCARD ALL\0"  # its tag in CommandComplete
 DEALLOCATED = b"DEALLOCATE"  # with or without ALL
 
@@ -201,12 +205,16 @@ class ServerConnection(Stream):
                             break
                         stop += 1 + length
                 elif action == SKIP and self.captured is not None:
+                    if length > WHOLE or len(self.captured) > MOST_CAPTURED:
+                        return self.break_off(out, "the server's answer to the router is too long", "08P01")
                     if stop > end:
                         return pos
                     self.captured.append((code, copied(buf, pos + 5, stop)))
             elif stop > end and ((self.outstanding.checks and self.is_described(code)) or (length <= WHOLE and code in (
                 READY_FOR_QUERY, ERROR_RESPONSE, PARAMETER_STATUS, NOTICE_RESPONSE, NOTIFICATION_RESPONSE
             ))):  # fmt: skip
+                if length > MOST_DESCRIBED:
+                    return self.break_off(out, "the server's description of a statement is too long", "08P01")
                 return pos
             elif stop > end and code in (NOTICE_RESPONSE, NOTIFICATION_RESPONSE):
                 action = self.aside(code)
@@ -243,6 +251,8 @@ class ServerConnection(Stream):
         """
         action: cython.int
         if code == READY_FOR_QUERY:
+            if stop - pos != 6:  # the status would be read behind the message
+                return self.break_off(out, "the server sent a malformed ReadyForQuery", "08P01")
             self.status = buf[pos + 5]
             action = self.outstanding.answer(code)
             if action == FORWARD and self.peer is not None and self.peer.watches & RESETS:
@@ -266,9 +276,13 @@ class ServerConnection(Stream):
                     return self.ends(fields)
             elif code == PARAMETER_STATUS:
                 body = copied(buf, pos + 5, stop)
+                try:
+                    name = messages.read_parameter_status(body)[0]
+                except ServerLost as error:
+                    return self.break_off(out, error.message, error.sqlstate)
                 if action == SKIP and self.captured is not None:
                     self.captured.append((code, body))
-                if messages.read_parameter_status(body)[0] in HIDDEN_PARAMETERS:
+                if name in HIDDEN_PARAMETERS:
                     self.owner.server_promoted(self)
                     action = SKIP
                 elif action == FORWARD and self.peer is not None:
@@ -296,7 +310,10 @@ class ServerConnection(Stream):
                 return LATER
             return self.error(copied(buf, pos + 5, stop), out)
         elif self.outstanding.checks and self.is_described(code):
-            self.session.described(code, copied(buf, pos + 5, stop))
+            try:
+                self.session.described(code, copied(buf, pos + 5, stop))
+            except ValueError:
+                return self.break_off(out, "the server sent a malformed description", "08P01")
         return self.outstanding.answer(code)
 
     def may_repeat(self) -> cython.bint:

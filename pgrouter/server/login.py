@@ -15,6 +15,11 @@ from pgrouter.net.stream import Stream
 WHOLE = 256 * 1024
 
 
+# What a server may say at a login: it reports some fifteen settings, and code that runs at logins may raise notices
+MOST_MESSAGES = 1000
+MOST_BYTES = 1024 * 1024
+
+
 class ServerLogin:
     """Does what `auth.server.server_login` asks for, and calls `logged_in` or `lose` of its connection."""
 
@@ -22,6 +27,8 @@ class ServerLogin:
         self.connection = connection
         self.attempt = attempt  # see `auth.encryption`
         self.conversation = Conversation(generator, WHOLE)
+        self.messages = 0  # and bytes that were read
+        self.size = 0
 
     def feed(self, buf, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Process whole messages; return how far it got."""
@@ -37,6 +44,11 @@ class ServerLogin:
             if connection.poller.late():  # thousands may come at once, from hundreds of servers
                 connection.put_off()
                 return pos
+            self.messages += 1
+            self.size += size
+            if self.messages > MOST_MESSAGES or self.size > MOST_BYTES:
+                self.fail(ServerLost("the server says too much at the login", sqlstate="08P01"))
+                break
             self.go_on(self.conversation.read(buf, pos, size))
             pos += size
         return end if connection.closed else pos

@@ -37,7 +37,7 @@ class ServerSession:
         self.dirty = False  # it has state of its last client, to be discarded before another gets it
         self.discarded = False  # a DISCARD ALL of the client was executed
         self.changed = None  # a shared statement that the server describes differently than before
-        self.parameters = None  # of the statement that it is describing
+        self.parameters = b""  # of the statement that it is describing
         self.descriptions = []  # of those that it has described, oldest first
 
     def reset(self, profile: Profile) -> int:
@@ -61,11 +61,12 @@ class ServerSession:
     # -- descriptions of prepared statements
 
     def described(self, code: cython.int, body: bytes) -> int:
-        """Keep the server's description of a statement that it has parsed."""
+        """Keep the server's description of a statement that it has parsed; ValueError: it is none."""
         if code == PARAMETER_DESCRIPTION:
             self.parameters = body
         else:
             self.descriptions.append(description(self.parameters, body if code == ROW_DESCRIPTION else None))
+            self.parameters = b""
         return 0
 
     def next_description(self, done: cython.bint) -> bytes | None:

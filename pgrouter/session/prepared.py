@@ -76,7 +76,13 @@ def description(parameters: bytes, columns: bytes | None) -> bytes:
 
     That is the body of a ParameterDescription, and that of a RowDescription (None: NoData) without what PostgreSQL does
     not compare either: the tables that columns come from, and the formats. Source: plancache.c, equalTupleDescs().
+
+    Raises:
+        ValueError: they are no such bodies.
+
     """
+    if len(parameters) != 2 + 4 * int.from_bytes(parameters[:2], "big"):
+        raise ValueError("not a ParameterDescription")
     if columns is None:
         return parameters
     out = columns[:2]
@@ -85,6 +91,8 @@ def description(parameters: bytes, columns: bytes | None) -> bytes:
         end = columns.index(0, at) + 1
         out += columns[at:end] + columns[end + 6 : end + 16]  # name; type, its length and modifier
         at = end + 18
+    if at != len(columns):
+        raise ValueError("not a RowDescription")
     return parameters + (out if len(out) <= LONGEST else blake2b(out, digest_size=32).digest())
 
 

@@ -78,15 +78,26 @@ class Readback(list):
         return any(code == codes.ERROR_RESPONSE for code, _ in self)
 
     def settings(self, defaults: Mapping[str, str]) -> list[settings_readback.Reading]:
-        """Return the settings that were asked for; `defaults` are for those that pg_settings does not have."""
+        """Return the settings that were asked for; `defaults` are for those that pg_settings does not have.
+
+        Raises:
+            ServerLost: 08P01, the answer makes no sense; also `left`.
+
+        """
         rows = [messages.read_data_row(body) for code, body in self if code == codes.DATA_ROW]
         shown = dict(zip(self.shown, (row[0] for row in rows if len(row) == 1), strict=False))
-        return [_reading(row, shown, defaults) for row in rows if len(row) == 6]
+        try:
+            return [_reading(row, shown, defaults) for row in rows if len(row) == 6]
+        except ValueError:
+            raise messages.malformed("answer about the session's settings") from None
 
     def left(self) -> int:
         """Return which of the state that was asked for is there."""
         rows = (messages.read_data_row(body) for code, body in self if code == codes.DATA_ROW)
-        return sum(int(row[0] or 0) for row in rows if len(row) == 2)
+        try:
+            return sum(int(row[0] or 0) for row in rows if len(row) == 2)
+        except ValueError:
+            raise messages.malformed("answer about the session's state") from None
 
 
 def _settings_sql(names: Iterable[str], *, everything: bool) -> str:

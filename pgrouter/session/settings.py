@@ -134,7 +134,10 @@ def from_startup(parameters: tuple[tuple[str, str], ...]) -> dict[str, str]:
 
 def _clean_name(value: str) -> str:
     # PostgreSQL: pg_clean_ascii(), then NAMEDATALEN - 1
-    return "".join(char if " " <= char <= "~" else "".join(f"\\x{b:02x}" for b in char.encode()) for char in value)[:63]
+    return "".join(
+        char if " " <= char <= "~" else "".join(f"\\x{b:02x}" for b in char.encode("utf-8", "surrogateescape"))
+        for char in value
+    )[:63]
 
 
 def _switches(options: str) -> dict[str, str]:

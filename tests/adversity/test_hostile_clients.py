@@ -252,6 +252,11 @@ ATTACKS: dict[str, Callable[[int, threading.Event], None]] = {
     "names of a megabyte": flood(lambda n: parse("select 1", f"{n}{LONG}") + SYNC),
     "requests for ssl": flood(again(struct.pack("!II", 8, 80877103) * 30000), login=False),
     "logins": logins,
+    "empty statements": flood(again(query(";" * 900_000))),
+    "short commands": flood(texts(lambda n: ";select 1" * 330 + f" as a{n}")),
+    "the console's lists": flood(
+        again(query("show lists; show config; show stats; show routes;" * 300)), database="pgrouter"),
+    "a console command of many words": flood(again(query("- " * 8000)), database="pgrouter"),
     "the console's clients": beside_many(again(query("show clients;" * 200))),
     "the console, unread": beside_many(again(query("show clients;" * 200)), 50),
     "the console's pools": flood(

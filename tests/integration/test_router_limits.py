@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import asyncpg
 import psycopg
 import pytest
 from support.front import running
-from support.rawclient import RawClient, query, sqlstate, values
+from support.rawclient import RawClient, query, sqlstate, startup, values
 from support.router import static_cluster
 
 from pgrouter.demo.processes import until
@@ -193,6 +194,59 @@ def test_max_clients_refuses_the_next_and_takes_it_when_there_is_room(front: Rou
         raw.close()
         with RawClient(front.port) as late:
             assert not sqlstate(late.login())
+
+
+def test_strangers_take_nobodys_place(streaming: StreamingCluster, router: RouterFactory) -> None:
+    """Who has not proved anything counts neither among max_clients nor for long: logins go on beside 600 of them."""
+    pool_settings = {"max_clients": 40, "max_logins": 100, "login_step_timeout": "10m", "login_timeout": "10m"}
+    front = router({"cluster": static_cluster(streaming.servers), "pool": pool_settings})
+    with ExitStack() as stack:
+        strangers = [stack.enter_context(RawClient(front.port)) for _ in range(600)]
+        for number, raw in enumerate(strangers):
+            if number % 3 == 1:
+                raw.send(struct.pack("!II", 8, 80877103))  # asks for TLS, and falls silent
+            elif number % 3 == 2:
+                raw.send(startup(user="postgres", database="postgres"))  # never answers the challenge
+        began = time.monotonic()
+        for _ in range(40):  # all that fit
+            stack.enter_context(front.connect())
+        assert time.monotonic() - began < 20
+        with pytest.raises(psycopg.OperationalError, match="too many clients already"):
+            front.connect()
+        lists = {row["list"]: row["items"] for row in front.admin("SHOW LISTS")}  # the console is let in all the same
+        assert lists["login_clients"] <= 100
+        assert sqlstate(strangers[0].until_closed()) == "53300"
+        assert front.process.alive
+
+
+def test_a_wrong_password_takes_no_place(streaming: StreamingCluster, router: RouterFactory) -> None:
+    front = router({"cluster": static_cluster(streaming.servers), "pool": {"max_clients": 1}})
+    with front.connect():
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            psycopg.connect(front.dsn(password="wrong"))
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            psycopg.connect(front.dsn(user="nobody"))
+
+
+def test_each_step_of_a_login_must_come_in_time(streaming: StreamingCluster, router: RouterFactory) -> None:
+    hasty = {"login_step_timeout": "500ms", "login_timeout": "10m"}
+    front = router({"cluster": static_cluster(streaming.servers), "pool": hasty})
+    with RawClient(front.port) as silent, RawClient(front.port) as shy:
+        shy.send(startup(user="postgres", database="postgres"))
+        assert shy.receive().code == "R"
+        for raw in (silent, shy):
+            assert sqlstate(raw.until_closed()) == "57014"
+
+
+@pytest.mark.parametrize("size", [65_536, 1 << 20, 1 << 30])
+def test_a_stranger_sends_no_long_messages(streaming: StreamingCluster, router: RouterFactory, size: int) -> None:
+    front = router({"cluster": static_cluster(streaming.servers), "auth": {"type": "password"}})
+    with RawClient(front.port) as raw:
+        raw.send(startup(user="postgres", database="postgres"))
+        assert raw.receive().code == "R"
+        raw.send(struct.pack("!cI", b"p", size))  # refused before a byte of it has come
+        said = raw.until_closed()
+        assert sqlstate(said) == "08P01"
 
 
 def test_a_login_must_end_in_time(hasty: Router) -> None:

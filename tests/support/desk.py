@@ -18,8 +18,9 @@ from pgrouter.planes import NoRoles
 from pgrouter.pool.manager import PoolManager
 from pgrouter.proxy.access import Access
 from pgrouter.proxy.client import ClientConnection
+from pgrouter.proxy.client_info import ClientInfo
 from pgrouter.proxy.databases import Databases
-from pgrouter.proxy.registry import ClientInfo, Registry
+from pgrouter.proxy.registry import Registry
 from pgrouter.server.connection import ServerConnection
 from pgrouter.server.states import ACTIVE, IDLE_STATE
 from pgrouter.topology import ClusterView, Member, Role

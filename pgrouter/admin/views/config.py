@@ -54,8 +54,9 @@ class Setting(NamedTuple):
 
 def config(context: Context) -> Iterator[Row]:
     """Yield a row per setting in the order of the file, then those with PgBouncer's names."""
-    settings = {setting.key: setting for setting in walk(context.app.registry.settings, "")}
-    for setting in settings.values():
+    settings = {}
+    for setting in walk(context.app.registry.settings, ""):
+        settings[setting.key] = setting
         yield *setting, _changeable(setting.key)
     for name, key in ALIASES.items():
         yield name, settings[key].value, settings[key].default, _changeable(key)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgrouter.admin.result import columns
-from pgrouter.admin.stats import Counters
+from pgrouter.admin.stats import Counters, group_totals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from pgrouter.admin.context import Context
     from pgrouter.admin.result import Row
@@ -26,20 +26,32 @@ STATS_TOTALS = columns(f"database {_PLAIN}")
 STATS_AVERAGES = columns(f"database {_PLAIN}")
 
 
-def stats(context: Context) -> Iterator[Row]:
+def _totals(context: Context) -> Generator[None, None, dict[str, Counters]]:
+    """Return the totals by database; there may be thousands of pools, so others have their turn in between."""
+    found: dict[str, Counters] = {}
+    for group in list(context.app.pools.groups.values()):
+        found[group.database] = found.get(group.database, Counters()).plus(group_totals(group))
+        yield
+    return found
+
+
+def stats(context: Context) -> Iterator[Row | None]:
     """Yield totals and averages."""
-    averages = context.app.sampler.averages(context.now)
-    for database, total in sorted(context.app.sampler.totals().items()):
+    totals = yield from _totals(context)
+    averages = context.app.sampler.averages(context.now, totals)
+    for database, total in sorted(totals.items()):
         yield database, *total, *averages[database]
 
 
-def stats_totals(context: Context) -> Iterator[Row]:
+def stats_totals(context: Context) -> Iterator[Row | None]:
     """Yield the totals since the start."""
-    for database, total in sorted(context.app.sampler.totals().items()):
+    totals = yield from _totals(context)
+    for database, total in sorted(totals.items()):
         yield database, *total
 
 
-def stats_averages(context: Context) -> Iterator[Row]:
+def stats_averages(context: Context) -> Iterator[Row | None]:
     """Yield the averages of the last periods, per second or per transaction."""
-    for database, average in sorted(context.app.sampler.averages(context.now).items()):
+    totals = yield from _totals(context)
+    for database, average in sorted(context.app.sampler.averages(context.now, totals).items()):
         yield database, *average

@@ -75,7 +75,7 @@ def test_a_refusal_keeps_the_servers_own_words(before: tuple[tuple[int, bytes], 
 def test_a_refusal_without_any_fields() -> None:
     with pytest.raises(ServerRefused) as caught:
         login((E, b"\0"))
-    assert (caught.value.sqlstate, caught.value.severity) == ("08006", "FATAL")
+    assert (caught.value.sqlstate, caught.value.severity, caught.value.body) == ("08P01", "FATAL", b"")
 
 
 @pytest.mark.parametrize(

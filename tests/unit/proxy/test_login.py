@@ -69,7 +69,8 @@ def key(size: int) -> bytes:
 
 
 SSL, GSS = packet(codes.SSL_REQUEST), packet(codes.GSSENC_REQUEST)
-ADMITTED = ["Introduce", "CheckEncryption", "Admit", "LookUpUser"]
+ASKED = ["Introduce", "CheckEncryption", "LookUpUser"]
+ADMITTED = [*ASKED, "Admit"]
 TLS = {"Encrypt": lambda request: request.tls}
 ENTERED = ["WaitForPool", "WaitForCatalog", "ApplySettings"]
 COMPLETE = [*ADMITTED, *ENTERED, "Welcome"]
@@ -110,6 +111,9 @@ SCRIPTS = {
     "TLS in TLS": Script(SSL + SSL, ["Encrypt"], [], "unsupported frontend protocol 1234.5679", TLS),
     "cancel in TLS": Script(SSL + packet(codes.CANCEL_REQUEST), ["Encrypt"], [], Cancellation, TLS),
     "TLS is asked for twice": Script(SSL + SSL, ["Encrypt"], [], "unsupported frontend protocol 1234.5679"),
+    "GSSAPI is asked for twice": Script(
+        GSS + SSL + GSS, ["Encrypt", "Encrypt"], [], "unsupported frontend protocol 1234.5680"
+    ),
     "protocol 2": Script(packet(0x20000), [], [], "unsupported frontend protocol 2.0: server supports 3.0 to 3.2"),
     "cancel": Script(packet(codes.CANCEL_REQUEST, b"\0\0\0\x2akey."), ends=Cancellation),
     "cancel after TLS was refused": Script(SSL + packet(codes.CANCEL_REQUEST), ["Encrypt"], [], Cancellation),
@@ -122,7 +126,7 @@ SCRIPTS = {
         startup() + messages.password(b"pw\0"), COMPLETE, [CLEARTEXT, WELCOME + key(4)], bytes, PASSWORD
     ),
     "a wrong password": Script(
-        startup() + messages.password(b"no\0"), ADMITTED, [CLEARTEXT], 'failed for user "joe"', PASSWORD
+        startup() + messages.password(b"no\0"), ASKED, [CLEARTEXT], 'failed for user "joe"', PASSWORD
     ),
     "console": Script(startup(database="pgrouter"), ADMITTED, [], type(CONSOLE)),
     "settings that a replica does not know yet": Script(

@@ -176,3 +176,16 @@ def test_a_setting_of_the_session_in_a_tree_is_fine() -> None:
     name = f"{{CONST :consttype 25 :location 40 :constvalue 12 [ {octets} ]}}"
     tree = f":funcid 3294 :args ({name} {{CONST :location 5}})"
     assert references(tree).why == ""
+
+
+@pytest.mark.parametrize("number", [100, 101, 111, 130, 150, 400])
+@pytest.mark.parametrize("mode", ["", "INOUT ", "OUT "])
+def test_more_parameters_than_libpg_query_has_room_for(number: int, mode: str) -> None:
+    """It writes behind its array of 100 input parameters, and crashes from 113 or so on: such a body is not parsed."""
+    parameters = ", ".join(f"{mode}a{one} integer" for one in range(number))
+    body = plpgsql("begin perform f(a0) from t; end", f"f({parameters}) RETURNS {'record' if mode else 'void'}")
+    if number > 100 and mode != "OUT ":
+        assert {"f", "t", "perform"} <= body.words
+        assert not body.queries
+    else:
+        assert looked_up(body) == ({"f"}, {"t"})
