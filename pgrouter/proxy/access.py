@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import pwd
-import socket
 from collections.abc import Callable
 from enum import Enum, auto
 from ipaddress import ip_interface
@@ -22,6 +20,7 @@ from pgrouter.auth.account import NOTHING_KNOWN, Account, Role, decoy
 from pgrouter.auth.admission import Admission
 from pgrouter.auth.hba import Arrival, Missing, refusal
 from pgrouter.errors import RouterError
+from pgrouter.proxy.lookups import Lookups
 
 if TYPE_CHECKING:
     from pgrouter.auth.account import StoredSecret
@@ -51,6 +50,7 @@ class Access:
 
     def __init__(self, files: AuthFiles, roles: RoleService) -> None:
         self._roles = roles
+        self._lookups = Lookups()
         self._tasks: set[asyncio.Task[None]] = set()
         self._take(files)
 
@@ -149,9 +149,9 @@ class Access:
             if isinstance(found, Admission):
                 return found
             if found is Missing.HOST_NAME:
-                arrival = replace(arrival, host_name=await confirmed_name(arrival.address))
+                arrival = replace(arrival, host_name=await self._lookups.host_name(arrival.address))
             elif found is Wanted.SYSTEM_USER:
-                arrival = replace(arrival, system_user=await system_user(peer_uid))
+                arrival = replace(arrival, system_user=await self._lookups.system_user(peer_uid))
             else:
                 role = await self._role(arrival, required=found is Missing.ROLES)
 
@@ -164,24 +164,3 @@ class Access:
             if needed:
                 raise
             return NOTHING_KNOWN
-
-
-async def confirmed_name(address: str) -> str:
-    """Return the host name of an address if that name has this address, too; "" otherwise."""
-    loop = asyncio.get_running_loop()
-    try:
-        name, _ = await loop.getnameinfo((address, 0), socket.NI_NAMEREQD)
-        found = await loop.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        log.info("could not look up the host name of %s: %s", address, error)
-        return ""
-    return name if address in {each[4][0] for each in found} else ""
-
-
-async def system_user(uid: int) -> str:
-    """Return the name of a user of this machine; "" if there is none."""
-    try:
-        return (await asyncio.get_running_loop().run_in_executor(None, pwd.getpwuid, uid)).pw_name
-    except KeyError:
-        log.info("could not look up local user ID %d", uid)
-        return ""
