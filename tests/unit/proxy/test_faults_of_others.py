@@ -209,7 +209,6 @@ def test_settings_of_a_startup_packet_wait_for_the_password(desk: Desk) -> None:
 def test_long_names_are_not_cut_into_others(desk: Desk) -> None:
     """Names of 63 bytes and more: `joe` and what only begins like it are two users."""
     long = "n" * 63
-    desk.registry.reload(desk.registry.settings, UserStore(USERS))
     assert UserStore.parse(f'"{long}" "pw"').get(long + "x") is None
     door = Door(desk)
     door.says(startup(user="joe" + "x" * 5000, database="db"))
