@@ -33,6 +33,11 @@ class RouterError(Exception):
         return self.severity in ("FATAL", "PANIC")
 
 
+def in_session(error: RouterError) -> RouterError:
+    """Return the error that a statement gets for a server's refusal of a connection: the same words, no FATAL."""
+    return RouterError(error.message, detail=error.detail, hint=error.hint, sqlstate=error.sqlstate)
+
+
 class ProtocolViolation(RouterError):
     """The peer sent something that the protocol does not allow here; nothing after it can be trusted."""
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator
     from pathlib import Path
 
-    from pgrouter.config.settings import ListenTls, ServersTls, Settings, Tls
+    from pgrouter.config.settings import ListenTls, PoolOverride, ServersTls, Settings, Tls
 
 BY_PASSWORD = ("password", "md5", "scram-sha-256")  # types of auth for which secrets have to come from somewhere
 
@@ -153,8 +153,25 @@ def _require_auth(settings: Settings) -> Iterator[str]:
 
 
 def _pool(settings: Settings) -> Iterator[str]:
-    if settings.pool.min_size > settings.pool.size:
-        yield f"pool.min_size: expected at most pool.size ({settings.pool.size}), got {settings.pool.min_size}"
+    pool = settings.pool
+    if pool.min_size > pool.size:
+        yield f"pool.min_size: expected at most pool.size ({pool.size}), got {pool.min_size}"
+    for number, entry in enumerate(pool.overrides):
+        where = f"pool.overrides[{number}]"
+        size, least = entry.size or pool.size, entry.min_size
+        if least is not None and least > size:
+            yield f"{where}.min_size: expected at most size ({size}), got {least}"
+        if entry.user != "*":
+            yield from _shared(where, entry, "db", "a database with all its users: leave user out")
+        if entry.database != "*":
+            yield from _shared(where, entry, "user", "a user in all databases: leave database out")
+
+
+def _shared(where: str, entry: PoolOverride, kind: str, whose: str) -> Iterator[str]:
+    """Limits that several pools share cannot belong to one of them."""
+    for name in (f"max_{kind}_connections", f"max_{kind}_clients"):
+        if getattr(entry, name) is not None:
+            yield f"{where}.{name}: it limits {whose}"
 
 
 def _functions(settings: Settings) -> Iterator[str]:

@@ -188,6 +188,15 @@ class PoolOverride(_Section, frozen=True, kw_only=True):
     user: Name = "*"
     mode: PoolMode | None = None
     size: Count | None = None
+    min_size: CountOrNone | None = None
+    reserve_size: CountOrNone | None = None
+    reserve_timeout_s: Seconds | None = None
+    max_db_connections: CountOrNone | None = None  # of a database, so of no user in particular
+    max_db_clients: CountOrNone | None = None
+    max_user_connections: CountOrNone | None = None  # of a user, so of no database in particular
+    max_user_clients: CountOrNone | None = None
+    wait_timeout_s: Seconds | None = None
+    lifetime_s: Seconds | None = None
     pins: Pins | None = None
     query_timeout_s: Seconds | None = None
     idle_transaction_timeout_s: Seconds | None = None
@@ -205,7 +214,15 @@ class PoolSettings(_Section, frozen=True, kw_only=True):
     mode: PoolMode = "transaction"
     size: Count = 20  # server connections per member, database and user
     min_size: CountOrNone = 0
+    reserve_size: CountOrNone = 0  # as many more, while a client has waited for longer than
+    reserve_timeout_s: Seconds = 5.0
+    # Of server connections to each member, for all pools together, and of clients; 0: none
+    max_member_connections: CountOrNone = 0
+    max_db_connections: CountOrNone = 0  # to one database
+    max_user_connections: CountOrNone = 0  # of one user
     max_clients: Count = 1000  # client connections in total
+    max_db_clients: CountOrNone = 0
+    max_user_clients: CountOrNone = 0
     wait_timeout_s: Seconds = 120.0  # for a server connection; then 57014
     no_leader_timeout_s: Seconds = 30.0  # held while nobody leads; then 57P03
     idle_timeout_s: Seconds = 600.0  # an unused server connection is closed

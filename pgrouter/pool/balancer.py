@@ -81,7 +81,7 @@ class ReadBalancer:
             pool.deficit = min(pool.deficit + 1, MAX_DEFICIT)
             self.has_deficit = True
         if not pool.pending and pool.can_dial(now):
-            pool.dial()
+            pool.dial_spare()
         for step in range(1, size):
             pool = turns[(first + step) % size]
             if pool.free is not None:
@@ -103,7 +103,7 @@ class ReadBalancer:
                 self.turn = (first + step + 1) % size
                 return pool.take()
             if not pool.pending and pool.can_dial(now):
-                pool.dial()
+                pool.dial_spare()
         return None
 
     def take_other(self, lost: MemberPool, wrote_s: float, lsn: int) -> ServerConnection | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from pgrouter.errors import NoServer, RouterError, ServerLost, WaitTimeout
+from pgrouter.errors import NoServer, RouterError, ServerLost, WaitTimeout, in_session
 from pgrouter.pool.demand import Demand
 from pgrouter.pool.kinds import READ
 from pgrouter.pool.waiting import NOTHING_ELSE
@@ -14,6 +14,7 @@ from pgrouter.server.states import RESETTING
 if TYPE_CHECKING:
     from collections import deque
 
+    from pgrouter.pool.limits import Limit
     from pgrouter.pool.member import MemberPool
     from pgrouter.pool.pool import Pool
     from pgrouter.topology import ClusterView
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 HOPELESS_S = 1.0  # how long a client waits if no member was ever found: the configuration needs to be checked
 OUTDATED_S = 1.0  # how long a login waits for the new session defaults after a change of them
 RESET_TIMEOUT_S = 15.0  # ROLLBACK and DISCARD ALL of a healthy server take a millisecond
+
+WHOSE = "SHOW POOLS has the pools that take the connections."
 
 
 def tick(pool: Pool, now: float) -> None:
@@ -42,8 +45,21 @@ def tick(pool: Pool, now: float) -> None:
     if pool.last_writer is not None and pool.last_writer.fenced_at:
         pool.last_writer.refuse_held(now - held_s, _no_primary(pool.pools.view, held_s))
     _end_claims(pool, now, wait_s)
+    _adjust_size(pool, now)
     if waiting.writes or waiting.reads or waiting.logins:
         pool.grow()
+
+
+def _adjust_size(pool: Pool, now: float) -> None:
+    """Allow the reserve while a client has waited for long, and until nobody waits."""
+    settings = pool.settings
+    if not (settings.reserve_size and settings.reserve_timeout_s):
+        return
+    heads = [queue[0][1] for queue in (pool.waiting.writes, pool.waiting.reads) if queue]
+    if not heads:
+        pool.resize(settings.size)
+    elif now - min(heads) > settings.reserve_timeout_s:
+        pool.resize(settings.size + settings.reserve_size)
 
 
 def _end_claims(pool: Pool, now: float, wait_s: float) -> None:
@@ -68,6 +84,8 @@ def sweep(pool: Pool, now: float) -> None:
                 member.close(server, "server_idle_timeout")
         for server in [s for s in member.idle if now - s.created_at > settings.lifetime_s]:
             member.close(server, "server_lifetime")
+        for server in member.idle[: max(0, len(member.servers) - member.size)]:
+            member.close(server, "the pool is larger than pool.size")
         _end_dials(member, now, settings.connect_timeout_s)
 
 
@@ -87,13 +105,43 @@ def _too_long(pool: Pool, queue: deque, limit_s: float) -> RouterError:
         return NoServer(f"no server is available: {view.mistake.words}", hint=view.mistake.hint)
     if queue is pool.waiting.writes and pool.writer is None:
         return _no_primary(view, limit_s)
-    if queue is pool.waiting.logins or not pool.eligible(reads=True):
+    refusal = _refused(pool, reads=queue is not pool.waiting.writes)
+    if refusal is not None:
+        return refusal if queue is pool.waiting.logins else in_session(refusal)
+    members = pool.eligible(reads=queue is not pool.waiting.writes)
+    limit = _blocking(members)
+    if queue is not pool.waiting.logins and members:
+        return _nothing_free(pool, limit, limit_s)
+    if limit is None:
         return _no_server(view, limit_s)
     return WaitTimeout(
-        "canceling statement: no server connection became free in time",
-        detail=f"Waited {limit_s:g} seconds (pool.wait_timeout) for one of {pool.settings.size} connections.",
-        hint="Increase pool.size, or look for long transactions with SHOW SERVERS.",
+        "no server connection became free in time",
+        detail=f"Waited {limit_s:g} seconds (pool.connect_timeout); all pools together have reached {limit.setting}.",
+        hint=WHOSE,
+        sqlstate="53300",
     )
+
+
+def _nothing_free(pool: Pool, limit: Limit | None, limit_s: float) -> RouterError:
+    waited = f"Waited {limit_s:g} seconds (pool.wait_timeout)"
+    if limit is None:
+        detail = f"{waited} for one of {pool.settings.size} connections."
+        hint = "Increase pool.size, or look for long transactions with SHOW SERVERS."
+    else:
+        detail, hint = f"{waited}; all pools together have reached {limit.setting}.", WHOSE
+    return WaitTimeout("canceling statement: no server connection became free in time", detail=detail, hint=hint)
+
+
+def _refused(pool: Pool, *, reads: bool) -> RouterError | None:
+    """Return the last refusal of a member that has too many connections, None: none of them has."""
+    return next((member.refusal for member in pool.eligible(reads=reads) if member.refusal is not None), None)
+
+
+def _blocking(members: list[MemberPool]) -> Limit | None:
+    """Return the limit, shared with other pools, that keeps these from growing; None: there is none."""
+    if any(len(member.servers) >= member.size for member in members):
+        return None
+    return next((limit for member in members if (limit := member.places.blocking(member)) is not None), None)
 
 
 def _no_server(view: ClusterView, limit_s: float) -> RouterError:

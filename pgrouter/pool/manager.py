@@ -12,6 +12,7 @@ from pgrouter.errors import ServerLost
 from pgrouter.net.resolver import Resolver
 from pgrouter.pool import janitor
 from pgrouter.pool.balancer import LastWrite
+from pgrouter.pool.limits import ServerLimits
 from pgrouter.pool.pool import Pool
 from pgrouter.protocol.messages import cancel_request
 from pgrouter.server.cancel import CancelConnection
@@ -65,6 +66,7 @@ class PoolManager:
         self.groups: dict[tuple[str, str], Pool] = {}
         self.resolver = Resolver(poller.loop, poller.clock)
         self.draining = False
+        self.limits = ServerLimits(poller, settings, self._contend)
         self._cancels: set[CancelConnection] = set()
         self._janitor: asyncio.TimerHandle | None = None
 
@@ -144,6 +146,7 @@ class PoolManager:
     def reload(self, settings: PoolSettings) -> None:
         """Apply new limits, from now on."""
         self.settings = settings
+        self.limits.adjust(settings)
         for group in self.groups.values():
             group.adjust(settings)
             group.wake()
@@ -160,6 +163,10 @@ class PoolManager:
         for group in self.groups.values():
             group.share_reads(self.view)
             group.wake()
+
+    def _contend(self, contended: bool) -> None:  # noqa: FBT001  (a callback)
+        for group in self.groups.values():
+            group.hurry(contended)
 
     # -- services for pools
 
@@ -214,6 +221,7 @@ class PoolManager:
     def _clean(self, ticks: int) -> None:
         self._janitor = self.poller.loop.call_later(TICK_S, self._clean, ticks + 1)
         now = self.poller.update_clock()
+        self.limits.tick()
         for group in list(self.groups.values()):
             try:
                 janitor.tick(group, now)

@@ -16,6 +16,9 @@ cdef class MemberPool:
     cdef public Py_ssize_t size
     cdef readonly dict servers
     cdef readonly int failures
+    cdef readonly object refusal
+    cdef readonly object places
+    cdef readonly tuple limits
     cdef bint cutting
     cdef readonly set doubted
     cdef readonly double retry_at
@@ -27,3 +30,7 @@ cdef class MemberPool:
     cpdef ServerConnection take(self)
     cpdef bint is_fresh(self, double wrote_s, long long lsn) noexcept
     cpdef bint can_dial(self, double now) except -1
+    cpdef ServerConnection dial_spare(self)
+    cpdef ServerConnection dial_needed(self)
+    cpdef ServerConnection longest_idle(self)
+    cpdef bint ends(self, ServerConnection server) except -1

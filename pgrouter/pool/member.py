@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import cython
 
 from pgrouter.errors import NoServer
+from pgrouter.pool import growth
 from pgrouter.protocol.messages import TERMINATE, query
 from pgrouter.server.connection import ServerConnection
 from pgrouter.server.states import STATE_NAMES
@@ -31,6 +32,8 @@ log = logging.getLogger("pgrouter.pool")
 # After a failed dial the next one waits, twice as long each time; the view usually changes sooner.
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 1.0
+
+TOO_MANY = "53300"  # of the server, a database or a role
 
 _RESET = query("DISCARD ALL")
 _ROLLBACK = query("ROLLBACK")
@@ -72,11 +75,14 @@ class MemberPool:
         self.pool = pool
         self.member = member
         self.size = pool.settings.size  # maximum number of connections
+        self.places = pool.pools.limits.on(member.name)  # the limits that it shares with other pools
+        self.limits = self.places.limits_of(pool.database, pool.user)
         self.servers = {}  # the oldest first; the values mean nothing
         self.free = None  # the idle one that was used last
         self.free_count = 0
         self.pending = 0  # dialling or logging in
         self.failures = 0
+        self.refusal = None  # the server's, if it had too many connections at the last dial
         self.deficit = 0  # turns in which it had no idle connection
         self.doubted = set()  # idle connections that are being checked for being alive
         self.cutting = False  # we are closing the connections
@@ -117,6 +123,7 @@ class MemberPool:
         elif state == CLOSED:
             self.servers.pop(server, None)
             self.closed.add(server)
+            self.places.closed(self, logged_in=old != DIALLING and old != LOGGING_IN)
         return 0
 
     def unstack(self, server: ServerConnection) -> int:
@@ -155,8 +162,27 @@ class MemberPool:
     # -- growing
 
     def can_dial(self, now: cython.double) -> cython.bint:
-        """Whether there is room for another connection, and the member has not just failed."""
+        """Whether this pool has room for another connection, and the member has not just failed."""
         return len(self.servers) < self.size and now >= self.retry_at
+
+    def dial_spare(self) -> ServerConnection | None:
+        """Dial if no other pool has to give way for it."""
+        return self.dial() if self.places.has_room(self) else None
+
+    def dial_needed(self) -> ServerConnection | None:
+        """Dial, in place of another pool's idle connection if need be; None: that follows in its turn."""
+        return self.dial() if self.places.admit(self) else None
+
+    def is_wanted(self) -> bool:
+        """Whether clients wait for another connection, and there is room for it in this pool."""
+        return len(self.servers) < self.size and growth.wants(self.pool, self)
+
+    def longest_idle(self) -> ServerConnection | None:
+        """Return the idle connection at the bottom of the stack."""
+        server: ServerConnection = self.free
+        while server is not None and server.next_idle is not None:
+            server = server.next_idle
+        return server
 
     def dial(self, attempt=None) -> ServerConnection:
         """Start a new connection, and return it; `server_ready` or `server_closed` follows.
@@ -169,6 +195,7 @@ class MemberPool:
         server = ServerConnection(pool.poller, self, pool.login(attempt), attempt)
         self.servers[server] = None
         self.pending += 1
+        self.places.opened(self)
         pool.pools.dial(self, server)
         return server
 
@@ -176,6 +203,7 @@ class MemberPool:
         """The member is back in the cluster view: it has answered, so no earlier failure delays a dial."""
         self.failures = 0
         self.retry_at = 0.0
+        self.refusal = None
 
     # -- what server connections report
 
@@ -185,6 +213,7 @@ class MemberPool:
             server.lose(NoServer("the server is a standby now"))
             return
         self.admitted()
+        self.places.accepted(self)
         server.session.profile = self.pool.pools.profiles.empty
         self.move(server, ACTIVE)
         self.pool.welcome(server)
@@ -202,6 +231,9 @@ class MemberPool:
                 return
             self.failures += 1
             self.retry_at = self.pool.poller.now + min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(self.failures, 10))
+            self.refusal = error if error.sqlstate == TOO_MANY else None
+            if self.refusal is not None and self.places.refused(self, error):
+                self.retry_at = self.pool.poller.now  # as soon as another one is closed
             log.warning("S-%d %s: login failed: %s", server.connection_id, self, error.message)
             self.pool.dial_failed(self, error)
         else:
@@ -269,6 +301,19 @@ class MemberPool:
             server.send_bytes(TERMINATE)
         self.move(server, CLOSED)
         server.close()
+
+    def ends(self, server: ServerConnection) -> bool:
+        """Close a connection that is released if it has to end; whether it has."""
+        if server.close_when_idle or server.outstanding.uncertain:
+            why = "doomed"
+        elif self.pool.poller.now - server.created_at > self.pool.settings.lifetime_s:
+            why = "server_lifetime"
+        elif self.places.gives_way(self, server):
+            why = "it is another pool's turn"
+        else:
+            return False
+        self.close(server, why)
+        return True
 
     def retire(self, why: str) -> None:
         """Close the idle connections; the others are closed when they become idle."""

@@ -16,7 +16,7 @@ cdef class Pool:
     cdef readonly Poller poller
     cdef readonly MemberPool writer
     cdef readonly ReadBalancer readers
-    cdef double lifetime_s
+    cdef double tenure_s
     cdef readonly bint standby
     cdef public bint sequences
     cdef readonly bint draining

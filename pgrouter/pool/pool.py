@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import cython
 
 from pgrouter.errors import RouterError, ServerLost
+from pgrouter.pool import growth
 from pgrouter.pool.balancer import ReadBalancer
 from pgrouter.pool.demand import Demand
 from pgrouter.pool.member import MemberPool, Totals
@@ -78,10 +79,18 @@ class Pool:
     def adjust(self, settings: PoolSettings) -> None:
         """Apply this pool's part of these limits, from now on."""
         self.settings = settings.of(self.database, self.user)
-        self.lifetime_s = settings.lifetime_s  # read each time a connection is released
+        self.hurry(self.pools.limits.contended)
         self.limited = limited(self.settings)
+        self.resize(self.settings.size)
+
+    def resize(self, size: int) -> None:
+        """Allow so many connections per member, from now on."""
         for pool in self.members.values():
-            pool.size = self.settings.size
+            pool.size = size
+
+    def hurry(self, contended: bool) -> None:  # noqa: FBT001  (called from C)
+        """Examine every connection that is released (`contended`: other pools need places), or only old ones."""
+        self.tenure_s = -1.0 if contended else self.settings.lifetime_s
 
     def drain(self) -> None:
         """Do not let clients start another transaction."""
@@ -266,7 +275,7 @@ class Pool:
                 pool.move(other, ACTIVE)
                 self.release(server)
                 return other
-        full: cython.bint = len(pool.servers) >= pool.size
+        full: cython.bint = len(pool.servers) >= pool.size or not pool.places.has_room(pool)
         if full:
             pool.close(server, "it has met custom settings of another session")
         self.waiting.claims.append((peer, self.poller.now, pool.dial(), READ if reads else WRITE))
@@ -285,17 +294,7 @@ class Pool:
 
     def grow(self) -> None:
         """Dial as many connections as there are waiting clients, within the limits."""
-        now = self.poller.now
-        for queue, reads in self.waiting.queues():
-            pools = self.eligible(reads=reads and not (self.outdated and self.writer))
-            missing = len(queue) if queue is not self.waiting.logins else min(len(queue), 1)
-            missing -= sum(pool.pending for pool in pools)
-            while missing > 0:
-                able = [pool for pool in pools if pool.can_dial(now)]
-                if not able:
-                    break
-                min(able, key=lambda pool: (pool.failures > 0, len(pool.servers))).dial()
-                missing -= 1
+        growth.grow(self)
 
     # -- releasing
 
@@ -306,8 +305,9 @@ class Pool:
         server.read_on()  # its last client may have been slow to read
         if server.cancels:
             return  # a cancel request may still hit it: `cancelled` releases it later
-        if server.close_when_idle or server.outstanding.uncertain or now - server.created_at > self.lifetime_s:
-            pool.close(server, "doomed" if server.close_when_idle else "server_lifetime")
+        if (
+            server.close_when_idle or server.outstanding.uncertain or now - server.created_at > self.tenure_s
+        ) and pool.ends(server):
             self.grow()
         elif server.session.dirty:
             pool.reset(server)

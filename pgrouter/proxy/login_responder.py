@@ -303,6 +303,7 @@ class LoginResponder(Responder):
             startup.pool = self.registry.group(startup.database, startup.user, identity)
         elif identity.credential is not None:
             startup.pool.credential = identity.credential  # the newest, as in `PoolManager.group`
+        self.registry.crowd.enter(startup.pool, startup.user, self.registry.settings.pool)
         client.session.pool = startup.pool
         client.follow(startup.profile, startup.profile)
         if client.session.pool.parameters is not None and not (

@@ -30,6 +30,7 @@ cdef class Registry:
     cdef readonly object databases
     cdef readonly object open_console
     cdef readonly object profiles
+    cdef readonly object crowd
     cdef readonly dict clients
     cdef readonly dict logging_in
     cdef readonly object strangers

@@ -21,6 +21,7 @@ from pgrouter.protocol import messages
 from pgrouter.proxy.batch import RouteCounts
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.client_peer import ClientPeer
+from pgrouter.proxy.crowd import Crowd
 from pgrouter.proxy.databases import UNWATCHED_S
 from pgrouter.proxy.derivations import Derivations
 from pgrouter.proxy.responder import FailedTransactionResponder
@@ -98,6 +99,7 @@ class Registry:
         self.access = access
         self.open_console = open_console
         self.profiles = pools.profiles
+        self.crowd = Crowd()
         self.clients = {}  # by their ids, once they have proved who they are
         self.logging_in = {}  # by their ids, until they are logged in
         self.strangers = Strangers()  # those of them that have not proved who they are
@@ -325,6 +327,7 @@ class Registry:
         self.sync.hushed.pop(client.client_id, None)
         if client.session.pool is not None:
             client.session.pool.forget(client.peer)
+            self.crowd.leave(client.session.pool, client.info.user)
         client.session.statements.forget()
         last: ServerConnection = client.session.last_write_server
         if last is not None and last.session.sequence_owner is client.session:

@@ -88,13 +88,13 @@ def databases(context: Context) -> Iterator[Row]:
             None,
             mine.size,
             mine.min_size,
-            0,
+            mine.reserve_size,
             int(mine.lifetime_s),
             mine.mode,
             BALANCE,
-            0,
+            mine.max_db_connections,
             connections[name],
-            0,
+            mine.max_db_clients,
             clients[name],
             0,
             0,
@@ -113,7 +113,8 @@ def users(context: Context) -> Iterator[Row]:
         connections[group.user] += len(list(group.servers()))
     for name in sorted({*clients, *connections}):
         mine = settings.of("", name)
-        yield (name, mine.size, 0, mine.mode, 0, connections[name], 0, clients[name])
+        limits = mine.max_user_connections, connections[name], mine.max_user_clients, clients[name]
+        yield (name, mine.size, mine.reserve_size, mine.mode, *limits)
 
 
 def lists(context: Context) -> Iterator[Row]:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from pgrouter.auth.encryption import Encryption
+from pgrouter.auth.server import ServerRefused
 from pgrouter.config.settings import PoolSettings, Reads
 from pgrouter.errors import ServerLost
 from pgrouter.net.loop import Loop
@@ -14,6 +15,7 @@ from pgrouter.net.stream import Stream
 from pgrouter.pool import janitor
 from pgrouter.pool.balancer import LastWrite
 from pgrouter.pool.demand import Demand
+from pgrouter.pool.limits import ServerLimits
 from pgrouter.pool.pool import Pool
 from pgrouter.server.peer import Peer
 from pgrouter.session.settings import Profiles
@@ -32,16 +34,17 @@ MEMBERS = ("a", "b", "c", "d")
 class Client(Peer):
     """Takes what it is given."""
 
-    def __init__(self, world: World, number: int) -> None:
+    def __init__(self, world: World, number: int, group: Pool | None = None) -> None:
         Peer.__init__(self, Stream(world.poller))
         self.world = world
+        self.group = group or world.group
         self.number = number
         self.held: ServerConnection | None = None
         self.refused: RouterError | None = None
 
     def ask(self, *, reads: bool) -> bool:
         """Take a connection or queue up; True: got one at once."""
-        server = self.world.group.take(Demand(reads), self)
+        server = self.group.take(Demand(reads), self)
         if server is None:
             return False
         self.link(server)
@@ -57,7 +60,7 @@ class Client(Peer):
         """Give it back."""
         server, self.held = self.held, None
         server.peer = None
-        self.world.group.release(server)
+        self.group.release(server)
 
     def on_served(self, server: ServerConnection | None) -> int:
         """A connection, after waiting (none: a login may go on)."""
@@ -103,7 +106,9 @@ class World:
         self.dialled: list[ServerConnection] = []
         self.made: list[ServerConnection] = []
         self.far_ends: list[socket.socket] = []
-        self.group = Pool(self, "db", "user", None)
+        self.limits = ServerLimits(self.poller, self.settings, self._contend)
+        self.groups = [Pool(self, "db", "user", None)]
+        self.group = self.groups[0]
 
     def close(self) -> None:
         """Let go of everything."""
@@ -113,6 +118,20 @@ class World:
         for far_end in self.far_ends:
             far_end.close()
         self.loop.close()
+
+    def add(self, database: str, user: str) -> Pool:
+        """Give a second pool."""
+        self.groups.append(Pool(self, database, user, None))
+        return self.groups[-1]
+
+    def turn(self) -> None:
+        """Run what was scheduled for after the round."""
+        self.loop.call_soon(self.loop.stop)
+        self.loop.run_forever()
+
+    def _contend(self, contended: bool) -> None:  # noqa: FBT001
+        for group in getattr(self, "groups", ()):
+            group.hurry(contended)
 
     # -- what a group asks of the pools
 
@@ -148,7 +167,7 @@ class World:
         """The server has said hello."""
         self.dialled.remove(server)
         server.login = None
-        standby = "off" if server.owner is self.group.writer else "on"
+        standby = "off" if server.owner is server.owner.pool.writer else "on"
         parameters = (("server_version", "17"), ("in_hot_standby", standby))
         server.hello = SimpleNamespace(parameters=parameters, pid=1, key=b"k")
         server.owner.server_ready(server)
@@ -163,11 +182,20 @@ class World:
         self.dialled.remove(server)
         server.lose(ServerLost("refused", sqlstate=sqlstate))
 
+    def deny(self, server: ServerConnection, words: str, routine: str) -> None:
+        """The server has too many connections."""
+        self.dialled.remove(server)
+        fields = {"S": "FATAL", "V": "FATAL", "C": "53300", "M": words, "R": routine}
+        server.lose(ServerRefused(b"".join(f"{key}{value}\0".encode() for key, value in fields.items()) + b"\0"))
+
     def advance(self, seconds: float) -> None:
         """Let time pass, and the janitor look."""
         self.now += seconds
-        janitor.sweep(self.group, self.poller.update_clock())
-        janitor.tick(self.group, self.now)
+        self.poller.update_clock()
+        self.limits.tick()
+        for group in self.groups:
+            janitor.sweep(group, self.now)
+            janitor.tick(group, self.now)
         self.dialled = [server for server in self.dialled if not server.closed]
 
     def servers(self) -> list[ServerConnection]:
