@@ -86,9 +86,7 @@ class BuildCompiledModules(build_ext):
                 module.sources = c_files[module.name]
             if self.extensions and not has_openssl():
                 self.extensions = [module for module in self.extensions if module.name != OPENSSL]
-                say(
-                    "TLS will use Python's ssl module, which is slower. Install OpenSSL's headers (libssl-dev), build again."
-                )
+                say("TLS will be slower: by Python's ssl. Install OpenSSL's headers (libssl-dev), and build again.")
             super().run()
         except Exception as error:
             if BUILD == "require":

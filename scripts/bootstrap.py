@@ -104,7 +104,7 @@ def fingerprints() -> tuple[str, str]:
     packages = hashlib.sha256(f"{sys.executable} {sys.version}".encode())
     packages.update((ROOT / "pyproject.toml").read_bytes())
     build = hashlib.sha256(f"{os.environ.get('PGROUTER_BUILD', 'auto')} {missing_for_build()}".encode())
-    for path in [ROOT / "setup.py", *sorted((ROOT / "pgrouter").rglob("*.pxd")), *compiled_modules()]:
+    for path in [ROOT / "setup.py", *sorted((ROOT / "pgrouter").rglob("*.p[xy][dx]")), *compiled_modules()]:
         build.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
     return packages.hexdigest(), build.hexdigest()
 

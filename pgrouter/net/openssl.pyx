@@ -217,7 +217,7 @@ cdef class OpenSslCodec(NativeCodec):
     cdef BIO *to_send
     cdef bytes own_binding
 
-    def __cinit__(self, Context context, host):
+    def __init__(self, Context context, host):
         self.ssl = SSL_new(context.context)
         self.received = BIO_new(BIO_s_mem())
         self.to_send = BIO_new(BIO_s_mem())

@@ -21,7 +21,7 @@ from pgrouter.net.codec import CodecError
 
 try:
     from pgrouter.net import openssl
-except ImportError:
+except (ImportError, ValueError):  # ValueError: it was compiled, and what it builds upon runs uncompiled
     openssl = None
 
 if TYPE_CHECKING:

@@ -87,7 +87,7 @@ TIERS = Deployment(
         works("Test Workload: reader", "docker start pg-ro1"),
         works("Test Workload: reader", MEMBERS.format(psql=f"{PSQL} 6432"), "^pg-ro1 $"),
         works("Test Workload: validator", f'{PSQL} 6432 -Atc "{COUNT}"', "^4$"),
-        not_yet("Production Hardening", f"PGSSLMODE=require {PSQL} 6432 -Atc 'SELECT 1'", "TLS towards clients", "^1$"),
+        works("Production Hardening", f"PGSSLMODE=require {PSQL} 6432 -Atc 'SELECT 1'", "^1$"),
         not_yet("Monitoring & Alerting", "curl -sf http://localhost:9127/metrics", "metrics", "pgrouter"),
         not_ours("Failover Automation", "Deploy Pacemaker on host OS", "the router follows whoever is promoted"),
     ),

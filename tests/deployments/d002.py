@@ -91,7 +91,7 @@ MANUAL = Deployment(
             )
         ),
         not_yet("Monitoring with Prometheus", "curl -sf http://localhost:9127/metrics", "metrics", "pgrouter"),
-        not_yet("Production Considerations: Encryption", "PGSSLMODE=require " + ROUTER + "-c 'SELECT 1'", "TLS"),
+        works("Production Considerations: Encryption", "PGSSLMODE=require " + ROUTER + "-c 'SELECT 1'"),
         not_ours("Replica Won't Connect to Primary", "docker-compose logs postgres-replica-1", CONTAINERS),
         works("Replication Lag High", ROUTER + '-c "SELECT client_addr, replay_lag FROM pg_stat_replication;"', "row"),
         not_ours("Connection Refused", "docker exec postgres-primary ping postgres-replica-1", "the network's"),

@@ -104,7 +104,7 @@ PGPOOL = Deployment(
         not_ours("Change Default Passwords", "docker-compose -f docker-compose.postgres-ha.yml down -v", CONTAINERS),
         not_ours("SSL/TLS Encryption", "openssl req -new -x509 -days 365 -nodes -text -out server.crt -keyout server.key", FILE),
         not_ours("SSL/TLS Encryption", f'psql "{URL}:5432/edufarm?sslmode=require"', "a server's own certificate"),
-        not_yet("SSL/TLS Encryption", f"psql '{URL}:5430/edufarm?sslmode=require' -c 'SELECT 1'", "TLS towards clients"),
+        works("SSL/TLS Encryption", f"psql '{URL}:5430/edufarm?sslmode=require' -c 'SELECT 1'"),
         not_ours("Restrict Connections", "host all all 10.0.0.0/8 md5", FILE),
         works("Promote Replica to Primary", "docker stop edufarm-postgres-primary"),
         works("Promote Replica to Primary", "docker exec edufarm-postgres-replica1 pg_ctl promote", "promoted"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployments.steps import Deployment, not_ours, not_yet, works
+from deployments.steps import Deployment, not_ours, works
 
 PSQL = "psql -h localhost -U postgres -d postgres -p"
 CONTAINERS = "shows containers; docker/compose.004-pgbouncer.yml has them, with the router"
@@ -88,6 +88,6 @@ PGBOUNCER = Deployment(
             r"\(1 row\)",
         ),
         works("Quick Status Checks", "curl -s http://localhost:8009/patroni", "running"),
-        not_yet("SSL/TLS Security", f"PGSSLMODE=require {PSQL} 6432 -Atc 'SELECT 1'", "TLS towards clients", "^1$"),
+        works("SSL/TLS Security", f"PGSSLMODE=require {PSQL} 6432 -Atc 'SELECT 1'", "^1$"),
     ),
 )

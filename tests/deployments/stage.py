@@ -2,7 +2,8 @@
 
 It runs in a network namespace of its own, so that its ports are free whatever else runs on the machine. `docker exec
 NODE` becomes the same command beside that node's port, `docker stop NODE` stops the server, and so on. Where the
-configuration has certificates towards etcd, etcd wants them: those of docker/make-certificates, in tls/.
+configuration has certificates towards etcd, etcd wants them: those of docker/make-certificates, in tls/. The router
+shows another of those to clients that ask for TLS.
 """
 
 from __future__ import annotations
@@ -109,6 +110,11 @@ class Stage:
         path = place / f"{self.deployment.name}.yml"
         settings: dict[str, Any] = yaml.safe_load(path.read_text())
         self._point_at_this_machine(settings["cluster"])
+        certificates = self._certificates(self.cluster.workdir)
+        if not (place / "tls").exists():
+            shutil.copytree(certificates, place / "tls")
+        for listener in settings["listen"]:
+            listener["tls"] = {"cert": "tls/router.crt", "key": "tls/router.key"}
         settings["cluster"]["monitor"] |= {"password": "pgrouter", "interval": 0.2}  # the role of the servers' template
         path.write_text(yaml.safe_dump(settings))
         return path
@@ -118,6 +124,13 @@ class Stage:
         assert [member["name"] for member in members] == list(self.deployment.members or self.deployment.nodes)
         for member, port in zip(members, self.deployment.nodes.values(), strict=True):
             member |= {"host": "127.0.0.1", "port": port}
+
+    def _certificates(self, workdir: Path) -> Path:
+        """Make certificates with the script for the deployments, once."""
+        if not (workdir / "tls").exists():
+            script = shutil.copy(ROOT / "docker" / "make-certificates", workdir)
+            subprocess.run([script], check=True, capture_output=True, timeout=STEP_S)
+        return workdir / "tls"
 
     @property
     def router_port(self) -> int:
@@ -224,7 +237,7 @@ class PatroniStage(Stage):
         )
         cluster = PatroniCluster(options)
         cluster.etcd = EtcdCluster(
-            len(one.etcd), ports=one.etcd, workdir=cluster._workdir, certificates=self._certificates(cluster.workdir)
+            len(one.etcd), ports=one.etcd, workdir=cluster._workdir, certificates=self._of_etcd(cluster.workdir)
         )
         for member, port, rest in zip(cluster.members, one.nodes.values(), one.rest, strict=True):
             member.port, member.rest_port = port, rest
@@ -245,13 +258,9 @@ class PatroniStage(Stage):
     def _etcd_settings(self) -> dict[str, Any]:
         return yaml.safe_load((CONFIGS / f"{self.deployment.name}.yml").read_text())["cluster"]["etcd"]
 
-    def _certificates(self, workdir: Path) -> Path | None:
-        """Make certificates with the deployment's own script, where its configuration has some."""
-        if "tls" not in self._etcd_settings:
-            return None
-        script = shutil.copy(ROOT / "docker" / "make-certificates", workdir)
-        subprocess.run([script], check=True, capture_output=True, timeout=STEP_S)
-        return workdir / "tls"
+    def _of_etcd(self, workdir: Path) -> Path | None:
+        """Give certificates for etcd where the configuration has some."""
+        return self._certificates(workdir) if "tls" in self._etcd_settings else None
 
     def _point_at_this_machine(self, section: dict[str, Any]) -> None:
         """Have etcd's endpoints here, and the certificates beside the configuration."""

@@ -38,6 +38,8 @@ class SourceFinder:
         if spec is None or spec.origin is None or spec.origin.endswith(".py"):
             return spec
         source = Path(spec.origin).with_name(name.rpartition(".")[2] + ".py")
+        if not source.exists():
+            raise ModuleNotFoundError(name)  # it is compiled only, and somebody can do without it
         return spec_from_file_location(name, source, loader=SourceFileLoader(name, str(source)))
 
 
