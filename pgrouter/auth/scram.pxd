@@ -5,7 +5,6 @@ from pgrouter.protocol.framing cimport copied
 cdef int EQUALS, COMMA
 cdef int BINDING, NAME, NONCE, SALT, COUNT, SIGNATURE
 cdef dict _BINDINGS
-cdef bytes BOUND, UNBOUND, MECHANISM, MECHANISM_PLUS
 
 @cython.final
 cdef class ClientFirst:
