@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import logging
 import select
+from functools import cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -240,14 +242,11 @@ def console(data: bytes) -> None:
         at = at[length + 1 :]
 
 
-_desks: list[tuple[object, Desk]] = []
-
-
+@cache
 def _desk() -> Desk:
-    if not _desks:
-        manager = opened()
-        _desks.append((manager, manager.__enter__()))
-    return _desks[0][1]
+    stack = contextlib.ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(opened())
 
 
 def etcd_keys(data: bytes) -> None:

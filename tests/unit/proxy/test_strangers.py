@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import os
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -16,9 +16,18 @@ if TYPE_CHECKING:
     from pgrouter.errors import RouterError
 
 
-SILENT, _other_end = socket.socketpair()
-SPEAKING, _speaker = socket.socketpair()
-_speaker.send(b"x")
+class Heard:
+    """A descriptor of which somebody has said something, or nothing yet."""
+
+    def __init__(self, said: bytes = b"") -> None:
+        self._fd, writes = os.pipe()
+        os.write(writes, said)
+
+    def fileno(self) -> int:
+        return self._fd
+
+
+SILENT, SPEAKING = Heard(), Heard(b"x")
 
 
 @dataclass
@@ -26,7 +35,7 @@ class Client:
     client_id: int
     responder: SimpleNamespace | None = field(default_factory=lambda: SimpleNamespace(asked_at=5.0))
     put_aside: bool = False
-    sock: socket.socket = field(default_factory=lambda: SILENT)
+    sock: Heard = field(default_factory=lambda: SILENT)
     errors: list[RouterError] = field(default_factory=list)
 
     def violation(self, error: RouterError) -> None:
