@@ -184,13 +184,12 @@ class LoginResponder(Responder):
     def encrypt(self, request: Encrypt):
         """Answer a request for encryption; PENDING: the handshake follows."""
         client: ClientConnection = self.client
-        if self.ahead:
-            raise ProtocolViolation(
-                f"received unencrypted data after {request.name} request",
-                detail=INJECTED,
-            )
-        if not request.tls or self.tls is None:
+        begins: cython.bint = request.tls and self.tls is not None
+        if not begins:
             client.send_bytes(b"N")  # the client goes on without, or leaves
+        if self.ahead:  # PostgreSQL refuses it in both cases
+            raise ProtocolViolation(f"received unencrypted data after {request.name} request", detail=INJECTED)
+        if not begins:
             return False
         client.send_bytes(b"S")
         secure(client, self.tls.accept())

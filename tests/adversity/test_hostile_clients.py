@@ -318,9 +318,17 @@ def test_passwords_are_not_hashed_while_others_wait(streaming: StreamingCluster)
 
 def test_only_one_request_for_ssl_comes_before_the_startup_packet(front: Router) -> None:
     with RawClient(front.port) as hostile:
+        hostile.send(struct.pack("!II", 8, 80877103))
+        assert hostile.sock.recv(1) == b"N"
+        hostile.send(struct.pack("!II", 8, 80877103))
+        assert b"unsupported frontend protocol 1234.5679" in hostile.sock.recv(4096)
+
+
+def test_nothing_may_be_sent_ahead_of_the_answer_to_it(front: Router) -> None:
+    with RawClient(front.port) as hostile:
         hostile.send(struct.pack("!II", 8, 80877103) * 2)
         assert hostile.sock.recv(1) == b"N"
-        assert b"unsupported frontend protocol 1234.5679" in hostile.sock.recv(4096)
+        assert b"received unencrypted data after SSL request" in hostile.sock.recv(4096)
 
 
 def test_a_long_text_keeps_its_class(front: Router) -> None:
