@@ -26,7 +26,6 @@ cdef class LoginResponder(Responder):
     cdef Py_ssize_t ahead
 
     cdef object encrypt(self, Encrypt request)
-    cdef int check_encryption(self, str user) except -1
     cdef bint may_come(self, int code) noexcept
     cdef object impossible(self, bytes data, Py_ssize_t at)
     cdef int advance(self, object answer) except -1

@@ -13,7 +13,6 @@ from pgrouter.auth.secret import Derivation
 from pgrouter.auth.server import ServerRefused
 from pgrouter.errors import (
     AuthenticationFailed,
-    InvalidAuthorization,
     ProtocolViolation,
     RouterError,
     TooManyClients,
@@ -22,7 +21,7 @@ from pgrouter.net.sealed import secure
 from pgrouter.pool.demand import Demand
 from pgrouter.protocol import codes, messages
 from pgrouter.proxy import startup_settings
-from pgrouter.proxy.arrival import arrival, is_own, peer_uid
+from pgrouter.proxy.arrival import arrival, check_encryption, is_own, peer_uid
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.client_info import ClientInfo
 from pgrouter.proxy.login import (
@@ -56,7 +55,6 @@ MAX_ANSWER = 65535
 TLS_HANDSHAKE = 0x16  # the first byte of a client that begins with TLS (sslnegotiation=direct)
 ALPN = "postgresql"
 INJECTED = "This could be either a client-software bug or evidence of an attempted man-in-the-middle attack."
-ENCRYPTED = ("require", "verify-ca", "verify-full")
 
 PENDING = object()  # in place of an answer that comes later
 
@@ -157,7 +155,7 @@ class LoginResponder(Responder):
         if kind is Introduce:
             self.introduce(request.startup)
         elif kind is CheckEncryption:
-            self.check_encryption(request.user)
+            check_encryption(client, self.tls_mode, request.user)
         elif kind is Admit:
             if not self.registry.admit(client):
                 raise TooManyClients(
@@ -193,6 +191,7 @@ class LoginResponder(Responder):
             return False
         client.send_bytes(b"S")
         secure(client, self.tls.accept())
+        self.asked_at = client.poller.now  # for its handshake
         return PENDING
 
     def secured(self) -> int:
@@ -203,27 +202,6 @@ class LoginResponder(Responder):
             )
             return 0
         return self.advance(None if self.conversation.reads else True)
-
-    def check_encryption(self, user: str) -> int:
-        """Refuse a connection without TLS, or without the certificate, that the listener demands."""
-        if self.tls_mode not in ENCRYPTED or not self.client.address[0]:  # a Unix socket needs no TLS
-            return 0
-        sealed = self.client.sealed
-        if sealed is None:
-            raise InvalidAuthorization(
-                "this address accepts only TLS connections", hint="Connect with sslmode=require or stronger."
-            )
-        if self.tls_mode == "require":
-            return 0
-        names = sealed.codec.peer_names()
-        if names is None:
-            raise InvalidAuthorization("connection requires a valid client certificate")
-        if self.tls_mode == "verify-full" and names[0] != user:
-            raise InvalidAuthorization(
-                f'certificate authentication failed for user "{user}"',
-                detail=f'The certificate is for "{names[0]}".',
-            )
-        return 0
 
     def lost(self, why: str) -> None:
         """Called when the client has gone: say so if TLS was not established."""
