@@ -55,6 +55,9 @@ class CatalogService(Protocol):
     def suspect(self, database: str) -> None:
         """Check it soon: something may have changed it."""
 
+    def forget(self, database: str) -> None:
+        """Stop following a database: nobody uses it any more."""
+
     def close_unused_databases(self) -> None:
         """Close connections to databases without clients, for a moment."""
 

@@ -227,6 +227,7 @@ class PoolSettings(_Section, frozen=True, kw_only=True):
     no_leader_timeout_s: Seconds = 30.0  # held while nobody leads; then 57P03
     idle_timeout_s: Seconds = 600.0  # an unused server connection is closed
     lifetime_s: Seconds = 3600.0  # an older one is closed once it is free
+    unused_timeout_s: Seconds = 600.0  # a pool without clients and server connections is forgotten
     connect_timeout_s: Seconds = 15.0  # connecting and logging in to a server
     login_timeout_s: Seconds = 60.0  # a client's login
     login_step_timeout_s: Seconds = 30.0  # each thing that it is asked for meanwhile; 0: no limit of its own

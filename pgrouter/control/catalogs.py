@@ -56,6 +56,7 @@ class Catalogs:
         self._changed: set[str] = set()  # databases to be read again whatever their digest is
         self._suspected: set[str] = set()  # databases whose digest is to be queried soon
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()  # of databases that were forgotten
         self._redefinitions: Counter[str] = Counter()  # a reading during which one arrives must be discarded
         self._left: set[str] = set()  # databases that must have no sessions for a moment
         self._tried: set[int] = set()  # bodies of functions that do not crash the parser
@@ -91,6 +92,18 @@ class Catalogs:
             self._suspected.add(database)
             self._woken[database].set()
 
+    def forget(self, database: str) -> None:
+        """Stop following a database, and close the connection to it."""
+        task = self._tasks.pop(database, None)
+        if task is not None:
+            task.cancel()
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+        self._woken.pop(database, None)
+        self._redefinitions.pop(database, None)
+        for names in (self._changed, self._suspected, self._left, self._known):
+            names.discard(database)
+
     def close_unused_databases(self) -> None:
         """Close connections to databases without clients, for a moment."""
         for database, woken in self._woken.items():
@@ -102,7 +115,7 @@ class Catalogs:
         """Stop reading."""
         for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*self._tasks.values(), *self._ending, return_exceptions=True)
 
     async def _follow(self, database: str) -> None:
         loop = asyncio.get_running_loop()

@@ -65,6 +65,7 @@ class PoolManager:
         self._each_tick: tuple[Callable[[float], None], ...] = ()  # what else runs at each tick
         self.groups: dict[tuple[str, str], Pool] = {}
         self.resolver = Resolver(poller.loop, poller.clock)
+        self.forgotten = 0  # pools that nobody has used for long
         self.draining = False
         self.limits = ServerLimits(poller, settings, self._contend)
         self._cancels: set[CancelConnection] = set()
@@ -229,6 +230,8 @@ class PoolManager:
                     janitor.sweep(group, now)
             except Exception:  # a bug in one pool must not stop the timeouts of all
                 log.exception("bug in the janitor of %s", group)
+        if ticks % SWEEP_TICKS == 0:
+            self._forget_unused(now)
         for tick in self._each_tick:
             try:
                 tick(now)
@@ -236,6 +239,13 @@ class PoolManager:
                 log.exception("bug in %s", tick)
         for connection in [c for c in self._cancels if now - c.since > CANCEL_TIMEOUT_S]:
             connection.on_eof("timeout")
+
+    def _forget_unused(self, now: float) -> None:
+        for key, group in list(self.groups.items()):
+            if group.forget_if_unused(now):
+                del self.groups[key]
+                self.forgotten += 1
+                log.debug("%s: nobody uses the pool, it is forgotten", group)
 
     def stop(self) -> None:
         """Close every server connection and stop the janitor."""

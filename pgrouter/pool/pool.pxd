@@ -19,6 +19,9 @@ cdef class Pool:
     cdef double tenure_s
     cdef readonly bint standby
     cdef public bint sequences
+    cdef readonly bint forgotten
+    cdef readonly int clients
+    cdef readonly double left_at
     cdef readonly bint draining
     cdef bint falls_back
     cdef readonly LastWrite writes
@@ -44,6 +47,7 @@ cdef class Pool:
     cdef tuple next_waiter(self, MemberPool pool)
     cdef object _queue_of(self, MemberPool pool)
     cpdef bint learns(self) except -1
+    cpdef bint must_wait(self) except -1
     cpdef bint has_room(self, bint reads) except -1
     cdef ServerConnection exchange(self, ServerConnection server, object custom, Peer peer, bint reads)
     cdef bint no_reader(self) except -1

@@ -68,6 +68,9 @@ class Pool:
         self.sequences = False  # its clients use currval or lastval: a writer must not see another client's values
         self.draining = pools.draining  # its clients are closed at the end of their transactions
         self.parameters = None
+        self.clients = 0
+        self.left_at = self.poller.now  # when the last client left
+        self.forgotten = False  # nobody may enter it: there may be another one for this database and user
         self.of_cluster = CLUSTER_PARAMETERS
         self.wait_us = 0
         self.departed = Totals()  # of members that have left
@@ -91,6 +94,27 @@ class Pool:
     def hurry(self, contended: bool) -> None:  # noqa: FBT001  (called from C)
         """Examine every connection that is released (`contended`: other pools need places), or only old ones."""
         self.tenure_s = -1.0 if contended else self.settings.lifetime_s
+
+    # -- its clients
+
+    def enter(self) -> None:
+        """Count another client."""
+        self.clients += 1
+
+    def leave(self) -> None:
+        """Count a client no more."""
+        self.clients -= 1
+        self.left_at = self.poller.now
+
+    def forget_if_unused(self, now: float) -> bool:
+        """Return whether the pool is forgotten from now on: it has had neither clients nor connections for long.
+
+        At once if no server has ever accepted its role: names that do not exist leave nothing behind.
+        """
+        if self.clients or any(pool.servers for pool in self.members.values()):
+            return False
+        self.forgotten = self.parameters is None or now - self.left_at > self.settings.unused_timeout_s
+        return self.forgotten
 
     def drain(self) -> None:
         """Do not let clients start another transaction."""
@@ -262,6 +286,18 @@ class Pool:
         if self.writer is None:
             return self.has_room(True)
         return self.writer.pending > 0 or self.writer.can_dial(self.poller.now)
+
+    def must_wait(self) -> cython.bint:
+        """Whether a login has to wait for a server: none is connected, or what is known of them is out of date."""
+        pool: MemberPool
+        if self.parameters is None:
+            return True
+        if self.outdated:
+            return self.learns()
+        for pool in self.members.values():  # noqa: SIM110  (a generator is an object)
+            if pool.servers:
+                return False
+        return True  # the database, or the role, may be gone
 
     def exchange(self, server: ServerConnection, custom: object, peer: Peer, reads: cython.bint):
         """Exchange a connection for an idle one on which no other custom settings were set; None: wait for `on_served`.

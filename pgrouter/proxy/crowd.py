@@ -33,11 +33,13 @@ class Crowd:
         most = settings.of("", user).max_user_clients
         if 0 < most <= self.of_user[user]:
             raise TooManyClients(f'too many connections for role "{user}"', detail=_detail("user", most))
+        pool.enter()
         self.of_database[database] += 1
         self.of_user[user] += 1
 
     def leave(self, pool: Pool, user: str) -> None:
         """Count a client of a pool no more."""
+        pool.leave()
         for counted, name in ((self.of_database, pool.database), (self.of_user, user)):
             counted[name] -= 1
             if not counted[name]:

@@ -16,6 +16,7 @@ from pgrouter.session.prepared import SharedStatements
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from collections.abc import Set as AbstractSet
 
     from pgrouter.config.settings import Routing
     from pgrouter.planes import CatalogService
@@ -193,6 +194,13 @@ class Databases:
             self._databases[name] = database
             self._use(name)
         return database
+
+    def keep(self, names: AbstractSet[str]) -> None:
+        """Forget all other databases, and what is known of them."""
+        for name in [name for name in self._databases if name not in names]:
+            del self._databases[name]
+            if self._catalogs is not None:
+                self._catalogs.forget(name)
 
     def _use(self, name: str) -> None:
         if self._catalogs is not None:

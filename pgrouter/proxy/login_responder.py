@@ -275,7 +275,7 @@ class LoginResponder(Responder):
     def enter_pool(self, startup: StartupTemplate, identity: ClientIdentity):
         """Find the pool of a client and its settings; PENDING: its servers' parameters are not known yet."""
         client: ClientConnection = self.client
-        if startup.pool is None:
+        if startup.pool is None or startup.pool.forgotten:
             startup.profile = self.registry.profiles.of_startup(startup.parameters)
             startup.pool = self.registry.group(startup.database, startup.user, identity)
         elif identity.credential is not None:
@@ -283,9 +283,7 @@ class LoginResponder(Responder):
         self.registry.crowd.enter(startup.pool, startup.user, self.registry.settings.pool)
         client.session.pool = startup.pool
         client.follow(startup.profile, startup.profile)
-        if client.session.pool.parameters is not None and not (
-            client.session.pool.outdated and client.session.pool.learns()
-        ):
+        if not client.session.pool.must_wait():
             return None
         client.session.pool.wait_login(client.peer)
         return PENDING

@@ -35,6 +35,7 @@ cdef class Registry:
     cdef readonly dict logging_in
     cdef readonly object strangers
     cdef readonly object derivations
+    cdef int forgotten
     cdef readonly RouteCounts routes
     cdef readonly object sync
     cdef readonly dict idle_limits

@@ -104,6 +104,7 @@ class Registry:
         self.logging_in = {}  # by their ids, until they are logged in
         self.strangers = Strangers()  # those of them that have not proved who they are
         self.derivations = Derivations(pools.poller)
+        self.forgotten = 0  # as many of the pools as are forgotten here, too
         self.routes = RouteCounts()
         self.sync = SessionSync(self)
         self.timed_out = set()  # ids of clients whose queries have been cancelled for their query_timeout
@@ -222,6 +223,13 @@ class Registry:
     def group(self, database: str, user: str, identity: ClientIdentity) -> Pool:
         """Return the pool of a client, whose own credential, if any, logs in to servers."""
         return self.pools.group(database, user, self.access.users.credential(user, identity))
+
+    def _forget(self) -> None:
+        """Let go of what belongs to pools that were forgotten, and of databases without a pool."""
+        self.forgotten = self.pools.forgotten
+        self.application.cache_clear()
+        self.traits = {}
+        self.databases.keep({pool.database for pool in self.pools.groups.values()})
 
     # -- what RESET restores
 
@@ -381,6 +389,8 @@ class Registry:
     def tick(self, now: float) -> None:
         """End logins that take too long, continue those that wait for a catalog, and release unused statements."""
         self.databases.tick(now)
+        if self.forgotten != self.pools.forgotten:
+            self._forget()
         for database in self.databases:
             database.shared.let_go()
         limit_s = self.settings.pool.login_timeout_s

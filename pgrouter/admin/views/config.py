@@ -34,6 +34,7 @@ ALIASES = {
     "pool_mode": "pool.mode",
     "query_wait_timeout": "pool.wait_timeout",
     "server_idle_timeout": "pool.idle_timeout",
+    "pool_idle_timeout": "pool.unused_timeout",
     "server_lifetime": "pool.lifetime",
     "server_connect_timeout": "pool.connect_timeout",
     "client_login_timeout": "pool.login_timeout",
