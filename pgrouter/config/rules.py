@@ -174,6 +174,18 @@ def _shared(where: str, entry: PoolOverride, kind: str, whose: str) -> Iterator[
             yield f"{where}.{name}: it limits {whose}"
 
 
+def _databases(settings: Settings) -> Iterator[str]:
+    for name in _repeated(entry.name for entry in settings.databases):
+        yield f"databases: {name} is given twice"
+    for number, entry in enumerate(settings.databases):
+        if entry.name == "*" and entry.database:
+            yield f"databases[{number}].database: every other name cannot be one database"
+        if entry.name in settings.admin.databases:
+            yield f"databases[{number}].name: {entry.name} is the console (admin.databases)"
+        if entry.user and settings.auth.users_file is None:
+            yield f"auth.users_file: required with databases[{number}].user, whose password it has"
+
+
 def _functions(settings: Settings) -> Iterator[str]:
     both = set(settings.routing.read_only_functions) & set(settings.routing.write_functions)
     for name in sorted(both):
@@ -220,6 +232,7 @@ RULES = (
     _auth,
     _require_auth,
     _pool,
+    _databases,
     _functions,
     _reads,
 )

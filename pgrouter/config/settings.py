@@ -181,6 +181,14 @@ class Auth(_Section, frozen=True, kw_only=True):
     oauth: Oauth = field(default_factory=Oauth)
 
 
+class DatabaseName(_Section, frozen=True, kw_only=True):
+    """A name that clients may connect to."""
+
+    name: Name  # *: any that is not listed
+    database: str = ""  # the servers' name for it; default: the same
+    user: str = ""  # as whom the router logs in to servers, by the users file; default: the client's
+
+
 class PoolOverride(_Section, frozen=True, kw_only=True):
     """What is different for a database, a user, or a user in a database; None: the general setting."""
 
@@ -315,6 +323,7 @@ class Settings(_Section, frozen=True, kw_only=True):
     servers: Servers = field(default_factory=Servers)
     tcp: Tcp = field(default_factory=Tcp)
     auth: Auth = field(default_factory=Auth)
+    databases: tuple[DatabaseName, ...] = (DatabaseName(name="*"),)
     pool: PoolSettings = field(default_factory=PoolSettings)
     routing: Routing = field(default_factory=Routing)
     reads: Reads = field(default_factory=Reads)

@@ -278,7 +278,7 @@ class LoginResponder(Responder):
         if startup.pool is None or startup.pool.forgotten:
             startup.profile = self.registry.profiles.of_startup(startup.parameters)
             startup.pool = self.registry.group(startup.database, startup.user, identity)
-        elif identity.credential is not None:
+        elif identity.credential is not None and startup.pool.user == startup.user:
             startup.pool.credential = identity.credential  # the newest, as in `PoolManager.group`
         self.registry.crowd.enter(startup.pool, startup.user, self.registry.settings.pool)
         client.session.pool = startup.pool

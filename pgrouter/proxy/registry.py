@@ -117,6 +117,7 @@ class Registry:
         self.strangers.limit(settings.pool)
         self.tells = settings.log.connections and settings.log.level in ("debug", "info")
         self.pools.socket_options = self.socket_options = socket_options(settings.tcp)
+        self.names = {entry.name: entry for entry in settings.databases}
         self.application = lru_cache(maxsize=TEMPLATES)(StartupTemplate)
         self.traits = {}
 
@@ -221,8 +222,18 @@ class Registry:
         return database in self.settings.admin.databases
 
     def group(self, database: str, user: str, identity: ClientIdentity) -> Pool:
-        """Return the pool of a client, whose own credential, if any, logs in to servers."""
-        return self.pools.group(database, user, self.access.users.credential(user, identity))
+        """Return the pool of a client, whose own credential, if any, logs in to servers.
+
+        Raises:
+            RouterError: 3D000, no entry of `databases` has the name.
+
+        """
+        entry = self.names.get(database) or self.names.get("*")
+        if entry is None:
+            raise RouterError(f'database "{database}" does not exist', sqlstate="3D000", severity="FATAL")
+        if entry.user and entry.user != user:
+            user, identity = entry.user, None
+        return self.pools.group(entry.database or database, user, self.access.users.credential(user, identity))
 
     def _forget(self) -> None:
         """Let go of what belongs to pools that were forgotten, and of databases without a pool."""
