@@ -64,16 +64,20 @@ class Access:
         """Decide by these files from now on."""
         self._take(files)
 
-    def admit(self, arrival: Arrival, peer_uid: int, then: Then) -> Admission | None:
+    def admit(self, arrival: Arrival, peer_uid: int, then: Then, *, on_console: bool = False) -> Admission | None:
         """Return how a client has to authenticate; None: `then` is called with that, or with the reason why not.
 
-        `peer_uid` is the number of the user at the other end of a Unix socket.
+        `peer_uid` is the number of the user at the other end of a Unix socket. The console is there when no server
+        answers: whom the users file knows gets in without a question to the primary.
 
         Raises:
             RouterError: 28000, it is not let in.
 
         """
-        found = self._decide(arrival, self._roles.known(arrival.user))
+        role = self._roles.known(arrival.user)
+        if role is None and on_console and not self._needs_roles and self.users.get(arrival.user) is not None:
+            role = NOTHING_KNOWN
+        found = self._decide(arrival, role)
         if isinstance(found, Admission):
             return found
         task = asyncio.get_running_loop().create_task(self._find_out(arrival, peer_uid, then))

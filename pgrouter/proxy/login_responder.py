@@ -222,10 +222,11 @@ class LoginResponder(Responder):
         """Find out how the client has to authenticate; PENDING: `admitted` follows."""
         client: ClientConnection = self.client
         facts = arrival(client, user, database)
-        if self.registry.is_console(database) and is_own(client):
+        on_console = self.registry.is_console(database)
+        if on_console and is_own(client):
             found = trusted(facts)
         else:
-            found = self.registry.access.admit(facts, peer_uid(client), self.admitted)
+            found = self.registry.access.admit(facts, peer_uid(client), self.admitted, on_console=on_console)
         if found is None:
             self.flush()
             client.put_aside = True

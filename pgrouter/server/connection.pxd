@@ -19,7 +19,7 @@ from pgrouter.protocol.requests cimport (
 )
 from pgrouter.server.states cimport ROUTER_ASKS, DIALLING, DISCARDS, LOGGING_IN, ON_LOSS, FORWARDING, RESETS, RESETTING, AWAITS_ANSWERS
 
-cdef Py_ssize_t WHOLE, MOST_CAPTURED, MOST_DESCRIBED
+cdef Py_ssize_t WHOLE, MOST_CAPTURED, LONGEST_CAPTURED, MOST_DESCRIBED
 
 @cython.final
 cdef class ServerConnection(Stream):

@@ -78,8 +78,10 @@ _ids = count(1)
 # A notice with one of these ends the server, too: another backend's crash, immediate shutdown (postgres.c quickdie())
 LAST_WORDS = ("57P01", "57P02")
 
-# Messages of an answer to the router, which asks for settings at most; bytes of a description (1,600 columns: 150 kB)
+# Messages of an answer to the router, and bytes of one of them: it asks for settings, which may be long values of a
+# client; bytes of a description (1,600 columns: 150 kB)
 MOST_CAPTURED = 20_000
+LONGEST_CAPTURED = 16 * 1024 * 1024
 MOST_DESCRIBED = 4 * 1024 * 1024
 
 DISCARDED = b"DISCARD ALL\0"  # its tag in CommandComplete
@@ -205,7 +207,7 @@ class ServerConnection(Stream):
                             break
                         stop += 1 + length
                 elif action == SKIP and self.captured is not None:
-                    if length > WHOLE or len(self.captured) > MOST_CAPTURED:
+                    if length > LONGEST_CAPTURED or len(self.captured) > MOST_CAPTURED:
                         return self.break_off(out, "the server's answer to the router is too long", "08P01")
                     if stop > end:
                         return pos

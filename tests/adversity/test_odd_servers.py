@@ -154,7 +154,9 @@ def odd() -> Iterator[Router]:
     pool = {"drain_timeout": "0.1s", "wait_timeout": "5s", "connect_timeout": "5s"}
     factory = RouterFactory()
     try:
-        yield factory({"cluster": cluster, "auth": {"type": "trust"}, "pool": pool})
+        yield factory(
+            {"cluster": cluster, "servers": {"tls": {"mode": "disable"}}, "auth": {"type": "trust"}, "pool": pool}
+        )
     finally:
         factory.stop_all()
         factory.remove()

@@ -207,6 +207,7 @@ def test_strangers_take_nobodys_place(streaming: StreamingCluster, router: Route
                 raw.send(struct.pack("!II", 8, 80877103))  # asks for TLS, and falls silent
             elif number % 3 == 2:
                 raw.send(startup(user="postgres", database="postgres"))  # never answers the challenge
+        strangers[-1].receive()  # what they have said has been read: the challenge, or that they are too many
         began = time.monotonic()
         for _ in range(40):  # all that fit
             stack.enter_context(front.connect())
