@@ -252,6 +252,8 @@ class PoolSettings(_Section, frozen=True, kw_only=True):
 
     def of(self, database: str, user: str) -> PoolSettings:
         """Return the settings for a database and user; "" stands for any that no override names."""
+        if not self.overrides:
+            return self
         changes = {
             name: value
             for entry in self.overrides
