@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import getpass
+import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -16,7 +19,6 @@ from pgrouter.demo.streaming import StreamingCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from support.router import Router, RouterFactory
 
@@ -96,12 +98,14 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     directory = tmp_path_factory.mktemp("hba")
-    sockets_at = tmp_path_factory.mktemp("sockets")
-    for path in (sockets_at, *sockets_at.parents[:2]):
-        path.chmod(0o777)  # PostgreSQL runs as somebody else if we are root
+    sockets_at = Path(tempfile.mkdtemp(prefix="pgrouter-sockets-"))
+    sockets_at.chmod(0o777)  # PostgreSQL runs as somebody else if we are root
     sockets = {"unix_socket_directories": str(sockets_at)}
-    with StreamingCluster(1, options=ServerOptions(hba=HBA, parameters=sockets)) as cluster:
-        yield World(directory, sockets_at, cluster.primary)
+    try:
+        with StreamingCluster(1, options=ServerOptions(hba=HBA, parameters=sockets)) as cluster:
+            yield World(directory, sockets_at, cluster.primary)
+    finally:
+        shutil.rmtree(sockets_at, ignore_errors=True)
 
 
 @pytest.fixture
