@@ -19,6 +19,7 @@ from pgrouter.config.diff import diff, taken
 from pgrouter.config.load import load
 from pgrouter.control.plane import ControlPlane
 from pgrouter.errors import ConfigError, RouterError
+from pgrouter.http.server import HttpServer
 from pgrouter.notify import notify
 from pgrouter.proxy.data_plane import DataPlane
 
@@ -48,13 +49,16 @@ class App:
         self.pools = self._data.pools
         self.registry = self._data.registry
         self.sampler = Sampler(self.pools, self.poller.now)
+        self._http = HttpServer(self, settings.http)
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
 
     async def start(self, *ticks: Callable[[float], None]) -> list[str]:
         """Discover the cluster, then listen, calling `ticks` ten times a second; return the addresses, as HOST:PORT."""
+        for address in self._http.start():  # first: it can tell that the router is not ready yet
+            log.info("http: listens on %s", address)
         await self._control.start(self.pools, self._data)
-        return self._data.start(self.sampler.tick, *ticks)
+        return self._data.start(self.sampler.tick, self._http.tick, *ticks)
 
     async def drain(self) -> None:
         """Stop accepting clients; close each at the end of its transaction, or after pool.drain_timeout."""
@@ -63,6 +67,7 @@ class App:
     async def stop(self) -> None:
         """Close everything."""
         self._data.stop()
+        self._http.stop()
         await self._control.stop()
 
     def request_stop(self) -> None:
@@ -92,7 +97,8 @@ class App:
             log.warning("reload: %s has changed, which takes a restart", name)
         settings = taken(self.settings, settings)
         try:
-            self._data.reload(settings, files)
+            with self._http.reloading(settings.http):
+                self._data.reload(settings, files)
         except ConfigError as error:
             raise self._not_reloaded(error) from error
         self._control.reload(settings, files)

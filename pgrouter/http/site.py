@@ -1,0 +1,99 @@
+"""What is at which path, and who may see it. No IO: a request in, an answer out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from pgrouter.http import health
+from pgrouter.http.cluster import cluster
+from pgrouter.http.message import Answer, Request, failure, json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pgrouter.admin.context import App
+    from pgrouter.config.settings import Reads
+    from pgrouter.http.health import Health
+    from pgrouter.topology import ClusterView
+
+METHODS = "GET, HEAD, OPTIONS"
+READ_METHODS = ("GET", "HEAD")
+ALLOW = ("Allow", METHODS)
+UNAUTHORIZED = failure(401, "a token is needed: Authorization: Bearer ...", ("WWW-Authenticate", "Bearer"))
+
+Check = Callable[["ClusterView", "Reads", "int | None"], "Health"]
+
+
+class Path(NamedTuple):
+    """What answers at a path."""
+
+    answer: Callable[[Site, Request], Answer]
+    open: bool = False  # also without the token
+    health: bool = False  # OPTIONS is answered as GET is, without a body, as Patroni does
+
+
+class Site:
+    """All paths of one router."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    def answer(self, request: Request) -> Answer:
+        """Answer a request."""
+        path = PATHS.get(request.path)
+        if path is None:
+            return failure(404, "there is nothing at this path")
+        if not path.open and not request.authorized:
+            return UNAUTHORIZED
+        if request.method == "OPTIONS":
+            status = path.answer(self, request).status if path.health else 200
+            return Answer(status, headers=(ALLOW,))
+        if request.method not in READ_METHODS:
+            return failure(405, f"only {METHODS}", ALLOW)
+        return path.answer(self, request)
+
+    def cluster(self) -> Mapping[str, object]:
+        """Return the cluster as GET /cluster shows it."""
+        monitor, settings = self.app.monitor, self.app.registry.settings.cluster
+        scope = settings.etcd.scope if settings.source == "etcd" and settings.etcd else ""
+        return cluster(monitor.view, source=monitor.source_name, scope=scope, draining=self.app.pools.draining)
+
+
+def _health(check: Check, *, drains: bool = True) -> Path:
+    """Return what answers with 200 or 503; `drains`: 503 as soon as the router accepts no more clients."""
+
+    def answer(site: Site, request: Request) -> Answer:
+        most_lag = None
+        if "lag" in request.query:
+            most_lag = health.size(request.query["lag"])
+            if most_lag is None:
+                return failure(400, "lag is a number of bytes, or one with B, kB, MB, GB or TB")
+        if drains and site.app.pools.draining:
+            found = health.Health(ok=False, reason=health.DRAINING)
+        else:
+            found = check(site.app.monitor.view, site.app.registry.settings.reads, most_lag)
+        told: dict[str, object] = {"status": "ok" if found.ok else "unavailable"}
+        if found.reason and request.authorized:
+            told["reason"] = found.reason
+        return json(told, 200 if found.ok else 503)
+
+    return Path(answer, open=True, health=True)
+
+
+_PRIMARY, _LIVE, _READY = _health(health.primary), _health(health.live, drains=False), _health(health.ready)
+
+PATHS: dict[str, Path] = {
+    "/live": _LIVE,
+    "/liveness": _LIVE,
+    "/ready": _READY,
+    "/readiness": _READY,
+    "/health": _READY,
+    "/primary": _PRIMARY,
+    "/read-write": _PRIMARY,
+    "/leader": _PRIMARY,
+    "/master": _PRIMARY,
+    "/replica": _health(health.replica),
+    "/read-only": _health(health.read_only),
+    "/cluster": Path(lambda site, _request: json(site.cluster())),
+}

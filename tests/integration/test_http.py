@@ -1,0 +1,130 @@
+"""The HTTP port of real routers in front of real servers."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.authority import Authority
+from support.front import running
+from support.router import Router, static_cluster
+
+from pgrouter.demo.processes import until
+from pgrouter.demo.streaming import StreamingCluster
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.pg
+
+TOKEN = "open sesame"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[StreamingCluster]:
+    """A primary and a standby."""
+    with StreamingCluster(2) as cluster:
+        yield cluster
+
+
+def get(url: str, context: ssl.SSLContext | None = None, **headers: str) -> tuple[int, Any]:
+    """Return status and body; JSON is decoded."""
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=10, context=context) as answer:  # noqa: S310
+            status, body, kind = answer.status, answer.read(), answer.headers["Content-Type"]
+    except urllib.error.HTTPError as error:
+        status, body, kind = error.code, error.read(), error.headers["Content-Type"]
+    return status, json.loads(body) if kind == "application/json" else body.decode()
+
+
+def url(router: Router, path: str) -> str:
+    """Return the address of a path."""
+    return f"http://127.0.0.1:{router.http_port}{path}"
+
+
+def status(router: Router, path: str) -> int:
+    """Return the status of a path."""
+    return get(url(router, path))[0]
+
+
+def test_health_follows_the_cluster() -> None:
+    with (
+        StreamingCluster(2) as cluster,
+        running({"cluster": static_cluster(cluster.servers), "http": {"port": 0}}) as router,
+    ):
+        for path in ("/live", "/ready", "/primary", "/replica", "/read-only"):
+            assert status(router, path) == 200, path
+        _, found = get(url(router, "/cluster"))
+        assert {one["name"]: one["role"] for one in found["members"]} == {
+            cluster.servers[0].name: "leader",
+            cluster.servers[1].name: "replica",
+        }
+        assert found["primary"] == cluster.servers[0].name
+        cluster.servers[1].stop()
+        until(lambda: status(router, "/replica") == 503, 20, "no replica")
+        assert status(router, "/read-only") == 200
+        cluster.servers[0].stop()
+        until(lambda: status(router, "/ready") == 503, 20, "nothing to serve")
+        assert status(router, "/live") == 200
+        assert get(url(router, "/primary"))[1]["reason"]
+
+
+def test_https_with_a_token_and_client_certificates(cluster: StreamingCluster, tmp_path: Path) -> None:
+    authority, foreign = Authority(tmp_path), Authority(tmp_path, "foreign")
+    cert, key = map(str, authority.issue("127.0.0.1", "localhost"))
+    tls = {"cert": cert, "key": key}
+    settings = {"cluster": static_cluster(cluster.servers), "http": {"port": 0, "token": TOKEN, "tls": tls}}
+    with running(settings) as router:
+        port = router.http_port
+        trusting = ssl.create_default_context(cafile=str(authority.ca))
+        trusting.set_alpn_protocols(["h2", "http/1.1"])
+        assert get(f"https://localhost:{port}/live", trusting)[0] == 200
+        assert get(f"https://localhost:{port}/cluster", trusting)[0] == 401
+        assert get(f"https://localhost:{port}/cluster", trusting, Authorization=f"Bearer {TOKEN}")[0] == 200
+        with pytest.raises((urllib.error.URLError, ConnectionError)):
+            get(f"http://localhost:{port}/live")
+        with pytest.raises(urllib.error.URLError):
+            get(f"https://localhost:{port}/live", ssl.create_default_context(cafile=str(foreign.ca)))
+        router.settings["http"]["tls"] = tls | {"mode": "verify-ca", "ca": str(authority.ca)}
+        router.write_settings()
+        router.process.reload()
+        until(lambda: get(f"https://localhost:{port}/live", trusting)[0] == 403, 10, "a certificate is needed")
+        shown = map(str, authority.issue("monitor", file="monitor"))
+        trusting.load_cert_chain(*shown)
+        assert get(f"https://localhost:{port}/live", trusting)[0] == 200
+
+
+def test_a_reload_opens_and_closes_the_port(cluster: StreamingCluster) -> None:
+    with running({"cluster": static_cluster(cluster.servers)}) as router:
+        assert not router.log_contains("http: listens")
+        router.settings["http"] = {"port": 0}
+        router.write_settings()
+        router.process.reload()
+        until(lambda: router.log_contains("http: listens"), 10, "the port opens")
+        assert status(router, "/live") == 200
+        port = router.http_port
+        router.settings["http"] = {"port": router.port}
+        router.write_settings()
+        router.process.reload()
+        until(lambda: router.log_contains("cannot listen|was not reloaded"), 10, "a port that is taken")
+        assert status(router, "/live") == 200
+        del router.settings["http"]
+        router.write_settings()
+        router.process.reload()
+        until(lambda: _refuses(port), 10, "the port closes")
+
+
+def _refuses(port: int) -> bool:
+    try:
+        get(f"http://127.0.0.1:{port}/live")
+    except urllib.error.URLError:
+        return True
+    except ConnectionError:  # accepted, and closed with the port
+        return False
+    return False
