@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
+from pgrouter.admin.context import Context
 from pgrouter.http import health
 from pgrouter.http.cluster import cluster
 from pgrouter.http.message import Answer, Request, failure, json
+from pgrouter.metrics.exposition import chosen, writing
+from pgrouter.metrics.others import OTHERS
+from pgrouter.metrics.snapshot import taking
+from pgrouter.metrics.table import METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pgrouter.admin.context import App
     from pgrouter.config.settings import Reads
@@ -52,6 +59,23 @@ class Site:
         if request.method not in READ_METHODS:
             return failure(405, f"only {METHODS}", ALLOW)
         return path.answer(self, request)
+
+    def metrics(self, request: Request) -> Answer:
+        """Return the metrics, in the format that is wanted, under the names that the settings want."""
+        http = self.app.registry.settings.http
+        names = http.names if http is not None else ()
+        tables = [METRICS, *(OTHERS[name] for name in names)]
+        format_ = chosen(request.accept)
+
+        def body() -> Iterator[bytes | None]:
+            snapshot = yield from taking(self.context(), averages="cnpg" in names)
+            yield from writing(chain.from_iterable(tables), snapshot, format_.encode)
+
+        return Answer(200, body(), format_.content_type)
+
+    def context(self) -> Context:
+        """Return what the console's commands see."""
+        return Context(self.app, None, self.app.poller.now, time.time())
 
     def cluster(self) -> Mapping[str, object]:
         """Return the cluster as GET /cluster shows it."""
@@ -95,5 +119,6 @@ PATHS: dict[str, Path] = {
     "/master": _PRIMARY,
     "/replica": _health(health.replica),
     "/read-only": _health(health.read_only),
+    "/metrics": Path(Site.metrics),
     "/cluster": Path(lambda site, _request: json(site.cluster())),
 }

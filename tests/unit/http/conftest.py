@@ -90,9 +90,9 @@ class Front:
 
 
 @pytest.fixture
-def open_front() -> Iterator[Callable[..., Front]]:
-    """Open a port with these settings."""
-    with opened() as desk:
+def open_front(request: pytest.FixtureRequest) -> Iterator[Callable[..., Front]]:
+    """Open a port with these settings; the parameter: whether time passes by itself."""
+    with opened(real_clock=getattr(request, "param", False)) as desk:
         fronts: list[Front] = []
 
         def start(**settings: Any) -> Front:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import ssl
+import subprocess
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from support.authority import Authority
 from support.front import running
 from support.router import Router, static_cluster
 
+from bench.programs import find
 from pgrouter.demo.processes import until
 from pgrouter.demo.streaming import StreamingCluster
 
@@ -98,6 +103,66 @@ def test_https_with_a_token_and_client_certificates(cluster: StreamingCluster, t
         shown = map(str, authority.issue("monitor", file="monitor"))
         trusting.load_cert_chain(*shown)
         assert get(f"https://localhost:{port}/live", trusting)[0] == 200
+
+
+def scraped(router: Router) -> dict[tuple[str, frozenset[str]], float]:
+    """Return the metrics by name and labels' values."""
+    families = text_string_to_metric_families(get(url(router, "/metrics"))[1])
+    samples = [sample for family in families for sample in family.samples]
+    return {(sample.name, frozenset(sample.labels.values())): sample.value for sample in samples}
+
+
+def test_metrics_count_what_clients_do(cluster: StreamingCluster) -> None:
+    settings = {
+        "cluster": static_cluster(cluster.servers),
+        "http": {"port": 0, "names": ["pgbouncer", "cnpg", "pgpool"]},
+        "pool": {"size": 1},
+    }
+    with running(settings) as router:
+
+        def value(name: str, *labels: str) -> float:
+            return scraped(router)[name, frozenset(labels)]
+
+        pool = ("postgres", "postgres")
+        with router.connect() as one, router.connect() as other:
+            for _ in range(10):
+                one.execute("select 1")
+            with pytest.raises(psycopg.errors.UndefinedTable):
+                one.execute("select * from there_is_none")
+            one.execute("begin")
+            one.execute("create table t (a int)")
+            with ThreadPoolExecutor(1) as threads:
+                waits = threads.submit(other.execute, "create table u (a int)")
+                until(lambda: value("pgrouter_pool_waiting_clients", *pool, "write") == 1, 10, "it waits")
+                assert value("pgbouncer_pools_client_waiting_connections", *pool) == 1
+                one.execute("rollback")
+                waits.result(10)
+            other.execute("drop table u")
+            other.execute("create temporary table v (a int)")
+            assert value("pgrouter_pool_wait_seconds_count", *pool) >= 1
+            assert value("pgrouter_pinned_clients", "temporary object") == 1
+            assert value("pgrouter_logins_total") == 2
+            assert value("pgrouter_errors_total", "server", "42P01") == 1
+            assert value("pgrouter_pool_queries_total", *pool) >= 12
+            assert value("pgrouter_member_up", cluster.servers[0].name) == 1
+            assert value("pgrouter_member_role", cluster.servers[1].name, "replica") == 1
+        with pytest.raises(psycopg.OperationalError):
+            router.connect(user="postgres", password="wrong")
+        assert value("pgrouter_errors_total", "login", "28P01") == 1
+        check_format(get(url(router, "/metrics"))[1])
+
+
+def check_format(text: str) -> None:
+    """Have promtool look at metrics, if it can be had."""
+    promtool = find("promtool", "prometheus", "--version")
+    if isinstance(promtool, str):
+        pytest.skip(promtool)
+    done = subprocess.run(
+        [promtool.path, "check", "metrics"], input=text, capture_output=True, text=True, timeout=30, check=False
+    )
+    ours = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("pgrouter_")]
+    assert "error while parsing" not in done.stderr
+    assert not ours
 
 
 def test_a_reload_opens_and_closes_the_port(cluster: StreamingCluster) -> None:
