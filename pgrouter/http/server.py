@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import select
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pgrouter.errors import ConfigError
 from pgrouter.http.connection import HttpConnection
+from pgrouter.http.events import PING, History, sent
 from pgrouter.http.site import Site
 from pgrouter.net import tls
 from pgrouter.net.acceptor import Acceptor
@@ -24,12 +26,15 @@ if TYPE_CHECKING:
     from pgrouter.admin.context import App
     from pgrouter.config.settings import Http
     from pgrouter.http.message import Answer, Request
+    from pgrouter.topology import ClusterView
 
 log = logging.getLogger("pgrouter.http")
 
 READ = select.EPOLLIN
 ALPN = "http/1.1"
 MAX_CONNECTIONS = 64
+LAGS_S = 1.0  # between two views that differ in lags only
+PING_S = 15.0  # without an event, so that nobody in between takes the connection for dead
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,11 @@ class HttpServer:
 
     def __init__(self, app: App, settings: Http | None) -> None:
         self._app = app
-        self._site = Site(app)
+        self._history = History(app.monitor.view, app.poller.now)
+        self._followers: dict[HttpConnection, None] = {}
+        self._site = Site(app, self._history, self._followers)
+        self._told: ClusterView | None = None  # the view that followers have, and when they got it
+        self._told_at = self._pinged_at = 0.0
         self._connections: dict[HttpConnection, None] = {}  # in order of their arrival
         self._port = opened(settings)
 
@@ -105,6 +114,20 @@ class HttpServer:
         """Close connections that take too long; called ten times a second."""
         for connection in [one for one in self._connections if now > one.deadline]:
             connection.close()
+        view = self._app.monitor.view
+        new = self._history.follow(view, now, time.time())
+        if not self._followers:
+            return
+        data = b"".join(new)
+        if new or (view is not self._told and now - self._told_at > LAGS_S):
+            data += sent("cluster", self._site.cluster())
+            self._told, self._told_at = view, now
+        elif now - self._pinged_at > PING_S:
+            data = PING
+        if data:
+            self._pinged_at = now
+            for connection in list(self._followers):
+                connection.push(data)
 
     def _accept(self) -> Iterator[str]:
         """Accept at sockets that do not yet."""
@@ -157,10 +180,12 @@ class HttpServer:
 
     def follows(self, connection: HttpConnection) -> None:
         """Called when a connection gets events from now on."""
+        self._followers[connection] = None
 
     def left(self, connection: HttpConnection) -> None:
         """Called when a connection is closed."""
         self._connections.pop(connection, None)
+        self._followers.pop(connection, None)
 
 
 def opened(settings: Http | None, before: Port | None = None) -> Port:

@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from importlib.resources import files
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from pgrouter.admin.context import Context
 from pgrouter.http import health
 from pgrouter.http.cluster import cluster
+from pgrouter.http.events import sent
+from pgrouter.http.haproxy import csv
 from pgrouter.http.message import Answer, Request, failure, json
+from pgrouter.http.pools import pools
 from pgrouter.metrics.exposition import chosen, writing
 from pgrouter.metrics.others import OTHERS
 from pgrouter.metrics.snapshot import taking
 from pgrouter.metrics.table import METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sized
 
     from pgrouter.admin.context import App
     from pgrouter.config.settings import Reads
+    from pgrouter.http.events import History
     from pgrouter.http.health import Health
     from pgrouter.topology import ClusterView
 
 METHODS = "GET, HEAD, OPTIONS"
 READ_METHODS = ("GET", "HEAD")
 ALLOW = ("Allow", METHODS)
+CSV = "text/plain; charset=utf-8"  # as HAProxy has it
+EVENTS = "text/event-stream"
+MAX_FOLLOWERS = 16
+FILES = {name: (files(__package__) / name).read_bytes() for name in ("page.html", "page.css", "page.js")}
 UNAUTHORIZED = failure(401, "a token is needed: Authorization: Bearer ...", ("WWW-Authenticate", "Bearer"))
 
 Check = Callable[["ClusterView", "Reads", "int | None"], "Health"]
@@ -43,8 +54,10 @@ class Path(NamedTuple):
 class Site:
     """All paths of one router."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, history: History, followers: Sized) -> None:
         self.app = app
+        self._history = history
+        self._followers = followers
 
     def answer(self, request: Request) -> Answer:
         """Answer a request."""
@@ -72,6 +85,28 @@ class Site:
             yield from writing(chain.from_iterable(tables), snapshot, format_.encode)
 
         return Answer(200, body(), format_.content_type)
+
+    def haproxy(self, _request: Request) -> Answer:
+        """Return the members as HAProxy's statistics."""
+
+        def body() -> Iterator[bytes | None]:
+            yield from csv((yield from taking(self.context())))
+
+        return Answer(200, body(), CSV)
+
+    def pools(self, _request: Request) -> Answer:
+        """Return the busiest pools."""
+
+        def body() -> Iterator[bytes | None]:
+            yield msgspec.json.encode((yield from pools((yield from taking(self.context())))))
+
+        return Answer(200, body())
+
+    def events(self, _request: Request) -> Answer:
+        """Return what has happened, and stay."""
+        if len(self._followers) >= MAX_FOLLOWERS:
+            return failure(503, f"{MAX_FOLLOWERS} clients follow the events already", ("Retry-After", "10"))
+        return Answer(200, self._history.kept() + sent("cluster", self.cluster()), EVENTS, stays=True)
 
     def context(self) -> Context:
         """Return what the console's commands see."""
@@ -105,6 +140,12 @@ def _health(check: Check, *, drains: bool = True) -> Path:
     return Path(answer, open=True, health=True)
 
 
+def _file(name: str, kind: str) -> Path:
+    """Return what answers with a file, which says nothing of the router."""
+    answer = Answer(200, FILES[name], kind)
+    return Path(lambda _site, _request: answer, open=True)
+
+
 _PRIMARY, _LIVE, _READY = _health(health.primary), _health(health.live, drains=False), _health(health.ready)
 
 PATHS: dict[str, Path] = {
@@ -120,5 +161,12 @@ PATHS: dict[str, Path] = {
     "/replica": _health(health.replica),
     "/read-only": _health(health.read_only),
     "/metrics": Path(Site.metrics),
+    "/stats;csv": Path(Site.haproxy),
+    "/;csv": Path(Site.haproxy),
+    "/pools": Path(Site.pools),
+    "/events": Path(Site.events),
+    "/": _file("page.html", "text/html; charset=utf-8"),
+    "/page.css": _file("page.css", "text/css; charset=utf-8"),
+    "/page.js": _file("page.js", "text/javascript; charset=utf-8"),
     "/cluster": Path(lambda site, _request: json(site.cluster())),
 }
