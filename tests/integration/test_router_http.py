@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
+import socket
 import ssl
 import subprocess
 import urllib.error
+import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from support.authority import Authority
 from support.front import running
@@ -23,11 +28,11 @@ from pgrouter.demo.streaming import StreamingCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.pg
 
 TOKEN = "open sesame"
+MONITORING = Path(__file__).parents[2] / "configs" / "monitoring"
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +198,87 @@ def _refuses(port: int) -> bool:
     except ConnectionError:  # accepted, and closed with the port
         return False
     return False
+
+
+# -- Prometheus itself
+
+
+def test_prometheus_takes_the_metrics_the_alerts_and_the_dashboard(cluster: StreamingCluster, tmp_path: Path) -> None:
+    prometheus = find("prometheus", "prometheus", "--version")
+    if isinstance(prometheus, str):
+        pytest.skip(prometheus)
+    settings = {
+        "cluster": static_cluster(cluster.servers),
+        "http": {"port": 0, "names": ["pgbouncer", "cnpg", "pgpool"]},
+    }
+    with running(settings) as router, router.connect() as client:
+        config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
+        config["global"] = {"scrape_interval": "200ms", "evaluation_interval": "200ms"}
+        config["scrape_configs"][0]["static_configs"] = [{"targets": [f"127.0.0.1:{router.http_port}"]}]
+        (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+        shutil.copy(MONITORING / "alerts.yml", tmp_path)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        arguments = [
+            "--config.file=prometheus.yml",
+            f"--web.listen-address=127.0.0.1:{port}",
+            "--storage.tsdb.path=data",
+        ]
+        with (tmp_path / "log").open("w") as log:
+            process = subprocess.Popen([prometheus.path, *arguments], cwd=tmp_path, stdout=log, stderr=log)
+        try:
+
+            def asked(path: str, **query: str) -> Any:
+                return get(f"http://127.0.0.1:{port}/api/v1/{path}?{urllib.parse.urlencode(query)}")[1]["data"]
+
+            def is_up() -> bool:
+                try:
+                    ready, _ = get(f"http://127.0.0.1:{port}/-/ready")
+                    return ready == 200 and bool(asked("query", query='up{job="pgrouter"} == 1')["result"])
+                except urllib.error.URLError:
+                    return False
+
+            until(is_up, 20, f"Prometheus has scraped the router, see {tmp_path / 'log'}")
+            (target,) = asked("targets")["activeTargets"]
+            assert target["lastError"] == ""
+            client.execute("select 1")
+            until(lambda: bool(asked("query", query="pgrouter_pool_queries_total > 0")["result"]), 10, "queries")
+            for title, expression in dashboard():
+
+                def shows(expression: str = expression) -> bool:
+                    return bool(asked("query", query=expression)["result"])
+
+                if title in QUIET:
+                    shows()  # it is an expression
+                else:
+                    until(shows, 10, title)
+            until(lambda: not unhealthy(asked("rules")), 10, "all rules are evaluated")
+            assert not asked("alerts")["alerts"]
+            cluster.servers[1].stop()
+            until(lambda: "PgrouterMemberDown" in alerts(asked("alerts")), 20, "an alert")
+        finally:
+            process.terminate()
+            process.wait(20)
+            if not cluster.servers[1].alive:
+                cluster.servers[1].start()
+
+
+QUIET = {"Waiting clients", "Waiting time, 99 of 100", "Clients that keep their server", "Logins", "Errors by SQLSTATE"}
+
+
+def dashboard() -> Iterator[tuple[str, str]]:
+    """Yield the title and each expression of the dashboard's panels, as Grafana fills them in."""
+    for panel in json.loads((MONITORING / "grafana" / "pgrouter.json").read_text())["panels"]:
+        for target in panel.get("targets", ()):
+            expression = (
+                target["expr"].replace("$job", "pgrouter").replace("$instance", ".*").replace("$database", ".*")
+            )
+            yield panel["title"], expression.replace("$__rate_interval", "10s").replace("$__range", "10s")
+
+
+def unhealthy(rules: Any) -> list[str]:
+    return [rule["name"] for group in rules["groups"] for rule in group["rules"] if rule["health"] != "ok"]
+
+
+def alerts(found: Any) -> set[str]:
+    return {alert["labels"]["alertname"] for alert in found["alerts"]}
