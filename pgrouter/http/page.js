@@ -3,7 +3,7 @@
 
 const MOST_EVENTS = 100, EVERY_MS = 2000;
 const MOST_LAG = 16 * 1024 * 1024; // a full bar: a WAL segment
-let cluster = null, rates = new Map(), before = null;
+let cluster = null, rates = new Map(), busy = new Map(), before = null;
 
 const at = (id) => document.getElementById(id);
 
@@ -68,7 +68,7 @@ function showCluster() {
     [lag(member)],
     [rate("tps", member.name), "number"],
     [rate("qps", member.name), "number"],
-    [rate("busy", member.name), "number"],
+    [busy.get(member.name) ?? "", "number"],
     [member.reason, "why dim"],
   ])));
 }
@@ -85,7 +85,7 @@ function showPools(found) {
   for (const member of found.members) {
     count("tps", member.name, member.transactions);
     count("qps", member.name, member.queries);
-    rates.set(`busy ${member.name}`, member.active);
+    busy.set(member.name, member.active);
   }
   const key = (pool) => JSON.stringify([pool.database, pool.user]);
   for (const pool of found.pools) count("pool", key(pool), pool.transactions);
@@ -98,7 +98,7 @@ function showPools(found) {
   }));
   at("shown").textContent = found.pools.length < found.pools_in_all ? `the busiest of ${found.pools_in_all}` : "";
   at("pools").tBodies[0].replaceChildren(...found.pools.map((pool) => row([
-    [pool.database], [pool.user], [pool.clients, "number"], [pool.waiting, pool.waiting ? "number bad" : "number"],
+    [pool.database], [pool.user], [pool.clients, "number"], [pool.waiting, pool.waiting ? "number warn" : "number"],
     [pool.waiting ? `${pool.max_wait_seconds.toFixed(1)} s` : "", "number"], [pool.active, "number"], [pool.idle, "number"],
     [rate("pool", key(pool)), "number"],
   ])));

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 import shutil
 import socket
 import ssl
@@ -25,6 +27,7 @@ from support.router import Router, static_cluster
 from bench.programs import find
 from pgrouter.demo.processes import until
 from pgrouter.demo.streaming import StreamingCluster
+from pgrouter.http.haproxy import HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -217,8 +220,7 @@ def test_prometheus_takes_the_metrics_the_alerts_and_the_dashboard(cluster: Stre
         config["scrape_configs"][0]["static_configs"] = [{"targets": [f"127.0.0.1:{router.http_port}"]}]
         (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
         shutil.copy(MONITORING / "alerts.yml", tmp_path)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         arguments = [
             "--config.file=prometheus.yml",
             f"--web.listen-address=127.0.0.1:{port}",
@@ -282,3 +284,68 @@ def unhealthy(rules: Any) -> list[str]:
 
 def alerts(found: Any) -> set[str]:
     return {alert["labels"]["alertname"] for alert in found["alerts"]}
+
+
+HAPROXY = """
+global
+    maxconn 100
+defaults
+    mode tcp
+    timeout connect 2s
+    timeout client 60s
+    timeout server 60s
+frontend statistics
+    mode http
+    bind 127.0.0.1:{statistics}
+    stats enable
+    stats uri /statistics
+listen primary
+    bind 127.0.0.1:{port}
+    option httpchk OPTIONS /primary
+    http-check expect status 200
+    server router 127.0.0.1:{router} check port {http} inter 200ms fall 2 rise 1
+"""
+
+
+def test_haproxy_checks_routers_as_it_checks_patroni(tmp_path: Path) -> None:
+    haproxy = find("haproxy", "haproxy", "-v")
+    if isinstance(haproxy, str):
+        pytest.skip(haproxy)
+    with (
+        StreamingCluster(1) as cluster,
+        running({"cluster": static_cluster(cluster.servers), "http": {"port": 0}}) as router,
+    ):
+        port, statistics = free_port(), free_port()
+        config = HAPROXY.format(port=port, statistics=statistics, router=router.port, http=router.http_port)
+        (tmp_path / "haproxy.cfg").write_text(config)
+        with (tmp_path / "log").open("w") as log:
+            process = subprocess.Popen(
+                [haproxy.path, "-db", "-f", tmp_path / "haproxy.cfg"],
+                env=os.environ | haproxy.env, stdout=log, stderr=log,
+            )  # fmt: skip
+        try:
+
+            def is_up() -> bool:
+                try:
+                    text = get(f"http://127.0.0.1:{statistics}/statistics;csv")[1]
+                except urllib.error.URLError:
+                    return False
+                rows = list(csv.DictReader(text.removeprefix("# ").splitlines()))
+                theirs, ours = set(rows[0]), set(HEADER.split(","))
+                assert ours <= theirs  # the columns are HAProxy's
+                return next(row for row in rows if row["svname"] == "router")["status"] == "UP"
+
+            until(is_up, 20, f"HAProxy has found the router, see {tmp_path / 'log'}")
+            with psycopg.connect(router.dsn().replace(f"port={router.port}", f"port={port}")) as client:
+                assert client.execute("select 1").fetchone() == (1,)
+            cluster.servers[0].stop()
+            until(lambda: not is_up(), 20, "HAProxy has seen that nobody takes writes")
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
