@@ -8,7 +8,7 @@ from pgrouter.server.peer cimport Peer
 cdef class WaitTimes:
     cdef readonly list counts
 
-    cdef int add(self, double waited_s) except -1
+    cpdef int add(self, double waited_s) except -1
 
 @cython.final
 cdef class WaitingClients:
