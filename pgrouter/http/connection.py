@@ -136,6 +136,7 @@ class HttpConnection(BytesStream):
         """Read requests and answer them until nothing is left to do, others are due, or the client has to catch up."""
         while not self.closed and not self.put_aside and self.state in (State.READING, State.ANSWERING):
             if self.poller.late():
+                self.pause()  # requests that arrive faster than they are answered stay in the socket
                 self.put_off()
             elif self.unsent():
                 self.pause()
