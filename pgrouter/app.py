@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 from pgrouter.admin.console import Console
 from pgrouter.admin.stats import Sampler
 from pgrouter.auth.files import AuthFiles
-from pgrouter.config.diff import diff, taken
+from pgrouter.config.diff import diff, taken, told
 from pgrouter.config.load import load
 from pgrouter.control.plane import ControlPlane
 from pgrouter.errors import ConfigError, RouterError
 from pgrouter.http.server import HttpServer
-from pgrouter.notify import notify
+from pgrouter.logs import handler as logs
+from pgrouter.notify import Watchdog, notify
 from pgrouter.proxy.data_plane import DataPlane
 
 if TYPE_CHECKING:
@@ -38,8 +39,10 @@ SWITCH_S = 0.0005  # how long the loop waits for a computing thread (one that ju
 class App:
     """One running router."""
 
-    def __init__(self, config_path: Path, settings: Settings, loop: Loop) -> None:
+    def __init__(self, config_path: Path, settings: Settings, loop: Loop, handler: logs.Handler | None = None) -> None:
+        """Build everything; `handler` writes the log, and may be told to write it elsewhere."""
         self.config_path = config_path
+        self._handler = handler
         self.settings = settings
         self.poller = loop.poller
         self._control = ControlPlane(settings)
@@ -93,17 +96,24 @@ class App:
         except ConfigError as error:
             raise self._not_reloaded(error) from error
         changes = diff(self.settings, settings)
-        for name in changes.restart:
-            log.warning("reload: %s has changed, which takes a restart", name)
-        settings = taken(self.settings, settings)
+        for path in changes.restart:
+            log.warning("reload: %s: %s takes a restart", path, told(self.settings, settings, path))
+        settings, before = taken(self.settings, settings), self.settings
         try:
+            destination = logs.opened(settings.log) if self._handler is not None else None
             with self._http.reloading(settings.http):
                 self._data.reload(settings, files)
         except ConfigError as error:
             raise self._not_reloaded(error) from error
+        except OSError as error:
+            raise self._not_reloaded(ConfigError([f"log: cannot write there: {error.strerror}"])) from error
         self._control.reload(settings, files)
         self.settings = settings
+        if self._handler is not None and destination is not None:
+            self._handler.turn_to(destination)
         logging.getLogger("pgrouter").setLevel(settings.log.level.upper())
+        for path in changes.now:
+            log.info("reload: %s: %s", path, told(before, settings, path))
         log.info("configuration reloaded")
         return "RELOAD"
 
@@ -113,15 +123,15 @@ class App:
         return RouterError("the configuration was not reloaded", detail=str(error), sqlstate="F0000")
 
 
-async def serve(config_path: Path, settings: Settings, loop: Loop, *ticks: Callable[[float], None]) -> int:
-    """Run a router in this loop until SIGTERM or SIGINT; return the exit code. `ticks` are called as in `App.start`."""
+async def serve(config_path: Path, settings: Settings, loop: Loop, handler: logs.Handler) -> int:
+    """Run a router in this loop until SIGTERM or SIGINT; return the exit code. The log is written by `handler`."""
     _raise_descriptor_limit(settings.pool.max_clients)
     sys.setswitchinterval(SWITCH_S)
-    app = App(config_path, settings, loop)
+    app = App(config_path, settings, loop, handler)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, app.request_stop)
     loop.add_signal_handler(signal.SIGHUP, _reload_by_signal, app)
-    addresses = await app.start(*ticks)
+    addresses = await app.start(handler.tick, Watchdog().tick)
     gc.collect()
     gc.freeze()  # these objects stay: the cycle collector, during which every client waits, need not visit them again
     for address in addresses:

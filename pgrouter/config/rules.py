@@ -241,7 +241,13 @@ def _repeated(values: Iterable[Hashable]) -> list[Hashable]:
     return [value for value, count in Counter(values).items() if count > 1]
 
 
+def _log(settings: Settings) -> Iterator[str]:
+    if settings.log.file is not None and settings.log.syslog is not None:
+        yield "log.syslog: the log goes to log.file already"
+
+
 RULES = (
+    _log,
     _listen,
     _listen_tls,
     _http,

@@ -21,6 +21,10 @@ Pins = Literal["keep", "error"]
 TlsMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 AuthMethod = Literal["password", "md5", "scram-sha-256", "none", "!password", "!md5", "!scram-sha-256", "!none"]
 TlsVersion = Literal["TLSv1.2", "TLSv1.3"]
+SyslogFacility = Literal[
+    "auth", "authpriv", "daemon", "user",
+    "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+]  # fmt: skip
 MetricNames = Literal["pgbouncer", "cnpg", "pgpool"]
 
 
@@ -322,10 +326,13 @@ class Http(_Section, frozen=True, kw_only=True):
 
 
 class Log(_Section, frozen=True, kw_only=True):
-    """What is written to stderr."""
+    """What is logged, and where: to stderr, a file, or syslog."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     connections: bool = True  # a line per login and logout
+    format: Literal["text", "json"] = "text"
+    file: Path | None = None  # in place of stderr; a reload opens it again
+    syslog: SyslogFacility | None = None  # in place of stderr
 
 
 class Settings(_Section, frozen=True, kw_only=True):

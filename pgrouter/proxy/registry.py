@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import cython
 
 from pgrouter.errors import RouterError, ShuttingDown
-from pgrouter.logs import EVERY
+from pgrouter.logs.handler import EVERY
 from pgrouter.net.sockopt import socket_options
 from pgrouter.pool.pool import Pool
 from pgrouter.protocol import messages
