@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pgrouter.admin.console import Console
+from pgrouter.admin.history import History
 from pgrouter.admin.stats import Sampler
 from pgrouter.auth.files import AuthFiles
 from pgrouter.config.diff import diff, taken, told
@@ -52,6 +53,7 @@ class App:
         self.pools = self._data.pools
         self.registry = self._data.registry
         self.sampler = Sampler(self.pools, self.poller.now)
+        self.history = History(self.monitor.view, self.poller.now, lambda: self.registry.errors.counts)
         self._http = HttpServer(self, settings.http)
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
@@ -61,10 +63,14 @@ class App:
         for address in self._http.start():  # first: it can tell that the router is not ready yet
             log.info("http: listens on %s", address)
         await self._control.start(self.pools, self._data)
-        return self._data.start(self.sampler.tick, self._http.tick, *ticks)
+        return self._data.start(self.sampler.tick, self._follow, self._http.tick, *ticks)
+
+    def _follow(self, now: float) -> None:
+        self.history.follow(self.monitor.view, now, time.time())
 
     async def drain(self) -> None:
         """Stop accepting clients; close each at the end of its transaction, or after pool.drain_timeout."""
+        self.history.note(time.time(), "shutdown", "no more clients are accepted")
         await self._data.drain(self._at_once)
 
     async def stop(self) -> None:
@@ -115,11 +121,13 @@ class App:
         for path in changes.now:
             log.info("reload: %s: %s", path, told(before, settings, path))
         log.info("configuration reloaded")
+        self.history.note(time.time(), "reload", f"configuration reloaded: {', '.join(changes.now) or 'no changes'}")
         return "RELOAD"
 
     def _not_reloaded(self, error: ConfigError) -> RouterError:
         for problem in error.problems:
             log.error("reload: %s: %s", self.config_path, problem)
+        self.history.note(time.time(), "reload", f"the configuration was not reloaded: {error.problems[0]}")
         return RouterError("the configuration was not reloaded", detail=str(error), sqlstate="F0000")
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from pgrouter.admin.history import History
     from pgrouter.admin.stats import Sampler
     from pgrouter.cluster.monitor import Monitor
     from pgrouter.net.poller import Poller
@@ -23,6 +24,7 @@ class App(Protocol):
     pools: PoolManager
     registry: Registry
     sampler: Sampler
+    history: History
 
     def reload(self) -> str:
         """Reload the configuration file.

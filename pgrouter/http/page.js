@@ -105,22 +105,11 @@ function showPools(found) {
   showCluster();
 }
 
-function words(kind, told) {
-  if (kind === "leader") return `leader ${told.from ?? "nobody"} → ${told.to ?? "nobody"}`;
-  if (kind === "primary") {
-    if (told.to === null) return `${told.from} is no longer primary: ${told.reason}; writes are held`;
-    return told.from === null
-      ? `${told.to} is primary; writes were held for ${told.after_seconds.toFixed(1)} s` : `primary ${told.from} → ${told.to}`;
-  }
-  return `${told.name}: ${told.reports}${told.readable ? ", gets reads" : ""}${told.writable ? ", gets writes" : ""}`
-    + (told.reason ? ` (${told.reason})` : "");
-}
-
 function showEvent(kind, told) {
   const list = at("events"), item = make("li"), time = make("time", new Date(told.time).toLocaleTimeString());
   time.dateTime = told.time;
   time.title = told.time;
-  item.append(time, make("span", words(kind, told), kind === "primary" ? (told.to ? "good" : "bad") : ""));
+  item.append(time, make("span", told.text, kind === "primary" ? (told.to ? "good" : "bad") : ""));
   list.querySelector(".none")?.remove();
   list.prepend(item);
   while (list.children.length > MOST_EVENTS) list.lastChild.remove();

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import select
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pgrouter.errors import ConfigError
 from pgrouter.http.connection import HttpConnection
-from pgrouter.http.events import PING, History, sent
+from pgrouter.http.events import PING, sent, told
 from pgrouter.http.site import Site
 from pgrouter.net import tls
 from pgrouter.net.acceptor import Acceptor
@@ -64,9 +63,9 @@ class HttpServer:
 
     def __init__(self, app: App, settings: Http | None) -> None:
         self._app = app
-        self._history = History(app.monitor.view, app.poller.now)
         self._followers: dict[HttpConnection, None] = {}
-        self._site = Site(app, self._history, self._followers)
+        self._site = Site(app, self._followers)
+        self._told_event = 0  # the number of the last event that followers have
         self._told: ClusterView | None = None  # the view that followers have, and when they got it
         self._told_at = self._pinged_at = 0.0
         self._connections: dict[HttpConnection, None] = {}  # in order of their arrival
@@ -114,11 +113,12 @@ class HttpServer:
         """Close connections that take too long; called ten times a second."""
         for connection in [one for one in self._connections if now > one.deadline]:
             connection.close()
-        view = self._app.monitor.view
-        new = self._history.follow(view, now, time.time())
+        view, history = self._app.monitor.view, self._app.history
+        new = history.since(self._told_event) if history.last > self._told_event else []
+        self._told_event = history.last
         if not self._followers:
             return
-        data = b"".join(new)
+        data = b"".join(map(told, new))
         if new or (view is not self._told and now - self._told_at > LAGS_S):
             data += sent("cluster", self._site.cluster())
             self._told, self._told_at = view, now

@@ -13,7 +13,7 @@ import msgspec
 from pgrouter.admin.context import Context
 from pgrouter.http import health
 from pgrouter.http.cluster import cluster
-from pgrouter.http.events import sent
+from pgrouter.http.events import RETRY, sent, told
 from pgrouter.http.haproxy import csv
 from pgrouter.http.message import Answer, Request, failure, json
 from pgrouter.http.pools import pools
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from pgrouter.admin.context import App
     from pgrouter.config.settings import Reads
-    from pgrouter.http.events import History
     from pgrouter.http.health import Health
     from pgrouter.topology import ClusterView
 
@@ -54,9 +53,8 @@ class Path(NamedTuple):
 class Site:
     """All paths of one router."""
 
-    def __init__(self, app: App, history: History, followers: Sized) -> None:
+    def __init__(self, app: App, followers: Sized) -> None:
         self.app = app
-        self._history = history
         self._followers = followers
 
     def answer(self, request: Request) -> Answer:
@@ -106,7 +104,8 @@ class Site:
         """Return what has happened, and stay."""
         if len(self._followers) >= MAX_FOLLOWERS:
             return failure(503, f"{MAX_FOLLOWERS} clients follow the events already", ("Retry-After", "10"))
-        return Answer(200, self._history.kept() + sent("cluster", self.cluster()), EVENTS, stays=True)
+        kept = b"".join(map(told, self.app.history.kept))
+        return Answer(200, RETRY + kept + sent("cluster", self.cluster()), EVENTS, stays=True)
 
     def context(self) -> Context:
         """Return what the console's commands see."""

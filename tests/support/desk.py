@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from pgrouter.admin.context import Context
+from pgrouter.admin.history import History
 from pgrouter.admin.stats import Sampler
 from pgrouter.auth.files import AuthFiles
 from pgrouter.cluster.reigns import Reigns
@@ -86,6 +87,7 @@ class Desk:
     sampler: Sampler
     seconds: list[float]  # the clock
     monitor: Watch = field(default_factory=Watch)
+    history: History = field(default_factory=lambda: History(VIEW, 1000.0))
     reloads: int = 0
     stops: int = 0
     plugs: list[socket.socket] = field(default_factory=list)

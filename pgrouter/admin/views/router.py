@@ -1,8 +1,9 @@
-"""SHOW ROUTES, CACHE, PREPARED, MEM, VERSION and STATE: the state of the router itself."""
+"""SHOW ROUTES, EVENTS, CACHE, PREPARED, MEM, VERSION and STATE: the state of the router itself."""
 
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pgrouter
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pgrouter.session.prepared import SharedStatement
 
 ROUTES = columns("target reason count:int")
+EVENTS = columns("id:int time kind member text seconds")
 CACHE = columns("item value:int")
 PREPARED = columns("id:int users:int servers:int text")
 MEM = columns("name size:int used:int free:int memtotal:int")
@@ -31,6 +33,14 @@ BUILD = "compiled" if pgrouter.COMPILED else "not compiled"
 def routes(context: Context) -> Iterator[Row]:
     """Yield counts of routed batches by target and reason, the most frequent first."""
     yield from context.app.registry.routes.items()
+
+
+def events(context: Context) -> Iterator[Row]:
+    """Yield the last events; `seconds`: how long there had been the primary before, or none."""
+    for event in context.app.history.kept:
+        time = datetime.fromtimestamp(event.wall, UTC).isoformat(timespec="milliseconds")
+        seconds = None if event.seconds is None else f"{event.seconds:.3f}"
+        yield event.number, time, event.kind, event.member, event.text, seconds
 
 
 def cache(context: Context) -> Iterator[Row]:

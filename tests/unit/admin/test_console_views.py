@@ -58,6 +58,7 @@ def show(desk: Desk, view: str, client: ClientConnection | None = None) -> list[
 
 def crowd(desk: Desk) -> None:
     """Fill a router with connections in every state there is."""
+    desk.history.note(1.0, "reload", "configuration reloaded")
     desk.stranger()
     desk.client("boss", "pgrouter", console=True)
     desk.client("half", console=True)  # admitted, but its pools are not known yet

@@ -6,15 +6,16 @@ import csv
 import json
 import socket
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from msgspec.structs import replace
 from support.desk import VIEW
 
+from pgrouter.admin.history import Event
 from pgrouter.http import server as limits
 from pgrouter.http.connection import MAX_UNSENT
-from pgrouter.http.events import KEPT, History, changes
+from pgrouter.http.events import told
 from pgrouter.http.site import MAX_FOLLOWERS
 from pgrouter.server.states import ACTIVE, IDLE_STATE
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from conftest import Front
 
-    from pgrouter.topology import ClusterView
 
 HEADLESS = replace(VIEW, number=8, primary=None, leader=None, no_primary="nobody holds the leader key")
 OTHER = replace(VIEW, number=9, primary="pg2", leader="pg2", readers=("pg1",))
@@ -88,33 +88,13 @@ def test_the_page_is_there_without_a_token(open_front: Callable[..., Front], pat
 # -- events
 
 
-def kinds(before: ClusterView, after: ClusterView) -> list[tuple[str, Any]]:
-    return [(event.kind, event.data.get("to", event.data.get("name"))) for event in changes(before, after)]
-
-
-def test_changes() -> None:
-    assert kinds(VIEW, HEADLESS) == [("leader", None), ("primary", None)]
-    assert kinds(VIEW, OTHER) == [("leader", "pg2"), ("primary", "pg2")]
-    lagging = replace(VIEW, members=(VIEW.members[0], replace(VIEW.members[1], lag_bytes=1), VIEW.members[2]))
-    assert kinds(VIEW, lagging) == []
-    fewer = replace(VIEW, number=8, members=VIEW.members[:2])
-    assert kinds(VIEW, fewer) == [("member", "pg3")]
-    assert kinds(fewer, VIEW) == [("member", "pg3")]
-
-
-def test_the_history_tells_how_long_there_was_no_primary_and_is_bounded() -> None:
-    history = History(VIEW, 0.0)
-    assert history.follow(VIEW, 1.0, 0.0) == []
-    history.follow(HEADLESS, 5.0, 1_700_000_000.0)
-    (leader, primary) = history.follow(OTHER, 7.5, 1_700_000_002.5)
-    assert leader.startswith(b"id: 3\nevent: leader\ndata: {")
-    told = json.loads(primary.partition(b"data: ")[2])
-    assert told == {
-        "time": "2023-11-14T22:13:22.500+00:00", "from": None, "to": "pg2", "reason": "", "after_seconds": 2.5,
+def test_an_event_as_it_is_sent() -> None:
+    event = Event(3, 1_700_000_002.5, "primary", "pg2", "pg2 is primary", 2.5, {"to": "pg2", "after_seconds": 2.5})
+    head, _, data = told(event).partition(b"data: ")
+    assert head == b"id: 3\nevent: primary\n"
+    assert json.loads(data) == {
+        "time": "2023-11-14T22:13:22.500+00:00", "text": "pg2 is primary", "to": "pg2", "after_seconds": 2.5,
     }  # fmt: skip
-    for number in range(10, 10 + KEPT):
-        history.follow(replace(HEADLESS if number % 2 else OTHER, number=number), 8.0, 0.0)
-    assert history.kept().count(b"event: ") == KEPT
 
 
 class Follower:
