@@ -30,7 +30,7 @@ log = logging.getLogger("pgrouter")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    check.add_arguments(parser)
+    check.add_config(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -89,7 +89,16 @@ function showPools(found) {
   }
   const key = (pool) => JSON.stringify([pool.database, pool.user]);
   for (const pool of found.pools) count("pool", key(pool), pool.transactions);
+  const counted = (id, kind, list, keyOf) => {
+    for (const one of list) count(kind, keyOf(one), one.count);
+    at(id).tBodies[0].replaceChildren(...list.map((one) => row([
+      [Object.values(one)[0]], [Object.values(one)[1], id === "routes" ? "why" : ""], [one.count, "number"], [rate(kind, keyOf(one)), "number"],
+    ])));
+  };
+  counted("routes", "route", found.routes, (one) => `${one.target} ${one.reason}`);
+  counted("errors", "error", found.errors, (one) => `${one.source} ${one.sqlstate}`);
   before = { time: found.time, counts };
+  if (found.held_writes) found.clients["writes held"] = found.held_writes;
   const shown = Object.entries(found.clients).concat(Object.entries(found.pins).map(([why, n]) => [`kept: ${why}`, n]));
   at("clients").replaceChildren(...shown.map(([what, n]) => {
     const item = make("li", `${what} `);

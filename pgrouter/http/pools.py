@@ -5,6 +5,8 @@ from __future__ import annotations
 from heapq import nlargest
 from typing import TYPE_CHECKING, Any
 
+from pgrouter.metrics.table import held_writes
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -24,6 +26,10 @@ def pools(snapshot: Snapshot) -> Generator[None, None, dict[str, Any]]:
         "time": snapshot.context.wall,
         "clients": dict(snapshot.clients),
         "pins": dict(snapshot.pins),
+        "routes": _routes(snapshot),
+        "errors": _errors(snapshot),
+        "held_writes": held_writes(snapshot),
+        "cache": dict(snapshot.cache),
         "pools_in_all": len(snapshot.pools),
         "pools": [_pool(pool) for pool in shown],
         "members": [
@@ -38,6 +44,16 @@ def pools(snapshot: Snapshot) -> Generator[None, None, dict[str, Any]]:
             for numbers in snapshot.members
         ],
     }
+
+
+def _routes(snapshot: Snapshot) -> list[dict[str, Any]]:
+    found = snapshot.context.app.registry.routes.items()[:SHOWN]
+    return [{"target": target, "reason": reason, "count": count} for target, reason, count in found]
+
+
+def _errors(snapshot: Snapshot) -> list[dict[str, Any]]:
+    found = snapshot.context.app.registry.errors.counts.most_common(SHOWN)
+    return [{"source": source, "sqlstate": sqlstate, "count": count} for (source, sqlstate), count in found]
 
 
 def _rank(pool: PoolNumbers) -> tuple[int, int]:

@@ -108,7 +108,8 @@ def _errors(snapshot: Snapshot) -> Iterator[Value]:
     yield from sorted(snapshot.context.app.registry.errors.counts.items())
 
 
-def _held(snapshot: Snapshot) -> int:
+def held_writes(snapshot: Snapshot) -> int:
+    """Return the number of clients whose writes are held because there is no primary."""
     return sum(pool.writes_waiting for pool in snapshot.pools) if snapshot.view.primary is None else 0
 
 
@@ -192,7 +193,7 @@ METRICS = (
            one(lambda now: now.view.primary is not None)),
     Metric("pgrouter_readers", "gauge", "Replicas that may be read from.", (), one(lambda now: len(now.view.readers))),
     Metric("pgrouter_held_writes", "gauge", "Clients whose writes are held because there is no primary.", (),
-           one(_held)),
+           one(held_writes)),
     Metric("pgrouter_without_primary_seconds_total", "counter", "Time without a primary, in all.", (),
            one(lambda now: now.context.app.monitor.reigns.vacant_s(now.context.now))),
     Metric("pgrouter_leader_changes_total", "counter", "How often another member was named leader.", (),
