@@ -33,6 +33,7 @@ COMPILED = [
     "pgrouter/routing/fingerprint.py",
     "pgrouter/routing/tree.py",
     "pgrouter/routing/weight.py",
+    "pgrouter/routing/usage.py",
     "pgrouter/routing/verdict.py",
     "pgrouter/routing/cache.py",
     "pgrouter/session/prepared.py",

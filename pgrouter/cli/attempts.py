@@ -73,7 +73,7 @@ def _addresses(settings: Settings) -> Iterator[Attempt]:
                 socket.create_server((address, port), family=family).close()
                 yield Attempt(works=True, what=name, found=f"{address}:{port} is free")
             except OSError as error:
-                yield Attempt(works=False, what=name, found=f"{address}:{port}: {os.strerror(error.errno)}")
+                yield Attempt(works=False, what=name, found=f"{address}:{port}: {os.strerror(error.errno or 0)}")
 
 
 def _certificates(settings: Settings) -> Iterator[Attempt]:

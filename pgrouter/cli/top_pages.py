@@ -90,7 +90,9 @@ PAGES: dict[str, Page] = {
         *_columns("pin route"))),
     "r": Page("routes", "ROUTES", ("target", "reason"), (
         *_columns("target reason count"), Column("per s", "count", number, rate=True))),
-    "s": Page("statements", "STATEMENTS", ("fingerprint",)),
+    "s": Page("statements", "STATEMENTS", ("database", "fingerprint"), (
+        Column("calls/s", "calls", number, rate=True),
+        *_columns("calls total_ms mean_ms p99_ms replica_calls retries target database fingerprint"))),
     "e": Page("events", "EVENTS", ("id",)),
 }  # fmt: skip
 

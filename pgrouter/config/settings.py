@@ -330,6 +330,7 @@ class Log(_Section, frozen=True, kw_only=True):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     connections: bool = True  # a line per login and logout
+    slow_statements_s: Seconds = 0.0  # a line for each that took longer: its fingerprint, without literals; 0: none
     format: Literal["text", "json"] = "text"
     file: Path | None = None  # in place of stderr; a reload opens it again
     syslog: SyslogFacility | None = None  # in place of stderr

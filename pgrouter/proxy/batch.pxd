@@ -38,7 +38,7 @@ cdef class Batch:
     cdef public int effects
     cdef readonly int traits
     cdef object last
-    cdef Verdict verdict
+    cdef readonly Verdict verdict
     cdef public str reason
     cdef readonly Peer peer
     cdef readonly ClientStatements statements
@@ -55,6 +55,7 @@ cdef class Batch:
     cpdef bint may_use_replica(self) noexcept
     cdef bint needs_own_server(self) noexcept
     cdef int begin(self) except -1
+    cdef bint measured(self, double took_s, bint on_replica) except -1
     cdef int too_long(self) except -1
     cdef int unfinished(self) except -1
     cdef int unseen(self) except -1

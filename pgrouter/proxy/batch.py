@@ -213,6 +213,11 @@ class Batch:
         self.peer.watches &= ~DISCARDS
         return 0
 
+    def measured(self, took_s: cython.double, on_replica: cython.bint) -> cython.bint:
+        """Count what has been answered for the last statement of it; whether it was slow."""
+        verdict: Verdict = self.verdict
+        return verdict is not None and verdict.usage is not None and verdict.usage.add(took_s, on_replica)
+
     def settled(self) -> int:
         """Called when the transaction is over or lost: nothing of it is left to act on."""
         self.effects = 0

@@ -264,7 +264,10 @@ class ClientConnection(Stream):
 
     def answered(self) -> int:
         """Called when nothing is outstanding: end the link unless a transaction, a pin or half a message holds it."""
+        server: ServerConnection = self.link.server
         self.link.requester.sent &= ~ASKED
+        if self.link.batch.measured(self.poller.now - server.asked_at, server.owner is not self.session.pool.writer):
+            self.registry.slow(self, self.poller.now - server.asked_at)
         if self.link.retry is not None:
             self.link.retry.answered(self)
             self.link.retry = None
@@ -316,6 +319,8 @@ class ClientConnection(Stream):
         """Start the current batch again, as `link.retry` describes: none of its answers has been passed on."""
         link: Link = self.link
         self.replica = None
+        if link.batch.verdict is not None and link.batch.verdict.usage is not None:
+            link.batch.verdict.usage.retries += 1
         if link.retry.inside:
             link.batch.moved()
         else:

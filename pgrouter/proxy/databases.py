@@ -12,6 +12,7 @@ from pgrouter.routing.cache import StatementCache
 from pgrouter.routing.catalog import always, configured, no_timeout, pending
 from pgrouter.routing.classify import classify
 from pgrouter.routing.statement import Effect, Reason
+from pgrouter.routing.usage import Usages
 from pgrouter.session.prepared import SharedStatements
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Database:
         self.watched_at = -UNWATCHED_S  # DDL outside the router has been noticed up to then
         self._routing = routing
         self._catalog = catalog
+        self.usages = Usages()
         self._learned: dict[bytes, bool] = {}  # texts that replicas have refused, whatever the catalog
         self._caches: dict[int, tuple[Catalog, StatementCache]] = {}  # by the identity of the catalog, kept alive here
         self._retired: Counter[str] = Counter()
@@ -75,7 +77,9 @@ class Database:
         if kept is None:
             judge = partial(self._judge, catalog=catalog)
             routing = self._routing
-            cache = StatementCache(judge, routing.cache_bytes, routing.max_parsed_bytes, self._learned, self._late)
+            cache = StatementCache(
+                judge, routing.cache_bytes, routing.max_parsed_bytes, self._learned, self._late, self.usages
+            )
             cache.has_reader = self._has_reader
             cache.on_learned = self._note
             kept = self._caches[id(catalog)] = catalog, cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import math
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ from pgrouter.proxy.startup_template import StartupTemplate
 from pgrouter.proxy.strangers import Strangers
 from pgrouter.routing.policy import PLAIN, facts_of
 from pgrouter.routing.statement import Effect
+from pgrouter.routing.usage import log_slower_than
 from pgrouter.server.connection import ServerConnection
 from pgrouter.session.consistency import demands
 from pgrouter.session.refusals import forbidden_by
@@ -118,6 +120,7 @@ class Registry:
         self.settings = settings
         self.max_clients = settings.pool.max_clients
         self.strangers.limit(settings.pool)
+        log_slower_than(settings.log.slow_statements_s or math.inf)
         self.tells = settings.log.connections and settings.log.level in ("debug", "info")
         self.pools.socket_options = self.socket_options = socket_options(settings.tcp)
         self.names = {entry.name: entry for entry in settings.databases}
@@ -412,6 +415,13 @@ class Registry:
         limit_s = self.settings.pool.login_timeout_s
         for client in [c for c in self.logging_in.values() if now - c.since > limit_s or self.strangers.late(c, now)]:
             client.violation(RouterError("canceling authentication due to timeout", sqlstate="57014", severity="FATAL"))
+
+    def slow(self, client: ClientConnection, took_s: float) -> None:
+        """Log a statement that took longer than log.slow_statements: without its literals, which may be secret."""
+        usage = client.link.batch.verdict.usage
+        where = client.link.server.owner.name
+        text = usage.text.decode("utf-8", "replace")
+        self.log(client, logging.WARNING, "slow statement: %.0f ms on %s: %s", took_s * 1000, where, text)
 
     def log(self, client: ClientConnection, level: int, text: str, *args: object) -> None:
         """Log a line about a client's connection: its id, its identity, what happened."""

@@ -26,6 +26,7 @@ cdef class StatementCache:
     cdef dict _young
     cdef dict _old
     cdef dict _learned
+    cdef object _usages
     cdef list _recent
     cdef list _texts
     cdef list _of_texts
@@ -53,6 +54,7 @@ cdef class StatementCache:
     cdef object _learn(self, bytes key, bytes text)
     cdef object _note(self, bytes key, bytes text, statement)
     cdef object _refused(self, known)
+    cdef object _counted(self, bytes key, statement)
     @cython.locals(cost=Py_ssize_t)
     cdef void _store(self, bytes key, statement) except *
     @cython.locals(names=Py_ssize_t)

@@ -18,21 +18,26 @@ The same file runs compiled (with cache.pxd) and as plain Python. Not thread-saf
 
 from __future__ import annotations
 
+from copy import copy
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import cython  # type: ignore[import-untyped]
+from msgspec.structs import force_setattr
 
 from pgrouter.protocol.framing import is_same
 from pgrouter.routing.fingerprint import Fingerprinter
 from pgrouter.routing.statement import Effect, Reason, Statement, Target
+from pgrouter.routing.verdict import Verdict
 from pgrouter.routing.weight import weigh
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pgrouter.routing.usage import Usages
+
 # A dict entry, a key's header, a Statement and the tuples and strings in it, as tracemalloc sees them.
-_ENTRY_BYTES = 450
+_ENTRY_BYTES = 550
 _NAME_BYTES = 64
 _SETTING_BYTES = 300
 _RECENT = 1024  # a power of two
@@ -63,6 +68,7 @@ class StatementCache:
         max_parsed_bytes: int = 1024 * 1024,
         learned: dict[bytes, bool] | None = None,
         late: Callable[[], bool] | None = None,
+        usages: Usages | None = None,
     ) -> None:
         self.classify = classify
         self.on_learned: Callable[[Statement], None] | None = None  # called with statements classified elsewhere
@@ -78,6 +84,7 @@ class StatementCache:
         self._young: dict[bytes, Statement] = {}
         self._old: dict[bytes, Statement] = {}
         self._learned = learned if learned is not None else {}  # keys of statements that a replica has refused
+        self._usages = usages  # what is counted of each statement
         self._young_bytes = 0
         self._old_bytes = 0
         self._forget_recent()
@@ -177,7 +184,7 @@ class StatementCache:
         if len(self._learned) >= _LEARNED:
             del self._learned[next(iter(self._learned))]
         self._learned[_short(key)] = True
-        refused = self._refused(known)
+        refused = self._counted(key, self._refused(known))
         self._forget_recent()
         self._store(key, refused)
         return refused
@@ -238,8 +245,18 @@ class StatementCache:
             key = b"\0" + text
         if self._learned and _short(key) in self._learned:
             statement = self._refused(statement)
+        statement = self._counted(key, statement)
         self._store(key, statement)
         return statement
+
+    def _counted(self, key: bytes, statement: Statement) -> Statement:
+        """Return a statement with a verdict of its own, which knows where its calls are counted."""
+        if self._usages is None:
+            return statement
+        counted = copy(statement)
+        verdict = statement.verdict
+        force_setattr(counted, "verdict", Verdict(verdict.flags, verdict.reason, self._usages.of(key, statement)))
+        return counted
 
     def _refused(self, known: Statement) -> Statement:
         return Statement(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pgrouter.routing.flags import DRAWS, READS, STATELESS, WRITES
+from pgrouter.routing.usage import Usage
 
 
 class Verdict:
     """The summary of a `Statement` (`routing.flags`); created with it and never changed."""
 
-    def __init__(self, flags: int, reason: str) -> None:
+    def __init__(self, flags: int, reason: str, usage: Usage | None = None) -> None:
         self.flags = flags
         self.reason = reason
+        self.usage = usage  # what is counted of the statement; None: nothing
 
     @property
     def reads(self) -> bool:

@@ -34,6 +34,7 @@ VIEWS = {
     "STATS_TOTALS": View(stats.STATS_TOTALS, stats.stats_totals, "totals per database since the start"),
     "STATS_AVERAGES": View(stats.STATS_AVERAGES, stats.stats_averages, "averages per database of the last minutes"),
     "ROUTES": View(router.ROUTES, router.routes, "how many batches went where, and why"),
+    "STATEMENTS": View(router.STATEMENTS, router.statements, "statements by fingerprint: calls, times, where they go"),
     "EVENTS": View(router.EVENTS, router.events, "what has happened to the cluster and the router, the oldest first"),
     "CACHE": View(router.CACHE, router.cache, "the cache of classified statements"),
     "PREPARED": View(router.PREPARED, router.prepared, "prepared statements that clients share"),

@@ -58,6 +58,9 @@ def show(desk: Desk, view: str, client: ClientConnection | None = None) -> list[
 
 def crowd(desk: Desk) -> None:
     """Fill a router with connections in every state there is."""
+    for database in ("app", "other"):
+        statements = desk.registry.databases.get(database).statements(None)
+        statements.lookup(b"select 1", 0, 8).verdict.usage.add(0.25, True)  # noqa: FBT003
     desk.history.note(1.0, "reload", "configuration reloaded")
     desk.stranger()
     desk.client("boss", "pgrouter", console=True)
