@@ -191,6 +191,8 @@ def _tls(ini: Ini, prefix: str) -> Tree:
     if mode == "disable":
         return {}
     files = {key: ini.text(f"{prefix}_{key}_file") for key in ("ca", "cert", "key")}
+    if prefix == "server_tls" and mode not in ("verify-ca", "verify-full"):
+        files["ca"] = ""  # PgBouncer verifies nothing then; libpq does, if there is an authority
     found: Tree = {"mode": mode}
     found.update({key: _absolute(name) for key, name in files.items() if name})
     protocols = {part.strip().lower() for part in ini.text(f"{prefix}_protocols").split(",")}

@@ -22,6 +22,7 @@ import pgrouter
 from pgrouter import logs
 from pgrouter.auth.files import AuthFiles
 from pgrouter.bouncer import convert, process
+from pgrouter.bouncer.environment import generated
 from pgrouter.bouncer.members import REPLICAS
 from pgrouter.bouncer.parameters import VERSION
 from pgrouter.errors import ConfigError, RouterError
@@ -49,8 +50,12 @@ class IniSource:
         self.members: object = None
 
     def read(self) -> Ini:
-        """Return the file, or what images and operators give in its place."""
-        return convert.load(self._path)
+        """Return the file; if it is missing, what the image's entrypoint would write."""
+        made = None if self._path.exists() else generated(self._environment)
+        if made is None:
+            return convert.load(self._path)
+        process.complete(made)
+        return convert.load(self._path, lambda _: made.ini)
 
     def load(self) -> Settings:
         """See `Source`."""

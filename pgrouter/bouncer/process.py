@@ -10,9 +10,14 @@ import atexit
 import logging
 import os
 import pwd
+import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pgrouter.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pgrouter.bouncer.environment import Generated
 
 log = logging.getLogger("pgrouter.bouncer")
 
@@ -36,6 +41,41 @@ def change_user(name: str) -> None:
         os.setuid(user.pw_uid)
     except PermissionError as error:
         raise ConfigError([f"failed to reset groups: {error.strerror}: only root can become '{name}'"]) from None
+
+
+def complete(made: Generated) -> None:
+    """Write the files that an entrypoint writes beside the ini, as far as they are missing.
+
+    Raises:
+        ConfigError: they cannot be written.
+
+    """
+    path = Path(made.auth_file)
+    try:
+        text = path.read_text("utf-8") if path.exists() else ""
+        missing = [(user, password) for user, password in made.users if f'"{_quoted(user)}"' not in text]
+        if missing or not path.exists():
+            path.touch(0o600)
+            lines = "".join(f'"{_quoted(user)}" "{_quoted(password)}"\n' for user, password in missing)
+            path.write_text(text + ("\n" if text and not text.endswith("\n") else "") + lines, "utf-8")
+    except OSError as error:
+        raise ConfigError([f"auth_file: {path} cannot be written: {error.strerror}"]) from None
+    if made.certificate and not Path(made.certificate[0]).exists():
+        _sign(*made.certificate)
+
+
+def _quoted(text: str) -> str:
+    return text.replace('"', '""')
+
+
+def _sign(certificate: str, key: str) -> None:
+    argv = ["openssl", "req", "-nodes", "-new", "-x509", "-subj", "/CN=pgrouter", "-keyout", key, "-out", certificate]
+    try:
+        subprocess.run(argv, check=True, capture_output=True, timeout=60)  # noqa: S603  (names of files)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ConfigError(
+            [f"client_tls_cert_file: {certificate} is missing, and openssl cannot make one: {error}"]
+        ) from None
 
 
 def refuse_root() -> None:
