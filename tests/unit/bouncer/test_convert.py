@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pgrouter.bouncer import convert
+from pgrouter.bouncer.document import table
 from pgrouter.bouncer.parameters import NEVER_S
 from pgrouter.cli.main import main
 from pgrouter.config.load import load
@@ -208,3 +209,8 @@ def test_secrets_of_the_users_file(tmp_path: Path) -> None:
     (tmp_path / "u").write_text('"asker" "of asker"\n')
     found = settings(f"auth_file = {tmp_path}/u\nauth_user = asker")
     assert found.auth.query_password == "of asker"
+
+
+def test_the_documentation_has_every_setting() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "from-pgbouncer.md").read_text()
+    assert text.endswith(f"\n\n{table()}")
