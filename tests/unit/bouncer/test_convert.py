@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from pgrouter.bouncer import convert
 from pgrouter.bouncer.document import table
 from pgrouter.bouncer.parameters import NEVER_S
 from pgrouter.cli.main import main
+from pgrouter.config.decode import decode
 from pgrouter.config.load import load
+from pgrouter.config.settings import Settings
 from pgrouter.errors import ConfigError
 
 if TYPE_CHECKING:
     from pgrouter.config.converted import Converted
-    from pgrouter.config.settings import Settings
 
 DIRECTORY = Path("/")
 
@@ -187,19 +189,19 @@ def test_a_file_of_ours_goes_before_it(tmp_path: Path) -> None:
 
 def test_the_command_writes_yaml_that_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "userlist.txt").write_text('"joe" "secret"\n')
-    ini, yaml = tmp_path / "pgbouncer.ini", tmp_path / "router.yml"
+    ini, written = tmp_path / "pgbouncer.ini", tmp_path / "router.yml"
     ini.write_text(
         f"[databases]\na = host=pg dbname=b pool_size=3\n[users]\njoe = pool_mode=session\n[pgbouncer]\n"
         f"listen_addr = *\nauth_file = {tmp_path}/userlist.txt\npool_mode = transaction\nserver_round_robin = 1\n"
     )
-    assert main(["convert", str(ini), "-o", str(yaml)]) == 0
-    assert "# - server_round_robin = 1: not used" in yaml.read_text()
+    assert main(["convert", str(ini), "-o", str(written)]) == 0
+    assert "# - server_round_robin = 1: not used" in written.read_text()
     assert "server_round_robin" in capsys.readouterr().err
-    assert yaml.stat().st_mode & 0o777 == 0o600
-    found = load(yaml)
+    assert written.stat().st_mode & 0o777 == 0o600
+    found = load(written)
     assert found.pool.of("a", "u").size == 3
     assert found == convert.convert(ini, {}).settings(tmp_path)
-    assert main(["check", "-c", str(yaml)]) == 0
+    assert main(["check", "-c", str(written)]) == 0
     ini.write_text("[pgbouncer]\nnonsense = 1\n")
     assert main(["convert", str(ini)]) == 1
     assert "unknown parameter: pgbouncer/nonsense" in capsys.readouterr().err
@@ -214,3 +216,41 @@ def test_secrets_of_the_users_file(tmp_path: Path) -> None:
 def test_the_documentation_has_every_setting() -> None:
     text = (Path(__file__).parents[3] / "docs" / "from-pgbouncer.md").read_text()
     assert text.endswith(f"\n\n{table()}")
+
+
+SEED_004 = """
+[databases]
+* = host=postgresql-patroni-1 port=5432
+[pgbouncer]
+listen_addr = *
+listen_port = 6432
+auth_type = scram-sha-256
+auth_file = users.txt
+admin_users = postgres
+pool_mode = transaction
+max_client_conn = 1000
+default_pool_size = 25
+max_db_connections = 100
+"""
+
+
+def test_a_deployments_pgbouncer_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that configs/deployments/004-pgbouncer.yml stands for."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "users.txt").write_text('"postgres" "postgres"\n')
+    ini = convert.load(Path("pgbouncer.ini"), lambda _: SEED_004)
+    cluster = "etcd+https://etcd-1:2379,etcd-2:2379,etcd-3:2379/service/lakehouse"
+    found = convert.converted(ini, {"PGROUTER_CLUSTER": cluster}).settings(tmp_path)
+    text = (Path(__file__).parents[3] / "configs" / "deployments" / "004-pgbouncer.yml").read_text()
+    written, _ = decode(Settings, yaml.safe_load(text), tmp_path)
+    assert written is not None
+    assert found.listen[0] == written.listen[0]
+    assert found.auth == written.auth
+    assert found.admin.admin_users == written.admin.admin_users
+    assert (found.pool.mode, found.pool.size, found.pool.max_clients) == ("transaction", 25, 1000)
+    assert found.pool.max_db_connections == 100
+    assert found.cluster.etcd is not None
+    assert written.cluster.etcd is not None
+    assert (found.cluster.etcd.endpoints, found.cluster.etcd.scope) == (
+        written.cluster.etcd.endpoints, written.cluster.etcd.scope,
+    )  # fmt: skip
