@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 from pgrouter.admin.console import Console
 from pgrouter.admin.stats import Sampler
 from pgrouter.auth.files import AuthFiles
-from pgrouter.config.diff import diff, taken
+from pgrouter.config.diff import diff, taken, told
 from pgrouter.control.plane import ControlPlane
 from pgrouter.errors import ConfigError, RouterError
-from pgrouter.notify import notify
+from pgrouter.http.server import HttpServer
+from pgrouter.logs import handler as logs
+from pgrouter.notify import Watchdog, notify
 from pgrouter.proxy.data_plane import DataPlane
 
 if TYPE_CHECKING:
@@ -48,8 +50,10 @@ SIGNALS = {signal.SIGTERM: Stop.TRANSACTIONS, signal.SIGINT: Stop.TRANSACTIONS}
 class App:
     """One running router."""
 
-    def __init__(self, source: Source, settings: Settings, loop: Loop) -> None:
+    def __init__(self, source: Source, settings: Settings, loop: Loop, handler: logs.Handler | None = None) -> None:
+        """Build everything; `handler` writes the log, and may be told to write it elsewhere."""
         self.source = source
+        self._handler = handler
         self.settings = settings
         self.poller = loop.poller
         self._control = ControlPlane(settings)
@@ -59,14 +63,17 @@ class App:
         self.pools = self._data.pools
         self.registry = self._data.registry
         self.sampler = Sampler(self.pools, self.poller.now)
+        self._http = HttpServer(self, settings.http)
         self._stop = Stop.TRANSACTIONS
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
 
     async def start(self, *ticks: Callable[[float], None]) -> list[str]:
         """Discover the cluster, then listen, calling `ticks` ten times a second; return the addresses, as HOST:PORT."""
+        for address in self._http.start():  # first: it can tell that the router is not ready yet
+            log.info("http: listens on %s", address)
         await self._control.start(self.pools, self._data)
-        return self._data.start(self.sampler.tick, *ticks)
+        return self._data.start(self.sampler.tick, self._http.tick, *ticks)
 
     async def drain(self) -> None:
         """Stop accepting clients, and wait for what `request_stop` was asked for."""
@@ -77,6 +84,7 @@ class App:
     async def stop(self) -> None:
         """Close everything."""
         self._data.stop()
+        self._http.stop()
         await self._control.stop()
 
     def request_stop(self, how: Stop = Stop.TRANSACTIONS) -> None:
@@ -106,16 +114,24 @@ class App:
         except ConfigError as error:
             raise self._not_reloaded(error) from error
         changes = diff(self.settings, settings)
-        for name in changes.restart:
-            log.warning("reload: %s has changed, which takes a restart", name)
-        settings = taken(self.settings, settings)
+        for path in changes.restart:
+            log.warning("reload: %s: %s takes a restart", path, told(self.settings, settings, path))
+        settings, before = taken(self.settings, settings), self.settings
         try:
-            self._data.reload(settings, files)
+            destination = logs.opened(settings.log) if self._handler is not None else None
+            with self._http.reloading(settings.http):
+                self._data.reload(settings, files)
         except ConfigError as error:
             raise self._not_reloaded(error) from error
+        except OSError as error:
+            raise self._not_reloaded(ConfigError([f"log: cannot write there: {error.strerror}"])) from error
         self._control.reload(settings, files)
         self.settings = settings
+        if self._handler is not None and destination is not None:
+            self._handler.turn_to(destination)
         logging.getLogger("pgrouter").setLevel(settings.log.level.upper())
+        for path in changes.now:
+            log.info("reload: %s: %s", path, told(before, settings, path))
         log.info("configuration reloaded")
         return "RELOAD"
 
@@ -129,17 +145,18 @@ async def serve(
     source: Source,
     settings: Settings,
     loop: Loop,
+    handler: logs.Handler,
     *ticks: Callable[[float], None],
     signals: Mapping[signal.Signals, Stop] = SIGNALS,
 ) -> int:
-    """Run a router in this loop until one of `signals`; return the exit code. `ticks` are called as in `App.start`."""
+    """Run a router in this loop until one of `signals`; return the exit code. The log is written by `handler`."""
     _raise_descriptor_limit(settings.pool.max_clients)
     sys.setswitchinterval(SWITCH_S)
-    app = App(source, settings, loop)
+    app = App(source, settings, loop, handler)
     for number, how in signals.items():
         loop.add_signal_handler(number, app.request_stop, how)
     loop.add_signal_handler(signal.SIGHUP, _reload_by_signal, app)
-    addresses = await app.start(*ticks)
+    addresses = await app.start(handler.tick, Watchdog().tick, *ticks)
     gc.collect()
     gc.freeze()  # these objects stay: the cycle collector, during which every client waits, need not visit them again
     for address in addresses:

@@ -6,6 +6,8 @@ import logging
 import os
 import socket
 
+WATCHDOG_SHARE = 3  # signs of life in the time that systemd waits for one
+
 log = logging.getLogger("pgrouter.notify")
 
 
@@ -25,3 +27,20 @@ def notify(state: str) -> bool:
         log.warning("the service manager at %s cannot be told %s: %s", address, state.split("\n", maxsplit=1)[0], error)
         return False
     return True
+
+
+class Watchdog:
+    """Signs of life for systemd (WatchdogSec=): as long as the loop turns, it gets one in a third of that time."""
+
+    def __init__(self) -> None:
+        wanted = os.environ.get("WATCHDOG_USEC", "")
+        process = os.environ.get("WATCHDOG_PID", "")
+        mine = not process or process == str(os.getpid())
+        self._every_s = int(wanted) / 1e6 / WATCHDOG_SHARE if wanted.isdigit() and mine else 0.0
+        self._next_s = 0.0
+
+    def tick(self, now: float) -> None:
+        """Called ten times a second."""
+        if self._every_s and now >= self._next_s:
+            self._next_s = now + self._every_s
+            notify("WATCHDOG=1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import yaml
 
@@ -17,6 +17,7 @@ from pgrouter.bouncer.overrides import overrides
 from pgrouter.bouncer.parameters import NEVER_S, PARAMETERS, Value, notes, values_of
 from pgrouter.bouncer.startup import startup_settings
 from pgrouter.config.converted import Converted
+from pgrouter.config.settings import SyslogFacility
 from pgrouter.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -131,10 +132,7 @@ def converted(
         "databases": _databases(ini.entries),
         "pool": _pool(ini),
         "admin": {"admin_users": ini.names("admin_users"), "stats_users": ini.names("stats_users")},
-        "log": {
-            "level": "debug" if ini.values.get("verbose") else "info",
-            "connections": bool(ini["log_connections"] or ini["log_disconnections"]),
-        },
+        "log": _log(ini),
     }
     if overlay := environment.get(CONFIG):
         tree = _merged(tree, _overlay(Path(overlay), read))
@@ -182,6 +180,19 @@ def _listen(ini: Ini) -> list[Tree]:
         found.append({"unix": directory, "unix_mode": f"{ini['unix_socket_mode']:04o}", "port": port})
     if not found:
         raise ConfigError(["listen_addr, unix_socket_dir: nowhere to listen"])
+    return found
+
+
+def _log(ini: Ini) -> Tree:
+    found: Tree = {
+        "level": "debug" if ini.values.get("verbose") else "info",
+        "connections": bool(ini["log_connections"] or ini["log_disconnections"]),
+    }
+    if ini["logfile"]:
+        found["file"] = _absolute(ini.text("logfile"))
+    elif ini["syslog"]:
+        facility = ini.text("syslog_facility").lower()
+        found["syslog"] = facility if facility in get_args(SyslogFacility) else "daemon"
     return found
 
 
@@ -294,6 +305,8 @@ def _pool(ini: Ini) -> Tree:
 
 def _told(ini: Ini) -> list[str]:
     told = []
+    if not ini.entries.databases:
+        told.append("databases: there are none: every name is refused")
     if ini["auth_type"] in ("trust", "any"):
         told.append(f"auth_type = {ini['auth_type']}: users need not be in auth_file: the servers decide who exists")
     if ini.entries.peers:

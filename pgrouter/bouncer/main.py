@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pgrouter
-from pgrouter import logs
 from pgrouter.auth.files import AuthFiles
 from pgrouter.bouncer import convert, process
 from pgrouter.bouncer.environment import generated
 from pgrouter.bouncer.members import REPLICAS
 from pgrouter.bouncer.parameters import VERSION
 from pgrouter.errors import ConfigError, RouterError
+from pgrouter.logs import handler as logs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,10 +59,8 @@ class IniSource:
 
     def load(self) -> Settings:
         """See `Source`."""
-        ini = self.read()
-        converted = convert.converted(ini, self._environment)
+        converted = convert.converted(self.read(), self._environment)
         settings = converted.settings(Path.cwd())
-        process.write_log_to(ini.text("logfile"))
         self._tell(converted)
         self.members = settings.cluster.members
         return settings
@@ -115,42 +113,44 @@ def main(argv: Sequence[str] | None = None) -> int:
         process.refuse_root()
         if args.quiet:
             process.be_quiet()
-        convert.converted(ini, os.environ).settings(Path.cwd())  # while there is still somebody to read what is wrong
+        settings = convert.converted(ini, os.environ).settings(Path.cwd())
+        AuthFiles.load(settings.auth)  # while there is still somebody to read what is wrong
         pid_file = process.PidFile(ini.text("pidfile"))
         pid_file.check()
         if args.daemon:
             if not ini.text("pidfile"):
                 raise ConfigError(["daemon needs pidfile configured"])  # noqa: TRY301  (one place reports)
             process.go_to_background()
-        process.write_log_to(ini.text("logfile"))
-        return _serve(source, pid_file, verbose=args.verbose)
+        return _serve(source, settings, pid_file, verbose=args.verbose)
     except ConfigError as error:
         for problem in error.problems:
             sys.stderr.write(f"{path}: {problem}\n")
         return 1
 
 
-def _serve(source: IniSource, pid_file: process.PidFile, *, verbose: bool) -> int:
-    handler = logs.start("debug" if verbose else "info")
-    settings = source.load()
-    AuthFiles.load(settings.auth)
+def _serve(source: IniSource, settings: Settings, pid_file: process.PidFile, *, verbose: bool) -> int:
+    try:
+        handler = logs.start(settings.log)
+    except OSError as error:
+        raise ConfigError([f"logfile: cannot write there: {error}"]) from None
     from pgrouter.app import Stop, serve  # noqa: PLC0415  (a wrong configuration is reported without importing everything)
     from pgrouter.net.loop import Loop  # noqa: PLC0415
     from pgrouter.proxy.data_plane import bug  # noqa: PLC0415
 
-    if not verbose:
-        logging.getLogger("pgrouter").setLevel(settings.log.level.upper())
+    if verbose:
+        logging.getLogger("pgrouter").setLevel(logging.DEBUG)
+    settings = source.load()
     pid_file.write()
     log.info("process up: pgrouter %s in the place of PgBouncer %s, %s", pgrouter.__version__, VERSION, source.name)
     signals = {signal.SIGTERM: Stop.CLIENTS, signal.SIGINT: Stop.TRANSACTIONS, signal.SIGQUIT: Stop.NOTHING}
     loop = Loop(on_bug=bug)
     lookup = Lookup(source) if os.environ.get(REPLICAS) else None
-    ticks = (handler.tick,) if lookup is None else (handler.tick, lookup.tick)
+    ticks = () if lookup is None else (lookup.tick,)
     for number in (signal.SIGUSR1, signal.SIGUSR2):  # PAUSE and RESUME are for the console
         signal.signal(number, signal.SIG_IGN)
     try:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            code = runner.run(serve(source, settings, loop, *ticks, signals=signals))
+            code = runner.run(serve(source, settings, loop, handler, *ticks, signals=signals))
     except (OSError, RouterError) as error:
         log.critical("cannot go on: %s", error)
         return 1

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CLUSTER, REPLICAS = "PGROUTER_CLUSTER", "PGROUTER_REPLICAS"
 DEFAULT_PORT = 5432
+SOCKETS = "/tmp"  # noqa: S108  (PgBouncer's default)
 
 
 def addresses_of(name: str) -> list[str]:
@@ -51,8 +52,8 @@ def cluster(
     if source := environment.get(CLUSTER, ""):
         unused = sorted({_name(*host) for hosts in by_entry.values() for host in hosts})
         return _source(source), [f"databases: host = {', '.join(unused)}: not used: {CLUSTER} says who the members are"]
-    if not by_entry:
-        raise ConfigError(["databases: there are none, so there is no server to connect to"])
+    if not by_entry:  # as there: the console is all there is
+        by_entry = {"": ((socket_dir or SOCKETS, DEFAULT_PORT),)}
     replicas = _replicas(environment.get(REPLICAS, ""), resolve)
     hosts = _one_cluster(by_entry, replicas)
     found = list(dict.fromkeys([*hosts, *replicas]))
@@ -67,7 +68,7 @@ def cluster(
 
 
 def _addresses(entry: Entry, socket_dir: str) -> Iterable[Address]:
-    hosts = entry.hosts or (socket_dir or "/tmp",)  # noqa: S108  (PgBouncer's default)
+    hosts = entry.hosts or (socket_dir or SOCKETS,)
     return dict.fromkeys((host, entry.port) for host in hosts)
 
 

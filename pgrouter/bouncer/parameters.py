@@ -81,7 +81,6 @@ OWN_RESET = (
     "for a session whose state cannot be reset"
 )
 OPENSSL = "OpenSSL's own choice is used; listen[].tls.ciphers and servers.tls.ciphers are for TLS 1.2"
-NO_SYSLOG = "lines go to logfile, or to stderr, from where journald and containers take them"
 KERNEL = "the router's own sizes are used"
 STATISTICS = "statistics are on the console (SHOW STATS), not in the log"
 PASSED_ON = (
@@ -143,7 +142,7 @@ PARAMETERS = {
         _int("log_disconnections", 1, "log.connections"),
         _int("log_pooler_errors", 1, note="errors that clients get from the router are logged"),
         _int("log_stats", 1, note=""),
-        _text("logfile", "", "the launcher appends the log to it"),
+        _text("logfile", "", "log.file"),
         _text("login_notify_message", "", note="clients get no notice after their login"),
         _int("max_client_conn", 100, "pool.max_clients"),
         _int("max_db_client_connections", 0, "pool.max_db_clients"),
@@ -195,9 +194,9 @@ PARAMETERS = {
         _int("stats_period", 60, note="averages are those of the last minute"),
         _text("stats_users", "", "admin.stats_users"),
         _time("suspend_timeout", 10.0, note="there is no takeover by a second process"),
-        _int("syslog", 0, note=NO_SYSLOG),
-        _text("syslog_facility", "daemon", note=NO_SYSLOG),
-        _text("syslog_ident", "pgbouncer", note=NO_SYSLOG),
+        _int("syslog", 0, "log.syslog, unless there is a logfile"),
+        _text("syslog_facility", "daemon", "log.syslog"),
+        _text("syslog_ident", "pgbouncer", note="lines in syslog are pgrouter's"),
         _int("tcp_defer_accept", 1, note=""),
         _int("tcp_keepalive", 1, "tcp.keepalive"),
         _int("tcp_keepcnt", 0, "tcp.keepcnt"),

@@ -1,4 +1,4 @@
-"""What a daemon does before it serves: its user, its process id in a file, its log, and the background.
+"""What a daemon does before it serves: its user, its process id in a file, the background.
 
 Source: PgBouncer 1.26, src/main.c, main(), go_daemon(), check_pidfile(), write_pidfile(); lib/usual/daemon.c,
 change_user().
@@ -141,23 +141,6 @@ def _runs(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def write_log_to(name: str) -> None:
-    """Append all that goes to stderr to a file from now on; "": leave it. Called again by a reload (logrotate).
-
-    Raises:
-        ConfigError: it cannot be written.
-
-    """
-    if not name:
-        return
-    try:
-        fd = os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigError([f"could not open logfile: {name}: {error.strerror}"]) from None
-    os.dup2(fd, 2)
-    os.close(fd)
 
 
 def be_quiet() -> None:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 LOGIN = "demo"  # user, password and database of the clients
 PORT = 6432
+HTTP_PORT = 9127  # of the router's page
 KILL_AFTER_S = 8.0  # with --failover
 LOOK_EVERY_S = 0.25
 LINE_EVERY_S = 2.0  # without a terminal
@@ -85,6 +86,7 @@ class Demo:
         self._console = console
         self._started_s = time.monotonic()
         self._killed = False
+        self._page = ""  # the router's, for a browser
         self._rates: tuple[float, dict[str, int], int] = (time.monotonic(), {}, 0)
         self._shown_rates: tuple[dict[str, float], float] = ({}, 0.0)
 
@@ -104,8 +106,10 @@ class Demo:
             self._progress("creating the demo's database")
             prepare(cluster)
             self._progress("starting pgrouter")
-            router = start_router(cluster, port or cluster.reserve_port())
+            http_port = self._free(HTTP_PORT) or cluster.reserve_port()
+            router = start_router(cluster, port or cluster.reserve_port(), http_port)
             self._progress("ready")
+            self._page = f"http://127.0.0.1:{http_port}/"
             return self._work(cluster, router)
         finally:
             self._progress("taking everything down")
@@ -116,12 +120,16 @@ class Demo:
         if self._args.port is not None:
             refuse_served(self._args.port)
             return int(self._args.port)
+        return self._free(PORT)
+
+    def _free(self, port: int) -> int | None:
+        """Return a port, None if it is in use."""
         try:
-            refuse_served(PORT)
+            refuse_served(port)
         except DemoError as taken:
             self._progress(f"{taken}; another one is used")
             return None
-        return PORT
+        return port
 
     def _work(self, cluster: PatroniCluster, router: RouterProcess) -> int:
         port = router.ports[0]
@@ -159,6 +167,7 @@ class Demo:
                 show = stack.enter_context(Live(console=self._console, auto_refresh=False))
             else:
                 self._console.print(f"in another terminal:  {picture().psql}", soft_wrap=True)
+                self._console.print(f"in a browser:  {picture().page}", soft_wrap=True)
             reporter = Reporter(self._console)
             while not self._is_over(director):
                 if live:
@@ -197,8 +206,8 @@ class Demo:
         sights, totals = observer.sights, workload.totals()
         reads_per_s, writes_per_s = self._per_second({s.name: s.reads for s in sights}, totals.writes)
         return screen.Picture(
-            elapsed_s=self._elapsed_s(), psql=psql, sights=sights, totals=totals, reads_per_s=reads_per_s,
-            writes_per_s=writes_per_s, events=tuple(director.events), keys=keys,
+            elapsed_s=self._elapsed_s(), psql=psql, page=self._page, sights=sights, totals=totals,
+            reads_per_s=reads_per_s, writes_per_s=writes_per_s, events=tuple(director.events), keys=keys,
         )  # fmt: skip
 
     def _per_second(self, reads: dict[str, int], writes: int) -> tuple[dict[str, float], float]:
@@ -265,7 +274,7 @@ def has_rows(member: Member) -> bool:
     return False
 
 
-def start_router(cluster: PatroniCluster, port: int) -> RouterProcess:
+def start_router(cluster: PatroniCluster, port: int, http_port: int) -> RouterProcess:
     """Write the router's settings into the cluster's directory and start the router."""
     users = f'"{LOGIN}" "{LOGIN}"\n"{USER}" "{PASSWORD}"\n'
     settings = {
@@ -276,6 +285,8 @@ def start_router(cluster: PatroniCluster, port: int) -> RouterProcess:
             "monitor": {"user": MONITOR, "password": MONITOR, "database": "postgres"},
         },
         "auth": {"type": "scram-sha-256", "users_file": "users.txt"},
+        "admin": {"admin_users": [LOGIN]},
+        "http": {"host": "127.0.0.1", "port": http_port},
     }
     write_file(cluster.workdir / "users.txt", users)
     config = write_file(cluster.workdir / "pgrouter.yml", json.dumps(settings, indent=1))  # JSON is YAML

@@ -1,8 +1,8 @@
 """`pgrouter run --config FILE`: the router in the foreground, until SIGTERM or SIGINT.
 
-It logs to stderr, from a line that identifies this router to one that says that it has stopped, and prints `pgrouter
-ready: HOST:PORT` on stdout for each address when it accepts clients. The exit code is 1 if it could not start; an
-invalid configuration is reported in the same lines as by `pgrouter check`.
+It logs to where the file says (`log`; stderr by default), from a line that identifies this router to one that says that
+it has stopped, and prints `pgrouter ready: HOST:PORT` on stdout for each address when it accepts clients. The exit code
+is 1 if it could not start; an invalid configuration is reported in the same lines as by `pgrouter check`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import asyncio
 import logging
 import os
 import platform
+import sys
 from typing import TYPE_CHECKING
 
 import pgrouter
-from pgrouter import logs
 from pgrouter.cli import check
 from pgrouter.config.load import File
 from pgrouter.errors import RouterError
+from pgrouter.logs import handler as logs
 
 if TYPE_CHECKING:
     import argparse
@@ -38,7 +39,11 @@ def run(args: argparse.Namespace) -> int:
     settings = check.checked(args.config)
     if settings is None:
         return 1
-    handler = logs.start(settings.log.level)
+    try:
+        handler = logs.start(settings.log)
+    except OSError as error:
+        print(f"{args.config}: log: cannot write there: {error}", file=sys.stderr)  # noqa: T201  (there is no log)
+        return 1
     from pgrouter.app import serve  # noqa: PLC0415  (a wrong configuration is reported without importing everything)
     from pgrouter.net.loop import Loop  # noqa: PLC0415
     from pgrouter.proxy.data_plane import bug  # noqa: PLC0415
@@ -47,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     loop = Loop(on_bug=bug)
     try:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            code = runner.run(serve(File(args.config.absolute()), settings, loop, handler.tick))
+            code = runner.run(serve(File(args.config.absolute()), settings, loop, handler))
     except (OSError, RouterError) as error:
         log.critical("cannot go on: %s", error)
         return 1

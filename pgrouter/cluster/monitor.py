@@ -31,6 +31,7 @@ from pgrouter.cluster.member_watch import MemberWatch
 from pgrouter.cluster.merge import merge
 from pgrouter.cluster.names import follow
 from pgrouter.cluster.pace import ALERT_FOR_S, STATIC_S, pace_s
+from pgrouter.cluster.reigns import Reigns
 from pgrouter.cluster.source import source_of
 from pgrouter.cluster.stall import Stall
 from pgrouter.cluster.static import StaticSource
@@ -95,6 +96,7 @@ class Monitor:
         self._changed_s = self._published_s = clock()
         self.source_name = settings.source
         self.dcs_since_s = self.leader_since_s = self._changed_s  # of the current state and leader
+        self.reigns = Reigns(self._changed_s)
         self._running = False
         self._complete = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -217,6 +219,7 @@ class Monitor:
         if self._follow_members():  # reports from an old address do not count for the new one
             self._view = merge(before, snapshot, self._probes, lag)
         if self._view.number != before.number:
+            self.reigns.follow(before, self._view, self._clock())
             if self._view.dcs_reachable != before.dcs_reachable:
                 self.dcs_since_s = self._clock()
             if self._view.leader != before.leader:

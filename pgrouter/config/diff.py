@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+from pgrouter.config.shown import HIDDEN, show
+from pgrouter.config.types import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pgrouter.config.settings import Settings
+
+NOTHING = "none"
 
 # Settings, with all below them, that are read once when the router starts; a reload applies all others.
 NEEDS_RESTART = (
@@ -59,6 +64,22 @@ def taken(old: Settings, new: Settings) -> Settings:
     forgets = new.cluster.forget_on_reload
     kept["cluster"] = msgspec.structs.replace(kept["cluster"], forget_on_reload=forgets)
     return msgspec.structs.replace(new, **kept)
+
+
+def told(old: Settings, new: Settings, path: str) -> str:
+    """Return what has become of the setting at a path of a `diff`, for people: `0 -> 5`; secrets stay secret."""
+    before, after = (_value(settings, path) for settings in (old, new))
+    if isinstance(before or after, Secret):
+        before, after = before and HIDDEN, after and HIDDEN
+    return f"{show(before) or NOTHING} -> {show(after) or NOTHING}"
+
+
+def _value(settings: msgspec.Struct, path: str) -> Any:
+    value: Any = settings
+    for key in path.split("."):
+        name = next(entry.name for entry in msgspec.structs.fields(type(value)) if entry.encode_name == key)
+        value = getattr(value, name)
+    return value
 
 
 def _below(path: str, roots: tuple[str, ...]) -> bool:

@@ -46,6 +46,26 @@ def _listen_tls(settings: Settings) -> Iterator[str]:
         yield from _file(f"{section}.crl", tls.crl)
 
 
+def _http(settings: Settings) -> Iterator[str]:
+    http = settings.http
+    if http is None:
+        return
+    tls = http.tls
+    mode = tls.in_force()
+    if mode != "disable" and not tls.cert:
+        yield f"http.tls.cert: required when mode is {mode}"
+    if mode == "verify-full":
+        yield "http.tls.mode: requests have no user whose certificate it could be; verify-ca asks for any"
+    if mode == "verify-ca" and not tls.ca:
+        yield "http.tls.ca: required when mode is verify-ca"
+    if tls.crl and not tls.ca:
+        yield "http.tls.ca: required with a crl"
+    yield from _tls("http.tls", tls)
+    yield from _file("http.tls.crl", tls.crl)
+    if http.port and any(http.port == listen.port and not listen.unix for listen in settings.listen):
+        yield f"http.port: {http.port} is a port of listen"
+
+
 def _servers_tls(settings: Settings) -> Iterator[str]:
     tls = settings.servers.tls
     if tls.mode == "verify-ca" and not tls.ca:
@@ -221,9 +241,16 @@ def _repeated(values: Iterable[Hashable]) -> list[Hashable]:
     return [value for value, count in Counter(values).items() if count > 1]
 
 
+def _log(settings: Settings) -> Iterator[str]:
+    if settings.log.file is not None and settings.log.syslog is not None:
+        yield "log.syslog: the log goes to log.file already"
+
+
 RULES = (
+    _log,
     _listen,
     _listen_tls,
+    _http,
     _servers_tls,
     _source,
     _etcd,

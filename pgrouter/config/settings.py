@@ -21,6 +21,11 @@ Pins = Literal["keep", "error"]
 TlsMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 AuthMethod = Literal["password", "md5", "scram-sha-256", "none", "!password", "!md5", "!scram-sha-256", "!none"]
 TlsVersion = Literal["TLSv1.2", "TLSv1.3"]
+SyslogFacility = Literal[
+    "auth", "authpriv", "daemon", "user",
+    "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+]  # fmt: skip
+MetricNames = Literal["pgbouncer", "cnpg", "pgpool"]
 
 
 def _key(name: str) -> str:
@@ -312,11 +317,24 @@ class Admin(_Section, frozen=True, kw_only=True):
     stats_users: tuple[Name, ...] = ()  # SHOW only
 
 
+class Http(_Section, frozen=True, kw_only=True):
+    """The HTTP port: health checks, metrics, and a page."""
+
+    host: Name = "127.0.0.1"  # addresses or names, separated by commas; *: all
+    port: ListenPort = 9127  # of PgBouncer's exporters; 0: the kernel picks one (tests)
+    token: Secret = Secret("")  # that requests show (Authorization: Bearer), except health checks; "": none
+    tls: ListenTls = field(default_factory=ListenTls)  # https with a certificate; verify-ca: clients need one, too
+    names: tuple[MetricNames, ...] = ()  # metrics also under the names of other programs' exporters
+
+
 class Log(_Section, frozen=True, kw_only=True):
-    """What is written to stderr."""
+    """What is logged, and where: to stderr, a file, or syslog."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     connections: bool = True  # a line per login and logout
+    format: Literal["text", "json"] = "text"
+    file: Path | None = None  # in place of stderr; a reload opens it again
+    syslog: SyslogFacility | None = None  # in place of stderr
 
 
 class Settings(_Section, frozen=True, kw_only=True):
@@ -332,4 +350,5 @@ class Settings(_Section, frozen=True, kw_only=True):
     routing: Routing = field(default_factory=Routing)
     reads: Reads = field(default_factory=Reads)
     admin: Admin = field(default_factory=Admin)
+    http: Http | None = None  # without the section nothing listens
     log: Log = field(default_factory=Log)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pgrouter.demo.workload import Fault, Totals
 
 EVENTS_SHOWN = 10
-OTHER_LINES = 12  # frame, psql line, table's frame and heading, clients, and what wraps at 80 columns
+OTHER_LINES = 13  # frame, psql line, page, table's frame and heading, clients, and what wraps at 80 columns
 KEYS = "f: kill the leader   s: switchover   q: quit"
 
 
@@ -31,6 +31,7 @@ class Picture:
 
     elapsed_s: float
     psql: str
+    page: str  # the router's, for a browser
     sights: tuple[Sight, ...]
     totals: Totals
     reads_per_s: dict[str, float]  # by member
@@ -103,6 +104,7 @@ def draw(picture: Picture, height: int) -> Panel:
     ]
     parts: list[RenderableType] = [
         Text.assemble("in another terminal:  ", (picture.psql, "bold cyan")),
+        Text.assemble("in a browser:  ", (picture.page, "bold cyan")),
         member_table(picture),
         clients_line(picture),
         *events,

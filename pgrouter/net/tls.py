@@ -141,8 +141,8 @@ class TlsCodec:
 # -- contexts
 
 
-def for_clients(tls: ListenTls, path: str) -> TlsContext:
-    """Return what accepts TLS with these settings; `path` is theirs in the file.
+def for_clients(tls: ListenTls, path: str, alpn: str = ALPN) -> TlsContext:
+    """Return what accepts TLS with these settings; `path` is theirs in the file, `alpn` what is spoken.
 
     Raises:
         ConfigError: a file cannot be used.
@@ -150,12 +150,14 @@ def for_clients(tls: ListenTls, path: str) -> TlsContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _limit(context, tls.min_version, tls.ciphers, path)
-    context.set_alpn_protocols([ALPN])
+    context.set_alpn_protocols([alpn])
     _present(context, tls.cert, tls.key, path)
     if tls.ca:  # as PostgreSQL: a certificate is asked for, and one that is shown must be valid
         _trust(context, tls.ca, tls.crl, path)
         context.verify_mode = ssl.CERT_OPTIONAL
     binding = end_point(_first_certificate(tls.cert))
+    if alpn != ALPN:  # off the data path
+        return TlsContext(context, binding)
     return _native(tls, path, server=True, binding=binding, verify=tls.ca is not None) or TlsContext(context, binding)
 
 

@@ -5,7 +5,7 @@ from pgrouter.pool.member cimport MemberPool
 from pgrouter.pool.balancer cimport ReadBalancer, LastWrite
 from pgrouter.pool.demand cimport Demand
 from pgrouter.pool.kinds cimport AGAIN, FRESH, OTHER_READ, OTHER_WRITE, OWN, READ, WRITE
-from pgrouter.pool.waiting cimport WaitingClients
+from pgrouter.pool.waiting cimport WaitingClients, WaitTimes
 from pgrouter.server.connection cimport ServerConnection
 from pgrouter.server.peer cimport Peer
 from pgrouter.server.states cimport ACTIVE, IDLE_STATE
@@ -39,6 +39,7 @@ cdef class Pool:
     cdef readonly object parameters
     cdef dict of_cluster
     cdef public long long wait_us
+    cdef readonly WaitTimes waits
     cdef readonly object departed
 
     cpdef ServerConnection take(self, Demand demand, Peer peer)

@@ -19,7 +19,7 @@ from pgrouter.pool.balancer import ReadBalancer
 from pgrouter.pool.demand import Demand
 from pgrouter.pool.member import MemberPool, Totals
 from pgrouter.pool.read_order import rotation
-from pgrouter.pool.waiting import NOTHING_ELSE, WaitingClients
+from pgrouter.pool.waiting import NOTHING_ELSE, WaitingClients, WaitTimes
 from pgrouter.server.connection import ServerConnection
 from pgrouter.session.consistency import NOWHERE
 from pgrouter.session.timeouts import limited
@@ -74,6 +74,7 @@ class Pool:
         self.forgotten = False  # nobody may enter it: there may be another one for this database and user
         self.of_cluster = CLUSTER_PARAMETERS
         self.wait_us = 0
+        self.waits = WaitTimes()
         self.departed = Totals()  # of members that have left
         self.apply(pools.view)
 
@@ -359,6 +360,7 @@ class Pool:
                 peer: Peer = waiter[0]
                 since: cython.double = waiter[1]
                 self.wait_us += cython.cast(cython.longlong, (now - since) * 1e6)
+                self.waits.add(now - since)
                 peer.on_served(server)
 
     def cancelled(self, server: ServerConnection) -> None:

@@ -5,6 +5,12 @@ from pgrouter.server.connection cimport ServerConnection
 from pgrouter.server.peer cimport Peer
 
 @cython.final
+cdef class WaitTimes:
+    cdef readonly list counts
+
+    cpdef int add(self, double waited_s) except -1
+
+@cython.final
 cdef class WaitingClients:
     cdef readonly object writes
     cdef readonly object reads

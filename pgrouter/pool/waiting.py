@@ -18,6 +18,26 @@ if TYPE_CHECKING:
 NOTHING_ELSE = -1
 
 
+BOUNDS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0)
+
+
+class WaitTimes:
+    """How long clients have waited until they were served: how many up to each of BOUNDS_S, the last one for more."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS_S) + 1)
+
+    def add(self, waited_s: cython.double) -> int:
+        """Count a client."""
+        at: cython.int = 0
+        for bound_s in BOUNDS_S:
+            if waited_s <= bound_s:
+                break
+            at += 1
+        self.counts[at] += 1
+        return 0
+
+
 class WaitingClients:
     """Queues of (client, since), the longest waiting first."""
 

@@ -23,6 +23,7 @@ from pgrouter.protocol import messages
 from pgrouter.protocol.framing import after_frames, copied
 from pgrouter.proxy import move
 from pgrouter.proxy.dispatcher import Dispatcher
+from pgrouter.proxy.error_counts import BY_ROUTER
 from pgrouter.proxy.link import AHEAD, Link, bad_frame
 from pgrouter.proxy.replica import ReplicaTransaction
 from pgrouter.proxy.scanner import BatchScanner
@@ -369,6 +370,7 @@ class ClientConnection(Stream):
     def violation(self, error: RouterError) -> int:
         """Send an error to the client, and close the connection."""
         self.send_bytes(messages.error_response(error))
+        self.registry.errors.add(BY_ROUTER, error.sqlstate)
         self.registry.log(self, logging.INFO, "%s", error.message)
         return self.leave()
 

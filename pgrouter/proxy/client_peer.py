@@ -9,6 +9,7 @@ from pgrouter.protocol import messages
 from pgrouter.proxy import retry
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.dispatcher import Dispatcher
+from pgrouter.proxy.error_counts import BY_SERVER
 from pgrouter.proxy.link import MAX_BATCH, Link
 from pgrouter.proxy.session import Session
 from pgrouter.routing.statement import Effect
@@ -161,6 +162,7 @@ class ClientPeer(Peer):
                 return True
         if routine == OLD_PLAN_ROUTINE:
             client.session.statements.outdated()
+        client.registry.errors.add(BY_SERVER, sqlstate)
         return False
 
     def on_changed(self, shared: object, known: bytes) -> cython.bint:

@@ -24,6 +24,7 @@ from pgrouter.proxy import startup_settings
 from pgrouter.proxy.arrival import arrival, check_encryption, is_own, peer_uid
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.client_info import ClientInfo
+from pgrouter.proxy.error_counts import AT_LOGIN
 from pgrouter.proxy.login import (
     CONSOLE,
     Admit,
@@ -383,6 +384,7 @@ class LoginResponder(Responder):
         client.send_bytes(self.conversation.sends() + answer)
         if isinstance(error, AuthenticationFailed) and self.startup is not None:
             self.registry.access.failed(self.startup.user)
+        self.registry.errors.add(AT_LOGIN, error.sqlstate)
         line = f" ({self.admission.rule.place})" if self.admission is not None and self.admission.rule.text else ""
         self.registry.log(client, logging.INFO, "login failed: %s%s", error.message, line)
         return client.leave()

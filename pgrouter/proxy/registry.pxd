@@ -38,6 +38,8 @@ cdef class Registry:
     cdef readonly object derivations
     cdef int forgotten
     cdef readonly RouteCounts routes
+    cdef readonly object errors
+    cdef readonly long long logins
     cdef readonly object sync
     cdef readonly dict idle_limits
     cdef public set timed_out

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import cython
 
 from pgrouter.errors import RouterError, ShuttingDown
-from pgrouter.logs import EVERY
+from pgrouter.logs.handler import EVERY
 from pgrouter.net.sockopt import socket_options
 from pgrouter.pool.pool import Pool
 from pgrouter.protocol import messages
@@ -25,6 +25,7 @@ from pgrouter.proxy.crowd import Crowd
 from pgrouter.proxy.database_names import DatabaseNames
 from pgrouter.proxy.databases import UNWATCHED_S
 from pgrouter.proxy.derivations import Derivations
+from pgrouter.proxy.error_counts import BY_ROUTER, ErrorCounts
 from pgrouter.proxy.responder import FailedTransactionResponder
 from pgrouter.proxy.server_loss import tell
 from pgrouter.proxy.session_sync import IS_SUPERUSER, SessionSync
@@ -107,6 +108,8 @@ class Registry:
         self.derivations = Derivations(pools.poller)
         self.forgotten = 0  # as many of the pools as are forgotten here, too
         self.routes = RouteCounts()
+        self.errors = ErrorCounts()
+        self.logins = 0  # that were completed
         self.sync = SessionSync(self)
         self.timed_out = set()  # ids of clients whose queries have been cancelled for their query_timeout
         self.idle_limits = {}  # seconds by client id, for clients that have an idle_session_timeout
@@ -161,6 +164,7 @@ class Registry:
             if self.pools.poller.now - traits.database.watched_at > UNWATCHED_S:
                 self.databases.entered(client.session.pool.database, self.pools.poller.now)
         self.logging_in.pop(client.client_id, None)
+        self.logins += 1
         client.link.idle_at = self.pools.poller.now
         if self.tells:
             log.info("C-%d %s: login", client.client_id, client.info, extra=EVERY)
@@ -291,6 +295,7 @@ class Registry:
         if error.closes_client or client.session.pool.parameters is None:
             client.violation(error)
         else:
+            self.errors.add(BY_ROUTER, error.sqlstate)
             second, client.link.retry = client.link.retry, None
             inside = second is not None and second.inside and not second.ends  # inside a transaction, which is lost
             client.responder = FailedTransactionResponder(client, error, failed=inside)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from pgrouter.protocol.codes import BIND, DESCRIBE, EXECUTE, PARSE, QUERY, SYNC
 from pgrouter.proxy.flags import BEGINS
+from pgrouter.proxy.link import MAX_BATCH
 from pgrouter.server.states import ON_REFUSAL
 from pgrouter.session.refusals import OLD_PLAN_ROUTINE
 
@@ -153,6 +154,8 @@ def changed(client: ClientConnection, server: ServerConnection) -> Retry | None:
     ):
         return None
     client.registry.log(client, logging.DEBUG, "runs again on the primary: another description by %r", server)
+    rest = bytes(client.partial[:MAX_BATCH]) if client.buffered else b""
+    _prepare_anew(client, server, replay.contents() + rest)  # or it is the primary's plan that is too old
     again = _moved_or(client, Retry(server.replay.contents(), REFUSED))
     again.reason = REFUSED
     return again
@@ -166,12 +169,18 @@ def renew_changed(client: ClientConnection, rest: bytes) -> None:
     server = client.link.server
     if server.replay.size < 0 or client.link.retry is not None or client.responder is not None or rest[:1] == b"P":
         return
-    batch = server.replay.contents() + rest
-    name = only_prepared(_first_of(batch))
-    if name and client.session.statements.named.get(name) is server.session.changed:
+    if _prepare_anew(client, server, server.replay.contents() + rest):
         server.session.changed = None
-        client.session.statements.renew(name)
-        client.registry.log(client, logging.DEBUG, "prepared anew: it has other columns now")
+
+
+def _prepare_anew(client: ClientConnection, server: ServerConnection, messages: bytes) -> bool:
+    """Prepare what was described differently under a new name, if its client can handle that; whether it can."""
+    name = only_prepared(_first_of(messages))
+    if not name or client.session.statements.named.get(name) is not server.session.changed:
+        return False
+    client.session.statements.renew(name)
+    client.registry.log(client, logging.DEBUG, "prepared anew: it has other columns now")
+    return True
 
 
 def lost(client: ClientConnection, server: ServerConnection, error: RouterError) -> Retry:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pgrouter.errors import ProtocolViolation, ServerLost
 from pgrouter.protocol import codes, messages, requests
+from pgrouter.proxy.error_counts import BY_ROUTER
 from pgrouter.proxy.flags import ASKED, BEGINS, COMMITS, OPEN, OVER
 from pgrouter.proxy.responder import FailedTransactionResponder
 from pgrouter.session.failed_transaction import after_loss
@@ -46,6 +47,8 @@ def tell(client: ClientConnection, server: ServerConnection, error: RouterError)
     over = bool(client.link.batch.sent & OVER)
     failed = lost and not over  # else the session is idle, as after a failed COMMIT in PostgreSQL
     told = _told(error, fate)
+    if server.outstanding.count:
+        client.registry.errors.add(BY_ROUTER, error.sqlstate)
     owed = [
         (_ending(kind), action != requests.SKIP)
         for kind, action in server.outstanding.pending()

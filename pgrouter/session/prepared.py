@@ -15,7 +15,6 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from hashlib import blake2b
-from itertools import count
 
 import cython
 
@@ -177,7 +176,8 @@ class SharedStatements:
         self._known: dict[tuple[bytes, object], SharedStatement] = {}
         self._unused: OrderedDict[int, SharedStatement] = OrderedDict()
         self._leaving: list[Names] = []  # of clients that have released them
-        self._idents = count(1)
+        self._last = 0  # the newest number of a statement
+        self._renewed = 0  # what has this number or a lower one is shared no more
 
     def __len__(self) -> int:
         return len(self._known)
@@ -186,7 +186,7 @@ class SharedStatements:
         """Return the shared statement of this body for a client's name; a new one if `meaning` equals no other."""
         shared = self._known.get((body, meaning))
         if shared is None:
-            shared = SharedStatement(next(self._idents), body, meaning, statement, judge)
+            shared = SharedStatement(self._next(), body, meaning, statement, judge)
             self._known[body, meaning] = shared
             if self._leaving:
                 self.let_go(SOME)
@@ -194,9 +194,13 @@ class SharedStatements:
         shared.users += 1
         return shared
 
+    def _next(self) -> int:
+        self._last += 1
+        return self._last
+
     def alone(self, shared: SharedStatement, meaning: object, known: bytes | None) -> SharedStatement:
         """Return a statement with the same text and this description that is never shared: for one client's name."""
-        other = SharedStatement(next(self._idents), shared.body, meaning, shared.statement, shared.judge)
+        other = SharedStatement(self._next(), shared.body, meaning, shared.statement, shared.judge)
         other.description = known
         other.users = 1
         return other
@@ -229,11 +233,12 @@ class SharedStatements:
                 del self._leaving[0]
 
     def retire(self, shared: SharedStatement) -> None:
-        """Never share it again: the servers' plans for it are out of date."""
-        if self._known.get((shared.body, shared.meaning)) is shared:
-            del self._known[shared.body, shared.meaning]
+        """Never share again what was parsed before its plan turned out to be out of date: the catalog has changed."""
+        if shared.ident > self._renewed:  # else others have noticed before, and what is known is newer
+            self.renew()
 
     def renew(self) -> None:
         """Never share again what has been parsed so far: the catalog has changed, and old plans may not fit it."""
+        self._renewed = self._last
         self._known.clear()
         self._unused.clear()

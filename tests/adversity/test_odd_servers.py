@@ -96,6 +96,7 @@ class Odd(ScriptedServer):
         self.database = ""
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._ends.add(writer)
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             head = await reader.readexactly(4)
             packet = await reader.readexactly(struct.unpack("!i", head)[0] - 4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployments.steps import Deployment, not_ours, not_yet, works
+from deployments.steps import Deployment, not_ours, works
 
 CONTAINERS = "shows containers; docker/compose.000-tiers.yml has them, with the router"
 PAGE = "another program's page"
@@ -88,7 +88,7 @@ TIERS = Deployment(
         works("Test Workload: reader", MEMBERS.format(psql=f"{PSQL} 6432"), "^pg-ro1 $"),
         works("Test Workload: validator", f'{PSQL} 6432 -Atc "{COUNT}"', "^4$"),
         works("Production Hardening", f"PGSSLMODE=require {PSQL} 6432 -Atc 'SELECT 1'", "^1$"),
-        not_yet("Monitoring & Alerting", "curl -sf http://localhost:9127/metrics", "metrics", "pgrouter"),
+        works("Monitoring & Alerting", "curl -sf http://localhost:9127/metrics", "pgrouter_member_up"),
         not_ours("Failover Automation", "Deploy Pacemaker on host OS", "the router follows whoever is promoted"),
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployments.steps import Deployment, not_ours, not_yet, works
+from deployments.steps import Deployment, not_ours, works
 
 CONTAINERS = "done to containers; docker/compose.001-haproxy.yml has them, with the router"
 PSQL = "psql -h localhost -U minesweeper_user -d minesweeper -p"
@@ -39,7 +39,7 @@ HAPROXY = Deployment(
         not_ours("Local Testing", "npm run docker:ha:logs", CONTAINERS),
         works("Local Testing", f"{PSQL} 5000 -Atc 'SELECT 1'", "^1$"),
         works("Local Testing", f"{PSQL} 5001 -Atc 'SELECT 1'", "^1$"),
-        not_yet("Local Testing", "curl -fs http://localhost:7000", "a page with the state of servers (HAProxy Stats)"),
+        works("Local Testing", "curl -fs http://localhost:7000", "<h2>Members</h2>"),
         not_ours("Local Testing", "curl -s http://localhost:8080/cluster", "Patroni's API; it is on 8008 and 8009"),
         not_ours("Production Deployment", "docker-compose -f deploy/docker-compose.db-server1.yml up -d", CONTAINERS),
         not_ours("Production Deployment", "docker-compose -f deploy/docker-compose.db-server2.yml up -d", CONTAINERS),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployments.steps import Deployment, not_ours, not_yet, works
+from deployments.steps import Deployment, not_ours, works
 
 CONTAINERS = "done to containers; docker/compose.002-manual.yml has them, with the router"
 PAGE = "another program's page"
@@ -90,7 +90,7 @@ MANUAL = Deployment(
                 "pg_stat_user_tables_n_live_tup",
             )
         ),
-        not_yet("Monitoring with Prometheus", "curl -sf http://localhost:9127/metrics", "metrics", "pgrouter"),
+        works("Monitoring with Prometheus", "curl -sf http://localhost:9127/metrics", "pgrouter_member_up"),
         works("Production Considerations: Encryption", "PGSSLMODE=require " + ROUTER + "-c 'SELECT 1'"),
         not_ours("Replica Won't Connect to Primary", "docker-compose logs postgres-replica-1", CONTAINERS),
         works("Replication Lag High", ROUTER + '-c "SELECT client_addr, replay_lag FROM pg_stat_replication;"', "row"),

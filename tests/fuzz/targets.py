@@ -28,7 +28,7 @@ from pgrouter.cluster.etcd_keys import KeySpace
 from pgrouter.cluster.patroni_keys import decode
 from pgrouter.cluster.patroni_rest import NotPatroniError, read_answer
 from pgrouter.errors import ConfigError, RouterError
-from pgrouter.logs import Formatter
+from pgrouter.logs.lines import Formatter
 from pgrouter.protocol import messages
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.login import login

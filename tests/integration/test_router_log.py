@@ -57,7 +57,7 @@ def test_a_pipe_that_nobody_reads_stops_nobody(streaming: StreamingCluster) -> N
 
 def test_names_forge_no_lines(streaming: StreamingCluster, router: RouterFactory) -> None:
     front = router({"cluster": static_cluster(streaming.servers)})
-    forged = "2026-11-30 00:00:00,000 +0000 INFO    pgrouter.client: C-1 app/root@10.0.0.1:1: login"
+    forged = "2026-11-30T00:00:00.000+00:00 INFO    pgrouter.client: C-1 app/root@10.0.0.1:1: login"
     for name in (f"x\n{forged}", f"x\r{forged}\x1b[2J", f"x\u2028{forged}"):
         with RawClient(front.port) as raw:
             raw.send(startup(user=name, database=name, application_name=name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -132,6 +133,34 @@ def test_a_plan_that_is_too_old_is_made_anew(clients: Callable[..., Client], str
         a.execute("select * from plans for update", prepare=True)
     a.execute("rollback")
     assert len(clients().execute("select * from plans for update", prepare=True).description) == 3
+
+
+@pytest.mark.parametrize("before", list(itertools.product(("replica", "primary"), repeat=2)), ids="-".join)
+@pytest.mark.parametrize("reads", [1, 2, 3])
+def test_a_plan_is_made_anew_wherever_it_was_made(
+    clients: Callable[..., Client], streaming: StreamingCluster, before: tuple[str, ...], reads: int
+) -> None:
+    table = f"plans_{'_'.join(before)}_{reads}"  # its own: others' plans of one name would be too old from the start
+    streaming.primary.sql(f"create table {table} (a int); insert into {table} values (1)")  # noqa: S608
+    streaming.wait_caught_up()
+    text = f"select * from {table}"  # noqa: S608
+    a, b = clients(), clients()
+
+    def read(client: Client, where: str) -> int:
+        if where == "replica":
+            return len(client.execute(text, prepare=True).description)
+        with client.transaction():
+            client.execute(f"update {table} set a = a")  # noqa: S608
+            return len(client.execute(text, prepare=True).description)
+
+    for where in before:
+        assert [read(client, where) for client in (a, b) for _ in range(reads)] == [1] * 2 * reads
+        streaming.wait_caught_up()
+    streaming.primary.sql(f"alter table {table} add b int default 2")
+    streaming.wait_caught_up()
+    for where in ("replica", "replica", "replica"):
+        assert [len(client.execute(text, prepare=True).description) for client in (a, b)] == [2, 2], where
+    streaming.primary.sql(f"drop table {table}")
 
 
 # -- settings follow the client

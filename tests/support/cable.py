@@ -22,6 +22,7 @@ class Cable:
         self._loop = asyncio.new_event_loop()
         self._whole = asyncio.Event()
         self._ways: set[asyncio.Task[None]] = set()
+        self._ends: set[asyncio.StreamWriter] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     def __enter__(self) -> Self:
@@ -56,6 +57,9 @@ class Cable:
         for way in list(self._ways):
             way.cancel()
         await asyncio.gather(*self._ways, return_exceptions=True)
+        for end in self._ends:  # also where nobody has read what was written
+            end.transport.abort()
+        await asyncio.sleep(0)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = self._loop.create_task(self._join(reader, writer))
@@ -63,9 +67,11 @@ class Cable:
         task.add_done_callback(self._ways.discard)
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._ends.add(writer)
         with contextlib.suppress(OSError), contextlib.closing(writer):
             await self._whole.wait()
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to_port)
+            self._ends.add(far_writer)
             await asyncio.gather(self._carry(reader, far_writer), self._carry(far_reader, writer))
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pgrouter.admin.context import Context
 from pgrouter.admin.stats import Sampler
 from pgrouter.auth.files import AuthFiles
+from pgrouter.cluster.reigns import Reigns
 from pgrouter.config.settings import Cluster, MemberAddress, MonitorSettings, Settings
 from pgrouter.net.loop import Loop
 from pgrouter.planes import NoRoles
@@ -67,6 +68,7 @@ class Watch:
     source_name: str = "static"
     dcs_since_s: float = 0.0
     leader_since_s: float = 0.0
+    reigns: Reigns = field(default_factory=lambda: Reigns(1000.0))
     probes: dict[str, Probe] = field(default_factory=dict)
     forgets: int = 0
 
@@ -155,10 +157,10 @@ class Desk:
 
 
 @contextmanager
-def opened() -> Iterator[Desk]:
-    """Open a router with nobody in it."""
+def opened(*, real_clock: bool = False) -> Iterator[Desk]:
+    """Open a router with nobody in it; `real_clock`: time passes by itself."""
     seconds = [1000.0]
-    loop = Loop(clock=lambda: seconds[0])
+    loop = Loop() if real_clock else Loop(clock=lambda: seconds[0])
     poller = loop.poller
     settings = Settings(
         cluster=Cluster(

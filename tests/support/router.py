@@ -87,6 +87,11 @@ class Router:
         """The first listener's port."""
         return self.process.ports[0]
 
+    @property
+    def http_port(self) -> int:
+        """The HTTP port, which is opened before the others."""
+        return int(re.findall(r"http: listens on \S+:(\d+)", self.log_text())[-1])
+
     def start(self) -> None:
         """Start it and wait until it accepts clients."""
         self.process.start()

@@ -33,6 +33,7 @@ class ScriptedServer:
         self.port = 0
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.StreamWriter] = set()
+        self._ends: set[asyncio.StreamWriter] = set()  # those that have left, too
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
@@ -44,6 +45,11 @@ class ScriptedServer:
             self._server.close()
             for writer in list(self._clients):
                 writer.close()
+            await asyncio.sleep(0)
+            for writer in list(self._ends):  # also where nobody has read what was written
+                writer.transport.abort()
+            self._ends.clear()
+            await asyncio.sleep(0)
             await self._server.wait_closed()
             self._server = None
 
@@ -59,6 +65,7 @@ class ScriptedServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._clients.add(writer)
+        self._ends.add(writer)
         try:
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
                 if await self._login(reader, writer):

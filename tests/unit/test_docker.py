@@ -96,8 +96,9 @@ def test_files_volumes_and_services_exist(name: str) -> None:
 def test_the_router_meets_its_hosts_and_is_met_on_its_ports(name: str, config: Path) -> None:
     data, settings = compose(name), load(config)
     published = [port.split(":")[1] for port in data["services"]["pgrouter"]["ports"]]
-    assert sorted(published) == sorted(str(listen.port) for listen in settings.listen)
-    assert all(listen.host == "*" for listen in settings.listen)
+    listening = [*settings.listen, *([settings.http] if settings.http is not None else [])]
+    assert sorted(published) == sorted(str(listen.port) for listen in listening)
+    assert all(listen.host == "*" for listen in listening)
     cluster = settings.cluster
     hosts = [member.host for member in cluster.members]
     if cluster.etcd is not None:
@@ -123,14 +124,18 @@ def test_the_applications_user_has_the_password_of_the_example(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_prometheus_asks_exporters_that_are_there(name: str) -> None:
+def test_prometheus_asks_exporters_that_are_there_and_the_router(name: str, config: Path) -> None:
     services = compose(name)["services"]
     file = DOCKER / "monitoring" / f"prometheus-{name}.yml"
     assert file.exists() == ("prometheus" in services)
     if file.exists():
         jobs = yaml.safe_load(file.read_text())["scrape_configs"]
         targets = [target for job in jobs for one in job["static_configs"] for target in one["targets"]]
-        assert {target.split(":")[0] for target in targets} == {one for one in services if "exporter" in one}
+        http = load(config).http
+        of_router = {f"pgrouter:{http.port}"} if http is not None else set()
+        assert {target for target in targets if target.startswith("pgrouter:")} == of_router
+        others = {target.split(":")[0] for target in targets} - {"pgrouter"}
+        assert others == {one for one in services if "exporter" in one}
 
 
 @pytest.mark.parametrize(("file", "context"), [("Dockerfile", ROOT), ("patroni/Dockerfile", DOCKER / "patroni")])

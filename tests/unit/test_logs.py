@@ -7,25 +7,34 @@ import os
 import socket
 import threading
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pgrouter.config.settings import Log
 from pgrouter.demo.processes import until
-from pgrouter.logs import EVERY, LINE, LONGEST, MOST_KINDS, MOST_OF_A_KIND, Formatter, Handler, Limits, Outlet, escaped
+from pgrouter.logs.handler import EVERY, Destination, Handler, opened
+from pgrouter.logs.limits import MOST_KINDS, MOST_OF_A_KIND, Limits
+from pgrouter.logs.lines import LINE, LONGEST, Formatter, JsonFormatter, SyslogFormatter, escaped
+from pgrouter.logs.outlet import Outlet
 from pgrouter.proxy.client_info import ClientInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 class Zoned(logging.Formatter):
     """What ours is held to."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802  (logging's)
-        return f"{super().formatTime(record, datefmt)} {time.strftime('%z', self.converter(record.created))}"
+        assert datefmt is None
+        second = datetime.fromtimestamp(int(record.created), UTC).astimezone()
+        return second.replace(microsecond=int(record.msecs) * 1000).isoformat(timespec="milliseconds")
 
 
 def record(text: str, *args: object, created: float = 1.0) -> logging.LogRecord:
@@ -73,7 +82,7 @@ def test_a_long_name_is_cut() -> None:
 
 def test_the_lines_of_a_traceback_cannot_be_taken_for_others() -> None:
     made = record("bug")
-    error = ValueError("x\n2026-01-01 00:00:00,000 +0000 INFO    pgrouter.client: forged")
+    error = ValueError("x\n2026-01-01T00:00:00.000+00:00 INFO    pgrouter.client: forged")
     made.exc_info = (ValueError, error, None)
     first, *rest = Formatter().format(made).split("\n")
     assert first.endswith("pgrouter.client: bug")
@@ -164,7 +173,7 @@ def test_nobody_waits_for_a_reader_and_nothing_is_lost_that_fits(pipe: Pipe) -> 
 
 
 def test_what_does_not_fit_is_counted_and_reported(pipe: Pipe) -> None:
-    handler = Handler(pipe.writes)
+    handler = Handler(Destination(pipe.writes, Formatter()))
     handler._outlet._most_bytes = 10_000
     for number in range(3000):
         one = record("%s", "x" * 100)
@@ -214,7 +223,7 @@ def test_a_socket_as_systemd_gives_one() -> None:
 
 
 def test_too_many_of_a_kind_are_counted(pipe: Pipe) -> None:
-    handler = Handler(pipe.writes)
+    handler = Handler(Destination(pipe.writes, Formatter()))
     for number in range(500):
         handler.handle(record("cancel request with a wrong key for C-%d", number, created=7.5))
         other = record("C-%d login", number, created=7.5)
@@ -230,5 +239,67 @@ def test_too_many_of_a_kind_are_counted(pipe: Pipe) -> None:
 
 
 def test_a_line_that_cannot_be_made_is_reported_and_nothing_is_raised(pipe: Pipe) -> None:
-    Handler(pipe.writes).handle(record("%d", "no number"))
+    Handler(Destination(pipe.writes, Formatter())).handle(record("%d", "no number"))
     assert "a line could not be written: TypeError: '%d'" in pipe.read().decode()
+
+
+# -- where it goes
+
+
+def test_a_line_of_json_has_the_same() -> None:
+    one = record("C-%d %s", 1, "a\nb", created=1.25)
+    assert msgspec.json.decode(JsonFormatter().format(one)) == {
+        "time": Formatter().formatTime(one),
+        "level": "info",
+        "logger": "pgrouter.client",
+        "message": r"C-1 a\nb",
+    }
+    try:
+        int("x\n{")
+    except ValueError as error:
+        one.exc_info = (ValueError, error, error.__traceback__)
+    line = JsonFormatter().format(one)
+    assert "\n" not in line
+    assert msgspec.json.decode(line)["exception"].startswith("\tTraceback")
+
+
+def test_a_file_is_opened_again_and_what_is_not_read_yet_goes_where_it_was_meant_to(tmp_path: Path, pipe: Pipe) -> None:
+    file, renamed = tmp_path / "log", tmp_path / "log.1"
+    settings = Log(file=file)
+    handler = Handler(Destination(pipe.writes, Formatter()))
+    while handler._outlet._thread is None:
+        handler.emit(record("%s", "x" * 1000))
+    handler.turn_to(opened(settings))
+    handler.emit(record("one"))
+    file.rename(renamed)
+    handler.emit(record("two"))
+    handler.turn_to(opened(settings))
+    handler.emit(record("three"))
+    assert [line.split()[-1] for line in renamed.read_text().splitlines()] == ["one", "two"]
+    assert [line.split()[-1] for line in file.read_text().splitlines()] == ["three"]
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert pipe.read()
+    until(lambda: pipe.read() == b"", 5, "the first one has everything")
+    with pytest.raises(OSError, match="No such file"):
+        opened(Log(file=tmp_path / "nowhere" / "log"))
+
+
+def test_lines_of_syslog_are_datagrams_with_a_priority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log"
+    monkeypatch.setattr("pgrouter.logs.handler.SYSLOG", str(path))
+    with pytest.raises(FileNotFoundError):
+        opened(Log(syslog="local3"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(str(path))
+        handler = Handler(opened(Log(syslog="local3")))
+        handler.emit(record("%s", "\u4e2d" * 5000))
+        handler.turn_to(opened(Log(syslog="daemon", format="json")))
+        handler.emit(record("two"))
+        first, second = daemon.recv(20_000), daemon.recv(20_000)
+        handler.turn_to(Destination(1, Formatter()))
+    assert first.startswith(b"<158>pgrouter[%d]: INFO pgrouter.client: \xe4\xb8\xad" % os.getpid())
+    assert len(first) > 3 * LONGEST
+    prefix, _, line = second.partition(b": ")
+    assert prefix == b"<30>pgrouter[%d]" % os.getpid()
+    assert msgspec.json.decode(line)["message"] == "two"
+    assert SyslogFormatter("daemon", Formatter(), "p").format(record("a\nb")).endswith(r"a\nb")

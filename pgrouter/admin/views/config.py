@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from pgrouter.admin.result import columns
 from pgrouter.config.diff import needs_restart
-from pgrouter.config.types import Secret
+from pgrouter.config.shown import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +15,6 @@ if TYPE_CHECKING:
     from pgrouter.admin.result import Row
 
 CONFIG = columns("key value default changeable")
-
-HIDDEN = "********"
 
 # PgBouncer's names for settings that the router has too, for PgBouncer's tools
 ALIASES = {
@@ -51,14 +47,6 @@ ALIASES = {
 }
 
 
-class Setting(NamedTuple):
-    """One row of the view."""
-
-    key: str
-    value: str
-    default: str | None
-
-
 def config(context: Context) -> Iterator[Row]:
     """Yield a row per setting in the order of the file, then those with PgBouncer's names."""
     settings = {}
@@ -71,35 +59,3 @@ def config(context: Context) -> Iterator[Row]:
 
 def _changeable(key: str) -> str:
     return "no" if needs_restart(key) else "yes"
-
-
-def walk(section: msgspec.Struct, prefix: str) -> Iterator[Setting]:
-    """Yield the settings of a section and of its subsections."""
-    for field in msgspec.structs.fields(section):
-        value = getattr(section, field.name)
-        key = prefix + field.encode_name
-        if isinstance(value, msgspec.Struct):
-            yield from walk(value, key + ".")
-        elif field.type is Secret:
-            yield Setting(key, HIDDEN if value else "", "")
-        else:
-            yield Setting(key, show(value), _default(field))
-
-
-def _default(field: msgspec.structs.FieldInfo) -> str | None:
-    if field.default is not msgspec.NODEFAULT:
-        return show(field.default)
-    return show(field.default_factory()) if field.default_factory is not msgspec.NODEFAULT else None
-
-
-def show(value: object) -> str:
-    """Format a value for people."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, tuple):
-        return ", ".join(map(show, value))
-    if isinstance(value, msgspec.Struct):
-        return " ".join(f"{setting.key}={setting.value}" for setting in walk(value, ""))
-    return f"{value:g}" if isinstance(value, float) else str(value)

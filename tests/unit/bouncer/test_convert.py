@@ -118,13 +118,17 @@ def test_databases() -> None:
         ("", "a = host=p1\nb = host=p1 port=1", "different servers: a = p1; b = p1:1"),
         ("", "a = host=pg auth_user=x\nb = host=pg auth_user=y", "auth_user is x, y: there can be one"),
         ("unix_socket_dir =", "* = host=pg", "nowhere to listen"),
-        ("", "", "databases: there are none"),
     ],
 )
 def test_what_is_not_possible(main: str, databases: str, problem: str) -> None:
     with pytest.raises(ConfigError) as raised:
         converted(main, databases)
     assert problem in str(raised.value)
+
+
+def test_without_databases_there_is_the_console() -> None:
+    assert settings("", "").databases == ()
+    assert "databases: there are none: every name is refused" in converted("", "").report
 
 
 MEMBERS = [

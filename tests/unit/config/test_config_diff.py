@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgrouter.config.diff import NEEDS_RESTART, Changes, diff, needs_restart, taken
+from pgrouter.config.diff import NEEDS_RESTART, Changes, diff, needs_restart, taken, told
 from pgrouter.config.load import parse
 from pgrouter.config.settings import Settings
 
@@ -84,3 +84,24 @@ def test_what_is_to_be_forgotten_is_said_to_a_running_router() -> None:
     new = msgspec.structs.replace(old, cluster=msgspec.structs.replace(old.cluster, forget_on_reload=True))
     assert diff(old, new) == Changes(now=("cluster.forget_on_reload",))
     assert taken(old, new).cluster.forget_on_reload
+
+
+def test_what_has_become_of_a_setting_for_people() -> None:
+    old = settings()
+    new = settings("pool: {size: 7, idle_timeout: 5m}\nlog: {connections: false, file: /var/log/pgrouter.log}")
+    assert {path: told(old, new, path) for path in diff(old, new).now} == {
+        "pool.size": f"{old.pool.size} -> 7",
+        "pool.idle_timeout": f"{old.pool.idle_timeout_s:g} -> 300",
+        "log.connections": "yes -> no",
+        "log.file": "none -> /var/log/pgrouter.log",
+    }
+
+
+def test_secrets_stay_secret_when_they_change() -> None:
+    old, none = settings("http: {token: alpha}"), settings()
+    new = settings("http: {token: beta}")
+    assert told(old, new, "http.token") == "******** -> ********"
+    assert told(old, settings("http: {}"), "http.token") == "******** -> none"
+    for before, after in ((none, new), (new, none)):
+        assert "beta" not in told(before, after, "http")
+        assert "token=********" in told(before, after, "http")

@@ -23,6 +23,7 @@ def sight(name: str, told: str | None, *, reachable: bool = True, in_recovery: b
 PICTURE = Picture(
     elapsed_s=12.3,
     psql="psql -p 6432",
+    page="http://127.0.0.1:9127/",
     sights=(sight("pg0", "leader", in_recovery=False), sight("pg1", "replica", reads=1234)),
     totals=Totals(reads=1234, writes=56, faults=1, longest_write_pause_s=4.8),
     reads_per_s={"pg1": 99.6},
@@ -54,7 +55,18 @@ def test_the_drawing_shows_members_counts_events_and_keys() -> None:
     with console.capture() as captured:
         console.print(draw(PICTURE, 50))
     text = captured.get()
-    for wanted in ("pg0 :5432", "LEADER", "1,234", "100", "1 errors", "4.8 s", "was killed", "f: kill", "psql -p 6432"):
+    for wanted in (
+        "pg0 :5432",
+        "LEADER",
+        "1,234",
+        "100",
+        "1 errors",
+        "4.8 s",
+        "was killed",
+        "f: kill",
+        "psql -p 6432",
+        ":9127/",
+    ):
         assert wanted in text
 
 

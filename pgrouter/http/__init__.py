@@ -1,0 +1,1 @@
+"""The HTTP port, off the data path: health checks, metrics, the cluster as JSON, and a page."""

@@ -1,0 +1,1 @@
+"""The log: lines on a descriptor, which nobody can forge, multiply or stop."""

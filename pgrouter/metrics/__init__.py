@@ -1,0 +1,1 @@
+"""The router's numbers under names that monitoring systems read."""
