@@ -21,6 +21,8 @@ from pgrouter.control.plane import ControlPlane
 from pgrouter.errors import ConfigError, RouterError
 from pgrouter.notify import notify
 from pgrouter.proxy.data_plane import DataPlane
+from pgrouter.proxy.drain import Shutdown
+from pgrouter.proxy.operator import Operator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,8 +50,9 @@ class App:
         self.pools = self._data.pools
         self.registry = self._data.registry
         self.sampler = Sampler(self.pools, self.poller.now)
+        self.operator = Operator(self.registry)
         self._stopping = asyncio.Event()
-        self._at_once = asyncio.Event()
+        self._shutdown = Shutdown.SERVERS
 
     async def start(self, *ticks: Callable[[float], None]) -> list[str]:
         """Discover the cluster, then listen, calling `ticks` ten times a second; return the addresses, as HOST:PORT."""
@@ -57,8 +60,8 @@ class App:
         return self._data.start(self.sampler.tick, *ticks)
 
     async def drain(self) -> None:
-        """Stop accepting clients; close each at the end of its transaction, or after pool.drain_timeout."""
-        await self._data.drain(self._at_once)
+        """Stop accepting clients, and wait for those there are as was asked for."""
+        await self._data.drain(lambda: self._shutdown)
 
     async def stop(self) -> None:
         """Close everything."""
@@ -66,8 +69,18 @@ class App:
         await self._control.stop()
 
     def request_stop(self) -> None:
-        """Start draining (SIGTERM, SIGINT, SHUTDOWN); a second request stops at once."""
-        (self._at_once if self._stopping.is_set() else self._stopping).set()
+        """Start draining (SIGTERM, SIGINT); a second request stops at once."""
+        self.shut_down(Shutdown.NOW if self.stopping else Shutdown.SERVERS)
+
+    def shut_down(self, how: Shutdown) -> None:
+        """Start to stop, in this way from now on; a later request may change it."""
+        self._shutdown = how
+        self._stopping.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a stop has been requested."""
+        return self._stopping.is_set()
 
     async def wait(self) -> None:
         """Wait until a stop is requested."""

@@ -23,6 +23,7 @@ cdef class Pool:
     cdef readonly int clients
     cdef readonly double left_at
     cdef readonly bint draining
+    cdef readonly bint paused
     cdef bint falls_back
     cdef readonly LastWrite writes
     cdef readonly bint outdated

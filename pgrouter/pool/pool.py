@@ -55,6 +55,7 @@ class Pool:
         self.database = database
         self.user = user
         self.members = {}
+        self.paused = pools.pauses.covers(database)  # no server connection is opened, and none is free
         self.adjust(pools.settings)
         self.credential = credential
         self.writer = None
@@ -87,9 +88,19 @@ class Pool:
         self.resize(self.settings.size)
 
     def resize(self, size: int) -> None:
-        """Allow so many connections per member, from now on."""
+        """Allow so many connections per member, from now on; while it is paused, none."""
         for pool in self.members.values():
-            pool.size = size
+            pool.size = 0 if self.paused else size
+
+    def pause(self, on: bool) -> None:  # noqa: FBT001 (called from C)
+        """Close each server connection as soon as it is free and open no other, or open them again for who waits."""
+        self.paused = on
+        self.resize(self.settings.size)
+        if on:
+            for pool in self.members.values():
+                pool.retire("the database is paused", dials=True)
+        else:
+            self.wake()
 
     def hurry(self, contended: bool) -> None:  # noqa: FBT001  (called from C)
         """Examine every connection that is released (`contended`: other pools need places), or only old ones."""
@@ -292,6 +303,8 @@ class Pool:
         pool: MemberPool
         if self.parameters is None:
             return True
+        if self.paused:
+            return False
         if self.outdated:
             return self.learns()
         for pool in self.members.values():  # noqa: SIM110  (a generator is an object)

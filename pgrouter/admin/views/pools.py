@@ -78,7 +78,8 @@ def databases(context: Context) -> Iterator[Row]:
     connections: Counter[str] = Counter()
     for group in app.pools.groups.values():
         connections[group.database] += len(list(group.servers()))
-    for name in sorted(connections):
+    pauses = app.pools.pauses
+    for name in sorted(connections.keys() | pauses.databases | pauses.disabled):
         mine = settings.of(name, "")
         yield (
             name,
@@ -96,8 +97,8 @@ def databases(context: Context) -> Iterator[Row]:
             connections[name],
             mine.max_db_clients,
             clients[name],
-            0,
-            0,
+            int(pauses.covers(name)),
+            int(name in pauses.disabled),
         )
     for name in app.registry.settings.admin.databases:
         yield (name, None, None, name, name, 0, 0, 0, 0, "statement", None, 0, 0, 0, clients[name], 0, 0)

@@ -90,10 +90,11 @@ def version(_context: Context) -> Iterator[Row]:
 def state(context: Context) -> Iterator[Row]:
     """Yield whether clients are served, as in PgBouncer; what follows, from `draining` on, is the router's own."""
     view = context.app.monitor.view
-    yield "active", "yes"
-    yield "paused", "no"
+    paused = context.app.pools.pauses.everything
+    yield "active", "no" if paused else "yes"
+    yield "paused", "yes" if paused else "no"
     yield "suspended", "no"
-    yield "draining", "yes" if context.app.pools.draining else "no"
+    yield "draining", "yes" if context.app.stopping else "no"
     yield "leader", view.leader or ""
     yield "primary", view.primary or view.no_primary
     yield "dcs_reachable", "yes" if view.dcs_reachable else "no"
