@@ -70,6 +70,7 @@ class Pool:
         self.draining = pools.draining  # its clients are closed at the end of their transactions
         self.parameters = None
         self.clients = 0
+        self.logins = 0  # of clients, ever
         self.left_at = self.poller.now  # when the last client left
         self.forgotten = False  # nobody may enter it: there may be another one for this database and user
         self.of_cluster = CLUSTER_PARAMETERS
@@ -111,6 +112,7 @@ class Pool:
     def enter(self) -> None:
         """Count another client."""
         self.clients += 1
+        self.logins += 1
 
     def leave(self) -> None:
         """Count a client no more."""
