@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from pgrouter.admin.console import Console
 from pgrouter.admin.stats import Sampler
 from pgrouter.auth.files import AuthFiles
+from pgrouter.config.change import changed
 from pgrouter.config.diff import diff, taken
 from pgrouter.config.load import load
 from pgrouter.control.plane import ControlPlane
@@ -103,16 +104,30 @@ class App:
         changes = diff(self.settings, settings)
         for name in changes.restart:
             log.warning("reload: %s has changed, which takes a restart", name)
-        settings = taken(self.settings, settings)
         try:
-            self._data.reload(settings, files)
+            self._apply(taken(self.settings, settings), files)
         except ConfigError as error:
             raise self._not_reloaded(error) from error
+        log.info("configuration reloaded")
+        return "RELOAD"
+
+    def _apply(self, settings: Settings, files: AuthFiles) -> None:
+        self._data.reload(settings, files)
         self._control.reload(settings, files)
         self.settings = settings
         logging.getLogger("pgrouter").setLevel(settings.log.level.upper())
-        log.info("configuration reloaded")
-        return "RELOAD"
+
+    def change(self, key: str, value: str) -> None:
+        """Change one setting until the next reload (SET on the console).
+
+        Raises:
+            RouterError: 42704, there is no such setting; 55P02, it takes a restart.
+            ConfigError: the value cannot be used.
+
+        """
+        settings = changed(self.settings, key, value, self.config_path.parent.absolute())
+        self._apply(settings, AuthFiles.load(settings.auth) if key.startswith("auth.") else self._control.files)
+        log.info("%s is %s until the next reload", key, value)
 
     def _not_reloaded(self, error: ConfigError) -> RouterError:
         for problem in error.problems:

@@ -14,8 +14,7 @@ from pgrouter.admin.command import Command, unknown
 from pgrouter.admin.driver_queries import HARMLESS, SELECTS, SETTINGS, WITHOUT_EFFECT
 from pgrouter.admin.result import TEXT, Column, columns
 from pgrouter.admin.views import VIEWS, View
-from pgrouter.admin.views.config import ALIASES
-from pgrouter.errors import FeatureNotSupported, RouterError, UndefinedObject
+from pgrouter.errors import FeatureNotSupported, RouterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -123,11 +122,7 @@ def _set(words: list[str]) -> Command:
         return Command("SET")
     here = SETTINGS.get(name)
     if here is None:
-        key = ALIASES.get(name, "it")
-        raise UndefinedObject(
-            f'the console has no setting "{name}"',
-            hint=f"The router's configuration: change {key} in its file and say RELOAD. SHOW CONFIG lists all.",
-        )
+        return operations.set_parameter(found["name"], value)
     if _plain(value) not in (_plain(here), "default"):
         raise FeatureNotSupported(f'"{name}" is always "{here}" on this console')
     return Command("SET")

@@ -35,6 +35,15 @@ class App(Protocol):
 
         """
 
+    def change(self, key: str, value: str) -> None:
+        """Change one setting until the next reload.
+
+        Raises:
+            RouterError: there is no such setting, or it takes a restart.
+            ConfigError: the value cannot be used.
+
+        """
+
     @property
     def stopping(self) -> bool:
         """Whether a stop has been requested."""

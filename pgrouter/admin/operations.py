@@ -9,7 +9,8 @@ import re
 from typing import TYPE_CHECKING
 
 from pgrouter.admin.command import Command, unknown
-from pgrouter.errors import RouterError, ShuttingDown, UndefinedObject
+from pgrouter.admin.views.config import ALIASES
+from pgrouter.errors import ConfigError, RouterError, ShuttingDown, UndefinedObject
 from pgrouter.proxy.drain import Shutdown
 
 if TYPE_CHECKING:
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
 
 LONGEST_ID = 18  # digits
 
+# Of these settings of PgBouncer, 0 switches the limit off
+NEVER_IF_0 = frozenset(
+    {"query_wait_timeout", "server_idle_timeout", "pool_idle_timeout", "server_connect_timeout", "client_login_timeout"}
+)
+NEVER = "1000000000"  # seconds, as in the file
+
 ABOUT = {
+    "SET key = value": "change a setting until the next RELOAD, under its own name or PgBouncer's; see SHOW CONFIG",
     "PAUSE [db]": "hold clients, and close server connections as they become free; answered when none is left",
     "RESUME [db]": "let them go on",
     "DISABLE db": "refuse new clients",
@@ -152,6 +160,23 @@ def _kill_client(words: list[str]) -> Command:
 
 
 # -- the router
+
+
+def set_parameter(name: str, value: str) -> Command:
+    """Return the SET of one of the router's settings, under its own name or PgBouncer's."""
+    key = ALIASES.get(name.lower(), name)
+    if name.lower() in NEVER_IF_0 and value == "0":
+        value = NEVER
+
+    def run(context: Context) -> tuple[Row, ...]:
+        try:
+            context.app.change(key, value)
+        except ConfigError as error:
+            raise RouterError("SET failed", detail=str(error), sqlstate="22023") from error
+        return ()
+
+    return Command(f"SET {name}={value}", run, admin=True)
+
 
 _SHUTDOWNS = {"": Shutdown.NOW, "WAIT_FOR_SERVERS": Shutdown.SERVERS, "WAIT_FOR_CLIENTS": Shutdown.CLIENTS}
 

@@ -88,6 +88,7 @@ class Desk:
     seconds: list[float]  # the clock
     monitor: Watch = field(default_factory=Watch)
     reloads: int = 0
+    changes: list[tuple[str, str]] = field(default_factory=list)
     stops: list[Shutdown] = field(default_factory=list)
     plugs: list[socket.socket] = field(default_factory=list)
 
@@ -95,6 +96,10 @@ class Desk:
         """Count reloads."""
         self.reloads += 1
         return "RELOAD"
+
+    def change(self, key: str, value: str) -> None:
+        """Note a changed setting."""
+        self.changes.append((key, value))
 
     def shut_down(self, how: Shutdown) -> None:
         """Note how to stop."""
