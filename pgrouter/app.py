@@ -9,7 +9,6 @@ import resource
 import signal
 import sys
 import time
-from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,8 @@ from pgrouter.http.server import HttpServer
 from pgrouter.logs import handler as logs
 from pgrouter.notify import Watchdog, notify
 from pgrouter.proxy.data_plane import DataPlane
+from pgrouter.proxy.drain import Shutdown
+from pgrouter.proxy.operator import Operator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,15 +37,7 @@ log = logging.getLogger("pgrouter.app")
 SWITCH_S = 0.0005  # how long the loop waits for a computing thread (one that judges a catalog); Python's default: 5 ms
 
 
-class Stop(Enum):
-    """What a router that stops waits for."""
-
-    TRANSACTIONS = auto()  # each client goes at the end of its transaction, or after pool.drain_timeout
-    CLIENTS = auto()  # until the last of them has left
-    NOTHING = auto()
-
-
-SIGNALS = {signal.SIGTERM: Stop.TRANSACTIONS, signal.SIGINT: Stop.TRANSACTIONS}
+SIGNALS = {signal.SIGTERM: Shutdown.SERVERS, signal.SIGINT: Shutdown.SERVERS}
 
 
 class App:
@@ -64,9 +57,9 @@ class App:
         self.registry = self._data.registry
         self.sampler = Sampler(self.pools, self.poller.now)
         self._http = HttpServer(self, settings.http)
-        self._stop = Stop.TRANSACTIONS
+        self.operator = Operator(self.registry)
         self._stopping = asyncio.Event()
-        self._at_once = asyncio.Event()
+        self._shutdown = Shutdown.SERVERS
 
     async def start(self, *ticks: Callable[[float], None]) -> list[str]:
         """Discover the cluster, then listen, calling `ticks` ten times a second; return the addresses, as HOST:PORT."""
@@ -76,10 +69,8 @@ class App:
         return self._data.start(self.sampler.tick, self._http.tick, *ticks)
 
     async def drain(self) -> None:
-        """Stop accepting clients, and wait for what `request_stop` was asked for."""
-        if self._stop is Stop.CLIENTS:
-            await self._data.wait_empty(self._at_once)
-        await self._data.drain(self._at_once)
+        """Stop accepting clients, and wait for those there are as was asked for."""
+        await self._data.drain(lambda: self._shutdown)
 
     async def stop(self) -> None:
         """Close everything."""
@@ -87,13 +78,19 @@ class App:
         self._http.stop()
         await self._control.stop()
 
-    def request_stop(self, how: Stop = Stop.TRANSACTIONS) -> None:
-        """Start draining (SIGTERM, SIGINT, SHUTDOWN); a second request stops at once."""
-        if self._stopping.is_set() or how is Stop.NOTHING:
-            self._at_once.set()
-        else:
-            self._stop = how
+    def request_stop(self, how: Shutdown = Shutdown.SERVERS) -> None:
+        """Start to stop (a signal); a second request stops at once."""
+        self.shut_down(Shutdown.NOW if self.stopping else how)
+
+    def shut_down(self, how: Shutdown) -> None:
+        """Start to stop, in this way from now on; a later request may change it."""
+        self._shutdown = how
         self._stopping.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a stop has been requested."""
+        return self._stopping.is_set()
 
     async def wait(self) -> None:
         """Wait until a stop is requested."""
@@ -119,21 +116,37 @@ class App:
         settings, before = taken(self.settings, settings), self.settings
         try:
             destination = logs.opened(settings.log) if self._handler is not None else None
-            with self._http.reloading(settings.http):
-                self._data.reload(settings, files)
+            self._apply(settings, files)
         except ConfigError as error:
             raise self._not_reloaded(error) from error
         except OSError as error:
             raise self._not_reloaded(ConfigError([f"log: cannot write there: {error.strerror}"])) from error
-        self._control.reload(settings, files)
-        self.settings = settings
         if self._handler is not None and destination is not None:
             self._handler.turn_to(destination)
-        logging.getLogger("pgrouter").setLevel(settings.log.level.upper())
         for path in changes.now:
             log.info("reload: %s: %s", path, told(before, settings, path))
         log.info("configuration reloaded")
         return "RELOAD"
+
+    def _apply(self, settings: Settings, files: AuthFiles) -> None:
+        with self._http.reloading(settings.http):
+            self._data.reload(settings, files)
+        self._control.reload(settings, files)
+        self.settings = settings
+        logging.getLogger("pgrouter").setLevel(settings.log.level.upper())
+
+    def change(self, key: str, value: str, name: str) -> None:
+        """Change one setting until the next reload (SET on the console, which calls it `name`).
+
+        Raises:
+            RouterError: 42704, there is no such setting; 55P02, it takes a restart.
+            ConfigError: the value cannot be used.
+
+        """
+        settings = self.source.changed(self.settings, key, value, name)
+        same = settings.auth == self.settings.auth
+        self._apply(settings, self._control.files if same else AuthFiles.load(settings.auth))
+        log.info("%s is %s until the next reload", key, value)
 
     def _not_reloaded(self, error: ConfigError) -> RouterError:
         for problem in error.problems:
@@ -147,7 +160,7 @@ async def serve(
     loop: Loop,
     handler: logs.Handler,
     *ticks: Callable[[float], None],
-    signals: Mapping[signal.Signals, Stop] = SIGNALS,
+    signals: Mapping[signal.Signals, Shutdown] = SIGNALS,
 ) -> int:
     """Run a router in this loop until one of `signals`; return the exit code. The log is written by `handler`."""
     _raise_descriptor_limit(settings.pool.max_clients)

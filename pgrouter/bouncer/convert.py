@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, get_args
 
 import yaml
@@ -11,7 +12,7 @@ import yaml
 from pgrouter.auth.secret import PlainSecret
 from pgrouter.auth.users import UserStore
 from pgrouter.bouncer.entries import Entries, entries_of
-from pgrouter.bouncer.ini import read_ini, read_text
+from pgrouter.bouncer.ini import Line, read_ini, read_text
 from pgrouter.bouncer.members import addresses_of, cluster
 from pgrouter.bouncer.overrides import overrides
 from pgrouter.bouncer.parameters import NEVER_S, PARAMETERS, Value, notes, values_of
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 Tree = dict[str, object]
 
+NONE: Mapping[str, str] = MappingProxyType({})
 CONFIG = "PGROUTER_CONFIG"
 MONITOR = {key: f"PGROUTER_MONITOR_{key.upper()}" for key in ("user", "password", "database")}
 TYPES = {"any": "trust", "plain": "password"}
@@ -77,14 +79,14 @@ class Ini:
         return [part.strip() for part in self.text(name).split(",") if part.strip()]
 
 
-def load(path: Path, read: Callable[[Path], str] = read_text) -> Ini:
-    """Read a file and all that it includes.
+def load(path: Path, read: Callable[[Path], str] = read_text, changes: Mapping[str, str] = NONE) -> Ini:
+    """Read a file and all that it includes; `changes` of [pgbouncer] go before it.
 
     Raises:
         ConfigError: in PgBouncer's words.
 
     """
-    lines = read_ini(path, read)
+    lines = (*read_ini(path, read), *(Line("pgbouncer", name, text, "SET") for name, text in changes.items()))
     problems = []
     values: Mapping[str, Value] = {}
     entries = Entries()

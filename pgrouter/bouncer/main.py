@@ -23,7 +23,9 @@ from pgrouter.auth.files import AuthFiles
 from pgrouter.bouncer import convert, process
 from pgrouter.bouncer.environment import generated
 from pgrouter.bouncer.members import REPLICAS
-from pgrouter.bouncer.parameters import VERSION
+from pgrouter.bouncer.parameters import PARAMETERS, VERSION
+from pgrouter.config.change import changed
+from pgrouter.config.diff import diff
 from pgrouter.errors import ConfigError, RouterError
 from pgrouter.logs import handler as logs
 
@@ -47,23 +49,40 @@ class IniSource:
         self._path = path
         self._environment = environment
         self._report: tuple[str, ...] = ()
+        self._set: Mapping[str, str] = {}  # on the console
         self.members: object = None
 
     def read(self) -> Ini:
         """Return the file; if it is missing, what the image's entrypoint would write."""
         made = None if self._path.exists() else generated(self._environment)
         if made is None:
-            return convert.load(self._path)
+            return convert.load(self._path, changes=self._set)
         process.complete(made)
-        return convert.load(self._path, lambda _: made.ini)
+        return convert.load(self._path, lambda _: made.ini, self._set)
 
     def load(self) -> Settings:
         """See `Source`."""
+        self._set = {}
         converted = convert.converted(self.read(), self._environment)
         settings = converted.settings(Path.cwd())
         self._tell(converted)
         self.members = settings.cluster.members
         return settings
+
+    def changed(self, settings: Settings, key: str, text: str, name: str) -> Settings:
+        """See `Source`: PgBouncer's names mean what they mean in its file."""
+        if name.lower() not in PARAMETERS:
+            return changed(settings, key, text, Path.cwd())
+        before, self._set = self._set, {**self._set, name.lower(): text}
+        try:
+            new = convert.converted(self.read(), self._environment).settings(Path.cwd())
+        except ConfigError:
+            self._set = before
+            raise
+        if diff(settings, new).restart:
+            self._set = before
+            raise RouterError(f'parameter "{name}" cannot be changed without restarting the server', sqlstate="55P02")
+        return new
 
     def _tell(self, converted: Converted) -> None:
         if converted.report != self._report:
@@ -133,16 +152,17 @@ def _serve(source: IniSource, settings: Settings, pid_file: process.PidFile, *, 
         handler = logs.start(settings.log)
     except OSError as error:
         raise ConfigError([f"logfile: cannot write there: {error}"]) from None
-    from pgrouter.app import Stop, serve  # noqa: PLC0415  (a wrong configuration is reported without importing everything)
+    from pgrouter.app import serve  # noqa: PLC0415  (a wrong configuration is reported without importing everything)
     from pgrouter.net.loop import Loop  # noqa: PLC0415
     from pgrouter.proxy.data_plane import bug  # noqa: PLC0415
+    from pgrouter.proxy.drain import Shutdown  # noqa: PLC0415
 
     if verbose:
         logging.getLogger("pgrouter").setLevel(logging.DEBUG)
     settings = source.load()
     pid_file.write()
     log.info("process up: pgrouter %s in the place of PgBouncer %s, %s", pgrouter.__version__, VERSION, source.name)
-    signals = {signal.SIGTERM: Stop.CLIENTS, signal.SIGINT: Stop.TRANSACTIONS, signal.SIGQUIT: Stop.NOTHING}
+    signals = {signal.SIGTERM: Shutdown.CLIENTS, signal.SIGINT: Shutdown.SERVERS, signal.SIGQUIT: Shutdown.NOW}
     loop = Loop(on_bug=bug)
     lookup = Lookup(source) if os.environ.get(REPLICAS) else None
     ticks = () if lookup is None else (lookup.tick,)

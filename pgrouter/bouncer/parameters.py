@@ -39,7 +39,7 @@ def _integer(text: str) -> int:
 
 def _seconds(text: str) -> float:
     seconds = float(text)
-    if not 0 <= seconds < NEVER_S:
+    if not 0 <= seconds <= NEVER_S:
         raise ValueError
     return seconds
 

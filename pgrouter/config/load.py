@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import yaml
 
+from pgrouter.config.change import changed
 from pgrouter.config.decode import decode
 from pgrouter.config.rules import broken_rules
 from pgrouter.config.settings import Settings
@@ -27,6 +28,12 @@ class Source(Protocol):
     def load(self) -> Settings:
         """Return the settings as they are now; raises ConfigError with every problem."""
 
+    def changed(self, settings: Settings, key: str, text: str, name: str) -> Settings:
+        """Return settings with another value for one of them, whose path is `key`, until the next `load`.
+
+        `name` is what the client called it, maybe PgBouncer's name. Raises as `config.change.changed` does.
+        """
+
 
 class File:
     """A configuration file of ours."""
@@ -38,6 +45,10 @@ class File:
     def load(self) -> Settings:
         """See `Source`."""
         return load(self._path)
+
+    def changed(self, settings: Settings, key: str, text: str, name: str) -> Settings:  # noqa: ARG002  (Source)
+        """See `Source`."""
+        return changed(settings, key, text, self._path.parent)
 
 
 def load(path: Path) -> Settings:

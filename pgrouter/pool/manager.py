@@ -13,6 +13,7 @@ from pgrouter.net.resolver import Resolver
 from pgrouter.pool import janitor
 from pgrouter.pool.balancer import LastWrite
 from pgrouter.pool.limits import ServerLimits
+from pgrouter.pool.pauses import Pauses
 from pgrouter.pool.pool import Pool
 from pgrouter.protocol.messages import cancel_request
 from pgrouter.server.cancel import CancelConnection
@@ -67,6 +68,7 @@ class PoolManager:
         self.resolver = Resolver(poller.loop, poller.clock)
         self.forgotten = 0  # pools that nobody has used for long
         self.draining = False
+        self.pauses = Pauses()
         self.limits = ServerLimits(poller, settings, self._contend)
         self._cancels: set[CancelConnection] = set()
         self._janitor: asyncio.TimerHandle | None = None
@@ -161,6 +163,55 @@ class PoolManager:
         self.draining = True
         for group in self.groups.values():
             group.drain()
+
+    # -- what an operator asks for; None stands for all databases
+
+    def pause(self, database: str | None) -> None:
+        """Close server connections as they become free, and open no others; who needs one waits. See `Pauses.pause`."""
+        self.pauses.pause(database)
+        self._follow_pauses()
+
+    def resume(self, database: str | None) -> None:
+        """Let those go on who wait. See `Pauses.resume`."""
+        self.pauses.resume(database)
+        self._follow_pauses()
+
+    def kill(self, database: str | None) -> None:
+        """Pause, and close every server connection now."""
+        if database is None:
+            self.pauses.kill({group.database for group in self.groups.values()})
+        else:
+            self.pauses.pause(database)
+        self._follow_pauses()
+        for server in list(self._servers_of(database)):
+            server.peer = None
+            server.owner.close(server, "KILL", cut=True)
+
+    def _follow_pauses(self) -> None:
+        for group in list(self.groups.values()):
+            if group.paused != self.pauses.covers(group.database):
+                group.pause(not group.paused)
+
+    def open_servers(self, database: str | None) -> int:
+        """Count the server connections, also those that are being opened."""
+        return sum(1 for _ in self._servers_of(database))
+
+    def reconnect(self, database: str | None) -> None:
+        """Close each server connection when it is released; new ones are opened as they are needed."""
+        for group in list(self.groups.values()):
+            if database in (None, group.database):
+                for pool in list(group.members.values()):
+                    pool.retire("RECONNECT")
+                group.grow()
+
+    def closing_servers(self, database: str | None) -> int:
+        """Count the server connections that are closed when they are released."""
+        return sum(server.close_when_idle for server in self._servers_of(database))
+
+    def _servers_of(self, database: str | None) -> Iterator[ServerConnection]:
+        for group in self.groups.values():
+            if database in (None, group.database):
+                yield from group.servers()
 
     def share_reads(self, reads: Reads) -> None:
         """Share reads by these settings from now on."""

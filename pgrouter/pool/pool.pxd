@@ -21,8 +21,10 @@ cdef class Pool:
     cdef public bint sequences
     cdef readonly bint forgotten
     cdef readonly int clients
+    cdef readonly long long logins
     cdef readonly double left_at
     cdef readonly bint draining
+    cdef readonly bint paused
     cdef bint falls_back
     cdef readonly LastWrite writes
     cdef readonly bint outdated

@@ -317,6 +317,8 @@ class Registry:
             client.peer.on_refused(RouterError("canceling statement due to user request", sqlstate="57014"))
         elif client.link.server is not None and client.link.server.outstanding.count:
             self.pools.cancel(client.link.server)
+        elif client.responder is not None:
+            client.responder.cancel()
 
     # -- leaving
 
@@ -324,7 +326,7 @@ class Registry:
         """Disconnect every client at the end of its transaction: at once if it is in none."""
         self.pools.drain()
         for client in list(self.clients.values()):
-            if client.idle or client.waiting:
+            if client.session.pool is not None and (client.idle or client.waiting):
                 self.dismiss(client)
 
     def dismiss(self, client: ClientConnection) -> int:
@@ -409,6 +411,8 @@ class Registry:
             database.shared.let_go()
         limit_s = self.settings.pool.login_timeout_s
         for client in [c for c in self.logging_in.values() if now - c.since > limit_s or self.strangers.late(c, now)]:
+            if client.session.pool is not None and client.session.pool.paused:
+                continue  # it waits for RESUME, or pool.wait_timeout
             client.violation(RouterError("canceling authentication due to timeout", sqlstate="57014", severity="FATAL"))
 
     def log(self, client: ClientConnection, level: int, text: str, *args: object) -> None:

@@ -16,6 +16,7 @@ from pgrouter.pool import janitor
 from pgrouter.pool.balancer import LastWrite
 from pgrouter.pool.demand import Demand
 from pgrouter.pool.limits import ServerLimits
+from pgrouter.pool.pauses import Pauses
 from pgrouter.pool.pool import Pool
 from pgrouter.server.peer import Peer
 from pgrouter.session.settings import Profiles
@@ -101,6 +102,7 @@ class World:
         self.samples = 0
         self.view = view()
         self.draining = False
+        self.pauses = Pauses()
         self.suspects: list[str] = []
         self.served: list[Client] = []
         self.dialled: list[ServerConnection] = []
