@@ -72,6 +72,7 @@ def bouncer(streaming: StreamingCluster) -> Iterator[Callable[..., Bouncer]]:
 
 def prepare(streaming: StreamingCluster) -> None:
     streaming.primary.sql("drop role if exists reporting; create role reporting login password 'of reporting'")
+    streaming.primary.sql("drop role if exists joe; create role joe login password 'of joe'")
     streaming.wait_caught_up()
 
 
@@ -111,6 +112,23 @@ def test_a_reload_converts_anew(bouncer: Callable[..., Bouncer]) -> None:
     one.signal(signal.SIGHUP)
     until(lambda: one.logs("configuration reloaded"), 10, "the reload")
     assert one.ask("select current_database()", "app", password="postgres") == [("postgres",)]
+
+
+def test_set_takes_its_names_until_the_next_reload(
+    bouncer: Callable[..., Bouncer], streaming: StreamingCluster
+) -> None:
+    prepare(streaming)
+    one = bouncer()
+    one.admin("SET auth_type = 'trust'", password="postgres")
+    assert one.ask("select 1", user="joe") == [(1,)]
+    one.admin("SET server_fast_close = 1")
+    with pytest.raises(psycopg.Error, match="cannot be changed without restarting the server"):
+        one.admin("SET listen_port = 1")
+    with pytest.raises(psycopg.Error, match="SET failed"):
+        one.admin("SET pool_mode = 'none'")
+    one.admin("RELOAD")
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        one.connect(user="joe")
 
 
 def test_signals_mean_what_they_mean_there(bouncer: Callable[..., Bouncer]) -> None:

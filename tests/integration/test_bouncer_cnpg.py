@@ -6,6 +6,7 @@ Source: cloudnative-pg, pkg/management/pgbouncer/config/config.go; docs/src/conn
 from __future__ import annotations
 
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -129,8 +130,13 @@ def test_it_serves_and_its_controller_commands_it(server: tuple[StreamingCluster
         def command(sql: str) -> str:
             return run(["psql", "-Atc", sql, socket], directory)
 
-        for sql in ("SHOW VERSION", "SHOW POOLS", "RELOAD"):
+        for sql in ("SHOW VERSION", "SHOW POOLS", "SHOW LISTS", "SHOW STATS", "RELOAD", "PAUSE"):
             command(sql)
+        with ThreadPoolExecutor() as pool:
+            held = pool.submit(one.ask, "select 1", "app", user="app", password="of app")
+            until(lambda: "1" in command("SHOW STATE") and not held.done(), 5, "it is held")
+            command("RESUME")
+            assert held.result(timeout=10) == [(1,)]
         one.signal(signal.SIGINT)
         until(lambda: not one.alive, 10, "the end")
     finally:
