@@ -37,9 +37,6 @@ log = logging.getLogger("pgrouter.app")
 SWITCH_S = 0.0005  # how long the loop waits for a computing thread (one that judges a catalog); Python's default: 5 ms
 
 
-SIGNALS = {signal.SIGTERM: Shutdown.SERVERS, signal.SIGINT: Shutdown.SERVERS}
-
-
 class App:
     """One running router."""
 
@@ -154,20 +151,26 @@ class App:
         return RouterError("the configuration was not reloaded", detail=str(error), sqlstate="F0000")
 
 
+SIGNALS: Mapping[signal.Signals, Callable[[App], None]] = {
+    signal.SIGTERM: App.request_stop,
+    signal.SIGINT: App.request_stop,
+}
+
+
 async def serve(
     source: Source,
     settings: Settings,
     loop: Loop,
     handler: logs.Handler,
     *ticks: Callable[[float], None],
-    signals: Mapping[signal.Signals, Shutdown] = SIGNALS,
+    signals: Mapping[signal.Signals, Callable[[App], None]] = SIGNALS,
 ) -> int:
     """Run a router in this loop until one of `signals`; return the exit code. The log is written by `handler`."""
     _raise_descriptor_limit(settings.pool.max_clients)
     sys.setswitchinterval(SWITCH_S)
     app = App(source, settings, loop, handler)
-    for number, how in signals.items():
-        loop.add_signal_handler(number, app.request_stop, how)
+    for number, act in signals.items():
+        loop.add_signal_handler(number, act, app)
     loop.add_signal_handler(signal.SIGHUP, _reload_by_signal, app)
     addresses = await app.start(handler.tick, Watchdog().tick, *ticks)
     gc.collect()

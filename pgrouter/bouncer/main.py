@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -30,8 +31,9 @@ from pgrouter.errors import ConfigError, RouterError
 from pgrouter.logs import handler as logs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from pgrouter.app import App
     from pgrouter.bouncer.convert import Ini
     from pgrouter.config.converted import Converted
     from pgrouter.config.settings import Settings
@@ -152,7 +154,7 @@ def _serve(source: IniSource, settings: Settings, pid_file: process.PidFile, *, 
         handler = logs.start(settings.log)
     except OSError as error:
         raise ConfigError([f"logfile: cannot write there: {error}"]) from None
-    from pgrouter.app import serve  # noqa: PLC0415  (a wrong configuration is reported without importing everything)
+    from pgrouter.app import App, serve  # noqa: PLC0415  (a wrong configuration is reported without importing everything)
     from pgrouter.net.loop import Loop  # noqa: PLC0415
     from pgrouter.proxy.data_plane import bug  # noqa: PLC0415
     from pgrouter.proxy.drain import Shutdown  # noqa: PLC0415
@@ -162,12 +164,16 @@ def _serve(source: IniSource, settings: Settings, pid_file: process.PidFile, *, 
     settings = source.load()
     pid_file.write()
     log.info("process up: pgrouter %s in the place of PgBouncer %s, %s", pgrouter.__version__, VERSION, source.name)
-    signals = {signal.SIGTERM: Shutdown.CLIENTS, signal.SIGINT: Shutdown.SERVERS, signal.SIGQUIT: Shutdown.NOW}
+    signals: dict[signal.Signals, Callable[[App], None]] = {
+        signal.SIGTERM: partial(App.request_stop, how=Shutdown.CLIENTS),
+        signal.SIGINT: App.request_stop,
+        signal.SIGQUIT: partial(App.request_stop, how=Shutdown.NOW),
+        signal.SIGUSR1: _pause,
+        signal.SIGUSR2: _resume,
+    }
     loop = Loop(on_bug=bug)
     lookup = Lookup(source) if os.environ.get(REPLICAS) else None
     ticks = () if lookup is None else (lookup.tick,)
-    for number in (signal.SIGUSR1, signal.SIGUSR2):  # PAUSE and RESUME are for the console
-        signal.signal(number, signal.SIG_IGN)
     try:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             code = runner.run(serve(source, settings, loop, handler, *ticks, signals=signals))
@@ -176,6 +182,20 @@ def _serve(source: IniSource, settings: Settings, pid_file: process.PidFile, *, 
         return 1
     log.info("stopped")
     return code
+
+
+def _pause(app: App) -> None:
+    if app.operator.is_paused(None):
+        log.info("got SIGUSR1, but already paused/suspended")
+    else:
+        app.operator.pause(None)
+
+
+def _resume(app: App) -> None:
+    if app.operator.is_paused(None):
+        app.operator.resume(None)
+    else:
+        log.info("got SIGUSR2, but not paused/suspended")
 
 
 # -- the command line

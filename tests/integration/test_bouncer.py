@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -46,9 +47,16 @@ PORT = "/*pgrouter: replica*/ select inet_server_port()"
 USERS = '"postgres" "postgres"\n"joe" "of joe"\n'
 
 
+def prepare(streaming: StreamingCluster) -> None:
+    streaming.primary.sql("drop role if exists reporting; create role reporting login password 'of reporting'")
+    streaming.primary.sql("drop role if exists joe; create role joe login password 'of joe'")
+    streaming.wait_caught_up()
+
+
 @pytest.fixture
 def bouncer(streaming: StreamingCluster) -> Iterator[Callable[..., Bouncer]]:
     """Start launchers in front of the first primary; they end with the test."""
+    prepare(streaming)
     workdir = Workdir("bouncer")
     started: list[Bouncer] = []
 
@@ -70,14 +78,7 @@ def bouncer(streaming: StreamingCluster) -> Iterator[Callable[..., Bouncer]]:
         workdir.remove()
 
 
-def prepare(streaming: StreamingCluster) -> None:
-    streaming.primary.sql("drop role if exists reporting; create role reporting login password 'of reporting'")
-    streaming.primary.sql("drop role if exists joe; create role joe login password 'of joe'")
-    streaming.wait_caught_up()
-
-
-def test_it_serves_by_the_ini(bouncer: Callable[..., Bouncer], streaming: StreamingCluster) -> None:
-    prepare(streaming)
+def test_it_serves_by_the_ini(bouncer: Callable[..., Bouncer]) -> None:
     one = bouncer()
     assert one.ask("select 1", password="postgres") == [(1,)]
     who = one.ask(
@@ -114,10 +115,7 @@ def test_a_reload_converts_anew(bouncer: Callable[..., Bouncer]) -> None:
     assert one.ask("select current_database()", "app", password="postgres") == [("postgres",)]
 
 
-def test_set_takes_its_names_until_the_next_reload(
-    bouncer: Callable[..., Bouncer], streaming: StreamingCluster
-) -> None:
-    prepare(streaming)
+def test_set_takes_its_names_until_the_next_reload(bouncer: Callable[..., Bouncer]) -> None:
     one = bouncer()
     one.admin("SET auth_type = 'trust'", password="postgres")
     assert one.ask("select 1", user="joe") == [(1,)]
@@ -129,6 +127,20 @@ def test_set_takes_its_names_until_the_next_reload(
     one.admin("RELOAD")
     with pytest.raises(psycopg.OperationalError, match="password"):
         one.connect(user="joe")
+
+
+def test_signals_pause_and_resume(bouncer: Callable[..., Bouncer]) -> None:
+    one = bouncer()
+    one.signal(signal.SIGUSR1)
+    until(lambda: one.logs("everything paused|paused: 0 server connections"), 5, "it is paused")
+    one.signal(signal.SIGUSR1)
+    until(lambda: one.logs("got SIGUSR1, but already paused"), 5, "it says so")
+    with ThreadPoolExecutor() as pool:
+        held = pool.submit(one.ask, "select 1", password="postgres")
+        until(lambda: one.admin("SHOW STATE", password="postgres"), 5, "the console answers")
+        assert not held.done()
+        one.signal(signal.SIGUSR2)
+        assert held.result(timeout=10) == [(1,)]
 
 
 def test_signals_mean_what_they_mean_there(bouncer: Callable[..., Bouncer]) -> None:
@@ -221,7 +233,6 @@ def test_root_is_refused(streaming: StreamingCluster) -> None:
 
 
 def test_replicas_share_reads(bouncer: Callable[..., Bouncer], streaming: StreamingCluster) -> None:
-    prepare(streaming)
     replicas = ",".join(f"127.0.0.1:{standby.port}" for standby in streaming.standbys)
     one = bouncer(PGROUTER_REPLICAS=replicas)
     standbys = {standby.port for standby in streaming.standbys}
