@@ -85,7 +85,7 @@ def totals(groups: Iterable[Pool]) -> dict[str, Counters]:
     """Return the sums by database."""
     result: dict[str, Counters] = {}
     for group in groups:
-        result[group.database] = result.get(group.database, Counters()).plus(group_totals(group))
+        result[group.name] = result.get(group.name, Counters()).plus(group_totals(group))
     return result
 
 

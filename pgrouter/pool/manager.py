@@ -179,7 +179,7 @@ class PoolManager:
     def kill(self, database: str | None) -> None:
         """Pause, and close every server connection now."""
         if database is None:
-            self.pauses.kill({group.database for group in self.groups.values()})
+            self.pauses.kill({group.name for group in self.groups.values()})
         else:
             self.pauses.pause(database)
         self._follow_pauses()
@@ -189,7 +189,7 @@ class PoolManager:
 
     def _follow_pauses(self) -> None:
         for group in list(self.groups.values()):
-            if group.paused != self.pauses.covers(group.database):
+            if group.paused != self.pauses.covers(group.name):
                 group.pause(not group.paused)
 
     def open_servers(self, database: str | None) -> int:
@@ -199,7 +199,7 @@ class PoolManager:
     def reconnect(self, database: str | None) -> None:
         """Close each server connection when it is released; new ones are opened as they are needed."""
         for group in list(self.groups.values()):
-            if database in (None, group.database):
+            if database in (None, group.name):
                 for pool in list(group.members.values()):
                     pool.retire("RECONNECT")
                 group.grow()
@@ -210,7 +210,7 @@ class PoolManager:
 
     def _servers_of(self, database: str | None) -> Iterator[ServerConnection]:
         for group in self.groups.values():
-            if database in (None, group.database):
+            if database in (None, group.name):
                 yield from group.servers()
 
     def share_reads(self, reads: Reads) -> None:

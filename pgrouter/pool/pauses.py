@@ -13,7 +13,7 @@ NOT_NOW = "55000"  # object_not_in_prerequisite_state
 
 
 class Pauses:
-    """All databases, or single ones by their names on the servers; `disabled` has names that clients connect to."""
+    """All databases, or single ones by the names that clients connect to."""
 
     def __init__(self) -> None:
         self.everything = False

@@ -56,7 +56,7 @@ class Pool:
         self.database = database  # as the servers call it
         self.user = user
         self.members = {}
-        self.paused = pools.pauses.covers(database)  # no server connection is opened, and none is free
+        self.paused = pools.pauses.covers(name)  # no server connection is opened, and none is free
         self.adjust(pools.settings)
         self.credential = credential
         self.writer = None

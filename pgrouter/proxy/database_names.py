@@ -28,6 +28,15 @@ class DatabaseNames:
             for entry in self._entries.values()
         }
 
+    @property
+    def listed(self) -> set[str]:
+        """Return the names that are listed."""
+        return self._entries.keys() - {"*"}
+
+    def get(self, name: str) -> DatabaseName | None:
+        """Return the entry that a name means; None: there is none."""
+        return self._entries.get(name) or self._entries.get("*")
+
     def of(self, name: str) -> DatabaseName:
         """Return the entry that a name means.
 
@@ -35,7 +44,7 @@ class DatabaseNames:
             RouterError: 3D000, there is none.
 
         """
-        entry = self._entries.get(name) or self._entries.get("*")
+        entry = self.get(name)
         if entry is None:
             raise RouterError(f'database "{name}" does not exist', sqlstate="3D000", severity="FATAL")
         return entry
@@ -49,6 +58,6 @@ class DatabaseNames:
 
     def settings(self, name: str, parameters: tuple[tuple[str, str], ...]) -> dict[str, str]:
         """Return the settings of a startup packet, and those of its database that it does not have."""
-        entry = self._entries.get(name) or self._entries.get("*")
+        entry = self.get(name)
         below = self._settings[entry.name] if entry is not None else {}
         return below | from_startup(parameters)

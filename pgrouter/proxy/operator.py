@@ -1,7 +1,6 @@
 """What an operator may do to databases: pause, resume, kill, disable. For the console, and whoever else asks.
 
-A name is what clients connect to, or a database of the servers. All names that stand for one database of the servers
-are paused together: they share its server connections. None is every database.
+A name is what clients connect to; each has pools of its own. None is every database.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ class Operator:
         clients = [
             client
             for client in list(self._registry.clients.values())
-            if client.session.pool is not None and database in (None, client.session.pool.database)
+            if client.session.pool is not None and database in (None, client.session.pool.name)
         ]
         log.info("%s killed: %d clients are disconnected", _shown(name), len(clients))
         for client in clients:
@@ -116,15 +115,14 @@ class Operator:
         log.info("%s enabled", _shown(name))
 
     def _database(self, name: str | None, verb: str) -> str | None:
-        """Return the servers' name of a database."""
+        """Return the name of a database that there is."""
         if name is None:
             return None
         if self._registry.is_console(name):
             raise RouterError(f"cannot {verb} admin db: {name}", sqlstate="42501")
-        entry = self._registry.names.get(name) or self._registry.names.get("*")
-        if entry is not None:
-            return entry.database or name
-        if any(group.database == name for group in self._pools.groups.values()):
+        if self._registry.names.get(name) is not None or any(
+            group.name == name for group in self._pools.groups.values()
+        ):
             return name
         raise RouterError(f"no such database: {name}", sqlstate="3D000")
 

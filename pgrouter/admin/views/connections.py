@@ -113,7 +113,7 @@ def _server(context: Context, group: Pool, server: ServerConnection) -> Row:
     return (
         "S",
         group.user,
-        group.database,
+        group.name,
         "none",
         server_state(server),
         member.host,

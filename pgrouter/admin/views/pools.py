@@ -53,7 +53,7 @@ def _pool(context: Context, group: Pool, cl_active: int) -> Row:
     states = Counter(server_state(server) for server in group.servers())
     oldest = min((queue[0][1] for queue in queues if queue), default=context.now)
     return (
-        group.database,
+        group.name,
         group.user,
         cl_active - len(group.waiting.logins),
         sum(len(queue) for queue in queues),
@@ -73,7 +73,7 @@ def _pool(context: Context, group: Pool, cl_active: int) -> Row:
 
 
 def databases(context: Context) -> Iterator[Row]:
-    """Yield a row per database that clients have used, with the primary's address, and one for each console name."""
+    """Yield a row per name that is listed or was used, with the primary's address, and one for each console name."""
     app = context.app
     settings = app.registry.settings.pool
     clients = Counter(client.info.database for client in app.registry.clients.values() if client.info is not None)
@@ -81,16 +81,16 @@ def databases(context: Context) -> Iterator[Row]:
     primary = view.member(view.primary) if view.primary else None
     connections: Counter[str] = Counter()
     for group in app.pools.groups.values():
-        connections[group.database] += len(list(group.servers()))
-    pauses = app.pools.pauses
-    for name in sorted(connections.keys() | pauses.databases | pauses.disabled):
-        mine = settings.of(name, "")
+        connections[group.name] += len(list(group.servers()))
+    pauses, names = app.pools.pauses, app.registry.names
+    for name in sorted(connections.keys() | pauses.databases | pauses.disabled | names.listed):
+        mine, entry = settings.of(name, ""), names.get(name)
         yield (
             name,
             primary.host if primary else None,
             primary.port if primary else None,
-            name,
-            None,
+            (entry.database if entry else "") or name,
+            (entry.user if entry else "") or None,
             mine.size,
             mine.min_size,
             mine.reserve_size,
@@ -126,7 +126,7 @@ def lists(context: Context) -> Iterator[Row]:
     """Yield the counts, under PgBouncer's names; `members` and `prepared_statements` are the router's own."""
     registry, groups = context.app.registry, context.app.pools.groups.values()
     states = Counter(server_state(server) for group in groups for server in group.servers())
-    yield "databases", len({group.database for group in groups})
+    yield "databases", len({group.name for group in groups})
     yield "users", len({group.user for group in groups})
     yield "peers", 0
     yield "pools", len(groups)

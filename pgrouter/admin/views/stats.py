@@ -44,7 +44,7 @@ def _totals(context: Context) -> Generator[None, None, dict[str, Counters]]:
     """Return the totals by database; there may be thousands of pools, so others have their turn in between."""
     found: dict[str, Counters] = {}
     for group in list(context.app.pools.groups.values()):
-        found[group.database] = found.get(group.database, Counters()).plus(group_totals(group))
+        found[group.name] = found.get(group.name, Counters()).plus(group_totals(group))
         yield
     return found
 
