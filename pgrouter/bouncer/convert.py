@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Tree = dict[str, object]
 
+BRIEF_S = 1.0  # a server_lifetime of 0: there, a connection serves once
 NONE: Mapping[str, str] = MappingProxyType({})
 CONFIG = "PGROUTER_CONFIG"
 MONITOR = {key: f"PGROUTER_MONITOR_{key.upper()}" for key in ("user", "password", "database")}
@@ -298,6 +299,7 @@ def _pool(ini: Ini) -> Tree:
     for theirs, ours in SAME_IN_POOL.items():
         value = ini[theirs]
         found[ours] = NEVER_S if theirs in ZERO_IS_NEVER and not value else value
+    found["lifetime"] = found["lifetime"] or BRIEF_S
     found["no_leader_timeout"] = found["wait_timeout"]
     found["min_size"] = min(int(ini["min_pool_size"]), int(ini["default_pool_size"]))
     if listed := overrides(ini.entries, found):
@@ -311,6 +313,8 @@ def _told(ini: Ini) -> list[str]:
         told.append("databases: there are none: every name is refused")
     if ini["auth_type"] in ("trust", "any"):
         told.append(f"auth_type = {ini['auth_type']}: users need not be in auth_file: the servers decide who exists")
+    if not ini["server_lifetime"]:
+        told.append("server_lifetime = 0: a server connection is used for a second")
     if ini.entries.peers:
         told.append(f"peers: {', '.join(ini.entries.peers)}: not used: {PARAMETERS['peer_id'].note}")
     if ini.text("unix_socket_dir").startswith("@"):

@@ -19,12 +19,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-import pgrouter
+from pgrouter.admin.views.router import NAME
 from pgrouter.auth.files import AuthFiles
 from pgrouter.bouncer import convert, process
 from pgrouter.bouncer.environment import generated
 from pgrouter.bouncer.members import REPLICAS
-from pgrouter.bouncer.parameters import PARAMETERS, VERSION
+from pgrouter.bouncer.parameters import PARAMETERS
 from pgrouter.config.change import changed
 from pgrouter.config.diff import diff
 from pgrouter.errors import ConfigError, RouterError
@@ -163,7 +163,7 @@ def _serve(source: IniSource, settings: Settings, pid_file: process.PidFile, *, 
         logging.getLogger("pgrouter").setLevel(logging.DEBUG)
     settings = source.load()
     pid_file.write()
-    log.info("process up: pgrouter %s in the place of PgBouncer %s, %s", pgrouter.__version__, VERSION, source.name)
+    log.info("process up: %s, %s", NAME, source.name)
     signals: dict[signal.Signals, Callable[[App], None]] = {
         signal.SIGTERM: partial(App.request_stop, how=Shutdown.CLIENTS),
         signal.SIGINT: App.request_stop,
@@ -221,12 +221,8 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("-R", "--reboot", action="store_true", help="there is no takeover: as a start without it")
     parser.add_argument("-u", "--user", metavar="USERNAME", help="assume identity of USERNAME")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="increase verbosity")
-    parser.add_argument("-V", "--version", action="version", version=_versions(), help="show version, then exit")
+    parser.add_argument("-V", "--version", action="version", version=NAME, help="show version, then exit")
     return parser.parse_args(words)
-
-
-def _versions() -> str:
-    return f"PgBouncer {VERSION} (pgrouter {pgrouter.__version__})"
 
 
 if __name__ == "__main__":

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from pgrouter.bouncer.ini import Line
 
-VERSION = "1.26.0"  # whose command line, file and console this is about
-
 NEVER_S = 1e9
 AUTH_TYPES = ("any", "trust", "plain", "md5", "cert", "hba", "ldap", "pam", "scram-sha-256")
 POOL_MODES = ("session", "transaction", "statement")

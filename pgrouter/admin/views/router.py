@@ -28,6 +28,7 @@ STATE = columns("key value")
 PGBOUNCER_VERSION = "1.26.1"
 MANY = 100  # statements that are visited without a break
 BUILD = "compiled" if pgrouter.COMPILED else "not compiled"
+NAME = f"PgBouncer {PGBOUNCER_VERSION}/pgrouter {pgrouter.__version__} ({BUILD})"
 
 
 def routes(context: Context) -> Iterator[Row]:
@@ -96,7 +97,7 @@ def dns_zones(_context: Context) -> tuple[Row, ...]:
 
 def version(_context: Context) -> Iterator[Row]:
     """Yield the version of PgBouncer's console that this one emulates, and the router's own."""
-    yield (f"PgBouncer {PGBOUNCER_VERSION}/pgrouter {pgrouter.__version__} ({BUILD})",)
+    yield (NAME,)
 
 
 def state(context: Context) -> Iterator[Row]:

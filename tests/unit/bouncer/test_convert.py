@@ -58,7 +58,7 @@ def value(of: Any, path: str) -> object:
         ("query_wait_timeout = 0", "pool.wait_timeout_s", NEVER_S),
         ("query_wait_timeout = 7", "pool.no_leader_timeout_s", 7.0),
         ("server_idle_timeout = 0", "pool.idle_timeout_s", NEVER_S),
-        ("server_lifetime = 0", "pool.lifetime_s", 0.0),
+        ("server_lifetime = 0", "pool.lifetime_s", 1.0),
         ("max_prepared_statements = 0", "pool.prepared_statements", 0),
         ("admin_users = a, b", "admin.admin_users", ("a", "b")),
         ("auth_type = plain\nauth_query = select 1\nauth_user = x", "auth.type", "password"),
