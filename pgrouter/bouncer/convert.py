@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Tree = dict[str, object]
 
+ANSWERED = ["none", "password", "md5", "scram-sha-256"]  # whatever a server asks for, as PgBouncer and libpq do
 BRIEF_S = 1.0  # a server_lifetime of 0: there, a connection serves once
 NONE: Mapping[str, str] = MappingProxyType({})
 CONFIG = "PGROUTER_CONFIG"
@@ -129,7 +130,7 @@ def converted(
     tree: Tree = {
         "listen": _listen(ini),
         "cluster": members | {"monitor": monitor},
-        "servers": {"tls": _tls(ini, "server_tls") or {"mode": "disable"}},
+        "servers": {"require_auth": ANSWERED, "tls": _tls(ini, "server_tls") or {"mode": "disable"}},
         "tcp": _tcp(ini),
         "auth": _auth(ini, users),
         "databases": _databases(ini.entries),

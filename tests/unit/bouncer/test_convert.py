@@ -68,6 +68,7 @@ def value(of: Any, path: str) -> object:
         ("tcp_user_timeout = 2500", "tcp.user_timeout_s", 2.5),
         ("log_connections = 0\nlog_disconnections = 0", "log.connections", False),
         ("verbose = 1", "log.level", "debug"),
+        ("", "servers.require_auth", ("none", "password", "md5", "scram-sha-256")),
         ("server_tls_sslmode = disable", "servers.tls.mode", "disable"),
         ("server_tls_protocols = tlsv1.3", "servers.tls.min_version", "TLSv1.3"),
         ("server_tls_ciphers = HIGH", "servers.tls.ciphers", "HIGH"),
