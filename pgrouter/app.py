@@ -140,7 +140,7 @@ class App:
             ConfigError: the value cannot be used.
 
         """
-        settings = self.source.changed(self.settings, key, value, name)
+        settings = taken(self.settings, self.source.changed(self.settings, key, value, name))
         same = settings.auth == self.settings.auth
         self._apply(settings, self._control.files if same else AuthFiles.load(settings.auth))
         log.info("%s is %s until the next reload", key, value)

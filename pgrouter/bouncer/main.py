@@ -77,15 +77,19 @@ class IniSource:
             return changed(settings, key, text, Path.cwd())
         before, self._set = self._set, {**self._set, name.lower(): text}
         try:
-            new = convert.converted(self.read(), self._environment).settings(Path.cwd())
+            new = self._settings()
         except ConfigError:
             self._set = before
             raise
+        asked, self._set = self._set, before
         # How the router itself logs in is derived from the same settings: that it stays as it is, is nobody's concern
-        if any(not path.startswith("cluster.monitor") for path in diff(settings, new).restart):
-            self._set = before
+        if any(not path.startswith("cluster.monitor") for path in diff(self._settings(), new).restart):
             raise RouterError(f'parameter "{name}" cannot be changed without restarting the server', sqlstate="55P02")
+        self._set = asked
         return new
+
+    def _settings(self) -> Settings:
+        return convert.converted(self.read(), self._environment).settings(Path.cwd())
 
     def _tell(self, converted: Converted) -> None:
         if converted.report != self._report:
@@ -96,7 +100,7 @@ class IniSource:
     def moved(self) -> bool:
         """Whether names stand for other members than they did when the file was last loaded."""
         try:
-            members = convert.converted(self.read(), self._environment).settings(Path.cwd()).cluster.members
+            members = self._settings().cluster.members
         except ConfigError:
             return False  # reported when it is loaded
         return members != self.members
