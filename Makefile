@@ -1,7 +1,7 @@
 # Every target sets itself up: scripts/bootstrap creates .venv on first use and leaves it alone while nothing has changed.
 SHELL = /bin/sh
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-long deployments oracle regress isolation fuzz fuzz-session suites bench bench-failover bench-micro build ready check clean
+.PHONY: help demo test test-long deployments oracle regress isolation fuzz fuzz-session suites bouncer-suite bench bench-failover bench-micro build ready check clean
 
 PYTHON_IN_VENV = .venv/bin/python
 
@@ -29,6 +29,7 @@ help:
 	@echo 'make bench-micro        nanoseconds per frame, per statement routed, per server acquired and released'
 	@echo 'make suites             the tests of psycopg, asyncpg, SQLAlchemy, Django and pg8000, through the router and directly,'
 	@echo '                        compared (SUITES="--only psycopg --runs direct pooled"; outputs in .oracle/suites)'
+	@echo 'make bouncer-suite      PgBouncer'\''s own tests against pgrouter-bouncer; downloads its source (SUITE="-- test_copy.py")'
 	@echo 'make build              compile the modules of the data path (a minute): several times faster than the plain Python'
 	@echo '                        that the demo runs otherwise; needs a C compiler'
 	@echo 'make check              ruff, the import rules and types'
@@ -60,6 +61,9 @@ isolation: ready
 fuzz: ready
 	@$(PYTHON_IN_VENV) -c 'import atheris' 2>/dev/null || .venv/bin/pip install --quiet -e '.[fuzz]'
 	@PYTHONPATH=tests nice $(PYTHON_IN_VENV) -m fuzz $(FUZZ)
+
+bouncer-suite: ready
+	@PYTHONPATH=tests nice $(PYTHON_IN_VENV) -m bouncer_suite $(SUITE)
 
 fuzz-session: ready
 	@PYTHONPATH=tests $(PYTHON_IN_VENV) -m session_fuzz $(FUZZ)

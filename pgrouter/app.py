@@ -17,18 +17,19 @@ from pgrouter.admin.history import History
 from pgrouter.admin.stats import Sampler
 from pgrouter.auth.files import AuthFiles
 from pgrouter.config.diff import diff, taken, told
-from pgrouter.config.load import load
 from pgrouter.control.plane import ControlPlane
 from pgrouter.errors import ConfigError, RouterError
 from pgrouter.http.server import HttpServer
 from pgrouter.logs import handler as logs
 from pgrouter.notify import Watchdog, notify
 from pgrouter.proxy.data_plane import DataPlane
+from pgrouter.proxy.drain import Shutdown
+from pgrouter.proxy.operator import Operator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
 
+    from pgrouter.config.load import Source
     from pgrouter.config.settings import Settings
     from pgrouter.net.loop import Loop
 
@@ -40,9 +41,9 @@ SWITCH_S = 0.0005  # how long the loop waits for a computing thread (one that ju
 class App:
     """One running router."""
 
-    def __init__(self, config_path: Path, settings: Settings, loop: Loop, handler: logs.Handler | None = None) -> None:
+    def __init__(self, source: Source, settings: Settings, loop: Loop, handler: logs.Handler | None = None) -> None:
         """Build everything; `handler` writes the log, and may be told to write it elsewhere."""
-        self.config_path = config_path
+        self.source = source
         self._handler = handler
         self.settings = settings
         self.poller = loop.poller
@@ -55,8 +56,9 @@ class App:
         self.sampler = Sampler(self.pools, self.poller.now)
         self.history = History(self.monitor.view, self.poller.now, lambda: self.registry.errors.counts)
         self._http = HttpServer(self, settings.http)
+        self.operator = Operator(self.registry)
         self._stopping = asyncio.Event()
-        self._at_once = asyncio.Event()
+        self._shutdown = Shutdown.SERVERS
 
     async def start(self, *ticks: Callable[[float], None]) -> list[str]:
         """Discover the cluster, then listen, calling `ticks` ten times a second; return the addresses, as HOST:PORT."""
@@ -66,12 +68,12 @@ class App:
         return self._data.start(self.sampler.tick, self._follow, self._http.tick, *ticks)
 
     def _follow(self, now: float) -> None:
-        self.history.follow(self.monitor.view, now, time.time())
+        self.history.follow(self.monitor.view, now)
 
     async def drain(self) -> None:
-        """Stop accepting clients; close each at the end of its transaction, or after pool.drain_timeout."""
-        self.history.note(time.time(), "shutdown", "no more clients are accepted")
-        await self._data.drain(self._at_once)
+        """Stop accepting clients, and wait for those there are as was asked for."""
+        self.history.note("shutdown", _SHUTDOWN[self._shutdown])
+        await self._data.drain(lambda: self._shutdown)
 
     async def stop(self) -> None:
         """Close everything."""
@@ -79,9 +81,19 @@ class App:
         self._http.stop()
         await self._control.stop()
 
-    def request_stop(self) -> None:
-        """Start draining (SIGTERM, SIGINT, SHUTDOWN); a second request stops at once."""
-        (self._at_once if self._stopping.is_set() else self._stopping).set()
+    def request_stop(self, how: Shutdown = Shutdown.SERVERS) -> None:
+        """Start to stop (a signal); a second request stops at once."""
+        self.shut_down(Shutdown.NOW if self.stopping else how)
+
+    def shut_down(self, how: Shutdown) -> None:
+        """Start to stop, in this way from now on; a later request may change it."""
+        self._shutdown = how
+        self._stopping.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a stop has been requested."""
+        return self._stopping.is_set()
 
     async def wait(self) -> None:
         """Wait until a stop is requested."""
@@ -97,7 +109,7 @@ class App:
 
     def _reload(self) -> str:
         try:
-            settings = load(self.config_path)
+            settings = self.source.load()
             files = AuthFiles.load(settings.auth)
         except ConfigError as error:
             raise self._not_reloaded(error) from error
@@ -107,39 +119,75 @@ class App:
         settings, before = taken(self.settings, settings), self.settings
         try:
             destination = logs.opened(settings.log) if self._handler is not None else None
-            with self._http.reloading(settings.http):
-                self._data.reload(settings, files)
+            self._apply(settings, files)
         except ConfigError as error:
             raise self._not_reloaded(error) from error
         except OSError as error:
             raise self._not_reloaded(ConfigError([f"log: cannot write there: {error.strerror}"])) from error
-        self._control.reload(settings, files)
-        self.settings = settings
         if self._handler is not None and destination is not None:
             self._handler.turn_to(destination)
-        logging.getLogger("pgrouter").setLevel(settings.log.level.upper())
         for path in changes.now:
             log.info("reload: %s: %s", path, told(before, settings, path))
         log.info("configuration reloaded")
-        self.history.note(time.time(), "reload", f"configuration reloaded: {', '.join(changes.now) or 'no changes'}")
+        self.history.note("reload", f"configuration reloaded: {', '.join(changes.now) or 'nothing has changed'}")
         return "RELOAD"
+
+    def _apply(self, settings: Settings, files: AuthFiles) -> None:
+        with self._http.reloading(settings.http):
+            self._data.reload(settings, files)
+        self._control.reload(settings, files)
+        self.settings = settings
+        logging.getLogger("pgrouter").setLevel(settings.log.level.upper())
+
+    def change(self, key: str, value: str, name: str) -> None:
+        """Change one setting until the next reload (SET on the console, which calls it `name`).
+
+        Raises:
+            RouterError: 42704, there is no such setting; 55P02, it takes a restart.
+            ConfigError: the value cannot be used.
+
+        """
+        settings = taken(self.settings, self.source.changed(self.settings, key, value, name))
+        same = settings.auth == self.settings.auth
+        self._apply(settings, self._control.files if same else AuthFiles.load(settings.auth))
+        log.info("%s is %s until the next reload", key, value)
+        self.history.note("set", f"{key} = {value}")
 
     def _not_reloaded(self, error: ConfigError) -> RouterError:
         for problem in error.problems:
-            log.error("reload: %s: %s", self.config_path, problem)
-        self.history.note(time.time(), "reload", f"the configuration was not reloaded: {error.problems[0]}")
+            log.error("reload: %s: %s", self.source.name, problem)
+        self.history.note("reload", f"the configuration was not reloaded: {error.problems[0]}")
         return RouterError("the configuration was not reloaded", detail=str(error), sqlstate="F0000")
 
 
-async def serve(config_path: Path, settings: Settings, loop: Loop, handler: logs.Handler) -> int:
-    """Run a router in this loop until SIGTERM or SIGINT; return the exit code. The log is written by `handler`."""
+_SHUTDOWN = {
+    Shutdown.NOW: "at once",
+    Shutdown.SERVERS: "at the end of transactions, or after pool.drain_timeout",
+    Shutdown.CLIENTS: "when all clients have left",
+}
+
+SIGNALS: Mapping[signal.Signals, Callable[[App], None]] = {
+    signal.SIGTERM: App.request_stop,
+    signal.SIGINT: App.request_stop,
+}
+
+
+async def serve(
+    source: Source,
+    settings: Settings,
+    loop: Loop,
+    handler: logs.Handler,
+    *ticks: Callable[[float], None],
+    signals: Mapping[signal.Signals, Callable[[App], None]] = SIGNALS,
+) -> int:
+    """Run a router in this loop until one of `signals`; return the exit code. The log is written by `handler`."""
     _raise_descriptor_limit(settings.pool.max_clients)
     sys.setswitchinterval(SWITCH_S)
-    app = App(config_path, settings, loop, handler)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, app.request_stop)
+    app = App(source, settings, loop, handler)
+    for number, act in signals.items():
+        loop.add_signal_handler(number, act, app)
     loop.add_signal_handler(signal.SIGHUP, _reload_by_signal, app)
-    addresses = await app.start(handler.tick, Watchdog().tick)
+    addresses = await app.start(handler.tick, Watchdog().tick, *ticks)
     gc.collect()
     gc.freeze()  # these objects stay: the cycle collector, during which every client waits, need not visit them again
     for address in addresses:

@@ -195,4 +195,4 @@ class CatalogSubscriber(Protocol):
         """Called when a catalog has been checked; `sign`: there may have been DDL."""
 
     def in_use(self, database: str) -> bool:
-        """Whether a database has clients."""
+        """Whether a database has clients, and is not paused."""

@@ -7,17 +7,17 @@ syntax error.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pgrouter.admin import operations
+from pgrouter.admin.command import Command, unknown
 from pgrouter.admin.driver_queries import HARMLESS, SELECTS, SETTINGS, WITHOUT_EFFECT
 from pgrouter.admin.result import TEXT, Column, columns
 from pgrouter.admin.views import VIEWS, View
-from pgrouter.admin.views.config import ALIASES
-from pgrouter.errors import FeatureNotSupported, RouterError, ShuttingDown, UndefinedObject
+from pgrouter.errors import FeatureNotSupported, RouterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from pgrouter.admin.context import Context
     from pgrouter.admin.result import Row
@@ -31,25 +31,8 @@ _TOKEN = re.compile(
 
 MAX_TEXT = 16 * 1024  # characters; what drivers send by themselves has a few hundred at most
 SOME_TOKENS = 256  # after which others may have a turn
-SHOWN_IN_ERRORS = 60  # characters of an unknown command
 
 ALL_STATEMENTS = "ALL"
-
-
-def _nothing(_context: Context) -> tuple[Row, ...]:
-    return ()
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One command, ready to run; `columns` None: it returns no rows."""
-
-    tag: str
-    run: Callable[[Context], Iterable[Row | None]] = _nothing
-    columns: tuple[Column, ...] | None = None
-    admin: bool = False  # not for stats users
-    status: bytes = b""  # transaction status afterwards; empty: unchanged
-    closes: str = ""  # prepared statement that it deallocates, or ALL_STATEMENTS
 
 
 # -- text -> commands
@@ -100,20 +83,10 @@ def _command(words: list[str]) -> Command:
     if verb in HARMLESS:
         return Command(HARMLESS[verb])
     if verb in UNSUPPORTED:
-        raise FeatureNotSupported(f"{verb} is not supported by this console", hint="SHOW HELP lists what is.")
-    raise _unknown(words)
-
-
-def _unknown(words: list[str]) -> RouterError:
-    shown = " ".join(words)
-    if len(shown) > SHOWN_IN_ERRORS:
-        shown = shown[:SHOWN_IN_ERRORS] + "..."
-    return RouterError(
-        f'the console knows no such command: "{shown}"',
-        detail="This database is the router itself: it holds no tables and runs no SQL.",
-        hint="SHOW HELP",
-        sqlstate="42601",
-    )
+        raise FeatureNotSupported(
+            f"{verb} is not supported by this console", hint="PAUSE holds clients. SHOW HELP lists the commands."
+        )
+    raise unknown(words)
 
 
 # -- one function per verb
@@ -126,7 +99,7 @@ def _show(words: list[str]) -> Command:
         return Command("SHOW", view.rows, view.columns)
     value = SETTINGS.get(name.lower())
     if value is None:
-        raise _unknown(words)
+        raise unknown(words)
     return Command("SHOW", lambda _: [(value,)], (Column(name.lower().replace(" ", "_"), TEXT),))
 
 
@@ -141,7 +114,7 @@ _SPELLINGS = {"names": "client_encoding", "time zone": "timezone"}
 def _set(words: list[str]) -> Command:
     found = _SET.fullmatch(" ".join(words))
     if found is None:
-        raise _unknown(words)
+        raise unknown(words)
     name = " ".join(found["name"].lower().split())
     name = _SPELLINGS.get(name, name)
     value = found["value"].strip("'\"")
@@ -149,11 +122,7 @@ def _set(words: list[str]) -> Command:
         return Command("SET")
     here = SETTINGS.get(name)
     if here is None:
-        key = ALIASES.get(name, "it")
-        raise UndefinedObject(
-            f'the console has no setting "{name}"',
-            hint=f"The router's configuration: change {key} in its file and say RELOAD. SHOW CONFIG lists all.",
-        )
+        return operations.set_parameter(found["name"], value)
     if _plain(value) not in (_plain(here), "default"):
         raise FeatureNotSupported(f'"{name}" is always "{here}" on this console')
     return Command("SET")
@@ -167,7 +136,7 @@ def _plain(value: str) -> str:
 def _select(words: list[str]) -> Command:
     probe = SELECTS.get(" ".join(words[1:]).lower().removeprefix("pg_catalog."))
     if probe is None:
-        raise _unknown(words)
+        raise unknown(words)
     return Command("SELECT 1", lambda context: [(probe.value(context),)], (probe.column,))
 
 
@@ -193,7 +162,7 @@ def _deallocate(words: list[str]) -> Command:
 def _reload(words: list[str]) -> Command:
     run = _RELOADS.get(" ".join(words[1:]).upper())
     if run is None:
-        raise _unknown(words)
+        raise unknown(words)
     return Command("RELOAD", run, admin=True)
 
 
@@ -211,48 +180,11 @@ def _run_forget(context: Context) -> tuple[Row, ...]:
 _RELOADS: dict[str, Callable[[Context], tuple[Row, ...]]] = {"": _run_reload, "FORGET CLUSTER": _run_forget}
 
 
-def _shutdown(words: list[str]) -> Command:
-    # What PgBouncer's options wait for is what a drain does anyway.
-    if [word.upper() for word in words[1:]] not in ([], ["WAIT_FOR_CLIENTS"], ["WAIT_FOR_SERVERS"]):
-        raise _unknown(words)
-    return Command("SHUTDOWN", _run_shutdown, admin=True)
-
-
-def _run_shutdown(context: Context) -> tuple[Row, ...]:
-    context.app.request_stop()
-    return ()
-
-
-LONGEST_ID = 18  # digits
-
-
-def _kill_client(words: list[str]) -> Command:
-    ident = "".join(words[1:]).strip("'").upper().removeprefix("C-")
-    if not ident.isdecimal() or len(ident) > LONGEST_ID:
-        raise RouterError(
-            "KILL_CLIENT needs the id of one client",
-            hint="SHOW CLIENTS has it in its column id.",
-            sqlstate="42601",
-        )
-
-    def run(context: Context) -> tuple[Row, ...]:
-        registry = context.app.registry
-        client = registry.clients.get(int(ident)) or registry.logging_in.get(int(ident))
-        if client is None:
-            raise UndefinedObject(f"client {ident} does not exist")
-        client.violation(ShuttingDown("terminating connection due to administrator command"))
-        return ()
-
-    return Command("KILL_CLIENT", run, admin=True)
-
-
 _VERBS: dict[str, Callable[[list[str]], Command]] = {
     "SHOW": _show,
     "SET": _set,
     "SELECT": _select,
     "RELOAD": _reload,
-    "SHUTDOWN": _shutdown,
-    "KILL_CLIENT": _kill_client,
     "BEGIN": _begin,
     "START": _begin,
     "COMMIT": _commit,
@@ -260,18 +192,18 @@ _VERBS: dict[str, Callable[[list[str]], Command]] = {
     "ROLLBACK": _rollback,
     "ABORT": _rollback,
     "DEALLOCATE": _deallocate,
+    **operations.VERBS,
 }
 
-# PgBouncer's other commands
-UNSUPPORTED = frozenset({"PAUSE", "RESUME", "DISABLE", "ENABLE", "RECONNECT", "KILL", "SUSPEND", "WAIT_CLOSE"})
+# What PgBouncer had for its online restart, up to 1.25
+UNSUPPORTED = frozenset({"SUSPEND"})
 
 # -- help
 
 _ACTIONS = {
     "RELOAD": "read the configuration file again",
     "RELOAD FORGET CLUSTER": "the same, and forget which system identifier and timeline the cluster had",
-    "SHUTDOWN": "accept no more clients, let running transactions end, then stop",
-    "KILL_CLIENT id": "end the connection of a client",
+    **operations.ABOUT,
 }
 
 

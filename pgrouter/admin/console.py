@@ -7,7 +7,9 @@ slowly: then the answer continues when other clients have had their turn and thi
 from __future__ import annotations
 
 import logging
+import select
 import time
+from os import urandom
 from typing import TYPE_CHECKING
 
 from pgrouter.admin.context import Context
@@ -19,9 +21,10 @@ from pgrouter.proxy.arrival import is_own
 from pgrouter.proxy.responder import Responder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    import asyncio
+    from collections.abc import Generator, Iterable
 
-    from pgrouter.admin.commands import Command
+    from pgrouter.admin.command import Command
     from pgrouter.admin.context import App
     from pgrouter.admin.result import Row
     from pgrouter.config.settings import Admin
@@ -29,8 +32,8 @@ if TYPE_CHECKING:
 
 CHUNK = 64 * 1024  # sent at once
 
-# BackendKeyData needs a key; this one cancels nothing, as a console never waits for a server.
-NO_KEY = bytes(4)
+LOOK_S = 0.1  # between two looks at what a command waits for
+KEY = 4  # bytes
 
 
 class Console(Responder):
@@ -41,7 +44,8 @@ class Console(Responder):
         self._app = app
         self._may_command = may_command
         self._protocol = ConsoleProtocol(self._execute)
-        self._answer: Iterator[bytes] | None = None  # the rest of the answer to the current message
+        self._answer: Generator[bytes | None, None, None] | None = None  # the rest of that to the current message
+        self._look: asyncio.TimerHandle | None = None  # while a command waits
 
     @classmethod
     def open(cls, app: App, client: ClientConnection) -> None:
@@ -60,7 +64,8 @@ class Console(Responder):
                 hint="admin.admin_users and admin.stats_users in the configuration file list who may.",
             )
         client.responder = console = cls(app, client, may_command=access)
-        console._send(_welcome(client.client_id, user))
+        client.key = urandom(KEY)
+        console._send(_welcome(client.client_id, client.key, user))
         app.registry.logged_in(client)
 
     # -- bytes
@@ -80,17 +85,50 @@ class Console(Responder):
                 self.client.put_off()
                 break
             out = bytearray()
+            waits = False
             for piece in self._answer:
-                out += piece
-                if len(out) >= CHUNK or self.client.poller.late():
+                waits = piece is None
+                out += piece or b""
+                if waits or len(out) >= CHUNK or self.client.poller.late():
                     break
             else:
                 self._answer = None
             self._send(bytes(out))
+            if waits:
+                self._wait()
+                break
 
     def _send(self, data: bytes) -> None:
         if data and not self.client.closed and self.client.send_bytes(data) < 0:
             self._answer = None  # nobody reads the rest of it
+
+    # -- a command that waits
+
+    def _wait(self) -> None:
+        """Look again a little later; until then nothing is read from the client."""
+        if not self.client.closed:
+            self.client.put_aside = True
+            self.client.pause()
+            self._look = self.client.poller.loop.call_later(LOOK_S, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look = None
+        if self.client.closed:
+            return
+        if has_left(self.client.fd):
+            self.client.leave()
+        else:
+            self.client.turn()
+
+    def cancel(self) -> None:
+        """End the command that waits: 57014."""
+        if self._look is None or self._answer is None or self.client.closed:
+            return
+        self._look.cancel()
+        self._look = None
+        piece = self._answer.throw(RouterError("canceling statement due to user request", sqlstate="57014"))
+        self._send(piece or b"")
+        self.client.turn()
 
     # -- commands
 
@@ -114,11 +152,18 @@ def allowed(user: str, admin: Admin) -> bool | None:
     return None
 
 
-def _welcome(client_id: int, user: str) -> bytes:
+def has_left(fd: int) -> bool:
+    """Whether the other end of a socket that is not read from now has been closed."""
+    poll = select.poll()
+    poll.register(fd, select.POLLRDHUP)
+    return bool(poll.poll(0))
+
+
+def _welcome(client_id: int, key: bytes, user: str) -> bytes:
     parameters = (*PARAMETERS, ("session_authorization", user))
     return (
         messages.AUTHENTICATION_OK
         + b"".join(messages.parameter_status(name, value) for name, value in parameters)
-        + messages.backend_key_data(client_id, NO_KEY)
+        + messages.backend_key_data(client_id, key)
         + messages.READY_IDLE
     )

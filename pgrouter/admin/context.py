@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pgrouter.net.poller import Poller
     from pgrouter.pool.manager import PoolManager
     from pgrouter.proxy.client import ClientConnection
+    from pgrouter.proxy.drain import Shutdown
+    from pgrouter.proxy.operator import Operator
     from pgrouter.proxy.registry import Registry
 
 
@@ -23,6 +25,7 @@ class App(Protocol):
     monitor: Monitor
     pools: PoolManager
     registry: Registry
+    operator: Operator
     sampler: Sampler
     history: History
 
@@ -34,8 +37,21 @@ class App(Protocol):
 
         """
 
-    def request_stop(self) -> None:
-        """Start to drain."""
+    def change(self, key: str, value: str, name: str) -> None:
+        """Change one setting, which the client calls `name`, until the next reload.
+
+        Raises:
+            RouterError: there is no such setting, or it takes a restart.
+            ConfigError: the value cannot be used.
+
+        """
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a stop has been requested."""
+
+    def shut_down(self, how: Shutdown) -> None:
+        """Start to stop, in this way from now on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from pgrouter.topology import ClusterView, Member
 
 KEPT = 200
+LONGEST = 500  # characters of a text
 
 
 class Event(NamedTuple):
@@ -39,7 +41,7 @@ class History:
         self.last = 0  # the number of the newest one
         self.kept: deque[Event] = deque(maxlen=KEPT)
 
-    def follow(self, view: ClusterView, now: float, wall: float) -> None:
+    def follow(self, view: ClusterView, now: float) -> None:
         """Take in a view."""
         if view is self._view:
             return
@@ -52,11 +54,11 @@ class History:
                 seconds = data["after_seconds"] = round(now - self._since_s, 3)
                 data["errors"] = self._new_errors()
                 self._since_s = now
-            self._add(Event(0, wall, kind, member, _text(kind, data), seconds, data))
+            self._add(Event(0, self._wall(), kind, member, _text(kind, data), seconds, data))
 
-    def note(self, wall: float, kind: str, text: str) -> None:
+    def note(self, kind: str, text: str) -> None:
         """Add something else that has happened: `reload`, `pause` ..."""
-        self._add(Event(0, wall, kind, "", text, None, {}))
+        self._add(Event(0, self._wall(), kind, "", text[:LONGEST], None, {}))
 
     def since(self, number: int) -> list[Event]:
         """Return the events after the one with this number."""
@@ -92,6 +94,11 @@ def changes(before: ClusterView, after: ClusterView) -> Iterator[tuple[str, str,
             gone = {"reports": "gone", "state": "", "writable": False, "readable": False, "reason": "it has left"}
             yield "member", member.name, {"name": member.name} | gone
 
+    if before.dcs_reachable != after.dcs_reachable:
+        yield "dcs", "", {"reachable": after.dcs_reachable}
+    if before.paused != after.paused:
+        yield "cluster", "", {"paused": after.paused}
+
 
 def _shown(member: Member) -> dict[str, Any]:
     return {
@@ -114,6 +121,10 @@ def _text(kind: str, data: dict[str, Any]) -> str:
         if data["from"] is None:
             return f"{data['to']} is primary; writes were held for {data['after_seconds']:.1f} s{saw}"
         return f"primary: {data['from']} -> {data['to']}{saw}"
+    if kind == "dcs":
+        return "the source of leaders answers again" if data["reachable"] else "the source of leaders does not answer"
+    if kind == "cluster":
+        return "Patroni is paused (maintenance mode)" if data["paused"] else "Patroni is no longer paused"
     gets = "".join(
         f", gets {what}" for what, does in (("reads", data["readable"]), ("writes", data["writable"])) if does
     )

@@ -12,6 +12,7 @@ Source: protocol chapter, "Message Flow".
 from __future__ import annotations
 
 import struct
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,9 @@ from pgrouter.errors import FeatureNotSupported, RouterError
 from pgrouter.protocol import codes, messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from pgrouter.admin.commands import Command
+    from pgrouter.admin.command import Command
     from pgrouter.admin.result import Row
 
 # A driver keeps hundreds at most (psycopg 100, asyncpg 100, JDBC 256).
@@ -103,7 +104,7 @@ class ConsoleProtocol:
         self._portals: dict[str, Portal] = {}
         self._skipping = False
         self._status = b"I"
-        self._answers: dict[int, Callable[[Body], Iterable[bytes]]] = {
+        self._answers: dict[int, Callable[[Body], Iterable[bytes | None]]] = {
             codes.PARSE: self._parse,
             codes.BIND: self._bind,
             codes.DESCRIBE: self._describe,
@@ -115,13 +116,14 @@ class ConsoleProtocol:
         }
 
     def on_message(self, code: int, body: bytes) -> bytes:
-        """Return the whole answer to one frontend message."""
-        return b"".join(self.answer(code, body))
+        """Return the whole answer to one frontend message that nothing has to wait for."""
+        return b"".join(piece or b"" for piece in self.answer(code, body))
 
-    def answer(self, code: int, body: bytes) -> Iterator[bytes]:
-        """Yield the answer to one frontend message in small pieces.
+    def answer(self, code: int, body: bytes) -> Generator[bytes | None, None, None]:
+        """Yield the answer to one frontend message in small pieces; None: a command waits, ask again a little later.
 
-        It must be exhausted before the next message is answered. The caller handles Terminate.
+        It must be exhausted before the next message is answered; a RouterError that is thrown while a command waits
+        ends that. The caller handles Terminate.
         """
         if code == codes.SYNC:
             self._skipping = False
@@ -143,7 +145,7 @@ class ConsoleProtocol:
 
     # -- simple protocol
 
-    def _query(self, body: Body) -> Iterator[bytes]:
+    def _query(self, body: Body) -> Iterator[bytes | None]:
         found = yield from _parsed(body.string())
         if not found:
             yield messages.EMPTY_QUERY
@@ -154,6 +156,8 @@ class ConsoleProtocol:
                 encode = encoders(command.columns)
                 for row in rows:
                     yield b"" if row is None else data_row(encode, row)
+            else:
+                yield from _waiting(rows)
             yield messages.command_complete(command.tag)
 
     def _function_call(self, _body: Body) -> Iterable[bytes]:
@@ -216,7 +220,7 @@ class ConsoleProtocol:
         oids = struct.pack(f"!H{len(statement.oids)}I", len(statement.oids), *statement.oids)
         return messages.message(codes.PARAMETER_DESCRIPTION, oids), _described(statement.command, ())
 
-    def _run_portal(self, body: Body) -> Iterator[bytes]:
+    def _run_portal(self, body: Body) -> Iterator[bytes | None]:
         name, limit = body.string(), body.number("!i")
         portal = self._portal(name)
         command = portal.command
@@ -236,6 +240,8 @@ class ConsoleProtocol:
                 if given == limit:
                     yield _PORTAL_SUSPENDED
                     return
+        else:
+            yield from _waiting(portal.rows)
         yield messages.command_complete(command.tag)
 
     def _close(self, body: Body) -> Iterable[bytes]:
@@ -255,6 +261,15 @@ class ConsoleProtocol:
         if portal is None:
             raise RouterError(f'portal "{name}" does not exist', sqlstate="34000")
         return portal
+
+
+def _waiting(steps: Iterable[Row | None]) -> Generator[None, None, None]:
+    """Run a command without rows; a None is passed on, and so is an error that is thrown meanwhile."""
+    if isinstance(steps, Generator):
+        yield from steps
+    else:
+        for _ in steps:
+            yield None
 
 
 def _parsed(text: str) -> Generator[bytes, None, list[Command]]:

@@ -1,7 +1,7 @@
 """Results of the console: typed columns, and rows as PostgreSQL messages in text or binary format.
 
-Numbers are int8 and truth values bool, so that drivers return them as such; everything else is text. PgBouncer's
-console has int4, int8 and numeric for numbers; all clients of it that we know read them by value, not by width.
+PgBouncer's columns have the types that they have there: int4, int8 or numeric for numbers, else text. In the router's
+own, numbers are int8 and truth values bool, so that drivers return them as such.
 """
 
 from __future__ import annotations
@@ -37,11 +37,32 @@ def _utf8(value: str) -> bytes:
     return value.encode("utf-8", "replace")
 
 
+MOST_INT4 = 2**31 - 1
+LEAST_INT4 = -MOST_INT4 - 1
+NEGATIVE = 0x4000  # sign of a numeric
+
+_int4 = struct.Struct("!i").pack
+
+
+def _numeric(value: int) -> bytes:
+    """Return a whole number in numeric's binary format: digits to the base 10000, most significant first."""
+    digits: list[int] = []
+    rest = abs(value)
+    while rest:
+        rest, digit = divmod(rest, 10_000)
+        digits.append(digit)
+    digits.reverse()
+    sign = NEGATIVE if value < 0 else 0
+    return struct.pack(f"!HhHH{len(digits)}H", len(digits), len(digits) - 1, sign, 0, *digits)
+
+
 TEXT = Type(25, -1, _utf8, _utf8)
 INT = Type(20, 8, lambda value: b"%d" % value, struct.Struct("!q").pack)
+INT4 = Type(23, 4, lambda value: b"%d" % value, lambda value: _int4(min(max(value, LEAST_INT4), MOST_INT4)))
+NUMERIC = Type(1700, -1, lambda value: b"%d" % value, _numeric)
 BOOL = Type(16, 1, lambda value: b"t" if value else b"f", lambda value: b"\1" if value else b"\0")
 
-_TYPES = {"": TEXT, "int": INT, "bool": BOOL}
+_TYPES = {"": TEXT, "int": INT, "int4": INT4, "numeric": NUMERIC, "bool": BOOL}
 
 
 class Column(NamedTuple):
@@ -52,7 +73,7 @@ class Column(NamedTuple):
 
 
 def columns(words: str) -> tuple[Column, ...]:
-    """Parse a list of columns: names separated by spaces, `name:int` or `name:bool` if it is not text."""
+    """Parse a list of columns: names separated by spaces, with `:int`, `:int4`, `:numeric` or `:bool` if not text."""
     pairs = (word.partition(":") for word in words.split())
     return tuple(Column(name, _TYPES[kind]) for name, _, kind in pairs)
 

@@ -37,6 +37,7 @@ class Counters(NamedTuple):
     client_parse_count: int = 0
     server_parse_count: int = 0
     bind_count: int = 0
+    client_login_count: int = 0
 
     def plus(self, other: Counters) -> Counters:
         """Return the sums, counter by counter."""
@@ -74,7 +75,7 @@ def _counters(total: Totals) -> Counters:
 
 def group_totals(group: Pool) -> Counters:
     """Return the sums over the member pools of one database and user."""
-    total = Counters(wait_time=group.wait_us).plus(_counters(group.departed))
+    total = Counters(wait_time=group.wait_us, client_login_count=group.logins).plus(_counters(group.departed))
     for pool in group.members.values():
         total = total.plus(member_totals(pool))
     return total
@@ -84,7 +85,7 @@ def totals(groups: Iterable[Pool]) -> dict[str, Counters]:
     """Return the sums by database."""
     result: dict[str, Counters] = {}
     for group in groups:
-        result[group.database] = result.get(group.database, Counters()).plus(group_totals(group))
+        result[group.name] = result.get(group.name, Counters()).plus(group_totals(group))
     return result
 
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "run the router in the foreground",
     "demo": "start a real cluster on this machine with a router in front of it",
     "check": "say everything that is wrong with a configuration file",
+    "convert": "write another pooler's configuration as YAML",
     "status": "show a running router at one look",
     "top": "watch a running router in a terminal",
     "events": "list what has happened to the cluster and the router",

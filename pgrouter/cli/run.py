@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pgrouter
 from pgrouter.cli import check
+from pgrouter.config.load import File
 from pgrouter.errors import RouterError
 from pgrouter.logs import handler as logs
 
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     loop = Loop(on_bug=bug)
     try:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            code = runner.run(serve(args.config.absolute(), settings, loop, handler))
+            code = runner.run(serve(File(args.config.absolute()), settings, loop, handler))
     except (OSError, RouterError) as error:
         log.critical("cannot go on: %s", error)
         return 1

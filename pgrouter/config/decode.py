@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, Union, get_args, 
 import msgspec
 
 from pgrouter.config.types import DURATION, Secret, duration_s
+from pgrouter.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -134,6 +135,20 @@ def decode(kind: type[Section], data: object, directory: Path) -> tuple[Section 
         return decoder.section(kind, data), []
     except _Wrong:
         return None, decoder.problems
+
+
+def decode_value(kind: object, data: object, path: str, directory: Path) -> object:
+    """Convert one value of a type that settings have.
+
+    Raises:
+        ConfigError: with what is wrong with it.
+
+    """
+    decoder = Decoder(directory)
+    try:
+        return decoder.value(kind, data, path)
+    except _Wrong:
+        raise ConfigError(decoder.problems) from None
 
 
 def _join(path: str, key: object) -> str:

@@ -6,10 +6,11 @@ problems: a misspelt setting must never be ignored silently.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import yaml
 
+from pgrouter.config.change import changed
 from pgrouter.config.decode import decode
 from pgrouter.config.rules import broken_rules
 from pgrouter.config.settings import Settings
@@ -17,6 +18,37 @@ from pgrouter.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+class Source(Protocol):
+    """Where settings come from, each time that they are loaded; its name is for people."""
+
+    name: str
+
+    def load(self) -> Settings:
+        """Return the settings as they are now; raises ConfigError with every problem."""
+
+    def changed(self, settings: Settings, key: str, text: str, name: str) -> Settings:
+        """Return settings with another value for one of them, whose path is `key`, until the next `load`.
+
+        `name` is what the client called it, maybe PgBouncer's name. Raises as `config.change.changed` does.
+        """
+
+
+class File:
+    """A configuration file of ours."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._path = path
+
+    def load(self) -> Settings:
+        """See `Source`."""
+        return load(self._path)
+
+    def changed(self, settings: Settings, key: str, text: str, name: str) -> Settings:  # noqa: ARG002  (Source)
+        """See `Source`."""
+        return changed(settings, key, text, self._path.parent)
 
 
 def load(path: Path) -> Settings:

@@ -109,9 +109,9 @@ def taking(context: Context, *, averages: bool = False) -> Generator[None, None,
                 done[name] = done[name].plus(member_totals(pool))
         numbers = _pool(group, states, context.now)
         pools.append(numbers)
-        databases[group.database] = databases.get(group.database, Counters()).plus(numbers.done)
+        databases[group.name] = databases.get(group.name, Counters()).plus(numbers.done)
         all_servers += states
-        connections[group.database] += states.total()
+        connections[group.name] += states.total()
         yield
     members = [
         MemberNumbers(member, _is_up(app.monitor.probes.get(member.name)), servers[member.name], done[member.name])
@@ -146,7 +146,7 @@ def _pool(group: Pool, states: Counter[str], now: float) -> PoolNumbers:
     queues = (waiting.reads, waiting.writes, waiting.logins)
     oldest = min((queue[0][1] for queue in queues if queue), default=now)
     return PoolNumbers(
-        database=group.database,
+        database=group.name,
         user=group.user,
         mode=group.settings.mode,
         size=group.settings.size,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Address = tuple[int, object]  # family, what connect() takes
 
@@ -73,6 +73,13 @@ class Resolver:
         address = (found[0][0], found[0][4][:2])
         self._known[host, port] = (self._clock(), address)
         then(address, "")
+
+    def names(self) -> Iterator[tuple[str, int, str]]:
+        """Yield the names that have been looked up, the seconds for which that holds (0: it is over), the address."""
+        now = self._clock()
+        for (host, _), (at, address) in self._known.items():
+            where = address[1]
+            yield host, max(0, int(at + TTL_S - now)), str(where[0]) if isinstance(where, tuple) else str(where)
 
     def close(self) -> None:
         """Cancel pending look-ups."""

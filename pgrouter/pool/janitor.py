@@ -30,15 +30,16 @@ def tick(pool: Pool, now: float) -> None:
     """End waits that took too long; retry dials that are due."""
     settings, waiting = pool.settings, pool.waiting
     held_s, wait_s = settings.no_leader_timeout_s, settings.wait_timeout_s
-    patience_s = inf if pool.pools.view.mistake is None else HOPELESS_S
+    patience_s = inf if pool.pools.view.mistake is None or pool.paused else HOPELESS_S
     limits = [
-        (waiting.writes, wait_s if pool.writer else held_s),
-        (waiting.reads, wait_s if pool.eligible(reads=True) else held_s),
-        (waiting.logins, min(settings.connect_timeout_s, settings.login_timeout_s)),
+        (waiting.writes, wait_s if pool.writer or pool.paused else held_s),
+        (waiting.reads, wait_s if pool.paused or pool.eligible(reads=True) else held_s),
+        (waiting.logins, wait_s if pool.paused else min(settings.connect_timeout_s, settings.login_timeout_s)),
     ]
+    why = _paused if pool.paused else _too_long
     for queue, limit_s in limits:
         while queue and now - queue[0][1] > min(limit_s, patience_s):
-            queue.popleft()[0].on_refused(_too_long(pool, queue, limit_s))
+            queue.popleft()[0].on_refused(why(pool, queue, limit_s))
     if pool.parameters is not None:  # the known ones will do if no newer ones can be had
         while waiting.logins and now - waiting.logins[0][1] > OUTDATED_S:
             waiting.logins.popleft()[0].on_served(None)
@@ -97,6 +98,14 @@ def _end_dials(member: MemberPool, now: float, timeout_s: float) -> None:
 
 
 # -- refusals
+
+
+def _paused(_pool: Pool, _queue: deque, limit_s: float) -> RouterError:
+    return WaitTimeout(
+        "canceling statement: no server connection became free in time",
+        detail=f"Waited {limit_s:g} seconds (pool.wait_timeout); the database is paused.",
+        hint="RESUME on the console lets it go on.",
+    )
 
 
 def _too_long(pool: Pool, queue: deque, limit_s: float) -> RouterError:

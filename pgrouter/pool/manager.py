@@ -13,6 +13,7 @@ from pgrouter.net.resolver import Resolver
 from pgrouter.pool import janitor
 from pgrouter.pool.balancer import LastWrite
 from pgrouter.pool.limits import ServerLimits
+from pgrouter.pool.pauses import Pauses
 from pgrouter.pool.pool import Pool
 from pgrouter.protocol.messages import cancel_request
 from pgrouter.server.cancel import CancelConnection
@@ -40,7 +41,7 @@ CANCEL_TIMEOUT_S = 10.0  # PgBouncer's cancel_wait_timeout
 
 
 class PoolManager:
-    """Pools by (database, user); created when first asked for."""
+    """Pools by name, user and database on the servers; created when first asked for."""
 
     def __init__(
         self,
@@ -63,19 +64,24 @@ class PoolManager:
         self.socket_options: SocketOptions = ()
         self.encryption = Encryption()  # how connections to servers are protected
         self._each_tick: tuple[Callable[[float], None], ...] = ()  # what else runs at each tick
-        self.groups: dict[tuple[str, str], Pool] = {}
+        self.groups: dict[tuple[str, str, str], Pool] = {}
         self.resolver = Resolver(poller.loop, poller.clock)
         self.forgotten = 0  # pools that nobody has used for long
         self.draining = False
+        self.pauses = Pauses()
         self.limits = ServerLimits(poller, settings, self._contend)
         self._cancels: set[CancelConnection] = set()
         self._janitor: asyncio.TimerHandle | None = None
 
-    def group(self, database: str, user: str, credential: object) -> Pool:
-        """Return the pool of a database and user; new connections log in with the newest credential."""
-        group = self.groups.get((database, user))
+    def group(self, name: str, user: str, credential: object, database: str = "") -> Pool:
+        """Return the pool of a database's name and a user; new connections log in with the newest credential.
+
+        `database` is what the servers call it, if that is another name.
+        """
+        key = (name, user, database or name)
+        group = self.groups.get(key)
         if group is None:
-            group = self.groups[database, user] = Pool(self, database, user, credential)
+            group = self.groups[key] = Pool(self, name, database or name, user, credential)
         elif credential is not None:
             group.credential = credential
         return group
@@ -157,6 +163,55 @@ class PoolManager:
         self.draining = True
         for group in self.groups.values():
             group.drain()
+
+    # -- what an operator asks for; None stands for all databases
+
+    def pause(self, database: str | None) -> None:
+        """Close server connections as they become free, and open no others; who needs one waits. See `Pauses.pause`."""
+        self.pauses.pause(database)
+        self._follow_pauses()
+
+    def resume(self, database: str | None) -> None:
+        """Let those go on who wait. See `Pauses.resume`."""
+        self.pauses.resume(database)
+        self._follow_pauses()
+
+    def kill(self, database: str | None) -> None:
+        """Pause, and close every server connection now."""
+        if database is None:
+            self.pauses.kill({group.name for group in self.groups.values()})
+        else:
+            self.pauses.pause(database)
+        self._follow_pauses()
+        for server in list(self._servers_of(database)):
+            server.peer = None
+            server.owner.close(server, "KILL", cut=True)
+
+    def _follow_pauses(self) -> None:
+        for group in list(self.groups.values()):
+            if group.paused != self.pauses.covers(group.name):
+                group.pause(not group.paused)
+
+    def open_servers(self, database: str | None) -> int:
+        """Count the server connections, also those that are being opened."""
+        return sum(1 for _ in self._servers_of(database))
+
+    def reconnect(self, database: str | None) -> None:
+        """Close each server connection when it is released; new ones are opened as they are needed."""
+        for group in list(self.groups.values()):
+            if database in (None, group.name):
+                for pool in list(group.members.values()):
+                    pool.retire("RECONNECT")
+                group.grow()
+
+    def closing_servers(self, database: str | None) -> int:
+        """Count the server connections that are closed when they are released."""
+        return sum(server.close_when_idle for server in self._servers_of(database))
+
+    def _servers_of(self, database: str | None) -> Iterator[ServerConnection]:
+        for group in self.groups.values():
+            if database in (None, group.name):
+                yield from group.servers()
 
     def share_reads(self, reads: Reads) -> None:
         """Share reads by these settings from now on."""

@@ -74,9 +74,9 @@ class MemberPool:
     def __init__(self, pool: Pool, member: Member) -> None:
         self.pool = pool
         self.member = member
-        self.size = pool.settings.size  # maximum number of connections
+        self.size = 0 if pool.paused else pool.settings.size  # maximum number of connections
         self.places = pool.pools.limits.on(member.name)  # the limits that it shares with other pools
-        self.limits = self.places.limits_of(pool.database, pool.user)
+        self.limits = self.places.limits_of(pool.name, pool.user)
         self.servers = {}  # the oldest first; the values mean nothing
         self.free = None  # the idle one that was used last
         self.free_count = 0
@@ -315,11 +315,13 @@ class MemberPool:
         self.close(server, why)
         return True
 
-    def retire(self, why: str) -> None:
-        """Close the idle connections; the others are closed when they become idle."""
+    def retire(self, why: str, *, dials: bool = False) -> None:
+        """Close the idle connections, and `dials`; the others are closed when they become idle."""
         for server in list(self.servers):
             if server.state == IDLE_STATE:
                 self.close(server, why)
+            elif dials and (server.state == DIALLING or server.state == LOGGING_IN):
+                self.close(server, why, cut=True)
             else:
                 server.close_when_idle = True
 

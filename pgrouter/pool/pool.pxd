@@ -21,14 +21,17 @@ cdef class Pool:
     cdef public bint sequences
     cdef readonly bint forgotten
     cdef readonly int clients
+    cdef readonly long long logins
     cdef readonly double left_at
     cdef readonly bint draining
+    cdef readonly bint paused
     cdef bint falls_back
     cdef readonly LastWrite writes
     cdef readonly bint outdated
     cdef readonly object pools
     cdef readonly object settings
     cdef readonly bint limited
+    cdef readonly object name
     cdef readonly object database
     cdef readonly object user
     cdef public object credential

@@ -49,12 +49,14 @@ CLUSTER_PARAMETERS = {"in_hot_standby": "off", "default_transaction_read_only": 
 class Pool:
     """One database and user: a member pool per member, the queues, and the parameters that a login reports."""
 
-    def __init__(self, pools: PoolManager, database: str, user: str, credential: object) -> None:
+    def __init__(self, pools: PoolManager, name: str, database: str, user: str, credential: object) -> None:
         self.pools = pools
         self.poller = pools.poller
-        self.database = database
+        self.name = name  # of the database, as clients call it
+        self.database = database  # as the servers call it
         self.user = user
         self.members = {}
+        self.paused = pools.pauses.covers(name)  # no server connection is opened, and none is free
         self.adjust(pools.settings)
         self.credential = credential
         self.writer = None
@@ -69,6 +71,7 @@ class Pool:
         self.draining = pools.draining  # its clients are closed at the end of their transactions
         self.parameters = None
         self.clients = 0
+        self.logins = 0  # of clients, ever
         self.left_at = self.poller.now  # when the last client left
         self.forgotten = False  # nobody may enter it: there may be another one for this database and user
         self.of_cluster = CLUSTER_PARAMETERS
@@ -78,19 +81,29 @@ class Pool:
         self.apply(pools.view)
 
     def __repr__(self) -> str:
-        return f"{self.database}/{self.user}"
+        return f"{self.name}/{self.user}"
 
     def adjust(self, settings: PoolSettings) -> None:
         """Apply this pool's part of these limits, from now on."""
-        self.settings = settings.of(self.database, self.user)
+        self.settings = settings.of(self.name, self.user)
         self.hurry(self.pools.limits.contended)
         self.limited = limited(self.settings)
         self.resize(self.settings.size)
 
     def resize(self, size: int) -> None:
-        """Allow so many connections per member, from now on."""
+        """Allow so many connections per member, from now on; while it is paused, none."""
         for pool in self.members.values():
-            pool.size = size
+            pool.size = 0 if self.paused else size
+
+    def pause(self, on: bool) -> None:  # noqa: FBT001 (called from C)
+        """Close each server connection as soon as it is free and open no other, or open them again for who waits."""
+        self.paused = on
+        self.resize(self.settings.size)
+        if on:
+            for pool in self.members.values():
+                pool.retire("the database is paused", dials=True)
+        else:
+            self.wake()
 
     def hurry(self, contended: bool) -> None:  # noqa: FBT001  (called from C)
         """Examine every connection that is released (`contended`: other pools need places), or only old ones."""
@@ -101,6 +114,7 @@ class Pool:
     def enter(self) -> None:
         """Count another client."""
         self.clients += 1
+        self.logins += 1
 
     def leave(self) -> None:
         """Count a client no more."""
@@ -293,6 +307,8 @@ class Pool:
         pool: MemberPool
         if self.parameters is None:
             return True
+        if self.paused:
+            return False
         if self.outdated:
             return self.learns()
         for pool in self.members.values():  # noqa: SIM110  (a generator is an object)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from pgrouter.auth.encryption import Encryption
-from pgrouter.errors import RouterError, ShuttingDown
+from pgrouter.errors import RouterError
 from pgrouter.net import tls
 from pgrouter.net.listening import UnixSocket, every_address, tcp_socket
 from pgrouter.pool.manager import PoolManager
 from pgrouter.proxy.access import Access
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.databases import Databases
+from pgrouter.proxy.drain import Shutdown, drain
 from pgrouter.proxy.listener import Listener
 from pgrouter.proxy.reader import Reader
 from pgrouter.proxy.registry import Registry
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from pgrouter.routing.catalog import ByRole
 
 LOOK_S = 1.0  # how long clients wait, after the process was stopped, for a look at who leads; writes wait longer
-DRAIN_PAUSE_S = 0.05
 
 
 class DataPlane:
@@ -90,20 +89,10 @@ class DataPlane:
         for _, listener in self._listeners:
             listener.tune()
 
-    async def drain(self, at_once: asyncio.Event) -> None:
-        """Stop accepting clients; close each at the end of its transaction, after pool.drain_timeout, or `at_once`."""
+    async def drain(self, how: Callable[[], Shutdown]) -> None:
+        """Stop accepting clients, and wait for those there are, see `proxy.drain`."""
         self._close_listeners()
-        for client in list(self.registry.logging_in.values()):
-            client.violation(ShuttingDown())
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.settings.pool.drain_timeout_s
-        while loop.time() < deadline and not at_once.is_set():
-            self.registry.drain()  # repeated: a transaction may end without a message from its server
-            if not self.registry.clients:
-                break
-            await asyncio.sleep(DRAIN_PAUSE_S)
-        for client in list(self.registry.clients.values()):
-            client.violation(ShuttingDown())
+        await drain(self.registry, how, self.settings.pool.drain_timeout_s)
 
     def stop(self) -> None:
         """Close every connection."""
@@ -150,8 +139,8 @@ class DataPlane:
         self.registry.databases.watched(database, self.poller.now, sign=sign)
 
     def in_use(self, database: str) -> bool:
-        """Whether a database has clients."""
-        return bool(self.registry.has_clients(database))
+        """Whether a database has clients, and is not paused."""
+        return not self.pools.pauses.covers(database) and bool(self.registry.has_clients(database))
 
     # -- events
 

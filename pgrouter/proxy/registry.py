@@ -23,6 +23,7 @@ from pgrouter.proxy.batch import RouteCounts
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.client_peer import ClientPeer
 from pgrouter.proxy.crowd import Crowd
+from pgrouter.proxy.database_names import DatabaseNames
 from pgrouter.proxy.databases import UNWATCHED_S
 from pgrouter.proxy.derivations import Derivations
 from pgrouter.proxy.error_counts import BY_ROUTER, ErrorCounts
@@ -123,7 +124,7 @@ class Registry:
         log_slower_than(settings.log.slow_statements_s or math.inf)
         self.tells = settings.log.connections and settings.log.level in ("debug", "info")
         self.pools.socket_options = self.socket_options = socket_options(settings.tcp)
-        self.names = {entry.name: entry for entry in settings.databases}
+        self.names = DatabaseNames(settings.databases)
         self.application = lru_cache(maxsize=TEMPLATES)(StartupTemplate)
         self.traits = {}
 
@@ -235,12 +236,9 @@ class Registry:
             RouterError: 3D000, no entry of `databases` has the name.
 
         """
-        entry = self.names.get(database) or self.names.get("*")
-        if entry is None:
-            raise RouterError(f'database "{database}" does not exist', sqlstate="3D000", severity="FATAL")
-        if entry.user and entry.user != user:
-            user, identity = entry.user, None
-        return self.pools.group(entry.database or database, user, self.access.users.credential(user, identity))
+        entry = self.names.of(database)
+        credential = self.names.credential(database, user, identity, self.access.users)
+        return self.pools.group(database, entry.user or user, credential, entry.database)
 
     def _forget(self) -> None:
         """Let go of what belongs to pools that were forgotten, and of databases without a pool."""
@@ -322,6 +320,8 @@ class Registry:
             client.peer.on_refused(RouterError("canceling statement due to user request", sqlstate="57014"))
         elif client.link.server is not None and client.link.server.outstanding.count:
             self.pools.cancel(client.link.server)
+        elif client.responder is not None:
+            client.responder.cancel()
 
     # -- leaving
 
@@ -329,7 +329,7 @@ class Registry:
         """Disconnect every client at the end of its transaction: at once if it is in none."""
         self.pools.drain()
         for client in list(self.clients.values()):
-            if client.idle or client.waiting:
+            if client.session.pool is not None and (client.idle or client.waiting):
                 self.dismiss(client)
 
     def dismiss(self, client: ClientConnection) -> int:
@@ -414,6 +414,8 @@ class Registry:
             database.shared.let_go()
         limit_s = self.settings.pool.login_timeout_s
         for client in [c for c in self.logging_in.values() if now - c.since > limit_s or self.strangers.late(c, now)]:
+            if client.session.pool is not None and client.session.pool.paused:
+                continue  # it waits for RESUME, or pool.wait_timeout
             client.violation(RouterError("canceling authentication due to timeout", sqlstate="57014", severity="FATAL"))
 
     def slow(self, client: ClientConnection, took_s: float) -> None:

@@ -98,6 +98,9 @@ class Responder:
     def lost(self, why: str) -> None:
         """Called when the client has disconnected."""
 
+    def cancel(self) -> None:
+        """Called when the client cancels what it waits for."""
+
     def end(self) -> None:
         """Return the client to the data path."""
         self.client.responder = None

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import threading
 import time
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -92,7 +93,7 @@ def test_psql_runs_several_commands_in_one_string(alone: Router) -> None:
 
 def test_psycopg_with_its_defaults(alone: Router) -> None:
     with console(alone, row_factory=dict_row) as connection:
-        assert connection.info.server_version == 12500
+        assert connection.info.server_version == 12601
         with connection.transaction():
             members = connection.execute("SHOW CLUSTER").fetchall()
         lists = {row["list"]: row["items"] for row in connection.execute("show lists")}
@@ -114,7 +115,7 @@ def test_psycopg_extended_protocol(alone: Router, view: str, *, binary: bool, pr
             cursor.execute(f"SHOW {view}".encode(), prepare=prepare)
             assert [column.name for column in cursor.description or ()] == [c.name for c in VIEWS[view].columns]
             for row in cursor.fetchall():
-                assert all(isinstance(value, str | int | bool | None) for value in row)
+                assert all(isinstance(value, str | int | Decimal | bool | None) for value in row)
 
 
 def _first_and_bad(connection: psycopg.Connection[Any], pipeline: psycopg.Pipeline) -> None:
@@ -356,3 +357,49 @@ def test_a_client_that_waits_is_seen_and_one_that_works_can_be_killed(
         assert not waiting.is_alive()
         with pytest.raises(psycopg.errors.AdminShutdown):
             holder.execute("SELECT 1")
+
+
+# -- SET
+
+
+def setting(connection: psycopg.Connection[Any], key: str) -> str:
+    return next(row[1] for row in connection.execute("SHOW CONFIG").fetchall() if row[0] == key)
+
+
+def test_set_changes_a_setting_until_the_next_reload(alone: Router) -> None:
+    with console(alone, autocommit=True) as boss:
+        assert boss.execute("SET default_pool_size = 7").statusmessage == "SET default_pool_size=7"
+        boss.execute("SET pool.wait_timeout TO '2s'")
+        boss.execute("set query_wait_timeout = 0")  # as in PgBouncer: no limit
+        boss.execute("SET log_connections = 0")
+        assert [setting(boss, key) for key in ("pool.size", "default_pool_size", "log.connections")] == ["7", "7", "no"]
+        assert setting(boss, "pool.wait_timeout") == "1e+09"
+        boss.execute("RELOAD")
+        assert [setting(boss, key) for key in ("pool.size", "pool.wait_timeout")] == ["20", "120"]
+
+
+@pytest.mark.parametrize(
+    ("command", "sqlstate", "words"),
+    [
+        ("SET nonsense = 1", "42704", 'there is no setting "nonsense"'),
+        ("SET max_client_conn = many", "22023", "pool.max_clients: expected int"),
+        ("SET pool_mode = fast", "22023", "pool.mode: expected one of"),
+        ("SET listen = 1", "55P02", 'parameter "listen" cannot be changed'),
+        ("SET client_encoding = latin1", "0A000", 'always "UTF8"'),
+    ],
+)
+def test_set_of_what_cannot_be_set(alone: Router, command: str, sqlstate: str, words: str) -> None:
+    with console(alone, autocommit=True) as boss:
+        before = boss.execute("SHOW CONFIG").fetchall()
+        with pytest.raises(psycopg.Error) as caught:
+            boss.execute(command.encode())
+        assert caught.value.diag.sqlstate == sqlstate
+        assert words in f"{caught.value.diag.message_primary} {caught.value.diag.message_detail}"
+        assert boss.execute("SHOW CONFIG").fetchall() == before
+
+
+def test_a_stats_user_sets_nothing(alone: Router) -> None:
+    with console(alone, "watcher", autocommit=True) as watcher:
+        watcher.execute("SET extra_float_digits = 3")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            watcher.execute("SET max_client_conn = 1")

@@ -146,7 +146,22 @@ class PoolManager(RuleBasedStateMachine):
             if queue and any(pool.can_dial(self.world.now) for pool in pools):
                 assert sum(pool.pending for pool in pools) >= 1
 
+    @rule()
+    def pause_or_resume(self) -> None:
+        """An operator pauses the database, or ends that."""
+        self.group.pause(not self.group.paused)
+        self.world.dialled = [server for server in self.world.dialled if not server.closed]
+
     # -- what always holds
+
+    @invariant()
+    def a_paused_pool_runs_out_of_connections(self) -> None:
+        """None is free, none is opened, and what is in use, or being reset, is closed afterwards."""
+        for pool in self.group.members.values():
+            if self.group.paused:
+                assert not pool.idle
+                assert not pool.pending
+                assert all(server.close_when_idle for server in pool.servers)
 
     @invariant()
     def a_connection_is_in_one_place(self) -> None:

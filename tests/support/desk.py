@@ -22,6 +22,7 @@ from pgrouter.proxy.access import Access
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.client_info import ClientInfo
 from pgrouter.proxy.databases import Databases
+from pgrouter.proxy.operator import Operator
 from pgrouter.proxy.registry import Registry
 from pgrouter.server.connection import ServerConnection
 from pgrouter.server.states import ACTIVE, IDLE_STATE
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pgrouter.cluster.health import Probe
     from pgrouter.net.poller import Poller
     from pgrouter.pool.pool import Pool
+    from pgrouter.proxy.drain import Shutdown
 
 SECRET = "s3" + "cret"
 WALL = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
@@ -84,12 +86,14 @@ class Desk:
     poller: Poller
     pools: PoolManager
     registry: Registry
+    operator: Operator
     sampler: Sampler
     seconds: list[float]  # the clock
     monitor: Watch = field(default_factory=Watch)
-    history: History = field(default_factory=lambda: History(VIEW, 1000.0))
+    history: History = field(default_factory=lambda: History(VIEW, 1000.0, wall=lambda: WALL))
     reloads: int = 0
-    stops: int = 0
+    changes: list[tuple[str, str]] = field(default_factory=list)
+    stops: list[Shutdown] = field(default_factory=list)
     plugs: list[socket.socket] = field(default_factory=list)
 
     def reload(self) -> str:
@@ -97,9 +101,18 @@ class Desk:
         self.reloads += 1
         return "RELOAD"
 
-    def request_stop(self) -> None:
-        """Count stops."""
-        self.stops += 1
+    def change(self, key: str, value: str) -> None:
+        """Note a changed setting."""
+        self.changes.append((key, value))
+
+    def shut_down(self, how: Shutdown) -> None:
+        """Note how to stop."""
+        self.stops.append(how)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it is to stop."""
+        return bool(self.stops)
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""
@@ -175,7 +188,7 @@ def opened(*, real_clock: bool = False) -> Iterator[Desk]:
     pools.dial = lambda _pool, _server: None  # type: ignore[method-assign]  # nobody is there
     access = Access(AuthFiles.load(settings.auth), NoRoles())
     registry = Registry(settings, pools, Databases(settings.routing), access, lambda _client: None)
-    desk = Desk(poller, pools, registry, Sampler(pools, poller.now), seconds)
+    desk = Desk(poller, pools, registry, Operator(registry), Sampler(pools, poller.now), seconds)
     yield desk
     for plug in desk.plugs:
         plug.close()

@@ -1,4 +1,4 @@
-"""SHOW CLIENTS and SHOW SERVERS: one row per connection, also for one that is not complete yet."""
+"""SHOW CLIENTS, SERVERS, SOCKETS, ACTIVE_SOCKETS: a row per connection, also for one that is not complete yet."""
 
 from __future__ import annotations
 
@@ -19,11 +19,18 @@ if TYPE_CHECKING:
     from pgrouter.server.connection import ServerConnection
 
 _PGBOUNCER = (
-    "type user database replication state addr port:int local_addr local_port:int connect_time request_time "
-    "wait:int wait_us:int close_needed:int ptr link remote_pid:int tls application_name prepared_statements:int id:int "
+    "type user database replication state addr port:int4 local_addr local_port:int4 connect_time request_time "
+    "wait:int4 wait_us:int4 close_needed:int4 ptr link remote_pid:int4 tls application_name "
+    "prepared_statements:int4 id:int4 "
 )
 CLIENTS = columns(_PGBOUNCER + "pin pin_time route")
 SERVERS = columns(_PGBOUNCER + "member")
+SOCKETS = columns(
+    _PGBOUNCER
+    + "recv_pos:int4 pkt_pos:int4 pkt_remain:int4 send_pos:int4 send_remain:int4 pkt_avail:int4 send_avail:int4"
+)
+_OF_BOTH = len(columns(_PGBOUNCER))
+_STATE = [column.name for column in SOCKETS].index("state")
 
 
 def clients(context: Context) -> Iterator[Row]:
@@ -58,7 +65,7 @@ def _client(context: Context, client: ClientConnection, since: float | None) -> 
         f"C-{client.client_id}",
         f"S-{server.connection_id}" if server is not None else "",
         _pid(server) if server is not None else None,
-        "",
+        _tls(client),
         info.application_name if info else "",
         len(client.session.statements.named),
         client.client_id,
@@ -106,7 +113,7 @@ def _server(context: Context, group: Pool, server: ServerConnection) -> Row:
     return (
         "S",
         group.user,
-        group.database,
+        group.name,
         "none",
         server_state(server),
         member.host,
@@ -120,12 +127,50 @@ def _server(context: Context, group: Pool, server: ServerConnection) -> Row:
         f"S-{server.connection_id}",
         f"C-{client.client_id}" if client is not None else "",
         _pid(server),
-        "",
+        _tls(server),
         info.application_name if info is not None else "",
         len(server.session.prepared),
         server.connection_id,
         member.name,
     )
+
+
+def sockets(context: Context) -> Iterator[Row]:
+    """Yield a row per connection, with how many bytes of it wait."""
+    for _, row in _sockets(context):
+        yield row
+
+
+def active_sockets(context: Context) -> Iterator[Row]:
+    """Yield a row per connection of which bytes wait."""
+    for waiting, row in _sockets(context):
+        if waiting:
+            yield row
+
+
+def _sockets(context: Context) -> Iterator[tuple[int, Row]]:
+    registry = context.app.registry
+    since = waiting_since(context.app.pools.groups.values())
+    for client in (registry.clients | registry.logging_in).values():
+        if not client.closed:
+            yield _socket("cl", client, _client(context, client, since.get(id(client.peer))))
+    for group in list(context.app.pools.groups.values()):
+        for server in list(group.servers()):
+            if not server.closed:
+                yield _socket("sv", server, _server(context, group, server))
+
+
+def _socket(kind: str, connection: ClientConnection | ServerConnection, row: Row) -> tuple[int, Row]:
+    received, unsent = connection.buffered, connection.unsent()
+    state = f"{kind}_{row[_STATE]}"
+    common = (*row[:_STATE], state, *row[_STATE + 1 : _OF_BOTH])
+    return received + unsent, (*common, received, 0, 0, 0, unsent, received, unsent)
+
+
+def _tls(connection: ClientConnection | ServerConnection) -> str:
+    """Return version and cipher; "": it is not encrypted (yet)."""
+    sealed = connection.sealed
+    return "/".join(sealed.codec.description()) if sealed is not None and sealed.codec.established else ""
 
 
 def server_state(server: ServerConnection) -> str:

@@ -1,4 +1,4 @@
-"""SHOW ROUTES, STATEMENTS, EVENTS, CACHE, PREPARED, MEM, VERSION and STATE: the state of the router itself."""
+"""SHOW ROUTES, STATEMENTS, EVENTS, CACHE, PREPARED, MEM, DNS_HOSTS, DNS_ZONES, VERSION and STATE: the router itself."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ STATEMENTS = columns(
 EVENTS = columns("id:int time kind member text seconds")
 CACHE = columns("item value:int")
 PREPARED = columns("id:int users:int servers:int text")
-MEM = columns("name size:int used:int free:int memtotal:int")
+MEM = columns("name size:int4 used:int4 free:int4 memtotal:int4")
+DNS_HOSTS = columns("hostname ttl:int addrs")
+DNS_ZONES = columns("zonename serial:int count:int4")
 VERSION = columns("version")
 STATE = columns("key value")
 
 # The console that this one emulates: tools look for a version at least as new as the columns that they read.
-PGBOUNCER_VERSION = "1.25.0"
+PGBOUNCER_VERSION = "1.26.1"
 MANY = 100  # statements that are visited without a break
 BUILD = "compiled" if pgrouter.COMPILED else "not compiled"
+NAME = f"PgBouncer {PGBOUNCER_VERSION}/pgrouter {pgrouter.__version__} ({BUILD})"
 
 
 def routes(context: Context) -> Iterator[Row]:
@@ -112,18 +115,29 @@ def mem(context: Context) -> Iterator[Row | None]:
     yield "prepared_statement_cache", total // count if count else 0, count, 0, total
 
 
+def dns_hosts(context: Context) -> Iterator[Row]:
+    """Yield the host names that have been looked up, for how many seconds that holds, and the address."""
+    yield from context.app.pools.resolver.names()
+
+
+def dns_zones(_context: Context) -> tuple[Row, ...]:
+    """Return the zones whose serial numbers are watched: the router watches none."""
+    return ()
+
+
 def version(_context: Context) -> Iterator[Row]:
     """Yield the version of PgBouncer's console that this one emulates, and the router's own."""
-    yield (f"PgBouncer {PGBOUNCER_VERSION}/pgrouter {pgrouter.__version__} ({BUILD})",)
+    yield (NAME,)
 
 
 def state(context: Context) -> Iterator[Row]:
     """Yield whether clients are served, as in PgBouncer; what follows, from `draining` on, is the router's own."""
     view = context.app.monitor.view
-    yield "active", "yes"
-    yield "paused", "no"
+    paused = context.app.pools.pauses.everything
+    yield "active", "no" if paused else "yes"
+    yield "paused", "yes" if paused else "no"
     yield "suspended", "no"
-    yield "draining", "yes" if context.app.pools.draining else "no"
+    yield "draining", "yes" if context.app.stopping else "no"
     yield "leader", view.leader or ""
     yield "primary", view.primary or view.no_primary
     yield "dcs_reachable", "yes" if view.dcs_reachable else "no"

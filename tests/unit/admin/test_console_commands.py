@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from pgrouter.admin.commands import MAX_TEXT, UNSUPPORTED, parse, split
 from pgrouter.admin.driver_queries import HARMLESS, SELECTS, SETTINGS
+from pgrouter.admin.operations import ABOUT
 from pgrouter.admin.views import VIEWS
 from pgrouter.errors import RouterError
+from pgrouter.proxy.drain import Shutdown
 
 if TYPE_CHECKING:
     from support.desk import Desk
@@ -145,16 +147,23 @@ def test_transactions_change_only_the_status(text: str, tag: str, status: bytes)
 def test_help_names_every_view_and_action(desk: Desk) -> None:
     (command,) = parse("show help")
     listed = [row[0] for row in command.run(desk.context())]
-    actions = {"SHOW HELP", "RELOAD", "RELOAD FORGET CLUSTER", "SHUTDOWN", "KILL_CLIENT id"}
+    actions = {"SHOW HELP", "RELOAD", "RELOAD FORGET CLUSTER", *ABOUT}
     assert {f"SHOW {view}" for view in VIEWS} | actions == set(listed)
 
 
 def test_reload_and_shutdown_reach_the_application(desk: Desk) -> None:
-    for text in ("RELOAD", "reload forget cluster", "shutdown", "shutdown wait_for_clients"):
+    for text in (
+        "RELOAD",
+        "reload forget cluster",
+        "shutdown wait_for_clients",
+        "shutdown Wait_For_Servers",
+        "shutdown",
+    ):
         (command,) = parse(text)
         assert command.admin
         assert command.run(desk.context()) == ()
-    assert (desk.reloads, desk.monitor.forgets, desk.stops) == (2, 1, 2)
+    assert (desk.reloads, desk.monitor.forgets) == (2, 1)
+    assert desk.stops == [Shutdown.CLIENTS, Shutdown.SERVERS, Shutdown.NOW]
 
 
 @pytest.mark.parametrize("form", ["KILL_CLIENT {}", "kill_client C-{}", "kill_client '{}'"])

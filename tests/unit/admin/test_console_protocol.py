@@ -16,7 +16,7 @@ from pgrouter.protocol import codes
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pgrouter.admin.commands import Command
+    from pgrouter.admin.command import Command
     from pgrouter.admin.result import Row
 
 # Answers by name, so that a failure reads as a conversation
@@ -134,7 +134,7 @@ def talk(*messages: tuple[int, bytes], protocol: ConsoleProtocol | None = None) 
         ("bogus", ["!42601", "I"]),
         ("set extra_float_digits = 1; bogus", ["!42601", "I"]),
         ("set extra_float_digits = 1; reload; select 1", ["SET", "!42501", "I"]),
-        ("pause", ["!0A000", "I"]),
+        ("suspend", ["!0A000", "I"]),
     ],
 )
 def test_simple(text: str, expected: list[str]) -> None:

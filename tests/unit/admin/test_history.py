@@ -34,11 +34,11 @@ def test_changes() -> None:
 def test_how_long_writes_were_held_and_what_clients_saw() -> None:
     errors = {("server", "23505"): 2}
     history = History(VIEW, 0.0, lambda: errors)
-    history.follow(VIEW, 1.0, WALL)
+    history.follow(VIEW, 1.0)
     assert history.last == 0
-    history.follow(HEADLESS, 5.0, WALL)
+    history.follow(HEADLESS, 5.0)
     errors.update({("server", "57P01"): 2, ("router", "57P01"): 1})
-    history.follow(OTHER, 7.5, WALL)
+    history.follow(OTHER, 7.5)
     assert [event.text for event in history.kept] == [
         "leader: pg1 -> nobody",
         "pg1 is no longer primary: nobody holds the leader key; writes are held",
@@ -47,15 +47,15 @@ def test_how_long_writes_were_held_and_what_clients_saw() -> None:
     ]
     assert history.kept[-1].seconds == 2.5
     assert history.kept[-1].data["errors"] == {"57P01": 3}
-    history.follow(replace(VIEW, number=10), 8.0, WALL)
+    history.follow(replace(VIEW, number=10), 8.0)
     assert history.kept[-1].text == "primary: pg2 -> pg1; errors that clients got: none"
     assert [event.number for event in history.since(4)] == [5, 6]
 
 
 def test_members_and_what_is_noted() -> None:
     history = History(replace(VIEW, number=6, members=VIEW.members[:1]), 0.0)
-    history.follow(VIEW, 1.0, WALL)
-    history.note(WALL, "reload", "configuration reloaded")
+    history.follow(VIEW, 1.0)
+    history.note("reload", "configuration reloaded")
     assert [event.text for event in history.kept] == [
         "pg2: replica, gets reads",
         "pg3: unknown (it does not answer)",
@@ -66,13 +66,13 @@ def test_members_and_what_is_noted() -> None:
 def test_it_is_bounded() -> None:
     history = History(VIEW, 0.0)
     for number in range(10, 10 + KEPT):
-        history.follow(replace(HEADLESS if number % 2 else OTHER, number=number), 8.0, WALL)
+        history.follow(replace(HEADLESS if number % 2 else OTHER, number=number), 8.0)
     assert len(history.kept) == KEPT
     assert history.kept[-1].number == history.last > KEPT
 
 
 def test_show_events(desk: Desk) -> None:
-    desk.history.follow(OTHER, 1001.5, WALL)
+    desk.history.follow(OTHER, 1001.5)
     (command,) = parse("SHOW EVENTS")
     assert list(command.run(desk.context())) == [
         (1, "2023-11-14T22:13:20.000+00:00", "leader", "pg2", "leader: pg1 -> pg2", None),

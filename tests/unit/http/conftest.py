@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from support.desk import WALL, Desk, opened
+from support.desk import Desk, opened
 
 from pgrouter.config.settings import Http
 from pgrouter.config.types import Secret
@@ -54,7 +54,7 @@ class Front:
             while not done.done():
                 await asyncio.wait((done,), timeout=TICK_S)
                 self.desk.wait(TICK_S)
-                self.desk.history.follow(self.desk.monitor.view, self.desk.poller.now, WALL)
+                self.desk.history.follow(self.desk.monitor.view, self.desk.poller.now)
                 self.server.tick(self.desk.poller.now)
             return await done
 

@@ -16,6 +16,7 @@ from pgrouter.pool import janitor
 from pgrouter.pool.balancer import LastWrite
 from pgrouter.pool.demand import Demand
 from pgrouter.pool.limits import ServerLimits
+from pgrouter.pool.pauses import Pauses
 from pgrouter.pool.pool import Pool
 from pgrouter.server.peer import Peer
 from pgrouter.session.settings import Profiles
@@ -101,13 +102,14 @@ class World:
         self.samples = 0
         self.view = view()
         self.draining = False
+        self.pauses = Pauses()
         self.suspects: list[str] = []
         self.served: list[Client] = []
         self.dialled: list[ServerConnection] = []
         self.made: list[ServerConnection] = []
         self.far_ends: list[socket.socket] = []
         self.limits = ServerLimits(self.poller, self.settings, self._contend)
-        self.groups = [Pool(self, "db", "user", None)]
+        self.groups = [Pool(self, "db", "db", "user", None)]
         self.group = self.groups[0]
 
     def close(self) -> None:
@@ -121,7 +123,7 @@ class World:
 
     def add(self, database: str, user: str) -> Pool:
         """Give a second pool."""
-        self.groups.append(Pool(self, database, user, None))
+        self.groups.append(Pool(self, database, database, user, None))
         return self.groups[-1]
 
     def turn(self) -> None:

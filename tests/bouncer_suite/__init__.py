@@ -1,0 +1,1 @@
+"""PgBouncer's own tests, run against the launcher: `make bouncer-suite`."""
