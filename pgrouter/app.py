@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pgrouter.admin.console import Console
+from pgrouter.admin.events import EventLog
 from pgrouter.admin.stats import Sampler
 from pgrouter.auth.files import AuthFiles
 from pgrouter.config.change import changed
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from pgrouter.config.diff import Changes
     from pgrouter.config.settings import Settings
     from pgrouter.net.loop import Loop
 
@@ -45,13 +47,16 @@ class App:
         self.settings = settings
         self.poller = loop.poller
         self._control = ControlPlane(settings)
-        self._data = DataPlane(loop.poller, settings, self._control, partial(Console.open, self))
+        self.events = EventLog(loop.poller.clock)
+        self._data = DataPlane(
+            loop.poller, settings, self._control, partial(Console.open, self), witness=self.events.follow
+        )
         # What the console shows.
         self.monitor = self._control.monitor
         self.pools = self._data.pools
         self.registry = self._data.registry
         self.sampler = Sampler(self.pools, self.poller.now)
-        self.operator = Operator(self.registry)
+        self.operator = Operator(self.registry, self.events.note)
         self._stopping = asyncio.Event()
         self._shutdown = Shutdown.SERVERS
 
@@ -76,6 +81,7 @@ class App:
     def shut_down(self, how: Shutdown) -> None:
         """Start to stop, in this way from now on; a later request may change it."""
         self._shutdown = how
+        self.events.note("shutdown", _SHUTDOWN[how])
         self._stopping.set()
 
     @property
@@ -109,6 +115,7 @@ class App:
         except ConfigError as error:
             raise self._not_reloaded(error) from error
         log.info("configuration reloaded")
+        self.events.note("reload", _told(changes))
         return "RELOAD"
 
     def _apply(self, settings: Settings, files: AuthFiles) -> None:
@@ -128,11 +135,25 @@ class App:
         settings = changed(self.settings, key, value, self.config_path.parent.absolute())
         self._apply(settings, AuthFiles.load(settings.auth) if key.startswith("auth.") else self._control.files)
         log.info("%s is %s until the next reload", key, value)
+        self.events.note("set", f"{key} = {value}")
 
     def _not_reloaded(self, error: ConfigError) -> RouterError:
         for problem in error.problems:
             log.error("reload: %s: %s", self.config_path, problem)
         return RouterError("the configuration was not reloaded", detail=str(error), sqlstate="F0000")
+
+
+_SHUTDOWN = {
+    Shutdown.NOW: "at once",
+    Shutdown.SERVERS: "at the end of transactions, or pool.drain_timeout",
+    Shutdown.CLIENTS: "when all clients have left",
+}
+
+
+def _told(changes: Changes) -> str:
+    """Return what a reload has changed, for people."""
+    parts = [(changes.now, ""), (changes.restart, " after a restart")]
+    return ", ".join(f"{name}{when}" for names, when in parts for name in names) or "nothing has changed"
 
 
 async def serve(config_path: Path, settings: Settings, loop: Loop, *ticks: Callable[[float], None]) -> int:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from pgrouter.admin.events import EventLog
     from pgrouter.admin.stats import Sampler
     from pgrouter.cluster.monitor import Monitor
     from pgrouter.net.poller import Poller
@@ -26,6 +27,7 @@ class App(Protocol):
     registry: Registry
     operator: Operator
     sampler: Sampler
+    events: EventLog
 
     def reload(self) -> str:
         """Reload the configuration file.

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pgrouter.net.poller import Pollable, Poller
     from pgrouter.planes import ControlPlane
     from pgrouter.routing.catalog import ByRole
+    from pgrouter.topology import ClusterView
 
 LOOK_S = 1.0  # how long clients wait, after the process was stopped, for a look at who leads; writes wait longer
 
@@ -40,13 +41,16 @@ class DataPlane:
         settings: Settings,
         control: ControlPlane,
         open_console: Callable[[ClientConnection], None],
+        witness: Callable[[ClusterView], None] = lambda _: None,
     ) -> None:
         self.poller = poller
         self.settings = settings
         self._control = control
         cluster = control.monitor
         self._reader = Reader(poller)
-        self.pools = PoolManager(poller, settings.pool, cluster.view, suspect=cluster.suspect, sample=cluster.sample)
+        self.pools = PoolManager(
+            poller, settings.pool, cluster.view, suspect=cluster.suspect, sample=cluster.sample, witness=witness
+        )
         self.pools.encryption = _encryption(settings.servers)
         self.pools.share_reads(settings.reads)
         databases = Databases(

@@ -353,3 +353,27 @@ def test_shutdown_that_waits_for_clients_waits_until_they_leave(front: Router) -
         until(lambda: not front.process.alive, 10, "the end")
         with pytest.raises(psycopg.errors.AdminShutdown):
             boss.execute("SHOW STATE")
+
+
+# -- events
+
+
+def test_events_say_what_has_happened_and_how_long_writes_were_held(
+    router: RouterFactory, streaming: StreamingCluster
+) -> None:
+    front = router({"cluster": static_cluster(streaming.servers)})
+
+    def primaries() -> list[dict[str, Any]]:
+        return [row for row in front.admin("SHOW EVENTS") if row["kind"] == "primary"]
+
+    until(lambda: primaries() and primaries()[-1]["member"], 10, "a primary")
+    name = primaries()[-1]["member"]
+    for command in ("PAUSE postgres", "RESUME postgres", "SET default_pool_size = 3", "RELOAD"):
+        front.admin(command)
+    assert [row["kind"] for row in front.admin("SHOW EVENTS")][-4:] == ["pause", "resume", "set", "reload"]
+    assert front.admin("SHOW EVENTS")[-1]["text"] == "pool.size"
+    next(server for server in streaming.servers if server.name == name).stop("fast")
+    until(lambda: primaries()[-1]["member"] == "", 20, "no primary")
+    streaming.heal()
+    back = until(lambda: primaries()[-1]["member"] and primaries()[-1], 30, "a primary again")
+    assert back["held_ms"] > 0

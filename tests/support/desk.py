@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from pgrouter.admin.context import Context
+from pgrouter.admin.events import EventLog
 from pgrouter.admin.stats import Sampler
 from pgrouter.auth.files import AuthFiles
 from pgrouter.config.settings import Cluster, MemberAddress, MonitorSettings, Settings
@@ -85,6 +86,7 @@ class Desk:
     registry: Registry
     operator: Operator
     sampler: Sampler
+    events: EventLog
     seconds: list[float]  # the clock
     monitor: Watch = field(default_factory=Watch)
     reloads: int = 0
@@ -184,7 +186,9 @@ def opened() -> Iterator[Desk]:
     pools.dial = lambda _pool, _server: None  # type: ignore[method-assign]  # nobody is there
     access = Access(AuthFiles.load(settings.auth), NoRoles())
     registry = Registry(settings, pools, Databases(settings.routing), access, lambda _client: None)
-    desk = Desk(poller, pools, registry, Operator(registry), Sampler(pools, poller.now), seconds)
+    events = EventLog(poller.clock, lambda: WALL)
+    events.follow(VIEW)
+    desk = Desk(poller, pools, registry, Operator(registry, events.note), Sampler(pools, poller.now), events, seconds)
     yield desk
     for plug in desk.plugs:
         plug.close()

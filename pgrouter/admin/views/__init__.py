@@ -39,6 +39,7 @@ VIEWS = {
     "ROUTES": View(router.ROUTES, router.routes, "how many batches went where, and why"),
     "CACHE": View(router.CACHE, router.cache, "the cache of classified statements"),
     "PREPARED": View(router.PREPARED, router.prepared, "prepared statements that clients share"),
+    "EVENTS": View(router.EVENTS, router.events, "leader changes, members, reloads, pauses: the last ones"),
     "DATABASES": View(pools.DATABASES, pools.databases, "databases that have pools"),
     "USERS": View(pools.USERS, pools.users, "users that have pools or clients"),
     "LISTS": View(pools.LISTS, pools.lists, "how many of everything"),

@@ -1,8 +1,9 @@
-"""SHOW ROUTES, CACHE, PREPARED, MEM, DNS_HOSTS, DNS_ZONES, VERSION and STATE: the state of the router itself."""
+"""SHOW ROUTES, CACHE, PREPARED, MEM, EVENTS, DNS_HOSTS, DNS_ZONES, VERSION and STATE: the state of the router."""
 
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pgrouter
@@ -21,6 +22,7 @@ PREPARED = columns("id:int users:int servers:int text")
 MEM = columns("name size:int4 used:int4 free:int4 memtotal:int4")
 DNS_HOSTS = columns("hostname ttl:int addrs")
 DNS_ZONES = columns("zonename serial:int count:int4")
+EVENTS = columns("id:int time kind member text held_ms:int")
 VERSION = columns("version")
 STATE = columns("key value")
 
@@ -92,6 +94,14 @@ def dns_hosts(context: Context) -> Iterator[Row]:
 def dns_zones(_context: Context) -> tuple[Row, ...]:
     """Return the zones whose serial numbers are watched: the router watches none."""
     return ()
+
+
+def events(context: Context) -> Iterator[Row]:
+    """Yield the last events, the oldest first."""
+    for event in context.app.events:
+        moment = datetime.fromtimestamp(event.at, UTC).replace(tzinfo=None)
+        held_ms = None if event.held_s is None else round(event.held_s * 1000)
+        yield event.number, f"{moment:%Y-%m-%d %H:%M:%S.%f} UTC", event.kind, event.member, event.text, held_ms
 
 
 def version(_context: Context) -> Iterator[Row]:
