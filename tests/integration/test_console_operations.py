@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from support.load import TABLE, Load
 from support.router import static_cluster
 
 from pgrouter.demo.processes import until
@@ -194,24 +196,50 @@ def test_who_is_held_for_longer_than_the_wait_timeout_gets_its_error_and_no_othe
         assert held.result() is not None
 
 
-@pytest.mark.parametrize(("command", "words"), [
-    ("RESUME", "pooler is not paused"),
-    ("RESUME postgres", "database postgres is not paused"),
-    ("PAUSE pgbouncer", "cannot pause admin db: pgbouncer"),
-    ("KILL pgrouter", "cannot kill admin db: pgrouter"),
-    ("DISABLE pgbouncer", "cannot disable admin db: pgbouncer"),
-    ("RECONNECT pgbouncer", "cannot reconnect admin db: pgbouncer"),
-    ("WAIT_CLOSE pgbouncer", "cannot wait in admin db: pgbouncer"),
-    ("DISABLE", "a database is required"),
-    ("SUSPEND", "SUSPEND is not supported"),
-    ("PAUSE a b", "no such command"),
-    ("SHUTDOWN now", "no such command"),
-])  # fmt: skip
-def test_errors_have_pgbouncers_words_and_change_nothing(front: Router, command: str, words: str) -> None:
-    with pytest.raises(psycopg.Error, match=words):
-        front.admin(command)
+def test_busy_clients_notice_nothing_of_servers_that_are_restarted_during_a_pause(
+    router: RouterFactory, streaming: StreamingCluster
+) -> None:
+    front = router({"cluster": static_cluster(streaming.servers)})
     with front.connect() as client:
-        client.execute("select 1")
+        client.execute(TABLE.encode())
+    with Load(front, writers=4, readers=4) as load:
+        load.wait_progress()
+        for what in ("", " postgres"):
+            front.admin(f"PAUSE{what}")
+            for server in streaming.servers:
+                server.stop("fast")
+            streaming.heal()
+            assert front.admin("SHOW SERVERS") == []
+            front.admin(f"RESUME{what}")
+            load.wait_progress()
+        front.admin("RECONNECT")
+        load.wait_progress()
+    assert (load.errors, load.lost) == (Counter(), Counter())
+    with front.connect() as client:
+        assert not load.missing(client.execute("select writer, number from written").fetchall())
+
+
+REFUSED = {
+    "RESUME": "pooler is not paused",
+    "RESUME postgres": "database postgres is not paused",
+    "PAUSE pgbouncer": "cannot pause admin db: pgbouncer",
+    "KILL pgrouter": "cannot kill admin db: pgrouter",
+    "DISABLE pgbouncer": "cannot disable admin db: pgbouncer",
+    "RECONNECT pgbouncer": "cannot reconnect admin db: pgbouncer",
+    "WAIT_CLOSE pgbouncer": "cannot wait in admin db: pgbouncer",
+    "DISABLE": "a database is required",
+    "SUSPEND": "SUSPEND is not supported",
+    "PAUSE a b": "no such command",
+    "SHUTDOWN now": "no such command",
+}
+
+
+def test_errors_have_pgbouncers_words_and_change_nothing(front: Router) -> None:
+    with front.connect() as client, console(front) as boss:
+        for command, words in REFUSED.items():
+            with pytest.raises(psycopg.Error, match=words):
+                boss.execute(command.encode())
+            client.execute("select 1")
 
 
 def test_nothing_can_be_paused_twice(front: Router) -> None:
