@@ -94,8 +94,15 @@ class DataPlane:
             listener.tune()
 
     async def drain(self, how: Callable[[], Shutdown]) -> None:
-        """Stop accepting clients, and wait for those there are, see `proxy.drain`."""
-        self._close_listeners()
+        """Stop accepting clients, and wait for those there are, see `proxy.drain`.
+
+        Unix sockets stay open as in PgBouncer, for the console.
+        """
+        self.pools.pauses.closing = True
+        unix = {str(unix_socket.path) for unix_socket in self._unix_sockets}
+        for _, listener in self._listeners:
+            if listener.name not in unix:
+                listener.close()
         await drain(self.registry, how, self.settings.pool.drain_timeout_s)
 
     def stop(self) -> None:

@@ -17,6 +17,7 @@ from pgrouter.demo.processes import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from support.router import Router, RouterFactory
 
@@ -405,3 +406,24 @@ def test_events_say_what_has_happened_and_how_long_writes_were_held(
     streaming.heal()
     back = until(lambda: primaries()[-1]["member"] and primaries()[-1], 30, "a primary again")
     assert back["held_ms"] > 0
+
+
+def test_the_console_can_be_reached_over_a_unix_socket_until_the_end(
+    router: RouterFactory, streaming: StreamingCluster, tmp_path: Path
+) -> None:
+    listen = [{"host": "127.0.0.1", "port": 0}, {"unix": str(tmp_path), "port": 6432}]
+    front = router({"cluster": static_cluster(streaming.servers), "listen": listen})
+    with front.connect() as client:
+        client.execute("begin")
+        client.execute(WRITE)
+        front.admin("SHUTDOWN WAIT_FOR_SERVERS")
+        with pytest.raises(psycopg.OperationalError, match="refused"):
+            front.connect()
+        with pytest.raises(psycopg.OperationalError, match="pgrouter is shutting down"):
+            front.connect(host=str(tmp_path), port=6432)
+        with psycopg.connect(front.dsn("pgrouter", host=str(tmp_path), port=6432), autocommit=True) as boss:
+            assert {row[0]: row[1] for row in boss.execute("SHOW STATE").fetchall()}["draining"] == "yes"
+            boss.execute("SHUTDOWN")
+            until(lambda: not front.process.alive, 10, "the end")
+        with pytest.raises(psycopg.errors.AdminShutdown):
+            client.execute("commit")
