@@ -220,6 +220,26 @@ def test_busy_clients_notice_nothing_of_servers_that_are_restarted_during_a_paus
         assert not load.missing(client.execute("select writer, number from written").fetchall())
 
 
+def test_nobody_is_connected_to_a_paused_database(front: Router, streaming: StreamingCluster) -> None:
+    with front.connect() as client:
+        client.execute("drop database if exists moved")
+        client.execute("create database moved")
+    with front.connect("moved") as client:
+        for statement in (WRITE, "select 1"):
+            client.execute(statement)
+        front.admin("PAUSE moved")
+        leader = next(row for row in front.admin("SHOW CLUSTER") if row["writable"])
+        server = next(server for server in streaming.servers if server.name == leader["name"])
+        server.sql("alter database moved rename to elsewhere")  # the catalog's connection must go, too
+        server.sql("alter database elsewhere rename to moved")
+        held = Attempt(lambda: client.execute(WRITE).fetchone())
+        until(lambda: waiting(front) == 1, 10, "a client that waits")
+        front.admin("RESUME moved")
+        assert held.result() is not None
+    with front.connect() as client:
+        client.execute("drop database moved")
+
+
 REFUSED = {
     "RESUME": "pooler is not paused",
     "RESUME postgres": "database postgres is not paused",
