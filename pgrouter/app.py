@@ -48,15 +48,17 @@ class App:
         self.settings = settings
         self.poller = loop.poller
         self._control = ControlPlane(settings)
-        self._data = DataPlane(loop.poller, settings, self._control, partial(Console.open, self))
+        self.history = History(self._control.monitor.view, loop.poller.clock, self._errors)
+        self._data = DataPlane(
+            loop.poller, settings, self._control, partial(Console.open, self), witness=self.history.follow
+        )
         # What the console shows.
         self.monitor = self._control.monitor
         self.pools = self._data.pools
         self.registry = self._data.registry
         self.sampler = Sampler(self.pools, self.poller.now)
-        self.history = History(self.monitor.view, self.poller.now, lambda: self.registry.errors.counts)
         self._http = HttpServer(self, settings.http)
-        self.operator = Operator(self.registry)
+        self.operator = Operator(self.registry, self.history.note)
         self._stopping = asyncio.Event()
         self._shutdown = Shutdown.SERVERS
 
@@ -65,14 +67,13 @@ class App:
         for address in self._http.start():  # first: it can tell that the router is not ready yet
             log.info("http: listens on %s", address)
         await self._control.start(self.pools, self._data)
-        return self._data.start(self.sampler.tick, self._follow, self._http.tick, *ticks)
+        return self._data.start(self.sampler.tick, self._http.tick, *ticks)
 
-    def _follow(self, now: float) -> None:
-        self.history.follow(self.monitor.view, now)
+    def _errors(self) -> Mapping[tuple[str, str], int]:
+        return self.registry.errors.counts
 
     async def drain(self) -> None:
         """Stop accepting clients, and wait for those there are as was asked for."""
-        self.history.note("shutdown", _SHUTDOWN[self._shutdown])
         await self._data.drain(lambda: self._shutdown)
 
     async def stop(self) -> None:
@@ -88,6 +89,7 @@ class App:
     def shut_down(self, how: Shutdown) -> None:
         """Start to stop, in this way from now on; a later request may change it."""
         self._shutdown = how
+        self.history.note("shutdown", _SHUTDOWN[how])
         self._stopping.set()
 
     @property

@@ -31,26 +31,30 @@ class History:
     """The last events of one router, and the view that they have led to."""
 
     def __init__(
-        self, view: ClusterView, now: float, errors: Callable[[], Mapping[tuple[str, str], int]] = dict
+        self,
+        view: ClusterView,
+        clock: Callable[[], float],
+        errors: Callable[[], Mapping[tuple[str, str], int]] = dict,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         """Begin with a view; `errors` returns how many errors clients have got, by source and SQLSTATE."""
         self._view = view
+        self._clock, self._wall = clock, wall
         self._errors = errors
-        self._since_s = now  # since when there is this primary, or none
-        self._seen: Counter[tuple[str, str]] = Counter(errors())  # errors up to then
+        self._since_s = clock()  # since when there is this primary, or none
+        self._seen: Counter[tuple[str, str]] = Counter()  # errors up to then
         self.last = 0  # the number of the newest one
         self.kept: deque[Event] = deque(maxlen=KEPT)
 
-    def follow(self, view: ClusterView, now: float) -> None:
+    def follow(self, view: ClusterView) -> None:
         """Take in a view."""
-        if view is self._view:
-            return
         before, self._view = self._view, view
         if view.number == before.number:
             return
         for kind, member, data in changes(before, view):
             seconds = None
             if kind == "primary":
+                now = self._clock()
                 seconds = data["after_seconds"] = round(now - self._since_s, 3)
                 data["errors"] = self._new_errors()
                 self._since_s = now
@@ -111,21 +115,42 @@ def _shown(member: Member) -> dict[str, Any]:
 
 
 def _text(kind: str, data: dict[str, Any]) -> str:
-    if kind == "leader":
-        return f"leader: {data['from'] or 'nobody'} -> {data['to'] or 'nobody'}"
-    if kind == "primary":
-        errors = ", ".join(f"{count} x {sqlstate}" for sqlstate, count in sorted(data["errors"].items()))
-        saw = f"; errors that clients got: {errors or 'none'}"
-        if data["to"] is None:
-            return f"{data['from']} is no longer primary: {data['reason']}; writes are held"
-        if data["from"] is None:
-            return f"{data['to']} is primary; writes were held for {data['after_seconds']:.1f} s{saw}"
-        return f"primary: {data['from']} -> {data['to']}{saw}"
-    if kind == "dcs":
-        return "the source of leaders answers again" if data["reachable"] else "the source of leaders does not answer"
-    if kind == "cluster":
-        return "Patroni is paused (maintenance mode)" if data["paused"] else "Patroni is no longer paused"
+    return _TEXTS[kind](data)
+
+
+def _leader(data: dict[str, Any]) -> str:
+    return f"leader: {data['from'] or 'nobody'} -> {data['to'] or 'nobody'}"
+
+
+def _primary(data: dict[str, Any]) -> str:
+    errors = ", ".join(f"{count} x {sqlstate}" for sqlstate, count in sorted(data["errors"].items()))
+    saw = f"; errors that clients got: {errors or 'none'}"
+    if data["to"] is None:
+        return f"{data['from']} is no longer primary: {data['reason']}; writes are held"
+    if data["from"] is None:
+        return f"{data['to']} is primary; writes were held for {data['after_seconds']:.1f} s{saw}"
+    return f"primary: {data['from']} -> {data['to']}{saw}"
+
+
+def _member(data: dict[str, Any]) -> str:
     gets = "".join(
         f", gets {what}" for what, does in (("reads", data["readable"]), ("writes", data["writable"])) if does
     )
     return f"{data['name']}: {data['reports']}{gets}" + (f" ({data['reason']})" if data["reason"] else "")
+
+
+def _dcs(data: dict[str, Any]) -> str:
+    return "the source of leaders answers again" if data["reachable"] else "the source of leaders does not answer"
+
+
+def _cluster(data: dict[str, Any]) -> str:
+    return "Patroni is paused (maintenance mode)" if data["paused"] else "Patroni is no longer paused"
+
+
+_TEXTS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "leader": _leader,
+    "primary": _primary,
+    "member": _member,
+    "dcs": _dcs,
+    "cluster": _cluster,
+}

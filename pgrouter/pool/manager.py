@@ -43,7 +43,7 @@ CANCEL_TIMEOUT_S = 10.0  # PgBouncer's cancel_wait_timeout
 class PoolManager:
     """Pools by name, user and database on the servers; created when first asked for."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (half of them are those whom it tells)
         self,
         poller: Poller,
         settings: PoolSettings,
@@ -51,6 +51,7 @@ class PoolManager:
         *,
         suspect: Callable[[str], None] = lambda _: None,
         sample: Callable[[], None] = lambda: None,
+        witness: Callable[[ClusterView], None] = lambda _: None,
     ) -> None:
         self.poller = poller
         self.settings = settings
@@ -61,6 +62,7 @@ class PoolManager:
         self.writes = LastWrite()
         self.suspect = suspect
         self.sample = sample  # called if a read must see a write that no replica may have yet
+        self._witness = witness  # called with each view before it is applied
         self.socket_options: SocketOptions = ()
         self.encryption = Encryption()  # how connections to servers are protected
         self._each_tick: tuple[Callable[[float], None], ...] = ()  # what else runs at each tick
@@ -89,6 +91,7 @@ class PoolManager:
     def apply(self, view: ClusterView) -> None:
         """Apply a new view of the cluster."""
         self.view = view
+        self._witness(view)
         for group in list(self.groups.values()):
             try:
                 group.apply(view)

@@ -20,6 +20,15 @@ class Pauses:
         self.databases: set[str] = set()
         self.killed: set[str] = set()  # those of them that KILL of all databases has paused: RESUME of all ends it
         self.disabled: set[str] = set()
+        self.closing = False  # the router is about to stop
+
+    def refusal(self, name: str) -> RouterError | None:
+        """Return why a new client is not let in to the database that it names; None: it is."""
+        if self.closing:
+            return RouterError("pgrouter is shutting down", sqlstate="57P03", severity="FATAL")
+        if name in self.disabled:
+            return RouterError(f'database "{name}" is disabled', sqlstate="08P01", severity="FATAL")  # as in PgBouncer
+        return None
 
     def covers(self, database: str) -> bool:
         """Whether a database is paused."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pgrouter.net.poller import Pollable, Poller
     from pgrouter.planes import ControlPlane
     from pgrouter.routing.catalog import ByRole
+    from pgrouter.topology import ClusterView
 
 LOOK_S = 1.0  # how long clients wait, after the process was stopped, for a look at who leads; writes wait longer
 
@@ -40,13 +41,16 @@ class DataPlane:
         settings: Settings,
         control: ControlPlane,
         open_console: Callable[[ClientConnection], None],
+        witness: Callable[[ClusterView], None] = lambda _: None,
     ) -> None:
         self.poller = poller
         self.settings = settings
         self._control = control
         cluster = control.monitor
         self._reader = Reader(poller)
-        self.pools = PoolManager(poller, settings.pool, cluster.view, suspect=cluster.suspect, sample=cluster.sample)
+        self.pools = PoolManager(
+            poller, settings.pool, cluster.view, suspect=cluster.suspect, sample=cluster.sample, witness=witness
+        )
         self.pools.encryption = _encryption(settings.servers)
         self.pools.share_reads(settings.reads)
         databases = Databases(
@@ -90,8 +94,15 @@ class DataPlane:
             listener.tune()
 
     async def drain(self, how: Callable[[], Shutdown]) -> None:
-        """Stop accepting clients, and wait for those there are, see `proxy.drain`."""
-        self._close_listeners()
+        """Stop accepting clients, and wait for those there are, see `proxy.drain`.
+
+        Unix sockets stay open as in PgBouncer, for the console.
+        """
+        self.pools.pauses.closing = True
+        unix = {str(unix_socket.path) for unix_socket in self._unix_sockets}
+        for _, listener in self._listeners:
+            if listener.name not in unix:
+                listener.close()
         await drain(self.registry, how, self.settings.pool.drain_timeout_s)
 
     def stop(self) -> None:

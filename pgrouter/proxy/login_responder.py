@@ -277,8 +277,9 @@ class LoginResponder(Responder):
     def enter_pool(self, startup: StartupTemplate, identity: ClientIdentity):
         """Find the pool of a client and its settings; PENDING: its servers' parameters are not known yet."""
         client: ClientConnection = self.client
-        if startup.database in self.registry.pools.pauses.disabled:
-            raise RouterError(f'database "{startup.database}" is disabled', sqlstate="08P01")  # as from PgBouncer
+        refusal = self.registry.pools.pauses.refusal(startup.database)
+        if refusal is not None:
+            raise refusal
         if startup.pool is None or startup.pool.forgotten:
             startup.profile = self.registry.profiles.of(
                 self.registry.names.settings(startup.database, startup.parameters)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from pgrouter.errors import RouterError, ShuttingDown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pgrouter.proxy.registry import Registry
 
 log = logging.getLogger("pgrouter.operator")
@@ -19,8 +21,9 @@ log = logging.getLogger("pgrouter.operator")
 class Operator:
     """The operator's part of a registry of clients and of its pools."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, note: Callable[[str, str], None]) -> None:
         self._registry = registry
+        self._note = note  # called with the kind of what was done, and a text
         self._pools = registry.pools
 
     def pause(self, name: str | None) -> None:
@@ -31,7 +34,7 @@ class Operator:
 
         """
         self._pools.pause(self._database(name, "pause"))
-        log.info("%s paused: %d server connections are open", _shown(name), self.busy(name))
+        self._done("pause", f"{_shown(name)} paused: {self.busy(name)} server connections are open")
 
     def busy(self, name: str | None) -> int:
         """Return how many server connections of a paused database are still open.
@@ -57,7 +60,7 @@ class Operator:
 
         """
         self._pools.resume(self._database(name, "resume"))
-        log.info("%s resumed", _shown(name))
+        self._done("resume", f"{_shown(name)} resumed")
 
     def kill(self, name: str | None) -> None:
         """Pause, and end all clients (57P01) and server connections now.
@@ -73,7 +76,7 @@ class Operator:
             for client in list(self._registry.clients.values())
             if client.session.pool is not None and database in (None, client.session.pool.name)
         ]
-        log.info("%s killed: %d clients are disconnected", _shown(name), len(clients))
+        self._done("kill", f"{_shown(name)} killed: {len(clients)} clients are disconnected")
         for client in clients:
             client.violation(ShuttingDown("terminating connection due to administrator command"))
         self._pools.kill(database)
@@ -86,7 +89,7 @@ class Operator:
 
         """
         self._pools.reconnect(self._database(name, "reconnect"))
-        log.info("%s reconnects: %d server connections are in use", _shown(name), self.closing(name))
+        self._done("reconnect", f"{_shown(name)} reconnects: {self.closing(name)} server connections are in use")
 
     def closing(self, name: str | None) -> int:
         """Return how many server connections are closed when they are released."""
@@ -101,7 +104,7 @@ class Operator:
         """
         self._database(name, "disable")
         self._pools.pauses.disabled.add(name)
-        log.info("%s disabled", _shown(name))
+        self._done("disable", f"{_shown(name)} disabled")
 
     def enable(self, name: str) -> None:
         """Accept them again.
@@ -112,7 +115,11 @@ class Operator:
         """
         self._database(name, "enable")
         self._pools.pauses.disabled.discard(name)
-        log.info("%s enabled", _shown(name))
+        self._done("enable", f"{_shown(name)} enabled")
+
+    def _done(self, kind: str, text: str) -> None:
+        log.info("%s", text)
+        self._note(kind, text)
 
     def _database(self, name: str | None, verb: str) -> str | None:
         """Return the name of a database that there is."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from support.load import TABLE, Load
 from support.router import static_cluster
 
 from pgrouter.demo.processes import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from support.router import Router, RouterFactory
 
@@ -194,24 +197,70 @@ def test_who_is_held_for_longer_than_the_wait_timeout_gets_its_error_and_no_othe
         assert held.result() is not None
 
 
-@pytest.mark.parametrize(("command", "words"), [
-    ("RESUME", "pooler is not paused"),
-    ("RESUME postgres", "database postgres is not paused"),
-    ("PAUSE pgbouncer", "cannot pause admin db: pgbouncer"),
-    ("KILL pgrouter", "cannot kill admin db: pgrouter"),
-    ("DISABLE pgbouncer", "cannot disable admin db: pgbouncer"),
-    ("RECONNECT pgbouncer", "cannot reconnect admin db: pgbouncer"),
-    ("WAIT_CLOSE pgbouncer", "cannot wait in admin db: pgbouncer"),
-    ("DISABLE", "a database is required"),
-    ("SUSPEND", "SUSPEND is not supported"),
-    ("PAUSE a b", "no such command"),
-    ("SHUTDOWN now", "no such command"),
-])  # fmt: skip
-def test_errors_have_pgbouncers_words_and_change_nothing(front: Router, command: str, words: str) -> None:
-    with pytest.raises(psycopg.Error, match=words):
-        front.admin(command)
+def test_busy_clients_notice_nothing_of_servers_that_are_restarted_during_a_pause(
+    router: RouterFactory, streaming: StreamingCluster
+) -> None:
+    front = router({"cluster": static_cluster(streaming.servers)})
     with front.connect() as client:
-        client.execute("select 1")
+        client.execute(TABLE.encode())
+    with Load(front, writers=4, readers=4) as load:
+        load.wait_progress()
+        for what in ("", " postgres"):
+            front.admin(f"PAUSE{what}")
+            for server in streaming.servers:
+                server.stop("fast")
+            streaming.heal()
+            assert front.admin("SHOW SERVERS") == []
+            front.admin(f"RESUME{what}")
+            load.wait_progress()
+        front.admin("RECONNECT")
+        load.wait_progress()
+    assert (load.errors, load.lost) == (Counter(), Counter())
+    with front.connect() as client:
+        assert not load.missing(client.execute("select writer, number from written").fetchall())
+
+
+def test_nobody_is_connected_to_a_paused_database(front: Router, streaming: StreamingCluster) -> None:
+    with front.connect() as client:
+        client.execute("drop database if exists moved")
+        client.execute("create database moved")
+    with front.connect("moved") as client:
+        for statement in (WRITE, "select 1"):
+            client.execute(statement)
+        front.admin("PAUSE moved")
+        leader = next(row for row in front.admin("SHOW CLUSTER") if row["writable"])
+        server = next(server for server in streaming.servers if server.name == leader["name"])
+        server.sql("alter database moved rename to elsewhere")  # the catalog's connection must go, too
+        server.sql("alter database elsewhere rename to moved")
+        held = Attempt(lambda: client.execute(WRITE).fetchone())
+        until(lambda: waiting(front) == 1, 10, "a client that waits")
+        front.admin("RESUME moved")
+        assert held.result() is not None
+    with front.connect() as client:
+        client.execute("drop database moved")
+
+
+REFUSED = {
+    "RESUME": "pooler is not paused",
+    "RESUME postgres": "database postgres is not paused",
+    "PAUSE pgbouncer": "cannot pause admin db: pgbouncer",
+    "KILL pgrouter": "cannot kill admin db: pgrouter",
+    "DISABLE pgbouncer": "cannot disable admin db: pgbouncer",
+    "RECONNECT pgbouncer": "cannot reconnect admin db: pgbouncer",
+    "WAIT_CLOSE pgbouncer": "cannot wait in admin db: pgbouncer",
+    "DISABLE": "a database is required",
+    "SUSPEND": "SUSPEND is not supported",
+    "PAUSE a b": "no such command",
+    "SHUTDOWN now": "no such command",
+}
+
+
+def test_errors_have_pgbouncers_words_and_change_nothing(front: Router) -> None:
+    with front.connect() as client, console(front) as boss:
+        for command, words in REFUSED.items():
+            with pytest.raises(psycopg.Error, match=words):
+                boss.execute(command.encode())
+            client.execute("select 1")
 
 
 def test_nothing_can_be_paused_twice(front: Router) -> None:
@@ -353,3 +402,48 @@ def test_shutdown_that_waits_for_clients_waits_until_they_leave(front: Router) -
         until(lambda: not front.process.alive, 10, "the end")
         with pytest.raises(psycopg.errors.AdminShutdown):
             boss.execute("SHOW STATE")
+
+
+# -- events
+
+
+def test_events_say_what_has_happened_and_how_long_writes_were_held(
+    router: RouterFactory, streaming: StreamingCluster
+) -> None:
+    front = router({"cluster": static_cluster(streaming.servers)})
+
+    def primaries() -> list[dict[str, Any]]:
+        return [row for row in front.admin("SHOW EVENTS") if row["kind"] == "primary"]
+
+    until(lambda: primaries() and "is primary" in primaries()[-1]["text"], 10, "a primary")
+    name = primaries()[-1]["member"]
+    for command in ("PAUSE postgres", "RESUME postgres", "SET default_pool_size = 3", "RELOAD"):
+        front.admin(command)
+    assert [row["kind"] for row in front.admin("SHOW EVENTS")][-4:] == ["pause", "resume", "set", "reload"]
+    assert "pool.size" in front.admin("SHOW EVENTS")[-1]["text"]
+    next(server for server in streaming.servers if server.name == name).stop("fast")
+    until(lambda: "no longer primary" in primaries()[-1]["text"], 20, "no primary")
+    streaming.heal()
+    back = until(lambda: "writes were held" in primaries()[-1]["text"] and primaries()[-1], 30, "a primary again")
+    assert float(back["seconds"]) > 0
+
+
+def test_the_console_can_be_reached_over_a_unix_socket_until_the_end(
+    router: RouterFactory, streaming: StreamingCluster, tmp_path: Path
+) -> None:
+    listen = [{"host": "127.0.0.1", "port": 0}, {"unix": str(tmp_path), "port": 6432}]
+    front = router({"cluster": static_cluster(streaming.servers), "listen": listen})
+    with front.connect() as client:
+        client.execute("begin")
+        client.execute(WRITE)
+        front.admin("SHUTDOWN WAIT_FOR_SERVERS")
+        with pytest.raises(psycopg.OperationalError, match="refused"):
+            front.connect()
+        with pytest.raises(psycopg.OperationalError, match="pgrouter is shutting down"):
+            front.connect(host=str(tmp_path), port=6432)
+        with psycopg.connect(front.dsn("pgrouter", host=str(tmp_path), port=6432), autocommit=True) as boss:
+            assert {row[0]: row[1] for row in boss.execute("SHOW STATE").fetchall()}["draining"] == "yes"
+            boss.execute("SHUTDOWN")
+            until(lambda: not front.process.alive, 10, "the end")
+        with pytest.raises(psycopg.errors.AdminShutdown):
+            client.execute("commit")

@@ -88,9 +88,9 @@ class Desk:
     registry: Registry
     operator: Operator
     sampler: Sampler
+    history: History
     seconds: list[float]  # the clock
     monitor: Watch = field(default_factory=Watch)
-    history: History = field(default_factory=lambda: History(VIEW, 1000.0, wall=lambda: WALL))
     reloads: int = 0
     changes: list[tuple[str, str]] = field(default_factory=list)
     stops: list[Shutdown] = field(default_factory=list)
@@ -188,7 +188,8 @@ def opened(*, real_clock: bool = False) -> Iterator[Desk]:
     pools.dial = lambda _pool, _server: None  # type: ignore[method-assign]  # nobody is there
     access = Access(AuthFiles.load(settings.auth), NoRoles())
     registry = Registry(settings, pools, Databases(settings.routing), access, lambda _client: None)
-    desk = Desk(poller, pools, registry, Operator(registry), Sampler(pools, poller.now), seconds)
+    history = History(VIEW, poller.clock, wall=lambda: WALL)
+    desk = Desk(poller, pools, registry, Operator(registry, history.note), Sampler(pools, poller.now), history, seconds)
     yield desk
     for plug in desk.plugs:
         plug.close()

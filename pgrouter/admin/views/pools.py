@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 POOLS = columns(
     "database user cl_active:int4 cl_waiting:int4 cl_active_cancel_req:int4 cl_waiting_cancel_req:int4 "
     "sv_active:int4 sv_active_cancel:int4 sv_being_canceled:int4 sv_idle:int4 sv_used:int4 sv_tested:int4 "
-    "sv_login:int4 maxwait:int4 maxwait_us:int4 pool_mode load_balance_hosts"
+    "sv_login:int4 maxwait:int4 maxwait_us:int4 pool_mode load_balance_hosts paused:bool"
 )
 DATABASES = columns(
     "name host port:int4 database force_user pool_size:int4 min_pool_size:int4 reserve_pool_size:int4 "
@@ -69,6 +69,7 @@ def _pool(context: Context, group: Pool, cl_active: int) -> Row:
         *split_us(context.now - oldest),
         group.settings.mode,
         BALANCE,
+        group.paused,
     )
 
 

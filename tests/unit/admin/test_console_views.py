@@ -46,7 +46,7 @@ def crowd(desk: Desk) -> None:
     """Fill a router with connections in every state there is."""
     for database in ("app", "other"):
         statements = desk.registry.databases.get(database).statements(None)
-        statements.lookup(b"select 1", 0, 8).verdict.usage.add(0.25, True)  # noqa: FBT003
+        statements.lookup(b"select 1", 0, 8).verdict.usage.add(0.25, True)
     desk.history.note("reload", "configuration reloaded")
     desk.stranger()
     desk.client("boss", "pgrouter", console=True)

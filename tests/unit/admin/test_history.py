@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
-from support.desk import VIEW, WALL, Desk
+from support.desk import VIEW, Desk
 
 from pgrouter.admin.commands import parse
 from pgrouter.admin.history import KEPT, History, changes
@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 
 HEADLESS = replace(VIEW, number=8, leader=None, primary=None, no_primary="nobody holds the leader key")
 OTHER = replace(VIEW, number=9, leader="pg2", primary="pg2")
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    now = 0.0
+
+    def read(self) -> float:
+        return self.now
 
 
 def kinds(before: ClusterView, after: ClusterView) -> list[tuple[str, str]]:
@@ -33,12 +42,16 @@ def test_changes() -> None:
 
 def test_how_long_writes_were_held_and_what_clients_saw() -> None:
     errors = {("server", "23505"): 2}
-    history = History(VIEW, 0.0, lambda: errors)
-    history.follow(VIEW, 1.0)
+    clock = Clock()
+    history = History(VIEW, clock.read, lambda: errors)
+    clock.now = 1.0
+    history.follow(VIEW)
     assert history.last == 0
-    history.follow(HEADLESS, 5.0)
+    clock.now = 5.0
+    history.follow(HEADLESS)
     errors.update({("server", "57P01"): 2, ("router", "57P01"): 1})
-    history.follow(OTHER, 7.5)
+    clock.now = 7.5
+    history.follow(OTHER)
     assert [event.text for event in history.kept] == [
         "leader: pg1 -> nobody",
         "pg1 is no longer primary: nobody holds the leader key; writes are held",
@@ -47,14 +60,17 @@ def test_how_long_writes_were_held_and_what_clients_saw() -> None:
     ]
     assert history.kept[-1].seconds == 2.5
     assert history.kept[-1].data["errors"] == {"57P01": 3}
-    history.follow(replace(VIEW, number=10), 8.0)
+    clock.now = 8.0
+    history.follow(replace(VIEW, number=10))
     assert history.kept[-1].text == "primary: pg2 -> pg1; errors that clients got: none"
     assert [event.number for event in history.since(4)] == [5, 6]
 
 
 def test_members_and_what_is_noted() -> None:
-    history = History(replace(VIEW, number=6, members=VIEW.members[:1]), 0.0)
-    history.follow(VIEW, 1.0)
+    clock = Clock()
+    history = History(replace(VIEW, number=6, members=VIEW.members[:1]), clock.read)
+    clock.now = 1.0
+    history.follow(VIEW)
     history.note("reload", "configuration reloaded")
     assert [event.text for event in history.kept] == [
         "pg2: replica, gets reads",
@@ -64,15 +80,18 @@ def test_members_and_what_is_noted() -> None:
 
 
 def test_it_is_bounded() -> None:
-    history = History(VIEW, 0.0)
+    clock = Clock()
+    history = History(VIEW, clock.read)
     for number in range(10, 10 + KEPT):
-        history.follow(replace(HEADLESS if number % 2 else OTHER, number=number), 8.0)
+        clock.now = 8.0
+        history.follow(replace(HEADLESS if number % 2 else OTHER, number=number))
     assert len(history.kept) == KEPT
     assert history.kept[-1].number == history.last > KEPT
 
 
 def test_show_events(desk: Desk) -> None:
-    desk.history.follow(OTHER, 1001.5)
+    desk.wait(1.5)
+    desk.history.follow(OTHER)
     (command,) = parse("SHOW EVENTS")
     assert list(command.run(desk.context())) == [
         (1, "2023-11-14T22:13:20.000+00:00", "leader", "pg2", "leader: pg1 -> pg2", None),

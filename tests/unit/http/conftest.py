@@ -54,7 +54,7 @@ class Front:
             while not done.done():
                 await asyncio.wait((done,), timeout=TICK_S)
                 self.desk.wait(TICK_S)
-                self.desk.history.follow(self.desk.monitor.view, self.desk.poller.now)
+                self.desk.history.follow(self.desk.monitor.view)
                 self.server.tick(self.desk.poller.now)
             return await done
 

@@ -44,6 +44,19 @@ def test_which_databases_are_paused(commands: tuple[str, ...], paused: str) -> N
     assert "".join(name for name in "abc" if pauses.covers(name)) == paused
 
 
+def test_who_is_not_let_in() -> None:
+    pauses = Pauses()
+    pauses.pause(None)
+    assert pauses.refusal("a") is None
+    pauses.disabled.add("a")
+    refusal = pauses.refusal("a")
+    assert refusal is not None
+    assert (refusal.message, refusal.sqlstate, refusal.severity) == ('database "a" is disabled', "08P01", "FATAL")
+    assert pauses.refusal("b") is None
+    pauses.closing = True
+    assert {getattr(pauses.refusal(name), "sqlstate", None) for name in "ab"} == {"57P03"}
+
+
 @pytest.mark.parametrize(
     ("before", "command", "words"),
     [
