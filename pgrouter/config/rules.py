@@ -135,11 +135,12 @@ def _monitor(settings: Settings) -> Iterator[str]:
 
 def _auth(settings: Settings) -> Iterator[str]:
     auth = settings.auth
-    if auth.users_file is None and auth.type in BY_PASSWORD and not (auth.query or auth.query_user):
+    listed = auth.users_file or auth.pool_passwd_file
+    if listed is None and auth.type in BY_PASSWORD and not (auth.query or auth.query_user):
         yield f"auth.users_file: required when type is {auth.type}, unless there is auth.query or auth.query_user"
     if auth.type == "hba" and auth.hba_file is None:
         yield "auth.hba_file: required when type is hba"
-    for key in ("users_file", "hba_file", "ident_file"):
+    for key in ("users_file", "pool_passwd_file", "pool_key_file", "hba_file", "ident_file"):
         yield from _file(f"auth.{key}", getattr(auth, key))
     yield from _file("auth.oauth.jwks_file", auth.oauth.jwks_file)
 
@@ -182,7 +183,7 @@ def _databases(settings: Settings) -> Iterator[str]:
             yield f"databases[{number}].database: every other name cannot be one database"
         if entry.name in settings.admin.databases:
             yield f"databases[{number}].name: {entry.name} is the console (admin.databases)"
-        if entry.user and settings.auth.users_file is None:
+        if entry.user and settings.auth.users_file is None and settings.auth.pool_passwd_file is None:
             yield f"auth.users_file: required with databases[{number}].user, whose password it has"
 
 

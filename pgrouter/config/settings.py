@@ -170,6 +170,8 @@ class Auth(_Section, frozen=True, kw_only=True):
     # hba: by the lines of hba_file
     type: Literal["trust", "password", "md5", "scram-sha-256", "cert", "peer", "hba"] = "scram-sha-256"
     users_file: Path | None = None  # PgBouncer's userlist.txt
+    pool_passwd_file: Path | None = None  # more users: Pgpool-II's pool_passwd
+    pool_key_file: Path | None = None  # .pgpoolkey, for AES entries of that
     hba_file: Path | None = None  # pg_hba.conf's format
     ident_file: Path | None = None  # pg_ident.conf's format: maps that lines of hba_file name
     # Secrets of users that users_file does not have, from the primary: PgBouncer's auth_query
