@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "run the router in the foreground",
     "demo": "start a real cluster on this machine with a router in front of it",
     "check": "say everything that is wrong with a configuration file",
+    "convert": "write another pooler's configuration as YAML",
     "explain": "say where a statement goes, and why",
     "classify": "read statements as JSON lines and say where each goes",
 }

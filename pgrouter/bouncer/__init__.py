@@ -1,0 +1,1 @@
+"""The launcher in PgBouncer's place: its command line and its configuration file."""
