@@ -9,6 +9,7 @@ import resource
 import signal
 import sys
 import time
+from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,16 +17,15 @@ from pgrouter.admin.console import Console
 from pgrouter.admin.stats import Sampler
 from pgrouter.auth.files import AuthFiles
 from pgrouter.config.diff import diff, taken
-from pgrouter.config.load import load
 from pgrouter.control.plane import ControlPlane
 from pgrouter.errors import ConfigError, RouterError
 from pgrouter.notify import notify
 from pgrouter.proxy.data_plane import DataPlane
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
 
+    from pgrouter.config.load import Source
     from pgrouter.config.settings import Settings
     from pgrouter.net.loop import Loop
 
@@ -34,11 +34,22 @@ log = logging.getLogger("pgrouter.app")
 SWITCH_S = 0.0005  # how long the loop waits for a computing thread (one that judges a catalog); Python's default: 5 ms
 
 
+class Stop(Enum):
+    """What a router that stops waits for."""
+
+    TRANSACTIONS = auto()  # each client goes at the end of its transaction, or after pool.drain_timeout
+    CLIENTS = auto()  # until the last of them has left
+    NOTHING = auto()
+
+
+SIGNALS = {signal.SIGTERM: Stop.TRANSACTIONS, signal.SIGINT: Stop.TRANSACTIONS}
+
+
 class App:
     """One running router."""
 
-    def __init__(self, config_path: Path, settings: Settings, loop: Loop) -> None:
-        self.config_path = config_path
+    def __init__(self, source: Source, settings: Settings, loop: Loop) -> None:
+        self.source = source
         self.settings = settings
         self.poller = loop.poller
         self._control = ControlPlane(settings)
@@ -48,6 +59,7 @@ class App:
         self.pools = self._data.pools
         self.registry = self._data.registry
         self.sampler = Sampler(self.pools, self.poller.now)
+        self._stop = Stop.TRANSACTIONS
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
 
@@ -57,7 +69,9 @@ class App:
         return self._data.start(self.sampler.tick, *ticks)
 
     async def drain(self) -> None:
-        """Stop accepting clients; close each at the end of its transaction, or after pool.drain_timeout."""
+        """Stop accepting clients, and wait for what `request_stop` was asked for."""
+        if self._stop is Stop.CLIENTS:
+            await self._data.wait_empty(self._at_once)
         await self._data.drain(self._at_once)
 
     async def stop(self) -> None:
@@ -65,9 +79,13 @@ class App:
         self._data.stop()
         await self._control.stop()
 
-    def request_stop(self) -> None:
+    def request_stop(self, how: Stop = Stop.TRANSACTIONS) -> None:
         """Start draining (SIGTERM, SIGINT, SHUTDOWN); a second request stops at once."""
-        (self._at_once if self._stopping.is_set() else self._stopping).set()
+        if self._stopping.is_set() or how is Stop.NOTHING:
+            self._at_once.set()
+        else:
+            self._stop = how
+        self._stopping.set()
 
     async def wait(self) -> None:
         """Wait until a stop is requested."""
@@ -83,7 +101,7 @@ class App:
 
     def _reload(self) -> str:
         try:
-            settings = load(self.config_path)
+            settings = self.source.load()
             files = AuthFiles.load(settings.auth)
         except ConfigError as error:
             raise self._not_reloaded(error) from error
@@ -103,17 +121,23 @@ class App:
 
     def _not_reloaded(self, error: ConfigError) -> RouterError:
         for problem in error.problems:
-            log.error("reload: %s: %s", self.config_path, problem)
+            log.error("reload: %s: %s", self.source.name, problem)
         return RouterError("the configuration was not reloaded", detail=str(error), sqlstate="F0000")
 
 
-async def serve(config_path: Path, settings: Settings, loop: Loop, *ticks: Callable[[float], None]) -> int:
-    """Run a router in this loop until SIGTERM or SIGINT; return the exit code. `ticks` are called as in `App.start`."""
+async def serve(
+    source: Source,
+    settings: Settings,
+    loop: Loop,
+    *ticks: Callable[[float], None],
+    signals: Mapping[signal.Signals, Stop] = SIGNALS,
+) -> int:
+    """Run a router in this loop until one of `signals`; return the exit code. `ticks` are called as in `App.start`."""
     _raise_descriptor_limit(settings.pool.max_clients)
     sys.setswitchinterval(SWITCH_S)
-    app = App(config_path, settings, loop)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, app.request_stop)
+    app = App(source, settings, loop)
+    for number, how in signals.items():
+        loop.add_signal_handler(number, app.request_stop, how)
     loop.add_signal_handler(signal.SIGHUP, _reload_by_signal, app)
     addresses = await app.start(*ticks)
     gc.collect()

@@ -37,7 +37,7 @@ class Ground:
         self.view = ClusterView(members=members, leader="a", primary="a", readers=("b", "c"))
         self.dialled: list[ServerConnection] = []
         self.sockets: list[socket.socket] = []
-        self.group = Pool(self, "postgres", "postgres", None)
+        self.group = Pool(self, "postgres", "postgres", "postgres", None)
 
     def suspect(self, name: str) -> None:
         """Nobody fails here."""

@@ -1,4 +1,4 @@
-"""Every setting of PgBouncer 1.26 and what becomes of it: a setting of ours, the launcher's own, or a line of the report.
+"""Every setting of PgBouncer 1.26 and what becomes of it: one of ours, the launcher's own, or a line of the report.
 
 Source: PgBouncer 1.26, src/main.c, bouncer_params; doc/config.md.
 """

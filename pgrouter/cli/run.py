@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pgrouter
 from pgrouter import logs
 from pgrouter.cli import check
+from pgrouter.config.load import File
 from pgrouter.errors import RouterError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     loop = Loop(on_bug=bug)
     try:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            code = runner.run(serve(args.config.absolute(), settings, loop, handler.tick))
+            code = runner.run(serve(File(args.config.absolute()), settings, loop, handler.tick))
     except (OSError, RouterError) as error:
         log.critical("cannot go on: %s", error)
         return 1

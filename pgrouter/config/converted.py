@@ -1,4 +1,4 @@
-"""Another program's configuration as settings of ours: the tree that YAML would give, and what is to be said about it."""
+"""Another program's configuration as settings of ours: the tree that YAML would give, and what there is to say."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ problems: a misspelt setting must never be ignored silently.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import yaml
 
@@ -17,6 +17,27 @@ from pgrouter.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+class Source(Protocol):
+    """Where settings come from, each time that they are loaded; its name is for people."""
+
+    name: str
+
+    def load(self) -> Settings:
+        """Return the settings as they are now; raises ConfigError with every problem."""
+
+
+class File:
+    """A configuration file of ours."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._path = path
+
+    def load(self) -> Settings:
+        """See `Source`."""
+        return load(self._path)
 
 
 def load(path: Path) -> Settings:

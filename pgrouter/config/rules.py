@@ -179,12 +179,12 @@ def _databases(settings: Settings) -> Iterator[str]:
     for name in _repeated(entry.name for entry in settings.databases):
         yield f"databases: {name} is given twice"
     for number, entry in enumerate(settings.databases):
-        if entry.name == "*" and entry.database:
-            yield f"databases[{number}].database: every other name cannot be one database"
         if entry.name in settings.admin.databases:
             yield f"databases[{number}].name: {entry.name} is the console (admin.databases)"
-        if entry.user and settings.auth.users_file is None and settings.auth.pool_passwd_file is None:
-            yield f"auth.users_file: required with databases[{number}].user, whose password it has"
+        if entry.password and not entry.user:
+            yield f"databases[{number}].user: required with a password"
+        for name in set(map(str.lower, entry.settings)) & {"user", "database", "options", "replication"}:
+            yield f"databases[{number}].settings.{name}: it is no setting"
 
 
 def _functions(settings: Settings) -> Iterator[str]:

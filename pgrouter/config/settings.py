@@ -188,7 +188,9 @@ class DatabaseName(_Section, frozen=True, kw_only=True):
 
     name: Name  # *: any that is not listed
     database: str = ""  # the servers' name for it; default: the same
-    user: str = ""  # as whom the router logs in to servers, by the users file; default: the client's
+    user: str = ""  # as whom the router logs in to servers; default: as the client
+    password: Secret = Secret("")  # that user's; default: what the users file has
+    settings: dict[str, str] = field(default_factory=dict)  # what sessions begin with, unless clients bring others
 
 
 class PoolOverride(_Section, frozen=True, kw_only=True):

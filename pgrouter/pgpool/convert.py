@@ -13,7 +13,7 @@ from pgrouter.auth.users import UserStore
 from pgrouter.config.converted import Converted
 from pgrouter.errors import ConfigError
 from pgrouter.pgpool import conf as pgpool_conf
-from pgrouter.pgpool.parameters import refused_mode, report
+from pgrouter.pgpool.report import refused_mode, report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -157,9 +157,8 @@ def _listen(read: _Reader, _files: Files, _users: UserStore) -> list[dict[str, o
         tls = _listen_tls(read)
         found.append({"host": addresses, **common, **({"tls": tls} if tls else {})})
     mode = read.text("unix_socket_permissions", "0777")
-    for directory in read.items("unix_socket_directories", "/tmp"):  # noqa: S108  (its default)
-        found.append({"unix": directory, "unix_mode": mode, **common})
-    return found
+    directories = read.items("unix_socket_directories", "/tmp")  # noqa: S108  (its default)
+    return found + [{"unix": directory, "unix_mode": mode, **common} for directory in directories]
 
 
 def _listen_tls(read: _Reader) -> dict[str, object]:
@@ -268,6 +267,7 @@ def _pool(read: _Reader, _files: Files, _users: UserStore) -> dict[str, object]:
 
 CONSISTENCY = {"off": "eventual", "dml_adaptive_global": "strict"}
 WRITE_MODES = ("off", "transaction", "trans_transaction", "always", "dml_adaptive", "dml_adaptive_global")
+FUNCTION_LISTS = {"read_only_functions": "read_only_function_list", "write_functions": "write_function_list"}
 _PLAIN_NAME = set("abcdefghijklmnopqrstuvwxyz0123456789_$.")
 
 

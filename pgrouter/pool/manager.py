@@ -40,7 +40,7 @@ CANCEL_TIMEOUT_S = 10.0  # PgBouncer's cancel_wait_timeout
 
 
 class PoolManager:
-    """Pools by (database, user); created when first asked for."""
+    """Pools by name, user and database on the servers; created when first asked for."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class PoolManager:
         self.socket_options: SocketOptions = ()
         self.encryption = Encryption()  # how connections to servers are protected
         self._each_tick: tuple[Callable[[float], None], ...] = ()  # what else runs at each tick
-        self.groups: dict[tuple[str, str], Pool] = {}
+        self.groups: dict[tuple[str, str, str], Pool] = {}
         self.resolver = Resolver(poller.loop, poller.clock)
         self.forgotten = 0  # pools that nobody has used for long
         self.draining = False
@@ -71,11 +71,15 @@ class PoolManager:
         self._cancels: set[CancelConnection] = set()
         self._janitor: asyncio.TimerHandle | None = None
 
-    def group(self, database: str, user: str, credential: object) -> Pool:
-        """Return the pool of a database and user; new connections log in with the newest credential."""
-        group = self.groups.get((database, user))
+    def group(self, name: str, user: str, credential: object, database: str = "") -> Pool:
+        """Return the pool of a database's name and a user; new connections log in with the newest credential.
+
+        `database` is what the servers call it, if that is another name.
+        """
+        key = (name, user, database or name)
+        group = self.groups.get(key)
         if group is None:
-            group = self.groups[database, user] = Pool(self, database, user, credential)
+            group = self.groups[key] = Pool(self, name, database or name, user, credential)
         elif credential is not None:
             group.credential = credential
         return group

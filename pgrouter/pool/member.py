@@ -76,7 +76,7 @@ class MemberPool:
         self.member = member
         self.size = pool.settings.size  # maximum number of connections
         self.places = pool.pools.limits.on(member.name)  # the limits that it shares with other pools
-        self.limits = self.places.limits_of(pool.database, pool.user)
+        self.limits = self.places.limits_of(pool.name, pool.user)
         self.servers = {}  # the oldest first; the values mean nothing
         self.free = None  # the idle one that was used last
         self.free_count = 0

@@ -29,6 +29,7 @@ cdef class Pool:
     cdef readonly object pools
     cdef readonly object settings
     cdef readonly bint limited
+    cdef readonly object name
     cdef readonly object database
     cdef readonly object user
     cdef public object credential

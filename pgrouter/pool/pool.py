@@ -49,10 +49,11 @@ CLUSTER_PARAMETERS = {"in_hot_standby": "off", "default_transaction_read_only": 
 class Pool:
     """One database and user: a member pool per member, the queues, and the parameters that a login reports."""
 
-    def __init__(self, pools: PoolManager, database: str, user: str, credential: object) -> None:
+    def __init__(self, pools: PoolManager, name: str, database: str, user: str, credential: object) -> None:
         self.pools = pools
         self.poller = pools.poller
-        self.database = database
+        self.name = name  # of the database, as clients call it
+        self.database = database  # as the servers call it
         self.user = user
         self.members = {}
         self.adjust(pools.settings)
@@ -77,11 +78,11 @@ class Pool:
         self.apply(pools.view)
 
     def __repr__(self) -> str:
-        return f"{self.database}/{self.user}"
+        return f"{self.name}/{self.user}"
 
     def adjust(self, settings: PoolSettings) -> None:
         """Apply this pool's part of these limits, from now on."""
-        self.settings = settings.of(self.database, self.user)
+        self.settings = settings.of(self.name, self.user)
         self.hurry(self.pools.limits.contended)
         self.limited = limited(self.settings)
         self.resize(self.settings.size)

@@ -26,7 +26,7 @@ class Crowd:
             TooManyClients: 53300, in PostgreSQL's words for the limits of databases and roles.
 
         """
-        database = pool.database
+        database = pool.name
         most = settings.of(database, "").max_db_clients
         if 0 < most <= self.of_database[database]:
             raise TooManyClients(f'too many connections for database "{database}"', detail=_detail("db", most))
@@ -40,7 +40,7 @@ class Crowd:
     def leave(self, pool: Pool, user: str) -> None:
         """Count a client of a pool no more."""
         pool.leave()
-        for counted, name in ((self.of_database, pool.database), (self.of_user, user)):
+        for counted, name in ((self.of_database, pool.name), (self.of_user, user)):
             counted[name] -= 1
             if not counted[name]:
                 del counted[name]

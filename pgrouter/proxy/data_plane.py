@@ -90,6 +90,12 @@ class DataPlane:
         for _, listener in self._listeners:
             listener.tune()
 
+    async def wait_empty(self, at_once: asyncio.Event) -> None:
+        """Stop accepting clients, and wait until the last of them has left, or `at_once`."""
+        self._close_listeners()
+        while self.registry.clients and not at_once.is_set():  # noqa: ASYNC110  (a client leaves without an event)
+            await asyncio.sleep(DRAIN_PAUSE_S)
+
     async def drain(self, at_once: asyncio.Event) -> None:
         """Stop accepting clients; close each at the end of its transaction, after pool.drain_timeout, or `at_once`."""
         self._close_listeners()

@@ -277,7 +277,9 @@ class LoginResponder(Responder):
         """Find the pool of a client and its settings; PENDING: its servers' parameters are not known yet."""
         client: ClientConnection = self.client
         if startup.pool is None or startup.pool.forgotten:
-            startup.profile = self.registry.profiles.of_startup(startup.parameters)
+            startup.profile = self.registry.profiles.of(
+                self.registry.names.settings(startup.database, startup.parameters)
+            )
             startup.pool = self.registry.group(startup.database, startup.user, identity)
         elif identity.credential is not None and startup.pool.user == startup.user:
             startup.pool.credential = identity.credential  # the newest, as in `PoolManager.group`

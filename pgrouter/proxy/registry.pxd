@@ -28,7 +28,7 @@ cdef class Registry:
     cdef readonly object access
     cdef readonly object pools
     cdef readonly object databases
-    cdef dict names
+    cdef readonly object names
     cdef readonly object open_console
     cdef readonly object profiles
     cdef readonly object crowd

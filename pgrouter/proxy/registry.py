@@ -22,6 +22,7 @@ from pgrouter.proxy.batch import RouteCounts
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.client_peer import ClientPeer
 from pgrouter.proxy.crowd import Crowd
+from pgrouter.proxy.database_names import DatabaseNames
 from pgrouter.proxy.databases import UNWATCHED_S
 from pgrouter.proxy.derivations import Derivations
 from pgrouter.proxy.responder import FailedTransactionResponder
@@ -117,7 +118,7 @@ class Registry:
         self.strangers.limit(settings.pool)
         self.tells = settings.log.connections and settings.log.level in ("debug", "info")
         self.pools.socket_options = self.socket_options = socket_options(settings.tcp)
-        self.names = {entry.name: entry for entry in settings.databases}
+        self.names = DatabaseNames(settings.databases)
         self.application = lru_cache(maxsize=TEMPLATES)(StartupTemplate)
         self.traits = {}
 
@@ -228,12 +229,9 @@ class Registry:
             RouterError: 3D000, no entry of `databases` has the name.
 
         """
-        entry = self.names.get(database) or self.names.get("*")
-        if entry is None:
-            raise RouterError(f'database "{database}" does not exist', sqlstate="3D000", severity="FATAL")
-        if entry.user and entry.user != user:
-            user, identity = entry.user, None
-        return self.pools.group(entry.database or database, user, self.access.users.credential(user, identity))
+        entry = self.names.of(database)
+        credential = self.names.credential(database, user, identity, self.access.users)
+        return self.pools.group(database, entry.user or user, credential, entry.database)
 
     def _forget(self) -> None:
         """Let go of what belongs to pools that were forgotten, and of databases without a pool."""

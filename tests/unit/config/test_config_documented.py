@@ -44,7 +44,8 @@ def leaves(kind: type[msgspec.Struct] = Settings, prefix: str = "") -> Iterator[
         path = f"{prefix}{entry.encode_name}"
         inner = next((part for part in (entry.type, *get_args(entry.type)) if _is_section(part)), None)
         if inner is None:
-            yield Documented(path, entry.type, entry.default)
+            has_default = entry.default_factory is msgspec.NODEFAULT
+            yield Documented(path, entry.type, entry.default if has_default else entry.default_factory())
         else:
             yield from leaves(inner, f"{path}[]." if get_origin(entry.type) is tuple else f"{path}.")
 

@@ -11,7 +11,8 @@ from pgrouter.config.rules import broken_rules
 from pgrouter.errors import ConfigError
 from pgrouter.pgpool.conf import Value, parse, quoted, read, unquoted
 from pgrouter.pgpool.convert import Files, convert, converted, weights
-from pgrouter.pgpool.parameters import PARAMETERS, Fate, parameter_of
+from pgrouter.pgpool.parameters import Fate
+from pgrouter.pgpool.report import PARAMETERS, parameter_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +42,7 @@ def settings(text: str, directory: Path) -> Settings:
         ("x = 'it''s' # not '", "it's"),
         (r"x = 'a\'b\\c\tD\101'", "a'b\\c\tDA"),
         ("x = '# no comment'", "# no comment"),
-        ("x = /tmp/dir-1.2:3", "/tmp/dir-1.2:3"),
+        ("x = /var/dir-1.2:3", "/var/dir-1.2:3"),
         ("X = -1", "-1"),
         ("x = '*'", "*"),
     ],
@@ -168,7 +169,7 @@ def test_the_smallest_file(tmp_path: Path) -> None:
     found = settings("", tmp_path)
     assert [(each.host, str(each.unix or ""), each.port) for each in found.listen] == [
         ("localhost", "", 9999),
-        ("127.0.0.1", "/tmp", 9999),
+        ("127.0.0.1", "/tmp", 9999),  # noqa: S108  (its default)
     ]
     assert [(each.name, each.host, each.port) for each in found.cluster.members] == [("backend0", "a", 5432)]
     assert (found.pool.size, found.pool.max_member_connections, found.pool.max_clients) == (32, 128, 96)

@@ -107,7 +107,7 @@ class World:
         self.made: list[ServerConnection] = []
         self.far_ends: list[socket.socket] = []
         self.limits = ServerLimits(self.poller, self.settings, self._contend)
-        self.groups = [Pool(self, "db", "user", None)]
+        self.groups = [Pool(self, "db", "db", "user", None)]
         self.group = self.groups[0]
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ class World:
 
     def add(self, database: str, user: str) -> Pool:
         """Give a second pool."""
-        self.groups.append(Pool(self, database, user, None))
+        self.groups.append(Pool(self, database, database, user, None))
         return self.groups[-1]
 
     def turn(self) -> None:
