@@ -20,6 +20,8 @@ from pgrouter.config.diff import diff, taken
 from pgrouter.control.plane import ControlPlane
 from pgrouter.errors import ConfigError, RouterError
 from pgrouter.notify import notify
+from pgrouter.pcp.shows import Shows
+from pgrouter.pcp.status import Status
 from pgrouter.proxy.data_plane import DataPlane
 
 if TYPE_CHECKING:
@@ -53,7 +55,9 @@ class App:
         self.settings = settings
         self.poller = loop.poller
         self._control = ControlPlane(settings)
-        self._data = DataPlane(loop.poller, settings, self._control, partial(Console.open, self))
+        self._status = Status(self)
+        self._shows = Shows(self._status)
+        self._data = DataPlane(loop.poller, settings, self._control, partial(Console.open, self), self._shows.sql)
         # What the console shows.
         self.monitor = self._control.monitor
         self.pools = self._data.pools
@@ -66,7 +70,7 @@ class App:
     async def start(self, *ticks: Callable[[float], None]) -> list[str]:
         """Discover the cluster, then listen, calling `ticks` ten times a second; return the addresses, as HOST:PORT."""
         await self._control.start(self.pools, self._data)
-        return self._data.start(self.sampler.tick, *ticks)
+        return self._data.start(self.sampler.tick, self._status.history.tick, *ticks)
 
     async def drain(self) -> None:
         """Stop accepting clients, and wait for what `request_stop` was asked for."""

@@ -38,10 +38,10 @@ from pgrouter.session.refusals import forbidden_by
 from pgrouter.session.settings import milliseconds, strings_are_unusual
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from pgrouter.auth.client import ClientIdentity
-    from pgrouter.config.settings import Settings
+    from pgrouter.config.settings import Admin, Settings
     from pgrouter.pool.manager import PoolManager
     from pgrouter.proxy.access import Access
     from pgrouter.proxy.databases import Databases
@@ -59,6 +59,10 @@ TRAITS = 1024
 REPORTED = 1000  # settings that are remembered as reported to a client: PostgreSQL reports some fifteen
 
 _GONE = object()  # in place of a client that has left, as the owner of a server's sequence values
+
+
+def _no_shows(words, user, member, admin) -> str:  # noqa: ARG001  (the interface's)
+    return "SELECT"
 
 
 class SessionTraits:
@@ -94,8 +98,10 @@ class Registry:
         databases: Databases,
         access: Access,
         open_console: Callable[[ClientConnection], None],
+        pool_shows: Callable[[Sequence[str], str, str, Admin], str] | None = None,
     ) -> None:
         self.pools = pools
+        self.pool_shows = pool_shows or _no_shows  # the SQL that answers Pgpool-II's commands
         self.databases = databases
         self.access = access
         self.open_console = open_console
