@@ -20,6 +20,8 @@ from pgrouter.config.diff import diff, taken
 from pgrouter.control.plane import ControlPlane
 from pgrouter.errors import ConfigError, RouterError
 from pgrouter.notify import notify
+from pgrouter.pcp.commands import Commands
+from pgrouter.pcp.server import PcpServer
 from pgrouter.pcp.shows import Shows
 from pgrouter.pcp.status import Status
 from pgrouter.proxy.data_plane import DataPlane
@@ -44,6 +46,7 @@ class Stop(Enum):
     NOTHING = auto()
 
 
+MODES = {"s": Stop.CLIENTS, "f": Stop.TRANSACTIONS, "i": Stop.NOTHING}  # smart, fast, immediate
 SIGNALS = {signal.SIGTERM: Stop.TRANSACTIONS, signal.SIGINT: Stop.TRANSACTIONS}
 
 
@@ -63,6 +66,7 @@ class App:
         self.pools = self._data.pools
         self.registry = self._data.registry
         self.sampler = Sampler(self.pools, self.poller.now)
+        self._pcp = PcpServer(self.poller, settings.pcp, Commands(self, self._status, self._stop_by))
         self._stop = Stop.TRANSACTIONS
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
@@ -70,7 +74,8 @@ class App:
     async def start(self, *ticks: Callable[[float], None]) -> list[str]:
         """Discover the cluster, then listen, calling `ticks` ten times a second; return the addresses, as HOST:PORT."""
         await self._control.start(self.pools, self._data)
-        return self._data.start(self.sampler.tick, self._status.history.tick, *ticks)
+        self._pcp.start()
+        return self._data.start(self.sampler.tick, self._status.history.tick, self._pcp.tick, *ticks)
 
     async def drain(self) -> None:
         """Stop accepting clients, and wait for what `request_stop` was asked for."""
@@ -80,6 +85,7 @@ class App:
 
     async def stop(self) -> None:
         """Close everything."""
+        self._pcp.stop()
         self._data.stop()
         await self._control.stop()
 
@@ -90,6 +96,10 @@ class App:
         else:
             self._stop = how
         self._stopping.set()
+
+    def _stop_by(self, mode: str) -> None:
+        """Stop as pcp_stop_pgpool asks."""
+        self.request_stop(MODES[mode])
 
     async def wait(self) -> None:
         """Wait until a stop is requested."""
@@ -114,6 +124,7 @@ class App:
             log.warning("reload: %s has changed, which takes a restart", name)
         settings = taken(self.settings, settings)
         try:
+            self._pcp.reload(settings.pcp)
             self._data.reload(settings, files)
         except ConfigError as error:
             raise self._not_reloaded(error) from error

@@ -46,6 +46,15 @@ def _listen_tls(settings: Settings) -> Iterator[str]:
         yield from _file(f"{section}.crl", tls.crl)
 
 
+def _pcp(settings: Settings) -> Iterator[str]:
+    pcp = settings.pcp
+    if pcp is None:
+        return
+    yield from _file("pcp.users_file", pcp.users_file)
+    if any(pcp.port == listen.port for listen in settings.listen):
+        yield f"pcp.port: {pcp.port} is a port of listen"
+
+
 def _servers_tls(settings: Settings) -> Iterator[str]:
     tls = settings.servers.tls
     if tls.mode == "verify-ca" and not tls.ca:
@@ -225,6 +234,7 @@ def _repeated(values: Iterable[Hashable]) -> list[Hashable]:
 RULES = (
     _listen,
     _listen_tls,
+    _pcp,
     _servers_tls,
     _source,
     _etcd,

@@ -314,6 +314,15 @@ class Admin(_Section, frozen=True, kw_only=True):
     stats_users: tuple[Name, ...] = ()  # SHOW only
 
 
+class Pcp(_Section, frozen=True, kw_only=True):
+    """The port of Pgpool-II's pcp_* tools."""
+
+    host: str = "127.0.0.1"  # addresses or names, separated by commas; *: all; "": none
+    port: Port = 9898
+    sockets: tuple[Path, ...] = ()  # directories of Unix sockets, .s.PGSQL.<port>
+    users_file: Path  # pcp.conf: user:md5 of the password
+
+
 class Log(_Section, frozen=True, kw_only=True):
     """What is written to stderr."""
 
@@ -334,4 +343,5 @@ class Settings(_Section, frozen=True, kw_only=True):
     routing: Routing = field(default_factory=Routing)
     reads: Reads = field(default_factory=Reads)
     admin: Admin = field(default_factory=Admin)
+    pcp: Pcp | None = None  # without the section nothing listens
     log: Log = field(default_factory=Log)

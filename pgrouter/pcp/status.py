@@ -90,6 +90,11 @@ class Status:
         monitor = self._app.monitor
         return status_of(monitor.probes.get(member.name), member.name in monitor.detached, 1).name
 
+    @property
+    def max_lag_s(self) -> float:
+        """Return the limit to replicas' delay in time; 0: none."""
+        return self._app.pools.reads.max_lag_s
+
     def checks(self, node: Node) -> Checks:
         """Return what was seen of a node's probes."""
         return self.history.of(node.name)
@@ -104,7 +109,7 @@ class Status:
 
     def delay(self, node: Node) -> str:
         """Return a node's delay: in bytes, or in seconds if reads.max_lag is what limits it."""
-        if node.is_primary or not self._app.pools.reads.max_lag_s:
+        if node.is_primary or not self.max_lag_s:
             return "0" if node.is_primary else str(node.lag_bytes)
         return f"{node.lag_s:.6f} second{'s' if node.lag_s > 1 else ''}"
 

@@ -318,6 +318,17 @@ def weights(given: list[float]) -> Iterator[int]:
     return (max(1, round(value * factor)) if value else 0 for value in given)
 
 
+def _pcp(read: _Reader, files: Files, _users: UserStore) -> dict[str, object]:
+    if files.pcp is None:
+        return {}
+    return {
+        "host": ",".join(read.items("pcp_listen_addresses", "localhost")),
+        "port": read.number("pcp_port", str(PCP_PORT)),
+        "sockets": list(read.items("pcp_socket_dir", "/tmp")),  # noqa: S108  (its default)
+        "users_file": str(files.pcp),
+    }
+
+
 def _log(read: _Reader, _files: Files, _users: UserStore) -> dict[str, object]:
     log: dict[str, object] = {"connections": read.truth("log_connections") or read.truth("log_disconnections")}
     level = read.text("log_min_messages", "warning").lower()
@@ -333,5 +344,6 @@ _SECTIONS: dict[str, Callable[[_Reader, Files, UserStore], object]] = {
     "pool": _pool,
     "routing": _routing,
     "reads": _reads,
+    "pcp": _pcp,
     "log": _log,
 }
