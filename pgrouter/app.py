@@ -66,7 +66,11 @@ class App:
         self.pools = self._data.pools
         self.registry = self._data.registry
         self.sampler = Sampler(self.pools, self.poller.now)
-        self._pcp = PcpServer(self.poller, settings.pcp, Commands(self, self._status, self._stop_by))
+        self._pcp = PcpServer(
+            self.poller,
+            settings.pcp,
+            Commands(self, self._status, self._stop_by, settings.pcp.version if settings.pcp else ""),
+        )
         self._stop = Stop.TRANSACTIONS
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()

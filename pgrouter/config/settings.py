@@ -320,6 +320,7 @@ class Pcp(_Section, frozen=True, kw_only=True):
     host: str = "127.0.0.1"  # addresses or names, separated by commas; *: all; "": none
     port: Port = 9898
     sockets: tuple[Path, ...] = ()  # directories of Unix sockets, .s.PGSQL.<port>
+    version: Literal["4.3", "4.7"] = "4.7"  # of the tools: nodes are described in another way since 4.4
     users_file: Path  # pcp.conf: user:md5 of the password
 
 

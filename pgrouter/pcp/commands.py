@@ -39,8 +39,9 @@ class App(Protocol):
 class Commands:
     """Runs commands of clients that have proved who they are."""
 
-    def __init__(self, app: App, status: Status, stop: Callable[[str], None]) -> None:
+    def __init__(self, app: App, status: Status, stop: Callable[[str], None], version: str = "4.7") -> None:
         self._app = app
+        self._version = version  # of the tools
         self._status = status
         self._stop = stop  # by smart, fast or immediate, of which it gets the first letter
 
@@ -84,7 +85,7 @@ class Commands:
             f"{node.share * RAND_MAX:f}",
             ROLES[node.role],
             node.pg_role,
-            "1" if by_time else "0",
+            *(("1" if by_time else "0",) if self._version != "4.3" else ()),
             str(round(node.lag_s * 1_000_000) if by_time else node.lag_bytes),
             node.replication_state,
             "",

@@ -42,6 +42,7 @@ class Files:
     pool_passwd: Path | None = None
     key: Path | None = None
     pcp: Path | None = None
+    pcp_version: str = ""  # of the pcp_* tools; "": the newest
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ def find(conf: Conf, directory: Path, environment: Mapping[str, str], given: Giv
         pool_passwd=_existing(directory / name) if name else None,
         key=given.key or _existing(Path(key)),
         pcp=given.pcp or _existing(directory / "pcp.conf"),
+        pcp_version=environment.get("PGROUTER_PCP_VERSION", ""),
     )
 
 
@@ -326,6 +328,7 @@ def _pcp(read: _Reader, files: Files, _users: UserStore) -> dict[str, object]:
         "port": read.number("pcp_port", str(PCP_PORT)),
         "sockets": list(read.items("pcp_socket_dir", "/tmp")),  # noqa: S108  (its default)
         "users_file": str(files.pcp),
+        **({"version": files.pcp_version} if files.pcp_version else {}),
     }
 
 
