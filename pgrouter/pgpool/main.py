@@ -187,11 +187,15 @@ def _signal(path: Path, action: str, mode: str) -> int:
 
 
 def _runs(pid: int) -> bool:
+    """Whether a process has not ended yet; one that has, and waits for its parent to notice, does not run."""
     try:
         os.kill(pid, 0)
+        stat = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
     except ProcessLookupError:
         return False
-    return True
+    except FileNotFoundError:  # it has ended meanwhile
+        return False
+    return not stat.rpartition(")")[2].startswith(" Z")
 
 
 # -- the command line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,12 +12,10 @@ from pgrouter.config.rules import broken_rules
 from pgrouter.errors import ConfigError
 from pgrouter.pgpool.conf import Value, parse, quoted, read, unquoted
 from pgrouter.pgpool.convert import Files, convert, converted, weights
-from pgrouter.pgpool.parameters import Fate
+from pgrouter.pgpool.parameters import GROUPS, Fate
 from pgrouter.pgpool.report import PARAMETERS, parameter_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pgrouter.config.settings import Settings
 
 SMALL = "backend_hostname0 = 'a'\nsr_check_user = 'monitor'\n"
@@ -160,6 +159,13 @@ def test_names_that_nobody_knows_are_listed() -> None:
 def test_replication_by_pgpool_is_refused(line: str) -> None:
     with pytest.raises(ConfigError, match="replicate by themselves"):
         converted(parse(SMALL + line), Files(), UserStore.empty())
+
+
+def test_the_page_has_every_parameter_with_its_fate() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "from-pgpool.md").read_text().replace("\\", "")
+    for group in GROUPS:
+        names = ", ".join(f"`{name}`" for name in group.names.split())
+        assert f"| {names} | {group.fate.value}: {group.words} |" in page
 
 
 # -- what comes of it
