@@ -5,6 +5,7 @@ Source: Pgpool-II, src/config/pool_config.l (the grammar), pool_config_variables
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -85,7 +86,10 @@ class Value:
         found = _NUMBER.fullmatch(self.text.strip())
         if found is None or (found[2] or unit) not in units:
             raise ValueError(f'expected a number with a unit ({", ".join(units)}), got "{self.text}"')
-        return float(found[1]) * units[found[2] or unit]
+        number = float(found[1]) * units[found[2] or unit]
+        if not math.isfinite(number):
+            raise ValueError("expected a smaller number")
+        return number
 
 
 @dataclass(slots=True)
