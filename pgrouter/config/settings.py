@@ -210,6 +210,7 @@ class PoolOverride(_Section, frozen=True, kw_only=True):
     wait_timeout_s: Seconds | None = None
     lifetime_s: Seconds | None = None
     pins: Pins | None = None
+    route: Literal["auto", "primary"] | None = None
     query_timeout_s: Seconds | None = None
     idle_transaction_timeout_s: Seconds | None = None
     transaction_timeout_s: Seconds | None = None
@@ -252,6 +253,7 @@ class PoolSettings(_Section, frozen=True, kw_only=True):
     client_idle_timeout_s: Seconds = 0.0  # no transaction; FATAL 57P05
     prepared_statements: CountOrNone = 200  # kept per server; the least recently used is closed
     pins: Pins = "keep"  # a statement that ties its session to a server: run, or refused (0A000)
+    route: Literal["auto", "primary"] = "auto"  # primary: also reads, unless a session sets pgrouter.route
     overrides: tuple[PoolOverride, ...] = ()  # later ones win
 
     def of(self, database: str, user: str) -> PoolSettings:

@@ -13,6 +13,7 @@ from pgrouter.auth.users import UserStore
 from pgrouter.config.converted import Converted
 from pgrouter.errors import ConfigError
 from pgrouter.pgpool import conf as pgpool_conf
+from pgrouter.pgpool.redirects import redirected
 from pgrouter.pgpool.report import refused_mode, report
 
 if TYPE_CHECKING:
@@ -264,7 +265,9 @@ def _pool(read: _Reader, _files: Files, _users: UserStore) -> dict[str, object]:
         "idle_timeout": read.seconds("connection_life_time", "0"),
         "no_leader_timeout": read.seconds("search_primary_node_timeout", "0"),
     }
-    return pool | {name: value for name, value in optional.items() if value > 0}
+    pool |= {name: value for name, value in optional.items() if value > 0}
+    overrides = list(redirected(read.conf))
+    return pool | ({"overrides": overrides} if overrides else {})
 
 
 CONSISTENCY = {"off": "eventual", "dml_adaptive_global": "strict"}

@@ -325,10 +325,16 @@ GROUPS = (
         "routing.write_functions, and /*NO LOAD BALANCE*/ before a statement sends it to the primary",
     ),
     Group(
+        Fate.MAPPED,
+        "user_redirect_preference_list database_redirect_preference_list",
+        "name:primary becomes pool.overrides[].route; replicas are not chosen by name, so other entries are balanced "
+        "as all reads are: look at them",
+    ),
+    Group(
         Fate.LOST,
-        "user_redirect_preference_list database_redirect_preference_list app_name_redirect_preference_list",
-        "NOT applied: reads of all users, databases and applications are balanced alike. A listener of mode "
-        "primary or replica, or SET pgrouter.route, does it for those that use it",
+        "app_name_redirect_preference_list",
+        "NOT applied: reads of all applications are balanced alike. A listener of mode primary or replica, or "
+        "SET pgrouter.route, does it for those that use it",
     ),
     Group(
         Fate.LOST,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pgrouter.pgpool.parameters import GROUPS, Fate
+from pgrouter.pgpool.redirects import REDIRECTS, is_kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,6 +76,8 @@ def report(conf: Conf) -> tuple[str, ...]:
         elif known.fate is Fate.LOST:
             if value.text not in known.harmless:
                 reasons.setdefault(("ATTENTION: ", known.words), []).append(name)
+        elif name in REDIRECTS and not is_kept(value):
+            reasons.setdefault(("ATTENTION: ", known.words), []).append(name)
         elif known.fate is not Fate.HONOURED:
             reasons.setdefault(("", known.words), []).append(name)
     lines = [f"{prefix}{', '.join(names)}: {words}" for (prefix, words), names in reasons.items()]

@@ -30,7 +30,7 @@ from pgrouter.proxy.server_loss import tell
 from pgrouter.proxy.session_sync import IS_SUPERUSER, SessionSync
 from pgrouter.proxy.startup_template import StartupTemplate
 from pgrouter.proxy.strangers import Strangers
-from pgrouter.routing.policy import PLAIN, facts_of
+from pgrouter.routing.policy import PLAIN, ROUTE_SETTING, facts_of
 from pgrouter.routing.statement import Effect
 from pgrouter.server.connection import ServerConnection
 from pgrouter.session.consistency import demands
@@ -72,6 +72,8 @@ class SessionTraits:
         group: Pool = client.session.pool
         limits = group.settings
         settings = {name.lower(): value for name, value in group.parameters} | dict(client.session.profile.values)
+        if limits.route != "auto":
+            settings.setdefault(ROUTE_SETTING, limits.route)
         facts = facts_of(settings, mode=client.mode, pinned=limits.mode == "session")
         database = registry.databases.get(group.database)
         self.parameters = group.parameters

@@ -165,6 +165,15 @@ def test_the_files_and_the_command_line(pgpool: Callable[..., Pgpool], streaming
     assert "is it running?" in one.run("-f", conf, "stop").stderr
 
 
+def test_a_database_whose_reads_go_to_the_primary(pgpool: Callable[..., Pgpool], streaming: StreamingCluster) -> None:
+    one = pgpool("database_redirect_preference_list = 'template1:primary'")
+    one.start("-n", "-f", str(one.directory / "pgpool.conf"))
+    who = "select current_setting('demo.member')"
+    until(lambda: one.ask(who)[0][0] != streaming.primary.name, 20, "a replica")
+    assert {one.ask(who, dbname="template1")[0][0] for _ in range(6)} == {streaming.primary.name}
+    assert {one.ask(who, dbname="postgres")[0][0] for _ in range(6)} == {each.name for each in streaming.servers[1:]}
+
+
 def test_a_smart_stop_waits_for_clients(pgpool: Callable[..., Pgpool]) -> None:
     one = pgpool()
     one.start("-n", "-f", str(one.directory / "pgpool.conf"))

@@ -224,6 +224,15 @@ def test_each_parameter_becomes_a_setting(line: str, path: str, value: object, t
     assert found == value
 
 
+def test_reads_that_are_redirected_to_the_primary(tmp_path: Path) -> None:
+    lists = "user_redirect_preference_list = 'joe:primary,ann:2'\n"
+    lists += "database_redirect_preference_list = 'app:primary(1.0),report:standby,x.*:primary,half:primary(0.5)'\n"
+    found = [(each.database, each.user, each.route) for each in settings(lists, tmp_path).pool.overrides]
+    report = converted(parse(SMALL + lists), Files(), UserStore.empty()).report
+    assert report[0].startswith("ATTENTION: user_redirect_preference_list, database_redirect_preference_list: ")
+    assert found == [("*", "joe", "primary"), ("app", "*", "primary"), ("report", "*", "auto")]
+
+
 def test_the_password_of_the_monitor_from_pool_passwd(tmp_path: Path) -> None:
     (tmp_path / "pool_passwd").write_text("monitor:TEXTsecret\n")
     found = settings("", tmp_path)
