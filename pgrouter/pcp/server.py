@@ -60,6 +60,12 @@ class PcpConnection(BytesStream):
         used = 0
         try:
             while not self.closed and self.state in (State.ASKED, State.SALTED, State.READY):
+                if self.unsent():  # no command is run for a client that does not take the last answer
+                    self.pause()
+                    return used
+                if self.poller.late():
+                    self.put_off()
+                    return used
                 found, size = protocol.taken(data[used:])
                 if found is None:
                     return used
@@ -100,14 +106,14 @@ class PcpConnection(BytesStream):
         except PcpError as failed:
             answer = protocol.error(failed)
         self._send(answer)
-        if self.unsent():  # no command is run for a client that does not take the last answer
-            self.pause()
 
     def on_drained(self) -> int:
         """Go on when the client has taken what it was sent."""
         if self.state is State.LEAVING:
             return self.close()
-        self.resume()
+        if not self.put_aside:
+            self.resume()
+            self.process_partial()
         return 0
 
     def overdue(self) -> None:

@@ -9,11 +9,13 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from support.front import rss_mb
 from support.rawclient import message
 from support.router import static_cluster
 
 from bench import programs
 from pgrouter.demo.processes import until
+from pgrouter.pcp.users import digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -205,6 +207,28 @@ def test_nobody_comes_in_without_a_password(front: Router) -> None:
         assert b"CommandComplete" not in found
     assert front.process.alive
     assert not front.log_contains("Traceback|bug in")
+
+
+def test_many_commands_at_once(front: Router) -> None:
+    """They are answered one after the other, as the client takes the answers, while others are served."""
+    asked = 3000
+    with socket.create_connection(("127.0.0.1", front.settings["pcp"]["port"]), timeout=60) as client:
+        client.sendall(message(b"M"))
+        salt = client.recv(9)[5:]
+        shown = digest(hashlib.md5(PASSWORD.encode(), usedforsecurity=False).hexdigest(), USER, salt)
+        client.sendall(message(b"R", f"{USER}\0{shown}\0".encode()))
+        assert b"AuthenticationOK" in client.recv(100)
+        client.sendall(message(b"B") * asked)
+        with front.connect() as connection:  # nothing has been taken yet
+            assert connection.execute("select 1").fetchall() == [(1,)]
+        found, rest = 0, b""
+        while found < asked:
+            piece = client.recv(1024 * 1024)
+            assert piece, found
+            found += (rest + piece).count(b"CommandComplete") - rest.count(b"CommandComplete")
+            rest = piece[-len(b"CommandComplete") :]
+    assert not front.log_contains("Traceback|bug in")
+    assert rss_mb(front.process.pid) < 400
 
 
 def test_connections_are_limited(front: Router) -> None:
