@@ -23,6 +23,7 @@ from pgrouter import logs
 from pgrouter.auth.files import AuthFiles
 from pgrouter.bouncer import process
 from pgrouter.errors import ConfigError, RouterError
+from pgrouter.pcp.users import PcpUsers
 from pgrouter.pgpool import conf as pgpool_conf
 from pgrouter.pgpool.container import Container
 from pgrouter.pgpool.convert import Given, convert
@@ -57,8 +58,12 @@ class PgpoolSource:
         self._report: tuple[str, ...] = ()
 
     def read(self) -> Settings:
-        """Return the settings, and say nothing. Raises ConfigError."""
-        return self._convert().settings(self._path.parent)
+        """Return the settings after reading all that they refer to, and say nothing. Raises ConfigError."""
+        settings = self._convert().settings(self._path.parent)
+        AuthFiles.load(settings.auth)
+        if settings.pcp is not None:
+            PcpUsers.load(settings.pcp.users_file)
+        return settings
 
     def load(self) -> Settings:
         """See `Source`."""
@@ -113,8 +118,8 @@ def serve_source(
 
     """
     handler = logs.start(level or "info")
+    source.read()
     settings = source.load()
-    AuthFiles.load(settings.auth)
     from pgrouter.app import Stop, serve  # noqa: PLC0415  (a wrong file is reported without importing everything)
     from pgrouter.net.loop import Loop  # noqa: PLC0415
     from pgrouter.proxy.data_plane import bug  # noqa: PLC0415

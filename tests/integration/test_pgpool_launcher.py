@@ -223,12 +223,15 @@ def test_in_the_background(pgpool: Callable[..., Pgpool]) -> None:
         (("--version",), "pgpool-II version 4.7.2 (pgrouter", 0),
         (("-h",), "--hba-file", 0),
         (("-f", "/nowhere/pgpool.conf"), "/nowhere/pgpool.conf: cannot be read", 1),
+        (("-f", "{wrong}/pgpool.conf"), "pcp.conf:1: expected user:md5", 1),
         (("-m", "quick", "stop"), "invalid choice", 1),
         (("start",), "invalid choice", 1),
     ],
 )
 def test_other_command_lines(arguments: tuple[str, ...], expected: str, code: int, tmp_path: Path) -> None:
-    done = Pgpool(tmp_path, 0).run(*arguments)
+    (tmp_path / "pgpool.conf").write_text("backend_hostname0 = 'a'\nsr_check_user = 'b'\n")
+    (tmp_path / "pcp.conf").write_text("admin:in clear\n")
+    done = Pgpool(tmp_path, 0).run(*(argument.format(wrong=tmp_path) for argument in arguments))
     assert expected in done.stdout + done.stderr
     assert done.returncode == code
 
