@@ -22,6 +22,10 @@ from pgrouter.errors import ConfigError, RouterError
 from pgrouter.http.server import HttpServer
 from pgrouter.logs import handler as logs
 from pgrouter.notify import Watchdog, notify
+from pgrouter.pcp.commands import Commands
+from pgrouter.pcp.server import PcpServer
+from pgrouter.pcp.shows import Shows
+from pgrouter.pcp.status import Status
 from pgrouter.proxy.data_plane import DataPlane
 from pgrouter.proxy.drain import Shutdown
 from pgrouter.proxy.operator import Operator
@@ -38,6 +42,9 @@ log = logging.getLogger("pgrouter.app")
 SWITCH_S = 0.0005  # how long the loop waits for a computing thread (one that judges a catalog); Python's default: 5 ms
 
 
+MODES = {"s": Shutdown.CLIENTS, "f": Shutdown.SERVERS, "i": Shutdown.NOW}  # smart, fast, immediate; of pcp_stop_pgpool
+
+
 class App:
     """One running router."""
 
@@ -49,8 +56,15 @@ class App:
         self.poller = loop.poller
         self._control = ControlPlane(settings)
         self.history = History(self._control.monitor.view, loop.poller.clock, self._errors)
+        self._status = Status(self)
+        self._shows = Shows(self._status)
         self._data = DataPlane(
-            loop.poller, settings, self._control, partial(Console.open, self), witness=self.history.follow
+            loop.poller,
+            settings,
+            self._control,
+            partial(Console.open, self),
+            witness=self.history.follow,
+            pool_shows=self._shows.sql,
         )
         # What the console shows.
         self.monitor = self._control.monitor
@@ -59,6 +73,11 @@ class App:
         self.sampler = Sampler(self.pools, self.poller.now)
         self._http = HttpServer(self, settings.http)
         self.operator = Operator(self.registry, self.history.note)
+        self._pcp = PcpServer(
+            self.poller,
+            settings.pcp,
+            Commands(self, self._status, self._stop_by, settings.pcp.version if settings.pcp else ""),
+        )
         self._stopping = asyncio.Event()
         self._shutdown = Shutdown.SERVERS
 
@@ -67,10 +86,11 @@ class App:
         for address in self._http.start():  # first: it can tell that the router is not ready yet
             log.info("http: listens on %s", address)
         await self._control.start(self.pools, self._data)
-        return self._data.start(self.sampler.tick, self._http.tick, *ticks)
+        self._pcp.start()
+        return self._data.start(self.sampler.tick, self._status.history.tick, self._http.tick, self._pcp.tick, *ticks)
 
     def _errors(self) -> Mapping[tuple[str, str], int]:
-        return self.registry.errors.counts
+        return dict(self.registry.errors.counts)
 
     async def drain(self) -> None:
         """Stop accepting clients, and wait for those there are as was asked for."""
@@ -78,6 +98,7 @@ class App:
 
     async def stop(self) -> None:
         """Close everything."""
+        self._pcp.stop()
         self._data.stop()
         self._http.stop()
         await self._control.stop()
@@ -91,6 +112,10 @@ class App:
         self._shutdown = how
         self.history.note("shutdown", _SHUTDOWN[how])
         self._stopping.set()
+
+    def _stop_by(self, mode: str) -> None:
+        """Stop as pcp_stop_pgpool asks."""
+        self.request_stop(MODES[mode])
 
     @property
     def stopping(self) -> bool:
@@ -136,6 +161,7 @@ class App:
 
     def _apply(self, settings: Settings, files: AuthFiles) -> None:
         with self._http.reloading(settings.http):
+            self._pcp.reload(settings.pcp)
             self._data.reload(settings, files)
         self._control.reload(settings, files)
         self.settings = settings

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from pgrouter.auth import pool_passwd
 from pgrouter.auth.account import typical
 from pgrouter.auth.hba import Rules
 from pgrouter.auth.ident import UserMaps
@@ -14,6 +16,7 @@ from pgrouter.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from pgrouter.auth.account import StoredSecret
     from pgrouter.config.settings import Auth
@@ -42,6 +45,8 @@ class AuthFiles:
         """
         problems: list[str] = []
         users = _read("users_file", auth.users_file, UserStore.load, problems) or UserStore.empty()
+        pgpool = _read("pool_passwd_file", auth.pool_passwd_file, partial(_pool_passwd, auth), problems)
+        users = users.merged(pgpool) if pgpool else users
         rules = _read("hba_file", auth.hba_file if auth.type == "hba" else None, Rules.load, problems)
         maps = _read("ident_file", auth.ident_file, UserMaps.load, problems) or UserMaps()
         tokens = _read("oauth.jwks_file", auth.oauth, TokenVerifier.load, problems)
@@ -51,6 +56,10 @@ class AuthFiles:
         if problems:
             raise ConfigError(problems)
         return cls(users, rules or Rules.always(auth.type), maps, typical(users.secrets.values()), tokens)
+
+
+def _pool_passwd(auth: Auth, path: Path) -> UserStore:
+    return pool_passwd.load(path, auth.pool_key_file)
 
 
 def _read(

@@ -76,6 +76,10 @@ class UserStore:
         """Return a user's secret; None for an unknown user."""
         return self.secrets.get(user)
 
+    def merged(self, other: UserStore) -> UserStore:
+        """Return the users of both; this one's secrets count."""
+        return UserStore(MappingProxyType({**other.secrets, **self.secrets}))
+
     def credential(self, user: str, identity: ClientIdentity | None) -> Credential | None:
         """Return the credential for server logins as a user: what the client proved, else what the file has.
 

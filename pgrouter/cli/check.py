@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pgrouter.auth.files import AuthFiles
 from pgrouter.config.load import load
 from pgrouter.errors import ConfigError
+from pgrouter.pcp.users import PcpUsers
 
 if TYPE_CHECKING:
     import argparse
@@ -57,6 +58,8 @@ def checked(path: Path) -> Settings | None:
     try:
         settings = load(path)
         AuthFiles.load(settings.auth)
+        if settings.pcp is not None:
+            PcpUsers.load(settings.pcp.users_file)
     except ConfigError as error:
         for problem in error.problems:
             print(f"{path}: {problem}", flush=True)  # noqa: T201  (the contract)

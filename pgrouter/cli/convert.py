@@ -33,6 +33,7 @@ class Kind:
 
 KINDS = {
     "pgbouncer": Kind(".ini", "pgrouter.bouncer.convert"),
+    "pgpool": Kind(".conf", "pgrouter.pgpool.convert"),
 }
 
 

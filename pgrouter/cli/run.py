@@ -12,17 +12,17 @@ import logging
 import os
 import platform
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pgrouter
 from pgrouter.cli import check
 from pgrouter.config.load import File
-from pgrouter.errors import RouterError
+from pgrouter.errors import ConfigError, RouterError
 from pgrouter.logs import handler as logs
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
     from pgrouter.config.settings import Settings
 
@@ -31,11 +31,17 @@ log = logging.getLogger("pgrouter")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    check.add_config(parser)
+    one = parser.add_mutually_exclusive_group(required=True)
+    one.add_argument("--config", "-c", type=Path, metavar="FILE", help="the configuration file")
+    one.add_argument("--pgpool-conf", type=Path, metavar="FILE", help="instead: Pgpool-II's pgpool.conf")
+    parser.add_argument("--hba-file", type=Path, metavar="FILE", help="with --pgpool-conf: pool_hba.conf")
+    parser.add_argument("--pcp-file", type=Path, metavar="FILE", help="with --pgpool-conf: pcp.conf")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run a router; return the exit code."""
+    if args.pgpool_conf is not None:
+        return _run_pgpool(args.pgpool_conf.absolute(), args.hba_file, args.pcp_file)
     settings = check.checked(args.config)
     if settings is None:
         return 1
@@ -58,6 +64,19 @@ def run(args: argparse.Namespace) -> int:
         return 1
     log.info("stopped")
     return code
+
+
+def _run_pgpool(path: Path, hba: Path | None, pcp: Path | None) -> int:
+    from pgrouter.pgpool.convert import Given  # noqa: PLC0415  (not needed otherwise)
+    from pgrouter.pgpool.main import PgpoolSource, serve_source  # noqa: PLC0415
+
+    given = Given(hba and hba.absolute(), pcp and pcp.absolute())
+    try:
+        return serve_source(PgpoolSource(path, given, os.environ))
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"{path}: {problem}", flush=True)  # noqa: T201  (as by `check`)
+        return 1
 
 
 def first_words(path: Path, settings: Settings) -> str:

@@ -76,6 +76,7 @@ class Monitor:
         self.subscriber: ClusterSubscriber
         self._names: asyncio.Task[None] | None = None
         self._hold = NONE
+        self.detached: frozenset[str] = frozenset()  # members that get no reads, as an operator has said
         self._stall: Stall | None = None  # not over yet
         self._awake_s = 0.0  # the end of the last one
         self._on_looked: Callable[[], None] = lambda: None
@@ -156,6 +157,20 @@ class Monitor:
         if settings.forget_on_reload:
             self.forget()
 
+    def detach(self, name: str) -> None:
+        """Give a member no reads until `attach`; one that leads gets its writes all the same."""
+        log.warning("cluster: %s is detached by an operator: it gets no reads", name)
+        self.detached |= {name}
+        self._update()
+
+    def attach(self, name: str) -> None:
+        """Give a member reads again, if nothing else is against it, and look at it at once."""
+        if name in self.detached:
+            log.warning("cluster: %s is attached again", name)
+        self.detached -= {name}
+        self._update()
+        self.suspect(name)
+
     def forget(self) -> None:
         """Forget the cluster's system identifier and timeline, for an operator who knows that both are new.
 
@@ -212,7 +227,7 @@ class Monitor:
         snapshot = self._source.current(self._view, self._probes)
         if snapshot is None:
             return
-        snapshot = self._after_stall(self._with_hold(snapshot))
+        snapshot = replace(self._after_stall(self._with_hold(snapshot)), detached=self.detached)
         self._follow_marks()
         lag = Lag(most_bytes=self._reads.max_lag_bytes, most_s=self._reads.max_lag_s, marks=self._marks)
         before, self._view = self._view, merge(self._view, snapshot, self._probes, lag)

@@ -91,6 +91,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, gc=False):
     reachable: bool = True
     trouble: str = ""  # why it is not reachable, or why no leader is named
     hold: str = ""  # why writes are held although there is a leader, see `cluster.switchover`; set by the monitor
+    detached: frozenset[str] = frozenset()  # members that an operator gives no reads; set by the monitor
 
 
 def decode(keys: Mapping[str, str]) -> Snapshot:

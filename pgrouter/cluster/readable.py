@@ -58,6 +58,8 @@ def objections(server: DcsMember, case: Case, decision: WriteDecision) -> Iterat
         yield case.why_foreign(report)
     if report.role is not Role.REPLICA:
         yield "says it is primary but does not lead: gets nothing"
+    if server.name in case.snapshot.detached:
+        yield "detached by an operator (pcp_detach_node); pcp_attach_node brings it back"
     keys = case.keys_of(server)
     if any(is_set(key.tags, "noloadbalance") for key in (server, *keys)):
         yield "tagged noloadbalance"

@@ -22,6 +22,7 @@ NEEDS_RESTART = (
     "listen",  # sockets are bound once; certificates are read again
     "servers",  # files are read again
     "cluster",  # the source and the monitor are built once: a reload never puts the leader in doubt
+    "pcp",  # its sockets, too; the users file is read again
     "routing",  # the cache contains decisions by the old rules
 )
 # Below these, but applied all the same: members come and go, and a running router can be told to forget

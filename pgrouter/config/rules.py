@@ -66,6 +66,15 @@ def _http(settings: Settings) -> Iterator[str]:
         yield f"http.port: {http.port} is a port of listen"
 
 
+def _pcp(settings: Settings) -> Iterator[str]:
+    pcp = settings.pcp
+    if pcp is None:
+        return
+    yield from _file("pcp.users_file", pcp.users_file)
+    if any(pcp.port == listen.port for listen in settings.listen):
+        yield f"pcp.port: {pcp.port} is a port of listen"
+
+
 def _servers_tls(settings: Settings) -> Iterator[str]:
     tls = settings.servers.tls
     if tls.mode == "verify-ca" and not tls.ca:
@@ -155,11 +164,12 @@ def _monitor(settings: Settings) -> Iterator[str]:
 
 def _auth(settings: Settings) -> Iterator[str]:
     auth = settings.auth
-    if auth.users_file is None and auth.type in BY_PASSWORD and not (auth.query or auth.query_user):
+    listed = auth.users_file or auth.pool_passwd_file
+    if listed is None and auth.type in BY_PASSWORD and not (auth.query or auth.query_user):
         yield f"auth.users_file: required when type is {auth.type}, unless there is auth.query or auth.query_user"
     if auth.type == "hba" and auth.hba_file is None:
         yield "auth.hba_file: required when type is hba"
-    for key in ("users_file", "hba_file", "ident_file"):
+    for key in ("users_file", "pool_passwd_file", "pool_key_file", "hba_file", "ident_file"):
         yield from _file(f"auth.{key}", getattr(auth, key))
     yield from _file("auth.oauth.jwks_file", auth.oauth.jwks_file)
 
@@ -251,6 +261,7 @@ RULES = (
     _listen,
     _listen_tls,
     _http,
+    _pcp,
     _servers_tls,
     _source,
     _etcd,

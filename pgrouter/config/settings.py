@@ -175,6 +175,8 @@ class Auth(_Section, frozen=True, kw_only=True):
     # hba: by the lines of hba_file
     type: Literal["trust", "password", "md5", "scram-sha-256", "cert", "peer", "hba"] = "scram-sha-256"
     users_file: Path | None = None  # PgBouncer's userlist.txt
+    pool_passwd_file: Path | None = None  # more users: Pgpool-II's pool_passwd
+    pool_key_file: Path | None = None  # .pgpoolkey, for AES entries of that
     hba_file: Path | None = None  # pg_hba.conf's format
     ident_file: Path | None = None  # pg_ident.conf's format: maps that lines of hba_file name
     # Secrets of users that users_file does not have, from the primary: PgBouncer's auth_query
@@ -213,6 +215,7 @@ class PoolOverride(_Section, frozen=True, kw_only=True):
     wait_timeout_s: Seconds | None = None
     lifetime_s: Seconds | None = None
     pins: Pins | None = None
+    route: Literal["auto", "primary"] | None = None
     query_timeout_s: Seconds | None = None
     idle_transaction_timeout_s: Seconds | None = None
     transaction_timeout_s: Seconds | None = None
@@ -255,6 +258,7 @@ class PoolSettings(_Section, frozen=True, kw_only=True):
     client_idle_timeout_s: Seconds = 0.0  # no transaction; FATAL 57P05
     prepared_statements: CountOrNone = 200  # kept per server; the least recently used is closed
     pins: Pins = "keep"  # a statement that ties its session to a server: run, or refused (0A000)
+    route: Literal["auto", "primary"] = "auto"  # primary: also reads, unless a session sets pgrouter.route
     overrides: tuple[PoolOverride, ...] = ()  # later ones win
 
     def of(self, database: str, user: str) -> PoolSettings:
@@ -327,6 +331,16 @@ class Http(_Section, frozen=True, kw_only=True):
     names: tuple[MetricNames, ...] = ()  # metrics also under the names of other programs' exporters
 
 
+class Pcp(_Section, frozen=True, kw_only=True):
+    """The port of Pgpool-II's pcp_* tools."""
+
+    host: str = "127.0.0.1"  # addresses or names, separated by commas; *: all; "": none
+    port: Port = 9898
+    sockets: tuple[Path, ...] = ()  # directories of Unix sockets, .s.PGSQL.<port>
+    version: Literal["4.3", "4.7"] = "4.7"  # of the tools: nodes are described in another way since 4.4
+    users_file: Path  # pcp.conf: user:md5 of the password
+
+
 class Log(_Section, frozen=True, kw_only=True):
     """What is logged, and where: to stderr, a file, or syslog."""
 
@@ -352,4 +366,5 @@ class Settings(_Section, frozen=True, kw_only=True):
     reads: Reads = field(default_factory=Reads)
     admin: Admin = field(default_factory=Admin)
     http: Http | None = None  # without the section nothing listens
+    pcp: Pcp | None = None  # without the section nothing listens
     log: Log = field(default_factory=Log)

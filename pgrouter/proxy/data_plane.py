@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pgrouter.auth.files import AuthFiles
-    from pgrouter.config.settings import Listen, Servers, Settings
+    from pgrouter.config.settings import Admin, Listen, Servers, Settings
     from pgrouter.net.poller import Pollable, Poller
     from pgrouter.planes import ControlPlane
     from pgrouter.routing.catalog import ByRole
@@ -35,13 +35,15 @@ LOOK_S = 1.0  # how long clients wait, after the process was stopped, for a look
 class DataPlane:
     """Serves clients, by what the control plane says."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (what the composition root joins)
         self,
         poller: Poller,
         settings: Settings,
         control: ControlPlane,
         open_console: Callable[[ClientConnection], None],
+        *,
         witness: Callable[[ClusterView], None] = lambda _: None,
+        pool_shows: Callable[[Sequence[str], str, str, Admin], str] | None = None,
     ) -> None:
         self.poller = poller
         self.settings = settings
@@ -61,7 +63,7 @@ class DataPlane:
             reader=self._reader,
         )
         self._access = Access(control.files, control.roles)
-        self.registry = Registry(settings, self.pools, databases, self._access, open_console)
+        self.registry = Registry(settings, self.pools, databases, self._access, open_console, pool_shows)
         self._unix_sockets: list[UnixSocket] = []
         self._listeners = [(number, one) for number, entry in enumerate(settings.listen) for one in self._open(entry)]
         self._protect(settings.listen)

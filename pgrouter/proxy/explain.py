@@ -1,4 +1,4 @@
-"""The SQL sent in place of EXPLAIN ROUTE, SHOW pgrouter.lsn and SHOW idle_session_timeout: its rows are the answer.
+"""The SQL sent in place of EXPLAIN ROUTE, SHOW pgrouter.lsn, SHOW POOL_NODES and their like: its rows are the answer.
 
 So a server formats the answer for either protocol, in and out of transactions, and the router does not have to.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgrouter.protocol import codes, messages
-from pgrouter.routing.explain import asked_for, asks_position, asks_timer, explain
+from pgrouter.routing.explain import asked_for, asks_pool, asks_position, asks_timer, explain
 from pgrouter.routing.policy import Route, decide
 from pgrouter.routing.statement import Reason, Target
 from pgrouter.session.settings import in_words, literal, milliseconds
@@ -44,6 +44,11 @@ def explained(requester: Requester, server: ServerConnection, message: bytes) ->
 def _instead(requester: Requester, server: ServerConnection, text: bytes) -> str | None:
     if asks_position(text):
         return POSITION
+    words = asks_pool(text)
+    if words:
+        session = requester.session
+        registry = requester.registry
+        return registry.pool_shows(words, session.pool.user, server.owner.member.name, registry.settings.admin)
     timer = asks_timer(text)
     if timer:
         session = requester.session

@@ -30,6 +30,7 @@ cdef class Registry:
     cdef readonly object databases
     cdef readonly object names
     cdef readonly object open_console
+    cdef readonly object pool_shows
     cdef readonly object profiles
     cdef readonly object crowd
     cdef readonly dict clients

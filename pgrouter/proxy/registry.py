@@ -32,7 +32,7 @@ from pgrouter.proxy.server_loss import tell
 from pgrouter.proxy.session_sync import IS_SUPERUSER, SessionSync
 from pgrouter.proxy.startup_template import StartupTemplate
 from pgrouter.proxy.strangers import Strangers
-from pgrouter.routing.policy import PLAIN, facts_of
+from pgrouter.routing.policy import PLAIN, ROUTE_SETTING, facts_of
 from pgrouter.routing.statement import Effect
 from pgrouter.routing.usage import log_slower_than
 from pgrouter.server.connection import ServerConnection
@@ -41,10 +41,10 @@ from pgrouter.session.refusals import forbidden_by
 from pgrouter.session.settings import milliseconds, strings_are_unusual
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from pgrouter.auth.client import ClientIdentity
-    from pgrouter.config.settings import Settings
+    from pgrouter.config.settings import Admin, Settings
     from pgrouter.pool.manager import PoolManager
     from pgrouter.proxy.access import Access
     from pgrouter.proxy.databases import Databases
@@ -64,6 +64,10 @@ REPORTED = 1000  # settings that are remembered as reported to a client: Postgre
 _GONE = object()  # in place of a client that has left, as the owner of a server's sequence values
 
 
+def _no_shows(words, user, member, admin) -> str:  # noqa: ARG001  (the interface's)
+    return "SELECT"
+
+
 class SessionTraits:
     """What a session's settings imply in its pool and at its listener; shared by all sessions with the same."""
 
@@ -71,6 +75,8 @@ class SessionTraits:
         group: Pool = client.session.pool
         limits = group.settings
         settings = {name.lower(): value for name, value in group.parameters} | dict(client.session.profile.values)
+        if limits.route != "auto":
+            settings.setdefault(ROUTE_SETTING, limits.route)
         facts = facts_of(settings, mode=client.mode, pinned=limits.mode == "session")
         database = registry.databases.get(group.database)
         self.parameters = group.parameters
@@ -97,8 +103,10 @@ class Registry:
         databases: Databases,
         access: Access,
         open_console: Callable[[ClientConnection], None],
+        pool_shows: Callable[[Sequence[str], str, str, Admin], str] | None = None,
     ) -> None:
         self.pools = pools
+        self.pool_shows = pool_shows or _no_shows  # the SQL that answers Pgpool-II's commands
         self.databases = databases
         self.access = access
         self.open_console = open_console

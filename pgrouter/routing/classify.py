@@ -13,7 +13,7 @@ from typing import Any
 from pgrouter.routing import hints
 from pgrouter.routing.catalog import UNKNOWN, Catalog
 from pgrouter.routing.commands import judge
-from pgrouter.routing.explain import asked_for, asks_position
+from pgrouter.routing.explain import asked_for, asks_pool, asks_position
 from pgrouter.routing.fingerprint import leading_hint
 from pgrouter.routing.parse import ParseError, statements
 from pgrouter.routing.statement import Effect, Reason, Statement, Target, Tx
@@ -25,6 +25,8 @@ _EXPLAIN = Statement(
     Target.SESSION, Reason.EXPLAIN, effects=int(Effect.INSTEAD), tag="EXPLAIN ROUTE", literal_sensitive=True
 )
 _POSITION = Statement(Target.SESSION, Reason.POSITION, effects=int(Effect.INSTEAD), tag="SHOW", literal_sensitive=True)
+
+_POOL = Statement(Target.REPLICA, Reason.POOL, effects=int(Effect.INSTEAD), tag="SHOW", literal_sensitive=True)
 
 
 def classify(sql: str | bytes, catalog: Catalog = UNKNOWN) -> Statement:
@@ -40,7 +42,7 @@ def classify(sql: str | bytes, catalog: Catalog = UNKNOWN) -> Statement:
 
 
 def _parse(raw: bytes, catalog: Catalog) -> Statement:
-    ours = _POSITION if asks_position(raw) else _EXPLAIN if asked_for(raw) is not None else None
+    ours = _router_answers(raw)
     if ours is not None:
         return ours
     try:
@@ -56,6 +58,14 @@ def _parse(raw: bytes, catalog: Catalog) -> Statement:
     if not judged:
         return Statement(Target.REPLICA, Reason.EMPTY)
     return judged[0] if len(judged) == 1 else _together(judged)
+
+
+def _router_answers(raw: bytes) -> Statement | None:
+    if asks_position(raw):
+        return _POSITION
+    if asks_pool(raw):
+        return _POOL
+    return _EXPLAIN if asked_for(raw) is not None else None
 
 
 def _refused(error: ParseError) -> Statement:

@@ -22,6 +22,16 @@ _MEANING = {
 # What is the same to the cache must be the same here: spaces and comments do not count.
 _BLANK = re.compile(rb"[ \t\n\r\f\v]+|--[^\r\n]*|/\*.*?\*/", re.DOTALL)
 _WORD = re.compile(rb"[\w$\x80-\xff]")
+MOST_POOL = 200  # bytes of one of Pgpool-II's commands
+POOL_VIEWS = (
+    "pool_nodes", "pool_processes", "pool_pools", "pool_version", "pool_status", "pool_cache",
+    "pool_health_check_stats", "pool_backend_stats",
+)  # fmt: skip
+_POOL = re.compile(
+    rf"""\ ?( show\ (?:{"|".join(POOL_VIEWS)}) | pgpool\ (?: show\ \w+ | reset\ \w+
+         | set\ \w+\ ?(?:to\ |=)\ ?(?:'[^']*'|[\w.-]+) | set\ \w+\ '[^']*' ) )\ ?;?\ ?""".encode(),
+    re.IGNORECASE | re.VERBOSE,
+)
 
 
 def asked_for(text: bytes) -> bytes | None:
@@ -36,6 +46,14 @@ def asked_for(text: bytes) -> bytes | None:
 def asks_position(text: bytes) -> bool:
     """Whether the text is SHOW pgrouter.lsn."""
     return _ends(text, _after(text, b"show", b"pgrouter", b".", b"lsn"))
+
+
+def asks_pool(text: bytes) -> tuple[str, ...]:
+    """Return the words of one of Pgpool-II's commands, in lower case: SHOW POOL_NODES, PGPOOL SHOW ...; () if none."""
+    if len(text) > MOST_POOL:
+        return ()
+    found = _POOL.fullmatch(b" ".join(_BLANK.sub(b" ", text).split()))
+    return tuple(found[1].decode("ascii", "replace").lower().replace("=", " ").split()) if found else ()
 
 
 def asks_timer(text: bytes) -> str:

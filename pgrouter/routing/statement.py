@@ -42,7 +42,7 @@ class Effect(IntFlag):
     DDL = 512  # catalog facts may be out of date afterwards
     CODE = 1024  # runs code that may leave anything that the server can be queried for: all but OTHER_STATE
     UNLISTEN = 2048
-    INSTEAD = 8192  # EXPLAIN ROUTE, SHOW pgrouter.lsn: the server gets a substitute
+    INSTEAD = 8192  # EXPLAIN ROUTE, SHOW pgrouter.lsn, SHOW POOL_NODES: the server gets a substitute
     REDEFINES = 4096  # DDL that may change what a known name does
     SEQUENCES = 32768  # asks for values the session has drawn from sequences: currval, lastval
     DATABASE = 131072  # drops or copies a database, which must have no sessions
@@ -77,6 +77,7 @@ class Reason:
     EMPTY = "empty"
     EXPLAIN = "explain route"
     POSITION = "position of writes"
+    POOL = "pgpool's commands"
     OWN_WRITE = "newer than the replicas"  # a read whose session must see a write that no replica has yet
     WRITE = "write"
     DDL = "ddl"
@@ -132,7 +133,7 @@ class Setting(Struct, frozen=True, gc=False):
 NO_ROLE = Setting("role", None)  # setting the session user resets the role
 
 _REPLICA, _SESSION, _NO_TX, _BEGIN_READ_ONLY = Target.REPLICA, Target.SESSION, Tx.NONE, Tx.BEGIN_READ_ONLY
-_STATELESS = frozenset({Reason.TRANSACTION, Reason.SETTING, Reason.EXPLAIN, Reason.POSITION})
+_STATELESS = frozenset({Reason.TRANSACTION, Reason.SETTING, Reason.EXPLAIN, Reason.POSITION, Reason.POOL})
 _NOT_IN_WAL = int(Effect.SETTINGS | Effect.INSTEAD)
 _verdict = cache(Verdict)  # shared: there are few combinations
 

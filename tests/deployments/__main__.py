@@ -15,7 +15,7 @@ import time
 
 from deployments import table
 from deployments.all import DEPLOYMENTS
-from deployments.stage import Stage, exporter_place, stage
+from deployments.stage import Stage, exporter_place, pcp_place, stage
 from deployments.steps import Deployment, Mark, Step
 
 INSIDE = "PGROUTER_DEPLOYMENTS_NAMESPACE"
@@ -35,6 +35,7 @@ def main() -> int:
         return 0
     if INSIDE not in os.environ:
         exporter_place()  # in there is no network to fetch it from
+        pcp_place()
     enter_namespace()
     chosen = [one for one in DEPLOYMENTS if not args.only or one.name.startswith(tuple(args.only))]
     wrong = [told for one in chosen for told in run(one)]

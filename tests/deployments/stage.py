@@ -36,6 +36,7 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs" / "deployments"
 STEP_S = 180.0  # a guard: a thousand SCRAM logins are twelve seconds of processor time
 EXPORTER = "prometheus-postgres-exporter"  # program and Debian's package
+PCP = "pcp_attach_node"
 # Passwords are proved to the router, which has them from users.txt; the servers trust this machine
 HBA = ("host all all 127.0.0.1/32 trust", "host replication all 127.0.0.1/32 trust")
 PARAMETERS = {"shared_preload_libraries": "pg_stat_statements"}
@@ -212,10 +213,15 @@ class Stage:
         return 0, "reloaded"
 
     def _shell(self, argv: list[str]) -> tuple[int, str]:
-        programs = [Path(sys.executable).parent, self.cluster.binaries.directory, *exporter_place()]
+        programs = [Path(sys.executable).parent, self.cluster.binaries.directory, *exporter_place(), *pcp_place()]
         path = ":".join([*map(str, programs), os.environ["PATH"]])
         passwords = dict(re.findall(r'^"(\w+)" "(.+)"$', (CONFIGS / "users.txt").read_text(), re.MULTILINE))
-        environment = os.environ | {"PATH": path, "PGPASSWORD": passwords[self.deployment.owner], "PAGER": "cat"}
+        secrets = self.cluster.workdir / ".pcppass"
+        secrets.write_text("*:*:admin:adminpassword\n")
+        secrets.chmod(0o600)
+        password = passwords[self.deployment.owner]
+        own = {"PATH": path, "PCPPASSFILE": str(secrets), "PGPASSWORD": password, "PAGER": "cat"}
+        environment = os.environ | own
         try:
             done = subprocess.run(
                 argv, capture_output=True, text=True, check=False, env=environment, timeout=STEP_S,
@@ -287,6 +293,22 @@ def exporter_place() -> list[Path]:
     """Give the directory of postgres_exporter, fetched if the system has none; [] where it cannot be."""
     found = programs.find(EXPORTER, EXPORTER, "--version")
     return [] if isinstance(found, str) else [found.path.parent]
+
+
+@cache
+def pcp_place() -> list[Path]:
+    """Give a directory with Pgpool-II's pcp_attach_node, fetched if the system has none; [] where it cannot be."""
+    found = programs.find(PCP, "pgpool2", "--version")
+    if isinstance(found, str):
+        return []
+    if not found.libraries:
+        return [found.path.parent]
+    place = programs.CACHE / "pcp"
+    place.mkdir(exist_ok=True)
+    script = place / PCP  # what it needs must not be what psql gets
+    script.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={found.libraries} exec {found.path} "$@"\n')
+    script.chmod(0o755)
+    return [place]
 
 
 def stage(deployment: Deployment) -> Stage:

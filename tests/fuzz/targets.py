@@ -16,7 +16,7 @@ from support.desk import Desk, opened
 from support.rawclient import EXECUTE, SYNC, bind, message, parse, query, startup
 
 from pgrouter.admin.protocol import ConsoleProtocol
-from pgrouter.auth import scram
+from pgrouter.auth import pool_passwd, scram
 from pgrouter.auth.account import Account
 from pgrouter.auth.admission import Admission
 from pgrouter.auth.hba import Arrival, Rules
@@ -27,15 +27,25 @@ from pgrouter.auth.users import UserStore
 from pgrouter.cluster.etcd_keys import KeySpace
 from pgrouter.cluster.patroni_keys import decode
 from pgrouter.cluster.patroni_rest import NotPatroniError, read_answer
+from pgrouter.config.settings import Cluster, MemberAddress, Reads, Settings
 from pgrouter.errors import ConfigError, RouterError
 from pgrouter.logs.lines import Formatter
+from pgrouter.pcp.commands import Commands
+from pgrouter.pcp.protocol import PcpError, taken
+from pgrouter.pcp.status import Status
+from pgrouter.pcp.users import PcpUsers
+from pgrouter.pgpool.conf import parse as parse_conf
+from pgrouter.pgpool.convert import Files, converted
+from pgrouter.pgpool.report import report
 from pgrouter.protocol import messages
 from pgrouter.proxy.client import ClientConnection
 from pgrouter.proxy.login import login
 from pgrouter.proxy.login_responder import LoginResponder
 from pgrouter.proxy.startup_template import StartupTemplate
+from pgrouter.routing.explain import asks_pool
 from pgrouter.routing.fingerprint import fingerprint
 from pgrouter.server.states import ACTIVE
+from pgrouter.topology import ClusterView, Member
 
 if TYPE_CHECKING:
     import socket
@@ -278,6 +288,59 @@ def log_line(data: bytes) -> None:
     assert len(Formatter().format(record).splitlines()) == 1
 
 
+def pcp(data: bytes) -> None:
+    """What a pcp_* tool sends, before and after it has proved who it is."""
+    users, commands = PcpUsers({"joe": "0" * 32}), _pcp_commands()
+    rest = data
+    with contextlib.suppress(PcpError):
+        while True:
+            packet, size = taken(rest)
+            if packet is None:
+                break
+            rest = rest[size:]
+            words = packet.words()
+            if len(words) > 1:
+                assert not users.proves(words[0], words[1], b"salt")
+            with contextlib.suppress(PcpError):
+                assert len(commands.run(packet, "joe")) < MOST_KEPT
+
+
+@cache
+def _pcp_commands() -> Commands:
+    member = Member(name="a", host="h", port=1)
+    monitor = SimpleNamespace(
+        view=ClusterView(members=(member,)), probes={}, detached=frozenset(), attach=str, detach=str
+    )
+    address = MemberAddress(name="a", host="h")
+    app = SimpleNamespace(
+        settings=Settings(cluster=Cluster(source="static", members=(address,))),
+        monitor=monitor,
+        pools=SimpleNamespace(groups={}, reads=Reads()),
+        registry=SimpleNamespace(clients={}),
+        poller=SimpleNamespace(now=0.0),
+        reload=lambda: "RELOAD",
+    )
+    return Commands(app, Status(app), str)
+
+
+def pgpool_conf(data: bytes) -> None:
+    """pgpool.conf and pool_passwd."""
+    text = data.decode("utf-8", "surrogateescape")
+    with contextlib.suppress(ConfigError):
+        conf = parse_conf(text)
+        report(conf)
+        converted(conf, Files(), UserStore.empty())
+    for line in text.split("\n"):
+        with contextlib.suppress(ValueError):
+            pool_passwd.entry(line, "key")
+
+
+def pool_shows(data: bytes) -> None:
+    """Pgpool-II's commands in a session."""
+    words = asks_pool(data)
+    assert not words or words[0] in ("show", "pgpool")
+
+
 LOGIN = startup(user="joe", database="db")
 FIRST = message(b"p", b"SCRAM-SHA-256\0\0\0\0\x0bn,,n=,r=abc")
 TARGETS = {
@@ -297,5 +360,10 @@ TARGETS = {
         etcd_keys, (b'lpg0\0m{"conn_url":"postgres://h:1/x"}\0c{"ttl":20}', b'{"header":{"revision":"1"}}')
     ),
     "statements": Target(statements, (b"select 'a', $1 from \"T\" -- x\n where a in (1, 2)",)),
+    "pcp": Target(pcp, tuple(message(bytes([kind]), b"0\0") for kind in b"MABCDdGHIJjLNOPTtVWZX")),
+    "pgpool_conf": Target(
+        pgpool_conf, (b"backend_hostname0 = 'a'\nsr_check_user = 'b' # x\nport = 5min\n", b"joe:TEXTa\\:b\njoe:AESAAAA")
+    ),
+    "pool_shows": Target(pool_shows, (b"show /* x */ pool_nodes;", b"pgpool set a to 'b'", b"PGPOOL SHOW all")),
     "log_line": Target(log_line, (b"joe\n",)),
 }
