@@ -128,7 +128,8 @@ class Operator:
             return None
         if self._registry.is_console(name):
             raise RouterError(f"cannot {verb} admin db: {name}", sqlstate="42501")
-        entry = self._registry.names.get(name) or self._registry.names.get("*")
+        names = {entry.name: entry for entry in self._registry.settings.databases}
+        entry = names.get(name) or names.get("*")
         if entry is not None:
             return entry.database or name
         if any(group.database == name for group in self._pools.groups.values()):
