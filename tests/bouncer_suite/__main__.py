@@ -65,7 +65,7 @@ def prepare(directory: Path) -> None:
 def run_suite(directory: Path, report: Path, words: list[str]) -> None:
     """Run the tests as an ordinary user: PostgreSQL does not start as root."""
     python = str(directory / "venv/bin/python")
-    argv = [python, "-m", "pytest", "-q", "--tb=native", *LOOPS, f"--junitxml={report}"]
+    argv = [python, "-m", "pytest", "-q", "--tb=native", "--assert=plain", *LOOPS, f"--junitxml={report}"]
     argv += ["--basetemp", str(directory / "tmp/t"), *words]
     servers = os.environ.get("PGBIN", "")
     environment = {
