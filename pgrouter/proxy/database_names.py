@@ -22,7 +22,10 @@ class DatabaseNames:
 
     def __init__(self, entries: Iterable[DatabaseName]) -> None:
         self._entries = {entry.name: entry for entry in entries}
-        self._secrets = {entry.name: PlainSecret(entry.password) for entry in self._entries.values() if entry.password}
+        # str: what is compiled takes no subclass of it, as Secret is
+        self._secrets = {
+            entry.name: PlainSecret(str(entry.password)) for entry in self._entries.values() if entry.password
+        }
         self._settings = {
             entry.name: {name.lower(): value for name, value in entry.settings.items()}
             for entry in self._entries.values()

@@ -1,6 +1,7 @@
 cimport cython
 
 cdef double _slow_s
+cdef int CLASSES
 
 @cython.final
 cdef class Usage:

@@ -281,6 +281,7 @@ def told(good: Good, port: int, attack: Callable[[int, threading.Event], None]) 
 
 
 @pytest.mark.usefixtures("front")
+@pytest.mark.slow
 def test_others_go_on_beside(streaming: StreamingCluster, record_property: Callable[[str, object], None]) -> None:
     """All in one test, as there is one router and one client for them, and one table of what it waited."""
     settings = SETTINGS | {"cluster": static_cluster(streaming.servers)}

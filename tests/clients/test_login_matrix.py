@@ -68,7 +68,7 @@ def by_asyncpg(router: Router, password: str = PASSWORD, **tls: Any) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("protected", [False, True], ids=["clear", "verified"])
+@pytest.mark.parametrize("protected", [pytest.param(False, marks=pytest.mark.slow), True], ids=["clear", "verified"])
 @pytest.mark.parametrize("way", WAYS)
 def test_passwords_in_the_users_file_open_every_combination(
     cluster: StreamingCluster,

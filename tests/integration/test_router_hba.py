@@ -217,8 +217,11 @@ def test_the_line_is_in_the_log_and_a_broken_file_changes_nothing(front: Router,
     outcome(front.port, "rejected", "")
     outcome(front.port, "nobody", "")
     outcome(front.port, "by_scram", "wrong")
-    assert front.log_contains(rf'pg_hba.conf rejects .*user "rejected".* \({file}:2: "host all rejected .* reject"\)')
-    assert front.log_contains(rf'login failed: password authentication failed for user "by_scram" \({file}:3\)')
+    for words in (
+        rf'pg_hba.conf rejects .*user "rejected".* \({file}:2: "host all rejected .* reject"\)',
+        rf'login failed: password authentication failed for user "by_scram" \({file}:3\)',
+    ):
+        until(lambda words=words: front.log_contains(words), 10, words)
     file.write_text("host all all all nothing\n")
     front.process.reload()
     until(lambda: front.log_contains(rf'auth.hba_file: {file}:1: invalid authentication method "nothing"'), 10, "told")

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.pg
 SECONDS = 20
 
 
+@pytest.mark.slow
 def test_random_sessions_are_answered_as_postgresql_answers_them(sides: Sides) -> None:
     end = time.monotonic() + SECONDS
     steps, waits, number = sides.steps, sides.waits, 0
