@@ -101,7 +101,7 @@ def changes(before: ClusterView, after: ClusterView) -> Iterator[tuple[str, str,
     if before.dcs_reachable != after.dcs_reachable:
         yield "dcs", "", {"reachable": after.dcs_reachable}
     if before.paused != after.paused:
-        yield "cluster", "", {"paused": after.paused}
+        yield "maintenance", "", {"paused": after.paused}
 
 
 def _shown(member: Member) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def _dcs(data: dict[str, Any]) -> str:
     return "the source of leaders answers again" if data["reachable"] else "the source of leaders does not answer"
 
 
-def _cluster(data: dict[str, Any]) -> str:
+def _maintenance(data: dict[str, Any]) -> str:
     return "Patroni is paused (maintenance mode)" if data["paused"] else "Patroni is no longer paused"
 
 
@@ -152,5 +152,5 @@ _TEXTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "primary": _primary,
     "member": _member,
     "dcs": _dcs,
-    "cluster": _cluster,
+    "maintenance": _maintenance,
 }

@@ -79,6 +79,15 @@ def test_members_and_what_is_noted() -> None:
     ]
 
 
+def test_the_source_and_its_maintenance_mode() -> None:
+    history = History(VIEW, Clock().read)
+    history.follow(replace(VIEW, number=8, dcs_reachable=not VIEW.dcs_reachable, paused=True))
+    history.follow(replace(VIEW, number=9))
+    assert [event.kind for event in history.kept] == ["dcs", "maintenance"] * 2
+    assert "cluster" not in [event.kind for event in history.kept]  # on the HTTP port that is the cluster itself
+    assert history.kept[-1].text == "Patroni is no longer paused"
+
+
 def test_it_is_bounded() -> None:
     clock = Clock()
     history = History(VIEW, clock.read)
