@@ -53,7 +53,7 @@ class Usage:
 
     def add(self, took_s: cython.double, on_replica: cython.bint) -> cython.bint:
         """Count a call; whether it was slow."""
-        us = int(took_s * 1e6) if took_s > 0 else 0
+        us = cython.cast(cython.ulonglong, took_s * 1e6) if took_s > 0 else 0
         at = 0
         while us > 0 and at < CLASSES - 1:
             us >>= 1
