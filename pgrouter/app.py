@@ -20,13 +20,13 @@ from pgrouter.config.diff import diff, taken, told
 from pgrouter.control.plane import ControlPlane
 from pgrouter.errors import ConfigError, RouterError
 from pgrouter.http.server import HttpServer
-from pgrouter.logs import handler as logs
+from pgrouter.net.loop import Loop
 from pgrouter.notify import Watchdog, notify
 from pgrouter.pcp.commands import Commands
 from pgrouter.pcp.server import PcpServer
 from pgrouter.pcp.shows import Shows
 from pgrouter.pcp.status import Status
-from pgrouter.proxy.data_plane import DataPlane
+from pgrouter.proxy.data_plane import DataPlane, bug
 from pgrouter.proxy.drain import Shutdown
 from pgrouter.proxy.operator import Operator
 
@@ -35,9 +35,10 @@ if TYPE_CHECKING:
 
     from pgrouter.config.load import Source
     from pgrouter.config.settings import Settings
-    from pgrouter.net.loop import Loop
+    from pgrouter.logs import handler as logs
 
 log = logging.getLogger("pgrouter.app")
+main_log = logging.getLogger("pgrouter")  # the last line is the program's
 
 SWITCH_S = 0.0005  # how long the loop waits for a computing thread (one that judges a catalog); Python's default: 5 ms
 
@@ -48,7 +49,7 @@ MODES = {"s": Shutdown.CLIENTS, "f": Shutdown.SERVERS, "i": Shutdown.NOW}  # sma
 class App:
     """One running router."""
 
-    def __init__(self, source: Source, settings: Settings, loop: Loop, handler: logs.Handler | None = None) -> None:
+    def __init__(self, source: Source, settings: Settings, loop: Loop, handler: logs.Handler) -> None:
         """Build everything; `handler` writes the log, and may be told to write it elsewhere."""
         self.source = source
         self._handler = handler
@@ -145,14 +146,9 @@ class App:
             log.warning("reload: %s: %s takes a restart", path, told(self.settings, settings, path))
         settings, before = taken(self.settings, settings), self.settings
         try:
-            destination = logs.opened(settings.log) if self._handler is not None else None
             self._apply(settings, files)
         except ConfigError as error:
             raise self._not_reloaded(error) from error
-        except OSError as error:
-            raise self._not_reloaded(ConfigError([f"log: cannot write there: {error.strerror}"])) from error
-        if self._handler is not None and destination is not None:
-            self._handler.turn_to(destination)
         for path in changes.now:
             log.info("reload: %s: %s", path, told(before, settings, path))
         log.info("configuration reloaded")
@@ -160,7 +156,7 @@ class App:
         return "RELOAD"
 
     def _apply(self, settings: Settings, files: AuthFiles) -> None:
-        with self._http.reloading(settings.http):
+        with self._handler.reloading(settings.log), self._http.reloading(settings.http):
             self._pcp.reload(settings.pcp)
             self._data.reload(settings, files)
         self._control.reload(settings, files)
@@ -227,6 +223,25 @@ async def serve(
     await app.drain()
     await app.stop()
     return 0
+
+
+def run(
+    source: Source,
+    settings: Settings,
+    handler: logs.Handler,
+    *ticks: Callable[[float], None],
+    signals: Mapping[signal.Signals, Callable[[App], None]] = SIGNALS,
+) -> int:
+    """Run a router in a loop of its own, as `serve` does; return the exit code, 1 if it cannot go on."""
+    loop = Loop(on_bug=bug)
+    try:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            code = runner.run(serve(source, settings, loop, handler, *ticks, signals=signals))
+    except (OSError, RouterError) as error:
+        main_log.critical("cannot go on: %s", error)
+        return 1
+    main_log.info("stopped")
+    return code
 
 
 def _raise_descriptor_limit(max_clients: int) -> None:

@@ -14,7 +14,6 @@ import binascii
 import hashlib
 import re
 import stat
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pgrouter.auth.secret import Md5Secret, PlainSecret, ScramSecret, parse_secret
@@ -45,24 +44,16 @@ def load(path: Path, key_path: Path | None) -> UserStore:
         text = as_text(path.read_bytes())
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror or error}"]) from error
-    found: dict[str, Entry] = {}
-    problems = []
     key: str | None = None
-    for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):
-        if not line.strip() or line[0] == "#":
-            continue
-        try:
-            if key is None and _is_aes(line):
-                key = _key(key_path)
-            user, secret = entry(line.removesuffix("\r"), key or "")
-            if user in found:
-                raise ValueError(f'user "{user}" is given twice')  # noqa: TRY301  (one place adds file and line)
-            found[user] = secret
-        except ValueError as error:
-            problems.append(f"{path}:{number}: {error}")
-    if problems:
-        raise ConfigError(problems)
-    return UserStore(MappingProxyType(found))
+
+    def read(line: str) -> tuple[str, Entry]:
+        nonlocal key
+        if key is None and _is_aes(line):
+            key = _key(key_path)
+        return entry(line.removesuffix("\r"), key or "")
+
+    lines = text.removesuffix("\n").split("\n")
+    return UserStore.of_lines((line if line.strip() and line[0] != "#" else "" for line in lines), read, str(path))
 
 
 def entry(line: str, key: str) -> tuple[str, Entry]:

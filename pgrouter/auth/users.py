@@ -18,11 +18,13 @@ from pgrouter.auth.text import as_text
 from pgrouter.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from pgrouter.auth.client import ClientIdentity
     from pgrouter.auth.secret import Credential, ScramSecret
+
+    Secret = PlainSecret | Md5Secret | ScramSecret
 
 _LINE = re.compile(r'"((?:[^"]|"")*)"\s+"((?:[^"]|"")*)"(?:\s.*)?')
 
@@ -55,14 +57,24 @@ class UserStore:
     @classmethod
     def parse(cls, text: str, name: str = "users.txt") -> UserStore:
         """Parse the text of a file; `name` stands for it in error messages. Raises as `load` does."""
-        found: dict[str, PlainSecret | Md5Secret | ScramSecret] = {}
+        lines = (line.strip() for line in text.removeprefix("\ufeff").split("\n"))
+        return cls.of_lines((line if line[:1] not in (";", "#") else "" for line in lines), _entry, name)
+
+    @classmethod
+    def of_lines(cls, lines: Iterable[str], entry: Callable[[str], tuple[str, Secret]], name: str) -> UserStore:
+        """Return the users of the lines that are not empty, each read by `entry`, which raises ValueError.
+
+        Raises:
+            ConfigError: `NAME:LINE: what is wrong` for every line that cannot be used.
+
+        """
+        found: dict[str, Secret] = {}
         problems = []
-        for number, raw in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
-            line = raw.strip()
-            if not line or line[0] in ";#":
+        for number, line in enumerate(lines, 1):
+            if not line:
                 continue
             try:
-                user, secret = _entry(line)
+                user, secret = entry(line)
                 if user in found:
                     raise ValueError(f'user "{user}" is given twice')  # noqa: TRY301  (one place adds file and line)
                 found[user] = secret

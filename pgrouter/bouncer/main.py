@@ -9,7 +9,6 @@ Source: PgBouncer 1.26, src/main.c.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import os
 import signal
@@ -159,9 +158,7 @@ def _serve(source: IniSource, settings: Settings, pid_file: process.PidFile, *, 
         handler = logs.start(settings.log)
     except OSError as error:
         raise ConfigError([f"logfile: cannot write there: {error}"]) from None
-    from pgrouter.app import App, serve  # noqa: PLC0415  (a wrong configuration is reported without importing everything)
-    from pgrouter.net.loop import Loop  # noqa: PLC0415
-    from pgrouter.proxy.data_plane import bug  # noqa: PLC0415
+    from pgrouter.app import App, run  # noqa: PLC0415  (a wrong configuration is reported without importing everything)
     from pgrouter.proxy.drain import Shutdown  # noqa: PLC0415
 
     if verbose:
@@ -176,17 +173,9 @@ def _serve(source: IniSource, settings: Settings, pid_file: process.PidFile, *, 
         signal.SIGUSR1: _pause,
         signal.SIGUSR2: _resume,
     }
-    loop = Loop(on_bug=bug)
     lookup = Lookup(source) if os.environ.get(REPLICAS) else None
     ticks = () if lookup is None else (lookup.tick,)
-    try:
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            code = runner.run(serve(source, settings, loop, handler, *ticks, signals=signals))
-    except (OSError, RouterError) as error:
-        log.critical("cannot go on: %s", error)
-        return 1
-    log.info("stopped")
-    return code
+    return run(source, settings, handler, *ticks, signals=signals)
 
 
 def _pause(app: App) -> None:

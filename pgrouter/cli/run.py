@@ -7,7 +7,6 @@ is 1 if it could not start; an invalid configuration is reported in the same lin
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import platform
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 import pgrouter
 from pgrouter.cli import check
 from pgrouter.config.load import File
-from pgrouter.errors import ConfigError, RouterError
+from pgrouter.errors import ConfigError
 from pgrouter.logs import handler as logs
 
 if TYPE_CHECKING:
@@ -50,20 +49,10 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         print(f"{args.config}: log: cannot write there: {error}", file=sys.stderr)  # noqa: T201  (there is no log)
         return 1
-    from pgrouter.app import serve  # noqa: PLC0415  (a wrong configuration is reported without importing everything)
-    from pgrouter.net.loop import Loop  # noqa: PLC0415
-    from pgrouter.proxy.data_plane import bug  # noqa: PLC0415
+    from pgrouter import app  # noqa: PLC0415  (a wrong configuration is reported without importing everything)
 
     log.info("%s", first_words(args.config.absolute(), settings))
-    loop = Loop(on_bug=bug)
-    try:
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            code = runner.run(serve(File(args.config.absolute()), settings, loop, handler))
-    except (OSError, RouterError) as error:
-        log.critical("cannot go on: %s", error)
-        return 1
-    log.info("stopped")
-    return code
+    return app.run(File(args.config.absolute()), settings, handler)
 
 
 def _run_pgpool(path: Path, hba: Path | None, pcp: Path | None) -> int:

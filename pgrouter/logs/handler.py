@@ -10,11 +10,14 @@ import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
+from pgrouter.errors import ConfigError
 from pgrouter.logs.limits import Limits
 from pgrouter.logs.lines import Formatter, JsonFormatter, SyslogFormatter
 from pgrouter.logs.outlet import Outlet
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pgrouter.config.settings import Log
 
 EVERY = {"every": True}
@@ -54,6 +57,26 @@ class Handler(logging.Handler):
             self._outlet.dropped = before.dropped
             self.setFormatter(destination.formatter)
         before.finish()
+
+    @contextlib.contextmanager
+    def reloading(self, settings: Log) -> Iterator[None]:
+        """Write where these settings say after the block; a file is opened again.
+
+        Raises:
+            ConfigError: before the block: it cannot be written there.
+
+        """
+        try:
+            destination = opened(settings)
+        except OSError as error:
+            raise ConfigError([f"log: cannot write there: {error.strerror}"]) from error
+        try:
+            yield
+        except BaseException:
+            if destination.ours:
+                os.close(destination.fd)
+            raise
+        self.turn_to(destination)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, unless there were too many like it in this second."""

@@ -55,7 +55,7 @@ class Checks:
             self.last_failure_s, self.failed = now_s, probe.failed_s
 
 
-class History:
+class ProbeCounts:
     """What was seen of every member since the start."""
 
     def __init__(

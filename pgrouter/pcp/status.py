@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pgrouter.admin.stats import Counters, member_totals
 from pgrouter.clock import wall
-from pgrouter.pcp.history import Checks, History
+from pgrouter.pcp.history import Checks, ProbeCounts
 from pgrouter.pcp.nodes import Node, nodes, status_of
 from pgrouter.pcp.parameters import Parameter, parameters
 from pgrouter.server.states import ACTIVE
@@ -61,7 +61,7 @@ class Status:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self.history = History(lambda: app.monitor.view, lambda: app.monitor.probes, self._status_name)
+        self.history = ProbeCounts(lambda: app.monitor.view, lambda: app.monitor.probes, self._status_name)
         self.views = {
             "pool_nodes": self.pool_nodes,
             "pool_processes": self.pool_processes,

@@ -9,7 +9,6 @@ Source: Pgpool-II 4.7, src/main/main.c.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import os
 import signal
@@ -23,7 +22,7 @@ import pgrouter
 from pgrouter.auth.files import AuthFiles
 from pgrouter.bouncer import process
 from pgrouter.config.change import changed
-from pgrouter.errors import ConfigError, RouterError
+from pgrouter.errors import ConfigError
 from pgrouter.logs import handler as logs
 from pgrouter.pcp.users import PcpUsers
 from pgrouter.pgpool import conf as pgpool_conf
@@ -129,9 +128,7 @@ def serve_source(
     except OSError as error:
         raise ConfigError([f"the log cannot be written: {error}"]) from None
     settings = source.load()
-    from pgrouter.app import App, serve  # noqa: PLC0415  (a wrong file is reported without importing everything)
-    from pgrouter.net.loop import Loop  # noqa: PLC0415
-    from pgrouter.proxy.data_plane import bug  # noqa: PLC0415
+    from pgrouter import app  # noqa: PLC0415  (a wrong file is reported without importing everything)
     from pgrouter.proxy.drain import Shutdown  # noqa: PLC0415
 
     if level is not None:
@@ -139,20 +136,12 @@ def serve_source(
     if pid_file is not None:
         pid_file.write()
     log.info("pgrouter %s in the place of Pgpool-II %s, %s", pgrouter.__version__, VERSION, source.name)
-    signals: dict[signal.Signals, Callable[[App], None]] = {
-        signal.SIGTERM: partial(App.request_stop, how=Shutdown.CLIENTS if patient else Shutdown.SERVERS),
-        signal.SIGINT: App.request_stop,
-        signal.SIGQUIT: partial(App.request_stop, how=Shutdown.NOW),
+    signals: dict[signal.Signals, Callable[[app.App], None]] = {
+        signal.SIGTERM: partial(app.App.request_stop, how=Shutdown.CLIENTS if patient else Shutdown.SERVERS),
+        signal.SIGINT: app.App.request_stop,
+        signal.SIGQUIT: partial(app.App.request_stop, how=Shutdown.NOW),
     }
-    loop = Loop(on_bug=bug)
-    try:
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            code = runner.run(serve(source, settings, loop, handler, signals=signals))
-    except (OSError, RouterError) as error:
-        log.critical("cannot go on: %s", error)
-        return 1
-    log.info("stopped")
-    return code
+    return app.run(source, settings, handler, signals=signals)
 
 
 def pid_file_of(path: Path) -> str:

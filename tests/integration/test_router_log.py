@@ -20,6 +20,8 @@ from pgrouter.demo.router import CODE, PROGRAM, READY
 from pgrouter.demo.workdir import Workdir
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.router import RouterFactory
 
     from pgrouter.demo.streaming import StreamingCluster
@@ -98,3 +100,17 @@ def test_a_refusal_is_logged_with_the_name_it_was_for(streaming: StreamingCluste
         raw.send(startup(4 << 16, user="postgres"))
         assert sqlstate(raw.until_closed()) == "0A000"
     until(lambda: front.log_contains(r"C-\d+ -: login failed: unsupported frontend protocol 4.0"), 5, "it is logged")
+
+
+def test_set_moves_the_log_until_the_next_reload(
+    streaming: StreamingCluster, router: RouterFactory, tmp_path: Path
+) -> None:
+    front = router({"cluster": static_cluster(streaming.servers)})
+    file = tmp_path / "router.log"
+    front.admin(f"SET log.file = '{file}'")
+    assert front.admin("SHOW VERSION")
+    until(lambda: file.exists() and "login" in file.read_text(), 5, "the log is there")
+    lines = file.read_text().count("\n")
+    front.process.reload()
+    until(lambda: front.log_contains("configuration reloaded"), 5, "it is back")
+    assert file.read_text().count("\n") == lines

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from pgrouter.config.settings import Log
 from pgrouter.demo.processes import until
+from pgrouter.errors import ConfigError
 from pgrouter.logs.handler import EVERY, Destination, Handler, opened
 from pgrouter.logs.limits import MOST_KINDS, MOST_OF_A_KIND, Limits
 from pgrouter.logs.lines import LINE, LONGEST, Formatter, JsonFormatter, SyslogFormatter, escaped
@@ -25,7 +27,6 @@ from pgrouter.proxy.client_info import ClientInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 class Zoned(logging.Formatter):
@@ -303,3 +304,23 @@ def test_lines_of_syslog_are_datagrams_with_a_priority(tmp_path: Path, monkeypat
     assert prefix == b"<30>pgrouter[%d]" % os.getpid()
     assert msgspec.json.decode(line)["message"] == "two"
     assert SyslogFormatter("daemon", Formatter(), "p").format(record("a\nb")).endswith(r"a\nb")
+
+
+def test_a_reload_that_fails_leaves_the_log_where_it_was(tmp_path: Path, pipe: Pipe) -> None:
+    handler = Handler(Destination(pipe.writes, Formatter()))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(KeyError), handler.reloading(Log(file=tmp_path / "log")):
+        raise KeyError
+    with (
+        pytest.raises(ConfigError, match="log: cannot write there: No such file"),
+        handler.reloading(Log(file=tmp_path / "nowhere" / "log")),
+    ):
+        pass
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    handler.emit(record("here"))
+    assert pipe.read().endswith(b"here\n")
+    with handler.reloading(Log(file=tmp_path / "log")):
+        handler.emit(record("still here"))
+    handler.emit(record("there"))
+    assert pipe.read().endswith(b"still here\n")
+    assert (tmp_path / "log").read_text().endswith("there\n")
